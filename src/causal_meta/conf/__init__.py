@@ -1,0 +1,1 @@
+"""Configuration: frozen dataclasses, the closed registry of tags, and composition. Loads neither torch nor JAX."""

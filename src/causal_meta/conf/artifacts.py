@@ -1,0 +1,138 @@
+"""What can be built and run: one configuration class per kind of target and per kind of run (architecture §2).
+
+`revision` is raised when the same configuration would give another result (a mended bug). `inputs` names the roles of the artifacts that
+a kind needs; a role ending in `?` may be missing. A run's target is the role `of`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from causal_meta.conf.data import DataConfig, DataModuleConfig, FamilyConfig
+from causal_meta.conf.models import AviciConfig, ModelConfig
+from causal_meta.conf.setting import Config, setting
+from causal_meta.conf.training import InferenceConfig, TrainerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactConfig(Config):
+    """Base of all artifacts' configurations."""
+
+    revision: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ()
+    seed: int = setting(0, low=0, high=2**63 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetConfig(ArtifactConfig):
+    """Base of targets: expensive, built once."""
+
+    name: str = setting("", identity=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig(TargetConfig):
+    """A graph model pre-trained on a stream of structural causal models. `init` starts from the weights of another one."""
+
+    kind: ClassVar[str] = "amortised"
+    inputs: ClassVar[tuple[str, ...]] = ("init?",)
+    model: ModelConfig = setting(AviciConfig())
+    data: DataModuleConfig = setting(DataModuleConfig())
+    trainer: TrainerConfig = setting(TrainerConfig())
+    inference: InferenceConfig = setting(InferenceConfig(), identity=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksConfig(TargetConfig):
+    """A fixed set of tasks: `n_tasks` draws of a family, or one real table."""
+
+    kind: ClassVar[str] = "tasks"
+    data: DataConfig = setting(FamilyConfig())
+    n_tasks: int = setting(25, low=1, unit="tasks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(ArtifactConfig):
+    """Base of runs: cheaper, many per target, computed on the target of role `of`."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("of",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(RunConfig):
+    """Score a posterior against the truth.
+
+    `of` an amortised target with `tasks` a tasks target, or `of` a tasks target with `posterior` a run on it.
+    """
+
+    kind: ClassVar[str] = "evaluate"
+    inputs: ClassVar[tuple[str, ...]] = ("of", "tasks?", "posterior?")
+    n_samples: int = setting(100, low=1, unit="graphs")
+    shd_reversal: Literal[1, 2] = setting(1, help="what a reversed edge costs in the structural Hamming distance")
+    ece_bins: int = setting(10, low=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscoverConfig(RunConfig):
+    """The posterior of an amortised target (`of`) for the tables of a tasks target (`tasks`)."""
+
+    kind: ClassVar[str] = "discover"
+    inputs: ClassVar[tuple[str, ...]] = ("of", "tasks")
+    n_samples: int = setting(1000, low=1, unit="graphs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig(RunConfig):
+    """Base of the baselines: each gives posterior samples for every task of a tasks target."""
+
+    n_samples: int = setting(20, low=1, unit="graphs", help="bootstrap replicates, or draws")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmptyConfig(BaselineConfig):
+    """No edges at all: the anchor that every table shows."""
+
+    kind: ClassVar[str] = "empty"
+    n_samples: int = setting(1, low=1, unit="graphs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomConfig(BaselineConfig):
+    """Erdős–Rényi graphs of a given mean density, blind to the rows."""
+
+    kind: ClassVar[str] = "random"
+    edges_per_node: float = setting(2.0, low=0, unit="edges")
+    n_samples: int = setting(100, low=1, unit="graphs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SortnregressConfig(BaselineConfig):
+    """Order the variables by a score, then regress each on its predecessors with the lasso chosen by BIC (Reisach et al. 2021, 2023); bootstrap."""
+
+    kind: ClassVar[str] = "sortnregress"
+    order: Literal["variance", "r2", "random"] = setting("r2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PCConfig(BaselineConfig):
+    """Bootstrap of PC with Fisher's z (causal-learn)."""
+
+    kind: ClassVar[str] = "pc"
+    alpha: float = setting(0.05, above=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GESConfig(BaselineConfig):
+    """Bootstrap of GES with BIC (causal-learn). `penalty` 0.5 is plain BIC there."""
+
+    kind: ClassVar[str] = "ges"
+    penalty: float = setting(0.5, above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BOSSConfig(BaselineConfig):
+    """Bootstrap of BOSS with BIC (causal-learn), columns shuffled before every fit."""
+
+    kind: ClassVar[str] = "boss"
+    penalty: float = setting(2.0, above=0)

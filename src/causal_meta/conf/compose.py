@@ -1,0 +1,153 @@
+"""From YAML presets and command-line words to one configuration object, composed by Hydra and converted once.
+
+Hydra sees plain trees that carry every default, so any key can be overridden and none invented; types, bounds and tags are checked by our
+own dataclasses afterwards (which may thus be frozen, nest polymorphic parts in named mixtures and answer in sentences).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from causal_meta.conf.artifacts import ArtifactConfig
+from causal_meta.conf.convert import from_plain, leaves, to_plain
+from causal_meta.conf.registry import config_class, nearest
+from causal_meta.conf.setting import Config, ConfigError, type_of
+
+_PRESETS = resources.files("causal_meta.conf") / "presets"
+
+
+def presets(base: type[Config]) -> dict[str, dict[str, Any]]:
+    """Ready configurations of class `base` by name: the YAML files whose `kind` derives from it, and every registered tag with its defaults."""
+    from causal_meta.conf import registry, yaml_1_2
+
+    found: dict[str, dict[str, Any]] = {}
+    for tag in registry.tags(base):
+        with contextlib.suppress(ConfigError):  # a class without complete defaults (a mixture, a table) has no bare preset
+            found[tag] = to_plain(from_plain(base, {"kind": tag}))
+    for file in sorted(_PRESETS.iterdir(), key=lambda item: item.name):
+        if file.name.endswith(".yaml"):
+            tree = yaml_1_2.load(file.read_text("utf-8"), file.name)
+            if tree.get("kind") in registry.tags(base):
+                found[file.name.removesuffix(".yaml")] = to_plain(from_plain(base, tree, file.name))
+    return found
+
+
+def groups(kind: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """The choices of each polymorphic or preset field of a kind of artifact: `model=avici`, `data=wide`, `trainer.optimizer=adamw`."""
+    cls = config_class(kind, ArtifactConfig)
+    choices: dict[str, dict[str, dict[str, Any]]] = {}
+    _collect(cls, "", choices)
+    return choices
+
+
+def _collect(cls: type[Config], prefix: str, choices: dict[str, dict[str, dict[str, Any]]]) -> None:
+    import dataclasses
+
+    for item in dataclasses.fields(cls):
+        wanted = type_of(cls, item.name)
+        if isinstance(wanted, type) and issubclass(wanted, Config) and wanted.kind != "int_range":
+            choices[f"{prefix}{item.name}"] = presets(wanted)
+            if wanted.kind:
+                _collect(wanted, f"{prefix}{item.name}.", choices)
+
+
+def compose(kind: str, overrides: Sequence[str] = (), base: dict[str, Any] | None = None) -> ArtifactConfig:
+    """The configuration of an artifact of `kind`.
+
+    `base` is a tree of differences from the defaults (an experiment file); `overrides` are Hydra's words `key=value`, where a group
+    (`data=wide`) takes the name of a preset. Raises `ConfigError`.
+    """
+    cls = config_class(kind, ArtifactConfig)
+    tree = to_plain(from_plain(cls, {"kind": kind} | (base or {})))
+    choices = groups(kind)
+    rest = []
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if not equals or not re.match(r"^[~+]*[A-Za-z_][\w./@-]*$", key):
+            raise ConfigError(f"{word!r} is no setting; write key=value, for example trainer.max_steps=100.")
+        if key in choices:
+            if value not in choices[key]:
+                raise ConfigError(f"There is no {key} called {value!r}{nearest(value, choices[key])}")
+            _put(tree, key, copy.deepcopy(choices[key][value]))
+        else:
+            rest.append(word)
+    return from_plain(cls, _hydra(tree, rest))  # type: ignore[return-value]
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for name in parents:
+        tree = tree[name]
+    tree[last] = value
+
+
+def _hydra(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Apply Hydra's override grammar to a plain tree."""
+    if not overrides:
+        return tree
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    ConfigStore.instance().store(name="causal_meta_root", node=OmegaConf.create(_literal(tree)))
+    if GlobalHydra.instance().is_initialized():
+        GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module(version_base="1.3", config_module="causal_meta.conf"):
+            composed = hydra_compose(config_name="causal_meta_root", overrides=overrides)
+        plain = OmegaConf.to_container(composed, resolve=False)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_sentence(error, tree)) from None
+    return plain  # type: ignore[return-value]
+
+
+def _literal(tree: Any) -> Any:
+    """Refuse interpolations: a `${…}` in a value would be carried out by OmegaConf."""
+    for path, value in leaves(tree):
+        if isinstance(value, str) and "${" in value:
+            raise ConfigError(f"{path} is {value!r}; interpolations are not allowed, write the value itself.")
+    return tree
+
+
+def _sentence(error: Exception, tree: dict[str, Any]) -> str:
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)  # type: ignore[arg-type]
+    text = " ".join(str(cause) for cause in causes)
+    unknown = re.search(r"Key '([^']+)' is not in struct", text)
+    named = re.search(r"Could not override '([^']+)'", text)
+    if unknown or named:
+        key = named.group(1) if named else unknown.group(1)  # type: ignore[union-attr]
+        known = {path for path, _ in leaves(tree)} | {path.rsplit(".", 1)[0] for path, _ in leaves(tree)}
+        return f"There is no setting {key!r}{_near_paths(key, known)}"
+    return f"The settings could not be understood: {text.splitlines()[0]}"
+
+
+def _near_paths(key: str, known: set[str]) -> str:
+    """Nearest valid key: by the last name inside the same parent first, then by the whole path."""
+    parent = key.rpartition(".")[0]
+    siblings = {path for path in known if path.rpartition(".")[0] == parent and path != "kind" and not path.endswith(".kind")}
+    return nearest(key, siblings or {path for path in known if not path.endswith("kind")})
+
+
+def load_experiment(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """An experiment file of one target: its kind and its tree of differences. Raises `ConfigError`."""
+    from causal_meta.conf import yaml_1_2
+
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"{path} is not a file; give an experiment file such as experiments/default_model.yaml.")
+    tree = yaml_1_2.load(file.read_text("utf-8"), str(path))
+    if not isinstance(tree, dict) or "kind" not in tree:
+        raise ConfigError(f"{path} names no kind; begin it with 'kind: amortised' or 'kind: tasks'.")
+    return str(tree["kind"]), tree

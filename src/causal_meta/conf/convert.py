@@ -1,0 +1,87 @@
+"""Between configuration objects and plain trees (dicts, lists, numbers, strings) with a `kind` tag at every configuration.
+
+The plain tree is what YAML holds, what Hydra composes and what an identity is computed from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from causal_meta.conf.registry import config_class, nearest
+from causal_meta.conf.setting import Config, ConfigError, type_of
+
+C = TypeVar("C", bound=Config)
+
+
+def to_plain(config: Any, *, identity_only: bool = False) -> Any:
+    """The tree of a configuration, defaults included, a `kind` at every node; without the fields outside the identity if asked."""
+    if isinstance(config, Config):
+        names = (f for f in dataclasses.fields(config) if f.metadata["identity"] or not identity_only)
+        return {"kind": config.kind} | {f.name: to_plain(getattr(config, f.name), identity_only=identity_only) for f in names}
+    if isinstance(config, Mapping):
+        return {key: to_plain(value, identity_only=identity_only) for key, value in config.items()}
+    if isinstance(config, tuple | list):
+        return [to_plain(value, identity_only=identity_only) for value in config]
+    return config
+
+
+def from_plain(base: type[C], tree: Any, where: str = "") -> C:
+    """The configuration that `tree` describes; the inverse of `to_plain`, with absent keys left at their defaults.
+
+    `base` is the class wanted, or the base class that the tree's `kind` must derive from. A bare whole number becomes a fixed `IntRange`.
+    Raises `ConfigError`: an unknown key or tag is answered with the nearest valid one.
+    """
+    if isinstance(tree, Config):
+        tree = to_plain(tree)
+    if base.kind == "int_range" and isinstance(tree, int) and not isinstance(tree, bool):
+        tree = {"low": tree, "high": tree}
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{where or base.kind} is {tree!r}; give a mapping of settings with their values.")
+    tree = {str(key): value for key, value in tree.items()}
+    tag = tree.pop("kind", base.kind)
+    cls = config_class(tag, base)
+    where = where or tag
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key in tree:
+        if key not in fields:
+            raise ConfigError(f"{where} has no setting {key!r}{nearest(key, fields)}")
+    values = {key: _value(type_of(cls, key), value, f"{where}.{key}") for key, value in tree.items()}
+    missing = [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(missing)}; give a value.")
+    return cls(**values)  # type: ignore[return-value]
+
+
+def _value(wanted: Any, value: Any, where: str) -> Any:
+    """Turn the trees inside `value` into configurations where the annotation asks for them; plain values pass."""
+    origin, args = get_origin(wanted), get_args(wanted)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        inner = [option for option in args if isinstance(option, type) and issubclass(option, Config)]
+        return _value(inner[0], value, where) if inner else value
+    if origin is dict and isinstance(value, Mapping):
+        return {str(key): _value(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(wanted, type) and issubclass(wanted, Config):
+        return from_plain(wanted, value, where)
+    return value
+
+
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of every leaf of a plain tree, for columns and diffs."""
+    if isinstance(tree, Mapping) and tree:
+        for key, value in tree.items():
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, tree
+
+
+def difference(old: Any, new: Any) -> list[str]:
+    """One line per leaf in which two plain trees differ."""
+    a, b = dict(leaves(old)), dict(leaves(new))
+    return [
+        f"{key}: {a.get(key, 'absent')!r} -> {b.get(key, 'absent')!r}" for key in sorted(a | b) if key not in a or key not in b or a[key] != b[key]
+    ]

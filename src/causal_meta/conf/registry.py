@@ -1,0 +1,86 @@
+"""The closed registry: tag -> configuration class and the code that carries it out.
+
+Nothing outside this table can be named in a file: a tag is looked up here, never imported. Adding a member is one line in `_MEMBERS`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+from causal_meta.conf import artifacts, data, models, training
+from causal_meta.conf.setting import Config, ConfigError
+
+# configuration class -> "module:attribute" that takes the configuration whole ("" for plain records)
+_MEMBERS: dict[type[Config], str] = {
+    data.IntRange: "",
+    data.ErdosRenyi: "causal_meta.datasets.graph_families:ErdosRenyiGenerator",
+    data.ScaleFree: "causal_meta.datasets.graph_families:ScaleFreeGenerator",
+    data.GraphMixture: "causal_meta.datasets.graph_families:MixtureGenerator",
+    data.GraphPart: "",
+    data.LinearHeteroskedastic: "causal_meta.datasets.mechanisms:LinearFactory",
+    data.MLP: "causal_meta.datasets.mechanisms:MLPFactory",
+    data.MechanismPart: "",
+    data.GaussianNoise: "causal_meta.datasets.noise:Gaussian",
+    data.LaplaceNoise: "causal_meta.datasets.noise:Laplace",
+    data.NoiseMixture: "causal_meta.datasets.noise:Mixture",
+    data.NoisePart: "",
+    data.FamilyConfig: "causal_meta.datasets.scm:SCMFamily",
+    data.TableConfig: "",
+    data.TaskSetConfig: "",
+    data.DataModuleConfig: "causal_meta.datasets.data_module:CausalMetaModule",
+    models.AviciConfig: "causal_meta.models.avici:AviciModel",
+    training.LambConfig: "causal_meta.runners.optimizers:Lamb",
+    training.AdamWConfig: "causal_meta.runners.optimizers:AdamW",
+    training.TrainerConfig: "",
+    training.InferenceConfig: "",
+    artifacts.ExperimentConfig: "causal_meta.runners.pre_training:build_amortised",
+    artifacts.TasksConfig: "causal_meta.runners.task_sets:build_tasks",
+    artifacts.EvaluateConfig: "causal_meta.runners.evaluation:evaluate",
+    artifacts.DiscoverConfig: "causal_meta.runners.inference:infer_amortised",
+    artifacts.EmptyConfig: "causal_meta.runners.inference:infer_baseline",
+    artifacts.RandomConfig: "causal_meta.runners.inference:infer_baseline",
+    artifacts.SortnregressConfig: "causal_meta.runners.inference:infer_baseline",
+    artifacts.PCConfig: "causal_meta.runners.inference:infer_baseline",
+    artifacts.GESConfig: "causal_meta.runners.inference:infer_baseline",
+    artifacts.BOSSConfig: "causal_meta.runners.inference:infer_baseline",
+}
+
+
+@functools.cache
+def by_tag() -> dict[str, type[Config]]:
+    """Every configuration class by its tag."""
+    return {cls.kind: cls for cls in _MEMBERS}
+
+
+def tags(base: type[Config]) -> list[str]:
+    """The tags of all registered classes derived from `base`."""
+    return sorted(cls.kind for cls in _MEMBERS if issubclass(cls, base))
+
+
+def config_class(tag: str, base: type[Config] = Config) -> type[Config]:
+    """The configuration class named `tag`, which must derive from `base`; raises `ConfigError` naming the nearest tag."""
+    cls = by_tag().get(tag) if isinstance(tag, str) else None
+    if cls is None or not issubclass(cls, base):
+        what = base.__name__.removesuffix("Config").lower() or "configuration"
+        raise ConfigError(f"There is no {what} called {tag!r}{nearest(str(tag), tags(base))}")
+    return cls
+
+
+def implementation(config: Config | type[Config]) -> Any:
+    """The class or function that carries out a configuration, imported now."""
+    cls = config if isinstance(config, type) else type(config)
+    module, _, attribute = _MEMBERS[cls].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """The end of an error sentence: `; did you mean 'x'? Allowed are a, b, c.`"""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    shown = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
+    return f"{hint} Allowed are {shown or 'none'}."
