@@ -6,36 +6,18 @@ own dataclasses afterwards (which may thus be frozen, nest polymorphic parts in 
 
 from __future__ import annotations
 
-import contextlib
 import copy
+import dataclasses
 import re
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from causal_meta.conf import yaml_1_2
 from causal_meta.conf.artifacts import ArtifactConfig
-from causal_meta.conf.convert import from_plain, leaves, to_plain
+from causal_meta.conf.convert import from_plain, leaves, presets, to_plain
 from causal_meta.conf.registry import config_class, nearest
 from causal_meta.conf.setting import Config, ConfigError, type_of
-
-_PRESETS = resources.files("causal_meta.conf") / "presets"
-
-
-def presets(base: type[Config]) -> dict[str, dict[str, Any]]:
-    """Ready configurations of class `base` by name: the YAML files whose `kind` derives from it, and every registered tag with its defaults."""
-    from causal_meta.conf import registry, yaml_1_2
-
-    found: dict[str, dict[str, Any]] = {}
-    for tag in registry.tags(base):
-        with contextlib.suppress(ConfigError):  # a class without complete defaults (a mixture, a table) has no bare preset
-            found[tag] = to_plain(from_plain(base, {"kind": tag}))
-    for file in sorted(_PRESETS.iterdir(), key=lambda item: item.name):
-        if file.name.endswith(".yaml"):
-            tree = yaml_1_2.load(file.read_text("utf-8"), file.name)
-            if tree.get("kind") in registry.tags(base):
-                found[file.name.removesuffix(".yaml")] = to_plain(from_plain(base, tree, file.name))
-    return found
 
 
 def groups(kind: str) -> dict[str, dict[str, dict[str, Any]]]:
@@ -47,8 +29,6 @@ def groups(kind: str) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _collect(cls: type[Config], prefix: str, choices: dict[str, dict[str, dict[str, Any]]]) -> None:
-    import dataclasses
-
     for item in dataclasses.fields(cls):
         wanted = type_of(cls, item.name)
         if isinstance(wanted, type) and issubclass(wanted, Config) and wanted.kind != "int_range":
@@ -142,8 +122,6 @@ def _near_paths(key: str, known: set[str]) -> str:
 
 def load_experiment(path: str | Path) -> tuple[str, dict[str, Any]]:
     """An experiment file of one target: its kind and its tree of differences. Raises `ConfigError`."""
-    from causal_meta.conf import yaml_1_2
-
     file = Path(path)
     if not file.is_file():
         raise ConfigError(f"{path} is not a file; give an experiment file such as experiments/default_model.yaml.")

@@ -5,12 +5,16 @@ The plain tree is what YAML holds, what Hydra composes and what an identity is c
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import types
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from causal_meta.conf.registry import config_class, nearest
+from causal_meta.conf import yaml_1_2
+from causal_meta.conf.registry import config_class, nearest, tags
 from causal_meta.conf.setting import Config, ConfigError, type_of
 
 C = TypeVar("C", bound=Config)
@@ -31,13 +35,18 @@ def to_plain(config: Any, *, identity_only: bool = False) -> Any:
 def from_plain(base: type[C], tree: Any, where: str = "") -> C:
     """The configuration that `tree` describes; the inverse of `to_plain`, with absent keys left at their defaults.
 
-    `base` is the class wanted, or the base class that the tree's `kind` must derive from. A bare whole number becomes a fixed `IntRange`.
+    `base` is the class wanted, or the base class that the tree's `kind` must derive from. A word stands for the preset of that name, and a
+    key `preset` for a preset that the other keys differ from. A bare whole number becomes a fixed `IntRange`.
     Raises `ConfigError`: an unknown key or tag is answered with the nearest valid one.
     """
     if isinstance(tree, Config):
         tree = to_plain(tree)
     if base.kind == "int_range" and isinstance(tree, int) and not isinstance(tree, bool):
         tree = {"low": tree, "high": tree}
+    if isinstance(tree, str):
+        tree = preset(base, tree)
+    elif isinstance(tree, Mapping) and "preset" in tree:
+        tree = _merged(preset(base, str(tree["preset"])), {key: value for key, value in tree.items() if key != "preset"})
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{where or base.kind} is {tree!r}; give a mapping of settings with their values.")
     tree = {str(key): value for key, value in tree.items()}
@@ -68,6 +77,47 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
     if isinstance(wanted, type) and issubclass(wanted, Config):
         return from_plain(wanted, value, where)
     return value
+
+
+def presets(base: type[Config]) -> dict[str, dict[str, Any]]:
+    """Ready configurations of class `base` by name: every registered tag with its defaults, and the files of `conf/presets` of such a kind."""
+    found: dict[str, dict[str, Any]] = {}
+    for tag in tags(base):
+        with contextlib.suppress(ConfigError):  # a class without complete defaults (a mixture, a table) has no bare preset
+            found[tag] = to_plain(from_plain(base, {"kind": tag}))
+    allowed = set(tags(base))
+    for name, tree in _preset_files().items():
+        if tree["kind"] in allowed:
+            found[name] = to_plain(from_plain(base, tree, f"preset {name}"))
+    return found
+
+
+def preset(base: type[Config], name: str) -> dict[str, Any]:
+    """The plain tree of one preset; raises `ConfigError` naming the nearest."""
+    tree = _preset_files().get(name)
+    if tree is not None and tree["kind"] in tags(base):
+        return to_plain(from_plain(base, tree, f"preset {name}"))
+    if name in tags(base):
+        return to_plain(from_plain(base, {"kind": name}))
+    what = base.__name__.removesuffix("Config").lower()
+    raise ConfigError(f"There is no {what} called {name!r}{nearest(name, presets(base))}")
+
+
+@functools.cache
+def _preset_files() -> dict[str, dict[str, Any]]:
+    folder = resources.files("causal_meta.conf") / "presets"
+    files = sorted((item for item in folder.iterdir() if item.name.endswith(".yaml")), key=lambda item: item.name)
+    return {file.name.removesuffix(".yaml"): yaml_1_2.load(file.read_text("utf-8"), file.name) for file in files}
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """`old` with the leaves of `new` put over it; a value that names another kind or preset replaces the whole node."""
+    result = dict(old)
+    for key, value in new.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        same_kind = both and "preset" not in value and value.get("kind", result[key].get("kind")) == result[key].get("kind")
+        result[key] = _merged(result[key], value) if same_kind else value
+    return result
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -98,7 +98,8 @@ def check_type(value: Any, wanted: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise _type_error(value, wanted, where)
-        return {check_type(k, args[0], where): check_type(v, args[1], f"{where}.{k}") for k, v in value.items()}
+        # sorted, so that two mappings with one identity are one mixture, whatever order they were written in
+        return {check_type(k, args[0], where): check_type(v, args[1], f"{where}.{k}") for k, v in sorted(value.items())}
     if wanted in (None, type(None)):
         if value is None:
             return None

@@ -47,7 +47,8 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 def load(text: str, where: str = "the YAML text") -> Any:
     """The plain tree that `text` holds; raises `ConfigError` with the line of a mistake."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        loader = _Loader(text)
+        return loader.get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
