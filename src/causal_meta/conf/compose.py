@@ -51,6 +51,8 @@ def compose(kind: str, overrides: Sequence[str] = (), base: dict[str, Any] | Non
         key, equals, value = word.partition("=")
         if not equals or not re.match(r"^[~+]*[A-Za-z_][\w./@-]*$", key):
             raise ConfigError(f"{word!r} is no setting; write key=value, for example trainer.max_steps=100.")
+        if "${" in value:
+            raise ConfigError(f"{key} is {value!r}; interpolations are not allowed, write the value itself.")
         if key in choices:
             if value not in choices[key]:
                 raise ConfigError(f"There is no {key} called {value!r}{nearest(value, choices[key])}")

@@ -43,6 +43,8 @@ def from_plain(base: type[C], tree: Any, where: str = "") -> C:
         tree = to_plain(tree)
     if base.kind == "int_range" and isinstance(tree, int) and not isinstance(tree, bool):
         tree = {"low": tree, "high": tree}
+    if base.kind == "int_range" and not isinstance(tree, Mapping):
+        raise ConfigError(f"{where or base.kind} is {tree!r}; give a whole number, or low and high.")
     if isinstance(tree, str):
         tree = preset(base, tree)
     elif isinstance(tree, Mapping) and "preset" in tree:
