@@ -1,0 +1,22 @@
+"""The store: what exists is found by what it was made from. Loads neither torch nor JAX."""
+
+from causal_meta.store.artifact import Artifact, artifact_digest, read_artifact
+from causal_meta.store.attempts import Attempt, seal_checkpoint, verified_step
+from causal_meta.store.key import Key, StoreError, canonical, check_name, key_of
+from causal_meta.store.objects import Builder, Store
+
+__all__ = [
+    "Artifact",
+    "Attempt",
+    "Builder",
+    "Key",
+    "Store",
+    "StoreError",
+    "artifact_digest",
+    "canonical",
+    "check_name",
+    "key_of",
+    "read_artifact",
+    "seal_checkpoint",
+    "verified_step",
+]

@@ -1,0 +1,130 @@
+"""What is found quickly: the catalog of targets, the list of runs of each, the names, and the views by name. All of it can be rebuilt,
+except the names."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from causal_meta.store import disk
+from causal_meta.store.artifact import Artifact
+from causal_meta.store.key import StoreError, check_name, identity_part, is_id
+
+CATALOG, RUNS, NAMES = "_catalog.jsonl", "_runs.jsonl", "names.json"
+
+
+def target_line(artifact: Artifact) -> dict[str, Any]:
+    """The line of a target in `_catalog.jsonl`."""
+    meta = artifact.meta
+    return {
+        "target_id": artifact.id,
+        "created_at": meta["created_at"],
+        "kind": artifact.kind,
+        "model": _short(meta.get("model_cfg")),
+        "data": _short(meta.get("data_cfg")),
+        "seed": meta["seed"],
+    }
+
+
+def _short(tree: Any) -> str | None:
+    """A short name of a model or of data: the tag, for a family that of its graphs too, for a table its title."""
+    if not isinstance(tree, dict):
+        return None
+    if isinstance(tree.get("train"), dict):
+        return _short(tree["train"])
+    if isinstance(tree.get("graph"), dict):
+        return f"{tree.get('kind')}:{tree['graph'].get('kind')}"
+    return str(tree.get("title") or tree.get("kind"))
+
+
+def run_line(artifact: Artifact, root: Path) -> dict[str, Any]:
+    """The line of a run in its target's `_runs.jsonl`; the path is relative to the store."""
+    return {
+        "target_id": artifact.folder.parent.name,
+        "sampler": artifact.kind,
+        "hyperparams": {key: value for key, value in identity_part(artifact.stored_tree()).items() if key != "kind"},
+        "walltime_sec": artifact.meta.get("walltime_sec"),
+        "artifact_path": artifact.folder.relative_to(root).as_posix(),
+        "created_at": artifact.meta["created_at"],
+    }
+
+
+def add(artifact: Artifact, root: Path) -> None:
+    """Enter a published artifact."""
+    if artifact.is_target:
+        disk.append_line(root / "targets" / CATALOG, target_line(artifact))
+    else:
+        disk.append_line(artifact.folder.parent / RUNS, run_line(artifact, root))
+
+
+def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Replace a file of lines."""
+    ordered = sorted(lines, key=lambda line: line["created_at"])
+    disk.write_atomic(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in ordered))
+
+
+# ----------------------------------------------------------------------------------------------------------------------- names
+
+
+def read_names(root: Path) -> dict[str, str]:
+    """Human name -> id; raises `StoreError` if `names.json` is no such mapping."""
+    path = root / NAMES
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read ({error}); mend or delete it, the artifacts are not touched by that.") from None
+    if not isinstance(tree, dict) or not all(isinstance(value, str) and is_id(value) for value in tree.values()):
+        raise StoreError(f"{path} does not map names to ids; mend or delete it, the artifacts are not touched by that.")
+    return tree
+
+
+def check_free(root: Path, name: str, artifact_id: str, force: bool) -> bool:
+    """Whether `name` has still to be pointed to the artifact; raises `StoreError` if it means another one and `force` is not given."""
+    held = read_names(root).get(check_name(name))
+    if held is not None and held != artifact_id and not force:
+        raise StoreError(f"The name {name!r} means {held} already; choose another name, or give --force to point it to {artifact_id}.")
+    return held != artifact_id
+
+
+def point(root: Path, name: str, artifact_id: str, force: bool) -> None:
+    """Let `name` mean an artifact, under a lock."""
+    if not check_free(root, name, artifact_id, force):
+        return
+    with disk.locked(root / ".staging" / "names.lock"):
+        check_free(root, name, artifact_id, force)
+        names = read_names(root) | {name: artifact_id}
+        disk.write_atomic(root / NAMES, json.dumps(dict(sorted(names.items())), indent=1) + "\n")
+
+
+# ----------------------------------------------------------------------------------------------------------------------- views
+
+
+def view(root: Path, name: str, artifact: Artifact) -> None:
+    """Refresh `experiments/<name>/`: links to the configuration and the checkpoints, runs that score under results/, others under inference/."""
+    home = root / "experiments" / name
+    runs = [artifact.folder] if not artifact.is_target else [path for path in artifact.folder.iterdir() if path.name.startswith("run_")]
+    wanted = {home / "config.yaml": artifact.folder / "config.yaml"}
+    if (artifact.folder / "checkpoints").is_dir():
+        wanted[home / "checkpoints"] = artifact.folder / "checkpoints"
+    for run in runs:
+        wanted[home / ("results" if (run / "metrics.json").is_file() else "inference") / run.name] = run
+    for folder in (home / "results", home / "inference"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for old in [home / "config.yaml", home / "checkpoints", *(home / "results").iterdir(), *(home / "inference").iterdir()]:
+        if old.is_symlink() and (old not in wanted or os.readlink(old) != os.path.relpath(wanted[old], old.parent)):
+            old.unlink()
+    for link, goal in wanted.items():
+        _link(link, os.path.relpath(goal, link.parent))
+
+
+def _link(link: Path, goal: str) -> None:
+    try:
+        with contextlib.suppress(FileExistsError):
+            link.symlink_to(goal)
+    except (OSError, NotImplementedError):
+        disk.write_atomic(link.with_name(f"{link.name}.json"), json.dumps({"path": goal}) + "\n")

@@ -1,0 +1,252 @@
+"""Files: atomic writing, locks, digests, copies that follow no links, and disk errors in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from causal_meta.store.key import StoreError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there the lock is a no-op, and publication by rename alone keeps the store right
+    fcntl = None  # type: ignore[assignment]
+
+_FULL = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO")
+_REFUSED = ("EACCES", "EPERM")
+_IN_THE_WAY = ("ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP")
+
+# Parts of an artifact's folder that can be made again from the rest.
+DERIVED_FOLDERS = ("figures", "diagnostics")
+DERIVED_FILES = ("_runs.jsonl",)
+
+
+@contextlib.contextmanager
+def disk_errors(root: Path) -> Iterator[None]:
+    """Turn an `OSError` of the disk under `root` (full, read-only, a file where a folder should be) into a `StoreError` of one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_error(error, root):
+            raise
+        raise StoreError(disk_sentence(error, root)) from error
+
+
+def is_disk_error(error: BaseException, root: Path, *, ours: bool = True) -> bool:
+    """Whether `error` is about writing under `root`: an error number of disks, and a file under `root` named (or none, where the disk is full).
+
+    `ours`: the error came from our own writing, where also a file in the way of a folder is meant.
+    """
+    if not isinstance(error, OSError):
+        return False
+    name = errno.errorcode.get(error.errno or 0, "")
+    if error.filename is None or isinstance(error.filename, int):
+        return name in _FULL
+    if name not in (*_FULL, *_REFUSED, *(_IN_THE_WAY if ours else ())):
+        return False
+    named, top = os.path.abspath(os.fsdecode(error.filename)), os.path.abspath(root)
+    return named == top or named.startswith(top + os.sep) or top.startswith(named + os.sep)
+
+
+def disk_sentence(error: OSError, root: Path) -> str:
+    """The sentence for the user about a disk error under `root`."""
+    where = ""
+    if isinstance(error.filename, str | bytes | os.PathLike):
+        where = f" ({os.path.relpath(os.fsdecode(error.filename), root)})"
+    what = (error.strerror or str(error)).lower()
+    return f"The store {root} cannot be written: {what}{where}; free or mend the disk, or name another store with --store. Nothing was lost."
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, made if absent, with its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take the lock of an open file if nobody holds it; False if somebody does or locks are not to be had."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of `path` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace `path` by `text` so that a reader sees the old or the new content, whatever happens in between."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append one JSON line under a lock; a torn line left by a crash is closed first, so that it spoils no other."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        data = (b"\n" if torn else b"") + json.dumps(record, allow_nan=False).encode() + b"\n"
+        while data:
+            data = data[os.write(descriptor, data) :]
+        os.fsync(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(descriptor)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file of lines; a line that is none (torn by a crash) is passed over, since such files can be rebuilt."""
+    records = []
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    for line in text.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            record = json.loads(line)
+            if isinstance(record, dict):
+                records.append(record)
+    return records
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def results(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Relative path and path of every result file in an artifact's folder, sorted; not the derived parts, the runs in it or `meta.json`.
+
+    Raises `StoreError` at a link or anything else that is no plain file or folder: results are bytes.
+    """
+    yield from _walk(folder, folder)
+
+
+def _walk(folder: Path, top: Path) -> Iterator[tuple[str, Path]]:
+    with os.scandir(folder) as entries:
+        listed = sorted(entries, key=lambda entry: entry.name)
+    for entry in listed:
+        path = Path(entry.path)
+        relative = path.relative_to(top).as_posix()
+        if folder == top and (entry.name in ("meta.json", *DERIVED_FILES) or (entry.is_dir() and _is_derived(entry.name))):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(path, top)
+        elif entry.is_file(follow_symlinks=False):
+            yield relative, path
+        else:
+            raise StoreError(f"{top.name} holds {relative}, which is no plain file; an artifact is made of plain files.")
+
+
+def _is_derived(name: str) -> bool:
+    return name in DERIVED_FOLDERS or name.startswith("run_")
+
+
+def digests(folder: Path, *, sync: bool = False) -> dict[str, str]:
+    """Relative path -> SHA-256 of every result file in `folder`; with `sync` each is flushed to the disk first."""
+    found = {}
+    for relative, path in results(folder):
+        if sync:
+            sync_file(path)
+        found[relative] = sha256(path)
+    return found
+
+
+def copy_files(source: Path, destination: Path) -> None:
+    """Copy the plain files and folders in `source` (no links, nothing named *.tmp) into `destination`."""
+    destination.mkdir(parents=True, exist_ok=True)
+    with os.scandir(source) as entries:
+        listed = list(entries)
+    for entry in listed:
+        if entry.is_dir(follow_symlinks=False):
+            copy_files(Path(entry.path), destination / entry.name)
+        elif entry.is_file(follow_symlinks=False) and not entry.name.endswith(".tmp"):
+            shutil.copyfile(entry.path, destination / entry.name, follow_symlinks=False)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder that nobody needs any more; what cannot be removed stays (it is in the staging area and harms nobody)."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Write a JSON file and flush it to the disk."""
+    write_atomic(path, json.dumps(tree, indent=1, allow_nan=False) + "\n")
+
+
+def rename_new(source: Path, destination: Path) -> bool:
+    """Rename the folder `source` to `destination` unless something is there; False if there is, or if the parent has gone."""
+    try:
+        os.rename(source, destination)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.ENOENT) and source.is_dir():
+            return False
+        raise
+    return True
+
+
+def probe(folder: Path, root: Path, error: BaseException) -> None:
+    """Raise a `StoreError` in the place of `error` if it is a disk error, or if the disk cannot take another file.
+
+    Libraries that write for us report a full disk in words of their own.
+    """
+    if is_disk_error(error, root, ours=False):
+        raise StoreError(disk_sentence(error, root)) from error  # type: ignore[arg-type]
+    path = folder / f".probe-{uuid.uuid4().hex}.tmp"
+    try:
+        path.write_bytes(bytes(65536))
+    except OSError as full:
+        if is_disk_error(full, root):
+            raise StoreError(disk_sentence(full, root)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -1,0 +1,98 @@
+"""Artifacts that travel: a folder of its own that another store, or a program without one, can take."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from causal_meta.store import catalog, disk
+from causal_meta.store.artifact import Artifact, artifact_digest, read_artifact, stored_key
+from causal_meta.store.key import StoreError
+
+if TYPE_CHECKING:
+    from causal_meta.store.objects import Store
+
+
+def export(artifact: Artifact, folder: Path) -> Path:
+    """Copy the results, `config.yaml`, facts and `meta.json` of an artifact into the new or empty `folder`; returns it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StoreError(f"{folder} exists and is not empty; give a new folder for the export.")
+    check_content(artifact)
+    with disk.disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _copy(artifact.folder, folder)
+    return folder
+
+
+def _copy(source: Path, destination: Path) -> None:
+    for relative, path in disk.results(source):
+        goal = destination / relative
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, goal, follow_symlinks=False)
+        disk.sync_file(goal)
+    shutil.copyfile(source / "meta.json", destination / "meta.json")
+    disk.sync_file(destination / "meta.json")
+
+
+def check_content(artifact: Artifact) -> None:
+    """Raise `StoreError` unless the files are those that were published and the id is that of the configuration."""
+    wrong = [*changed_files(artifact), *changed_id(artifact)]
+    if wrong:
+        raise StoreError(f"{artifact.folder} cannot be used: {'; '.join(wrong)}.")
+
+
+def changed_files(artifact: Artifact) -> list[str]:
+    """In words: files that are missing, changed or extra against the digests in `meta.json`."""
+    try:
+        found = disk.digests(artifact.folder)
+    except (StoreError, OSError) as error:
+        return [str(error).rstrip(".")]
+    known = artifact.meta["digests"]
+    return [
+        *(f"{path} is missing" for path in sorted(known.keys() - found.keys())),
+        *(f"{path} is changed" for path in sorted(known.keys() & found.keys()) if known[path] != found[path]),
+        *(f"{path} is extra" for path in sorted(found.keys() - known.keys())),
+    ]
+
+
+def changed_id(artifact: Artifact) -> list[str]:
+    """In words: whether the id does not follow from the configuration and the inputs."""
+    try:
+        computed = stored_key(artifact).id
+    except (ValueError, TypeError) as error:
+        return [str(error).rstrip(".")]
+    return [] if computed == artifact.id else [f"its id should be {computed} by its configuration and inputs"]
+
+
+def install(store: Store, folder: Path) -> Artifact:
+    """Put the exported artifact in `folder` into `store`; the one that is there already is returned if its content is the same."""
+    source = read_artifact(folder)
+    check_content(source)
+    place = store.root / "targets" / (source.id if source.is_target else f"{source.inputs['of']}/{source.id}")
+    present = store.folder_of(source.id)
+    if present is not None:
+        return _same(store.find(source.id), source)
+    if not source.is_target and not place.parent.is_dir():
+        raise StoreError(f"{source.id} is a run on {source.inputs['of']}, which is not in the store {store.root}; install that first.")
+    home = store.staging / source.id
+    copy = home / f"install-{uuid.uuid4().hex}"
+    copy.mkdir(parents=True)
+    try:
+        _copy(folder, copy)
+        check_content(read_artifact(copy))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        published = disk.rename_new(copy, place)
+    finally:
+        disk.remove_tree(copy)
+    if published:
+        disk.sync_folder(place.parent)
+        catalog.add(store.find(source.id), store.root)
+    return _same(store.find(source.id), source)
+
+
+def _same(present: Artifact, source: Artifact) -> Artifact:
+    if artifact_digest(present) != artifact_digest(source):
+        raise StoreError(f"{source.id} is in the store already with other content; delete that one, or use it.")
+    return present

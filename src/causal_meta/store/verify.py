@@ -1,0 +1,71 @@
+"""Whether what lies in the store is what was published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from causal_meta.store import transfer
+from causal_meta.store.artifact import Artifact, read_artifact
+from causal_meta.store.key import TARGET_ID, StoreError
+
+if TYPE_CHECKING:
+    from causal_meta.store.objects import Store
+
+
+def problems(store: Store, token: str | None = None) -> list[str]:
+    """One sentence per problem, of the artifact `token` and the runs in it or of the whole store.
+
+    Looked at: `meta.json` can be read, id and folder agree and follow from configuration and inputs, every digest, files missing, changed or
+    extra, runs whose inputs have changed (stale) or gone, and names that mean nothing.
+    """
+    from causal_meta.store.objects import runs_in
+
+    if token is None:
+        folders, found = list(store._folders()), _names(store)
+    else:
+        top = store.locate(token)
+        folders, found = [top, *(runs_in(top) if TARGET_ID.fullmatch(top.name) else [])], []
+    for folder in folders:
+        found += _artifact(store, folder)
+    return found
+
+
+def _artifact(store: Store, folder: Path) -> list[str]:
+    if folder.is_symlink():
+        return [f"{folder.name} is a link; an artifact is a folder inside the store."]
+    try:
+        artifact = read_artifact(folder)
+    except StoreError as error:
+        return [str(error)]
+    wrong = [f"{folder.name}: {what}." for what in (*transfer.changed_files(artifact), *transfer.changed_id(artifact))]
+    if artifact.id != folder.name:
+        wrong.append(f"{folder.name}: its meta.json says that it is {artifact.id}.")
+    if not artifact.is_target and artifact.inputs.get("of") != folder.parent.name:
+        wrong.append(f"{folder.name}: it lies in {folder.parent.name}, but was computed of {artifact.inputs.get('of')}.")
+    return wrong + _inputs(store, artifact)
+
+
+def _inputs(store: Store, artifact: Artifact) -> list[str]:
+    wrong = []
+    for role, entry in artifact.meta["inputs"].items():
+        folder = store.folder_of(entry["id"])
+        if folder is None:
+            if not artifact.is_target:  # a target may have been installed without what it was started from
+                wrong.append(f"{artifact.id}: its input {role}, {entry['id']}, is no longer in the store.")
+            continue
+        try:
+            same = read_artifact(folder).digest == entry["digest"]
+        except StoreError:
+            continue  # told of at its own folder
+        if not same:
+            wrong.append(f"{artifact.id} is stale: its input {role}, {entry['id']}, has changed since; run it again.")
+    return wrong
+
+
+def _names(store: Store) -> list[str]:
+    try:
+        names = store.names()
+    except StoreError as error:
+        return [str(error)]
+    return [f"names.json: {name!r} means {found}, which is not in the store." for name, found in names.items() if store.folder_of(found) is None]
