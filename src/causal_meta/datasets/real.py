@@ -1,0 +1,262 @@
+"""Real tables: read, checked and named by the digest of their bytes; and the true graphs that come with a few of them.
+
+A table is trusted with nothing: every way in which a file can be unusable is answered by one sentence (`TableError`) that says what
+was found, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causal_meta.conf.registry import nearest
+from causal_meta.datasets.table_files import FORMATS, TableError, format_of, parse, read_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MIN_ROWS", "Table", "TableError", "as_table", "from_frame", "read_table", "read_truth", "truth_digest"]
+
+MIN_ROWS = 10
+BUNDLED = ("sklearn:diabetes",)
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Table:
+    """A checked table: `x` float64 [N, D] (finite, no constant column), `columns` its D names, `sha256` of the bytes it was read from.
+
+    `format` is "csv", "tsv", "parquet" or "npz"; `title` a short name for headings; `transform` what was done to the values.
+    """
+
+    x: np.ndarray
+    columns: tuple[str, ...]
+    sha256: str
+    format: str
+    title: str
+    transform: str = "none"
+
+    def frame(self) -> pd.DataFrame:
+        """The table as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.x, columns=pd.Index(list(self.columns)))
+
+
+def read_table(source: Any, *, format: str | None = None, columns: Sequence[str] = (), transform: str = "none") -> Table:
+    """Read a table with a header: CSV, TSV, Parquet, `.npz` (array `x`, `data` or `X`, names in `columns`), or `sklearn:diabetes`.
+
+    A pandas DataFrame is taken as it is; its digest is that of the canonical CSV. `format` is guessed from the file's ending when None.
+    `columns` picks some columns, in that order; `transform="log"` takes the natural logarithm of every value. Raises `TableError`.
+
+    >>> read_table("sklearn:diabetes").x.shape
+    (442, 11)
+    """
+    if hasattr(source, "columns") and hasattr(source, "to_numpy"):
+        return from_frame(source, columns=columns, transform=transform)
+    if str(source).startswith("sklearn:"):
+        return _bundled(str(source), columns, transform)
+    path = Path(source)
+    kind = format or format_of(path)
+    if kind not in FORMATS:
+        raise TableError(f"There is no table format {kind!r}{nearest(str(kind), FORMATS)}")
+    data = read_bytes(path)
+    frame = parse(data, kind, path.name)
+    return _checked(frame, columns, transform, hashlib.sha256(data).hexdigest(), kind, path.stem)
+
+
+def from_frame(frame: pd.DataFrame, *, columns: Sequence[str] = (), transform: str = "none", title: str = "table") -> Table:
+    """A pandas DataFrame as a checked table; the digest is that of its canonical CSV. Raises `TableError`."""
+    table = _checked(frame, (), "none", "", "csv", title)
+    digest = hashlib.sha256(canonical_csv(table.x, table.columns)).hexdigest()
+    return _checked(frame, columns, transform, digest, "csv", title)
+
+
+def as_table(source: Any, *, columns: Sequence[str] = (), transform: str = "none") -> Table:
+    """A `Table` as it is, rows [N, D] of any array library (columns X1 to XD), or what `read_table` takes. Raises `TableError`."""
+    if isinstance(source, Table):
+        return source
+    if hasattr(source, "detach"):
+        source = source.detach().cpu().numpy()
+    if isinstance(source, np.ndarray):
+        if source.ndim != 2:
+            raise TableError(f"The rows have shape {source.shape}; give an array of rows by columns.")
+        import pandas as pd
+
+        source = pd.DataFrame(source, columns=pd.Index([f"X{i + 1}" for i in range(source.shape[1])]))
+    return read_table(source, columns=columns, transform=transform)
+
+
+def canonical_csv(x: np.ndarray, columns: Sequence[str]) -> bytes:
+    """The bytes that name a table which came from no file: JSON header line, then rows of shortest exact decimals."""
+    rows = [",".join(map(repr, row)) for row in np.asarray(x, dtype=np.float64).tolist()]
+    return "\n".join([json.dumps(list(columns), ensure_ascii=False), *rows, ""]).encode()
+
+
+def _bundled(source: str, columns: Sequence[str], transform: str) -> Table:
+    if source not in BUNDLED:
+        raise TableError(f"There is no bundled table {source!r}{nearest(source, BUNDLED)}")
+    from sklearn.datasets import load_diabetes
+
+    frame = load_diabetes(as_frame=True, scaled=False).frame.rename(columns={"target": "progression"})
+    return from_frame(frame, columns=columns, transform=transform, title=source.partition(":")[2])
+
+
+def _checked(frame: pd.DataFrame, columns: Sequence[str], transform: str, sha256: str, kind: str, title: str) -> Table:
+    """The frame's values and names after every check."""
+    names = _names(frame, title)
+    if columns:
+        frame, names = _select(frame, names, columns, title)
+    if len(names) < 2:
+        hint = " (separate the columns by commas)" if kind == "csv" and any(mark in names[0] for mark in ";\t|") else ""
+        raise TableError(f"{title} has only one column, {names[0]!r}; a causal graph needs at least two variables{hint}.")
+    x = _numbers(frame, names, title)
+    x = _finite(x, names, title)
+    if len(x) < MIN_ROWS:
+        raise TableError(f"{title} has {len(x)} rows; give at least {MIN_ROWS}.")
+    x = _transformed(x, names, transform, title)
+    constant = [name for name, low, high in zip(names, x.min(axis=0), x.max(axis=0), strict=True) if low == high]
+    if constant:
+        raise TableError(f"{title}: {_several('column', constant)} always the same value; leave constant columns out.")
+    return Table(x, tuple(names), sha256, kind, title, transform)
+
+
+def _names(frame: pd.DataFrame, title: str) -> list[str]:
+    names = [str(name).strip() for name in frame.columns]
+    if not names:
+        raise TableError(f"{title} has no columns; give a table with at least two.")
+    if "" in names:
+        where = names.index("") + 1
+        raise TableError(f"{title}: column {where} has no name; name it in the header or leave it out (pandas: to_csv(..., index=False)).")
+    odd = [name for name in names if not name.isprintable()]
+    if odd:
+        raise TableError(f"{title}: the column name {odd[0]!r} holds characters that cannot be printed; rename the column.")
+    repeated = sorted({name for name in names if names.count(name) > 1}, key=names.index)
+    if repeated:
+        raise TableError(f"{title}: the column name{_listed(repeated)} stands more than once in the header; make the names distinct.")
+    return names
+
+
+def _select(frame: pd.DataFrame, names: list[str], columns: Sequence[str], title: str) -> tuple[pd.DataFrame, list[str]]:
+    wanted = list(columns)
+    for name in wanted:
+        if name not in names:
+            raise TableError(f"{title} has no column {name!r}{nearest(name, names)}")
+    if len(set(wanted)) < len(wanted):
+        raise TableError(f"{title}: a column is asked for twice in {', '.join(wanted)}; name each once.")
+    return frame.iloc[:, [names.index(name) for name in wanted]], wanted
+
+
+def _numbers(frame: pd.DataFrame, names: list[str], title: str) -> np.ndarray:
+    """The values as float64 [N, D]; columns of text, dates or truth values are refused by name."""
+    from pandas.api import types
+
+    columns, words = [], []
+    for i, name in enumerate(names):
+        series = frame.iloc[:, i]
+        if series.isna().all():
+            series = series.astype("float64")
+        if types.is_numeric_dtype(series) and not types.is_bool_dtype(series) and not types.is_complex_dtype(series):
+            columns.append(series.to_numpy(dtype=np.float64, na_value=np.nan))
+        else:
+            words.append((name, next((value for value in series.dropna() if not _is_number(value)), None)))
+    if words:
+        shown = ", ".join(f"{name!r} (such as {str(value)[:20]!r})" for name, value in words[:_SHOWN])
+        more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+        plural = "columns" if len(words) > 1 else "column"
+        raise TableError(f"{title}: the values of {plural} {shown}{more} are not numbers; leave such columns out or code them as numbers.")
+    return np.stack(columns, axis=1)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, bool)
+
+
+def _finite(x: np.ndarray, names: list[str], title: str) -> np.ndarray:
+    for what, wrong in (("missing (NaN)", np.isnan(x)), ("infinite", np.isinf(x))):
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            count = int(wrong.sum())
+            verb = "value is" if count == 1 else "values are"
+            raise TableError(f"{title}: {count} {verb} {what}, the first in data row {row + 1}, column {names[column]!r}; fill or drop such rows.")
+    return x
+
+
+def _transformed(x: np.ndarray, names: list[str], transform: str, title: str) -> np.ndarray:
+    if transform == "none":
+        return x
+    if transform != "log":
+        raise TableError(f"There is no transform {transform!r}{nearest(transform, ('none', 'log'))}")
+    if (x <= 0).any():
+        row, column = np.argwhere(x <= 0)[0]
+        raise TableError(f"{title}: the logarithm needs positive values, but data row {row + 1}, column {names[column]!r} is {x[row, column]:g}.")
+    return np.log(x)
+
+
+def _several(noun: str, names: Sequence[str]) -> str:
+    return f"{noun}{'s' if len(names) > 1 else ''}{_listed(names)} {'have' if len(names) > 1 else 'has'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_SHOWN])
+    return f" {shown}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
+
+
+# ----------------------------------------------------------------------------------------------------------------------- truth
+
+
+def read_truth(path: str | Path, columns: Sequence[str]) -> np.ndarray:
+    """The true graph of a table: int8 [D, D] in the order of `columns`, entry [i, j] = 1 if i causes j.
+
+    A square CSV of 0 and 1 with the table's column names as header (in any order; the first column may repeat the names), row causes
+    column. Raises `TableError`, also when the graph has a cycle.
+    """
+    path = Path(path)
+    frame = parse(read_bytes(path), "csv", path.name)
+    names = [str(name).strip() for name in frame.columns]
+    if len(names) == len(frame) + 1 and names[0] not in columns:
+        rows = [str(value).strip() for value in frame.iloc[:, 0]]
+        if rows != names[1:]:
+            raise TableError(f"{path.name}: the names of its rows are not those of its header in the same order; make them equal.")
+        frame, names = frame.iloc[:, 1:], names[1:]
+    if len(frame) != len(names):
+        raise TableError(f"{path.name} has {len(frame)} rows and {len(names)} columns; a true graph is square, a row and a column per variable.")
+    if sorted(names) != sorted(columns):
+        missing = [name for name in columns if name not in names] or [name for name in names if name not in columns]
+        raise TableError(f"{path.name}: its header and the table's do not agree (see{_listed(missing)}); name the same variables in both.")
+    try:
+        values = frame.to_numpy(dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.full(frame.shape, np.nan)
+    if not np.isin(values, (0.0, 1.0)).all():
+        raise TableError(f"{path.name} holds other entries than 0 and 1; write 1 where the row's variable causes the column's, else 0.")
+    order = [names.index(name) for name in columns]
+    adjacency = values[np.ix_(order, order)].astype(np.int8)
+    _acyclic(adjacency, columns, path.name)
+    return adjacency
+
+
+def _acyclic(adjacency: np.ndarray, columns: Sequence[str], title: str) -> None:
+    """Take away nodes without parents until none is left; what remains holds a cycle."""
+    left = np.ones(len(adjacency), dtype=bool)
+    while left.any():
+        free = left & (adjacency[left].sum(axis=0) == 0)
+        if not free.any():
+            stuck = [name for name, inside in zip(columns, left, strict=True) if inside]
+            raise TableError(f"{title}: the true graph has a cycle (among{_listed(stuck)}); give a directed acyclic graph.")
+        left &= ~free
+
+
+def truth_digest(adjacency: np.ndarray, columns: Sequence[str]) -> str:
+    """SHA-256 of a true graph: its names in the table's order and its entries."""
+    return hashlib.sha256(json.dumps([list(columns), adjacency.astype(int).tolist()]).encode()).hexdigest()
