@@ -1,0 +1,246 @@
+"""Laws over the functions that make a variable from its parents and its noise, drawn for all nodes of all tasks at once.
+
+A law draws parameters with leading dimensions [B, D] (one entry per node) and applies them to any selection of nodes. The parents of a
+node sit in K slots, by rising number, K the largest number of parents in the batch; an empty slot has weight 0 everywhere. What is drawn for
+slot k does not depend on K, so a task has the same functions in every batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from scipy.special import gammaincinv
+from torch import Tensor
+
+from causal_meta import graphs, randomness
+from causal_meta.conf.data import MLP, LinearHeteroskedastic, MechanismConfig, MechanismPart
+from causal_meta.conf.registry import implementation
+from causal_meta.datasets.mixtures import draw_parts, tasks_by_part
+
+Parameters = dict[str, Tensor]
+Names = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Parents:
+    """The parents of every node in K slots: index int64 [B, D, K] (0 in empty slots), mask float32 [B, D, K], count int64 [B, D]."""
+
+    index: Tensor
+    mask: Tensor
+    count: Tensor
+
+    def select(self, tasks: Tensor) -> Parents:
+        """The parents in some of the tasks."""
+        return Parents(self.index[tasks], self.mask[tasks], self.count[tasks])
+
+
+def parents_of(adjacency: Tensor) -> Parents:
+    """The parents in graphs [B, D, D], by rising number; K is at least 1."""
+    effects = adjacency.mT != 0  # [b, j, i]: i causes j
+    count = effects.sum(dim=-1)
+    width = max(1, int(count.max()) if count.numel() else 1)
+    b, j, i = torch.nonzero(effects, as_tuple=True)
+    slot = effects.cumsum(dim=-1)[b, j, i] - 1
+    index = torch.zeros(*count.shape, width, dtype=torch.int64)
+    index[b, j, slot] = i
+    return Parents(index, (torch.arange(width) < count[..., None]).to(torch.float32), count)
+
+
+class MechanismLaw(ABC):
+    """A law over mechanisms (seed 001 §4.2). A new law is a file with a subclass, its dataclass and its line in the registry."""
+
+    affine: ClassVar[bool] = False  # x = weight . parents + bias + noise_std e with parameters of these names: tables are then solved at once
+
+    def __init__(self, config: MechanismConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
+        """The parameters of all nodes, each [B, D, ...]; task b depends on seeds[b] and its own graph alone."""
+
+    @abstractmethod
+    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+        """Float32 [b, N]: the values of b nodes from parameters [b, ...], their parents [b, K, N] in slots, and their noise [b, N]."""
+
+
+class LinearFactory(MechanismLaw):
+    """x_j = w_j . x_pa(j) + b_j + s_j e_j; the laws of w, b and s are in the docstring of the configuration."""
+
+    affine: ClassVar[bool] = True
+    config: LinearHeteroskedastic
+
+    def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
+        nodes, width = parents.index.shape[1:]
+        weight = self._weights(seeds, (*names, "weight"), (width, nodes)).mT * parents.mask
+        bias = torch.zeros(len(seeds), nodes)
+        if self.config.bias_bound > 0:
+            bias = (2 * randomness.uniforms(seeds, (*names, "bias"), (nodes,)) - 1) * self.config.bias_bound
+        return {"weight": weight, "bias": bias, "noise_std": self._noise_std(seeds, (*names, "noise_std"), nodes)}
+
+    def _weights(self, seeds: Sequence[int], names: Names, shape: tuple[int, ...]) -> Tensor:
+        if self.config.weight_law == "normal":
+            return randomness.normals(seeds, names, shape) * self.config.weight_scale
+        signed = 2 * randomness.uniforms(seeds, names, shape) - 1
+        return signed * (self.config.weight_high - self.config.weight_low) + torch.sign(signed) * self.config.weight_low
+
+    def _noise_std(self, seeds: Sequence[int], names: Names, nodes: int) -> Tensor:
+        a, b = self.config.noise_std_a, self.config.noise_std_b
+        if self.config.noise_std_law == "uniform":
+            return a + (b - a) * randomness.uniforms(seeds, names, (nodes,))
+        if a == int(a) and a <= 16:  # a sum of exponentials
+            return -randomness.uniforms(seeds, names, (int(a), nodes)).log().sum(dim=1) / b
+        u = randomness.uniforms(seeds, names, (nodes,)).to(torch.float64)
+        return (torch.from_numpy(gammaincinv(a, u.numpy())) / b).to(torch.float32)
+
+    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+        explained = (parameters["weight"][:, None, : inputs.shape[1]] @ inputs)[:, 0]
+        return explained + parameters["bias"][:, None] + parameters["noise_std"][:, None] * noise
+
+
+class MLPFactory(MechanismLaw):
+    """x_j = v_j . phi(V_j (x_pa(j), noise_gain e_j) + c_j), phi the leaky ReLU; the noise goes through the network (not additive).
+
+    V ~ N(0, weight_scale² / fan-in), fan-in the number of parents + 1; c ~ N(0, 1), so that the kinks do not all pass through 0 and
+    weight_scale sets how sharp they are. v ~ N(0, 1 / (hidden m)), m = (1 + negative_slope²)/2 (1 + weight_scale² (parents + noise_gain²) / fan-in)
+    the mean square of a hidden unit whose inputs have mean square 1: then so has the output, and values neither grow nor fade
+    along a chain. A root is a function of its noise alone.
+    """
+
+    config: MLP
+
+    def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
+        nodes, width = parents.index.shape[1:]
+        hidden, config = self.config.hidden, self.config
+        scale = config.weight_scale / (parents.count + 1.0).sqrt()  # [B, D]
+        weight = randomness.normals(seeds, (*names, "weight"), (width, nodes, hidden)).permute(0, 2, 3, 1)
+        others = randomness.normals(seeds, (*names, "noise"), (3, nodes, hidden))
+        square = (parents.count + config.noise_gain**2) * scale**2 + 1
+        output_scale = (2 / ((1 + config.negative_slope**2) * hidden * square)).sqrt()
+        return {
+            "weight": weight * (scale[..., None] * parents.mask)[:, :, None, :],  # [B, D, hidden, K]
+            "noise_weight": others[:, 0] * (scale * config.noise_gain)[..., None],
+            "bias": others[:, 1],
+            "output": others[:, 2] * output_scale[..., None],
+        }
+
+    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+        hidden = torch.baddbmm(parameters["bias"][:, :, None], parameters["noise_weight"][:, :, None], noise[:, None])
+        hidden.baddbmm_(parameters["weight"][:, :, : inputs.shape[1]], inputs)
+        torch.nn.functional.leaky_relu_(hidden, self.config.negative_slope)
+        return (parameters["output"][:, None] @ hidden)[:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Mechanism:
+    """The function of one node: `mechanism(parents [N, k], noise [N]) -> [N]`, the k parents by rising number."""
+
+    name: str
+    law: MechanismLaw
+    parameters: Parameters  # of this node alone, without batch dimension
+
+    def __call__(self, parents: Tensor, noise: Tensor) -> Tensor:
+        single = {name: value[None] for name, value in self.parameters.items()}
+        return self.law.apply(single, parents.mT[None].to(torch.float32), noise[None])[0]
+
+
+class MechanismFactory:
+    """A named mixture of laws over mechanisms; each node (`mixing="node"`) or each task (`"task"`) draws its part by weight.
+
+    The numbers of a part belong to its name: renaming a part draws others, reordering parts changes nothing but the choice.
+    """
+
+    def __init__(self, parts: Mapping[str, MechanismPart], mixing: Literal["node", "task"] = "node") -> None:
+        self.names = list(parts)
+        self.weights = [part.weight for part in parts.values()]
+        self.laws: list[MechanismLaw] = [implementation(part.mechanism)(part.mechanism) for part in parts.values()]
+        self.mixing = mixing
+
+    @property
+    def proportions(self) -> dict[str, float]:
+        """The probability of each part."""
+        return {name: weight / sum(self.weights) for name, weight in zip(self.names, self.weights, strict=True)}
+
+    def draw(self, seeds: Sequence[int], adjacency: Tensor) -> MechanismBatch:
+        """The mechanisms of all nodes of graphs [B, D, D]; task b depends on seeds[b] and its graph alone."""
+        parents = parents_of(adjacency)
+        shape = (adjacency.shape[-1],) if self.mixing == "node" else (1,)
+        choice = draw_parts(seeds, ("mechanism part",), self.weights, shape).expand(len(seeds), adjacency.shape[-1])
+        parameters: list[Parameters] = []
+        position = torch.zeros(len(self.laws), len(seeds), dtype=torch.int64)
+        for part, law in enumerate(self.laws):
+            tasks = torch.nonzero((choice == part).any(dim=-1))[:, 0]
+            position[part, tasks] = torch.arange(len(tasks))
+            chosen = [seeds[b] for b in tasks.tolist()]
+            parameters.append(law.draw(chosen, ("mechanism", self.names[part]), parents.select(tasks)) if chosen else {})
+        return MechanismBatch(self, adjacency, parents, choice, parameters, position)
+
+
+@dataclass(frozen=True, eq=False)
+class MechanismBatch:
+    """The mechanisms of all nodes of B tasks: choice int64 [B, D] is each node's part; task b's parameters of part p are row position[p, b]."""
+
+    factory: MechanismFactory
+    adjacency: Tensor
+    parents: Parents
+    choice: Tensor
+    parameters: list[Parameters]
+    position: Tensor
+
+    def mechanism(self, b: int, j: int) -> Mechanism:
+        """The function of node j of task b."""
+        part = int(self.choice[b, j])
+        row = int(self.position[part, b])
+        return Mechanism(self.factory.names[part], self.factory.laws[part], {name: value[row, j] for name, value in self.parameters[part].items()})
+
+    def rows(self, noise: Tensor) -> Tensor:
+        """Float32 [B, N, D]: the tables that the noise [B, N, D] makes, causes before effects."""
+        affine = torch.tensor([law.affine for law in self.factory.laws])[self.choice].all(dim=-1)
+        if bool(affine.all()):
+            return self._solve(torch.arange(len(noise)), noise)
+        out = torch.empty_like(noise)
+        for solvable, method in ((True, self._solve), (False, self._propagate)):
+            tasks = torch.nonzero(affine == solvable)[:, 0]
+            if len(tasks):
+                out[tasks] = method(tasks, noise[tasks])
+        return out
+
+    def _parameters(self, part: int, tasks: Tensor, nodes: Tensor) -> Parameters:
+        rows = self.position[part, tasks]
+        return {name: value[rows, nodes] for name, value in self.parameters[part].items()}
+
+    def _solve(self, tasks: Tensor, noise: Tensor) -> Tensor:
+        """x = (b + s e) (I - W)^-1 for tasks all of whose mechanisms are affine.
+
+        W is nilpotent, so (I - W)^-1 = (I + W)(I + W²)(I + W⁴)… with at most log2 D factors, exact in the zeros.
+        """
+        size = noise.shape[-1]
+        weights = torch.zeros(len(tasks), size, size)  # [b, j, i]
+        bias, scale = torch.zeros(len(tasks), 1, size), torch.zeros(len(tasks), 1, size)
+        for part, values in enumerate(self.parameters):
+            if values and self.factory.laws[part].affine:
+                rows, chosen = self.position[part, tasks], (self.choice[tasks] == part).to(torch.float32)
+                weights.scatter_add_(2, self.parents.index[tasks], values["weight"][rows] * chosen[..., None])
+                bias[:, 0] += values["bias"][rows] * chosen
+                scale[:, 0] += values["noise_std"][rows] * chosen
+        power = weights.mT.contiguous()
+        total = torch.eye(size) + power
+        for _ in range(max(0, (size - 1).bit_length() - 1)):
+            power = power @ power
+            total = torch.baddbmm(total, total, power)
+        return torch.baddbmm(bias @ total, noise, scale.mT * total)
+
+    def _propagate(self, tasks: Tensor, noise: Tensor) -> Tensor:
+        """Place after place of the causal orders, all tasks together."""
+        columns = noise.mT.contiguous()  # [b, D, N], overwritten by the values
+        order = graphs.topological_order(self.adjacency[tasks])
+        for place in range(order.shape[1]):
+            for part, rows in tasks_by_part(self.choice[tasks, order[:, place]]):
+                b, j = tasks[rows], order[rows, place]
+                width = max(1, int(self.parents.count[b, j].max()))
+                inputs = columns[rows[:, None], self.parents.index[b, j, :width]]
+                columns[rows, j] = self.factory.laws[part].apply(self._parameters(part, b, j), inputs, columns[rows, j])
+        return columns.mT

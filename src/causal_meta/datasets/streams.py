@@ -1,0 +1,153 @@
+"""Endless streams of training batches and fixed sets of tasks.
+
+Step s of the stream (base_seed, split) is the global batch of tasks sG .. (s+1)G - 1, G tasks per step; the size of its tables comes from
+(base_seed, split, "shape", s). Rank r of R takes its slice of every batch. DataLoader worker w of W makes every W-th step, and the loader
+takes one batch from each worker in turn. So ranks, workers and restarts change neither the batches nor their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from causal_meta import graphs, randomness
+from causal_meta.datasets.scm import SCMFamily, draw_range
+from causal_meta.tasks import Task, TaskBatch
+
+__all__ = ["MetaFixedDataset", "MetaIterableDataset", "draw_range"]
+
+_REDRAWS = 100
+_MOST_WORKERS = 256
+
+
+class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
+    """The training stream: standardised global batches, for ever (seed 001 §2.1).
+
+    `reserved` are hashes of graphs that must not occur: a task whose graph is among them is drawn again at its own index, from the seed
+    (seed, "redraw", 1), then 2, … The batch carries the seeds that were used. With `with_adjacency=False` it yields x [B, N, D] alone.
+    `rank` and `world_size` are found out from torch.distributed when not given. Raises ValueError if G is no multiple of `world_size`.
+    """
+
+    def __init__(
+        self,
+        family: SCMFamily,
+        base_seed: int,
+        split: str = "train",
+        *,
+        tasks_per_step: int,
+        start_step: int = 0,
+        reserved: frozenset[str] = frozenset(),
+        rank: int | None = None,
+        world_size: int | None = None,
+        with_adjacency: bool = True,
+    ) -> None:
+        super().__init__()
+        self.rank, self.world_size = _place(rank, world_size)
+        if tasks_per_step % self.world_size:
+            raise ValueError(
+                f"tasks_per_step is {tasks_per_step}, which {self.world_size} processes cannot share evenly; give a multiple of {self.world_size}."
+            )
+        self.family, self.base_seed, self.split = family, base_seed, split
+        self.tasks_per_step, self.start_step = tasks_per_step, start_step
+        self.reserved, self.with_adjacency = reserved, with_adjacency
+        self._collisions = torch.zeros(_MOST_WORKERS, dtype=torch.int64).share_memory_()  # one cell per worker process
+
+    @property
+    def collisions(self) -> int:
+        """How many graphs were drawn again so far, in all workers of this process (steps made ahead of use included)."""
+        return int(self._collisions.sum())
+
+    def shape(self, step: int) -> tuple[int, int]:
+        """(D, N) of a step."""
+        numbers = randomness.uniforms([self.base_seed], (self.split, "shape", step), (2,))[0].tolist()
+        return draw_range(self.family.n_nodes, numbers[0]), draw_range(self.family.n_rows, numbers[1])
+
+    def batch(self, step: int) -> TaskBatch:
+        """This rank's slice of the global batch of a step, standardised."""
+        nodes, rows = self.shape(step)
+        share = self.tasks_per_step // self.world_size
+        first = step * self.tasks_per_step + self.rank * share
+        seeds = randomness.seeds_of(self.base_seed, self.split, "task", start=first, count=share)
+        adjacency = self.family.sample_graphs(seeds, nodes)
+        if self.reserved:
+            self._redraw(seeds, adjacency)
+        return self.family.sample_tasks(seeds, n_rows=rows, n_nodes=nodes, adjacency=adjacency).standardised()
+
+    def _redraw(self, seeds: list[int], adjacency: Tensor) -> None:
+        """Replace, in place, every seed and graph whose graph is reserved."""
+        for b, digest in enumerate(graphs.graph_hashes(adjacency)):
+            original, tries = seeds[b], 0
+            while digest in self.reserved:
+                tries += 1
+                if tries > _REDRAWS:
+                    raise ValueError(
+                        f"{_REDRAWS} draws for one task with {adjacency.shape[-1]} nodes all gave graphs reserved by a test set; "
+                        "the training family has too few other graphs: give it more nodes or make the test sets smaller."
+                    )
+                worker = get_worker_info()
+                self._collisions[worker.id if worker else 0] += 1
+                seeds[b] = randomness.seeds_of(original, "redraw", start=tries, count=1)[0]
+                adjacency[b] = self.family.sample_graphs([seeds[b]], adjacency.shape[-1])[0]
+                digest = graphs.graph_hash(adjacency[b])
+
+    def __iter__(self) -> Iterator[TaskBatch | Tensor]:
+        worker = get_worker_info()
+        step, stride = (self.start_step + worker.id, worker.num_workers) if worker else (self.start_step, 1)
+        while True:
+            batch = self.batch(step)
+            yield batch if self.with_adjacency else batch.x
+            step += stride
+
+
+class MetaFixedDataset(Dataset[Task]):
+    """A fixed list of tasks by their seeds (seed 001 §2.2); each size is drawn from (seed, "shape") unless the family fixes it.
+
+    `cache_instances=True` keeps every task once it was made.
+    """
+
+    def __init__(self, family: SCMFamily, seed_list: Sequence[int], cache_instances: bool = True) -> None:
+        self.family, self.seed_list, self.cache_instances = family, list(seed_list), cache_instances
+        self._cache: dict[int, Task] = {}
+
+    def __len__(self) -> int:
+        return len(self.seed_list)
+
+    def __getitem__(self, index: int) -> Task:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[Task]:
+        """Several tasks at once, which is how a DataLoader asks."""
+        seeds = [self.seed_list[index] for index in indices]
+        known = self._cache if self.cache_instances else {}
+        missing = [seed for seed in dict.fromkeys(seeds) if seed not in known]
+        if missing:
+            batch = self.family.sample_tasks(missing)
+            known = known | {seed: batch.task(b) for b, seed in enumerate(missing)}
+            if self.cache_instances:
+                self._cache = known
+        return [known[seed] for seed in seeds]
+
+    def hashes(self) -> list[str]:
+        """The graph hash of every task, without making the tables."""
+        shapes = self.family.shapes(self.seed_list)
+        found = [""] * len(self)
+        for nodes in {shape[0] for shape in shapes}:
+            places = [b for b, shape in enumerate(shapes) if shape[0] == nodes]
+            adjacency = self.family.sample_graphs([self.seed_list[b] for b in places], nodes)
+            for b, digest in zip(places, graphs.graph_hashes(adjacency), strict=True):
+                found[b] = digest
+        return found
+
+
+def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    distributed = torch.distributed
+    running = distributed.is_available() and distributed.is_initialized()
+    rank = (distributed.get_rank() if running else 0) if rank is None else rank
+    world_size = (distributed.get_world_size() if running else 1) if world_size is None else world_size
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank is {rank} of {world_size} processes; it must be at least 0 and below their number.")
+    return cast(int, rank), cast(int, world_size)

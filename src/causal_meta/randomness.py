@@ -1,0 +1,133 @@
+"""Where every random number comes from: (seed, names...) names a stream, and two different names never share a number.
+
+A stream is the counter-based generator Philox4x64-10 (Salmon et al. 2011) under a 128-bit key that BLAKE2b makes of seed and names. Seeds are
+hashed, never added to, so neighbouring seeds, ranks and purposes cannot meet. Bulk numbers are the raw bits of one key per task and
+purpose, turned into uniforms, normals or Laplace draws by one batched transform, so that a task's numbers depend on its own seed alone.
+
+The first numbers of a stream do not depend on how many are drawn: a table of 300 rows begins with the table of 200 rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Name = str | int
+
+_BLOCK = 32  # normals are made in blocks of 32 numbers: 16 radii and 16 angles give 16 cosines and 16 sines
+_HALF = _BLOCK // 2
+_CHUNK = 1 << 16  # numbers transformed at once: what fits a second-level cache
+
+
+def _code(item: Name) -> bytes:
+    """One name as bytes that cannot be confused with another name's, nor with two names': type, length, text."""
+    text = item.encode() if isinstance(item, str) else b"%d" % item
+    return b"%s%d:%s" % (b"s" if isinstance(item, str) else b"i", len(text), text)
+
+
+def _digests(seeds: Sequence[int], names: tuple[Name, ...]) -> list[bytes]:
+    """16 bytes per seed: BLAKE2b of the coded names, then the coded seed."""
+    prefix = hashlib.blake2b(b"".join(map(_code, names)), digest_size=16, person=b"causal_meta")
+    found = []
+    for seed in seeds:
+        digest = prefix.copy()
+        digest.update(_code(int(seed)))
+        found.append(digest.digest())
+    return found
+
+
+def key(seed: int, *names: Name) -> tuple[int, int]:
+    """The two 64-bit words of the Philox key of stream (seed, names...).
+
+    >>> key(0, "noise") == key(0, "noise"), key(0, "noise") == key(0, "no", "ise"), key(0, 1) == key(0, "1")
+    (True, False, False)
+    """
+    digest = _digests([seed], names)[0]
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def generator(seed: int, *names: Name) -> np.random.Generator:
+    """A NumPy generator on the stream (seed, names...), for small draws."""
+    return np.random.Generator(np.random.Philox(key=np.array(key(seed, *names), dtype=np.uint64)))
+
+
+def torch_generator(seed: int, *names: Name) -> torch.Generator:
+    """A torch generator on the CPU, seeded by (seed, names...).
+
+    Torch keeps 32 bits of a seed, so this is for a run's few generators, never for one per task.
+    """
+    return torch.Generator().manual_seed(key(seed, *names)[0] >> 1)
+
+
+def seeds_of(base_seed: int, *names: Name, start: int, count: int) -> list[int]:
+    """The 63-bit seeds of items `start` to `start + count - 1` of the sequence (base_seed, names...): hashes, unrelated to each other.
+
+    >>> seeds_of(0, "train", start=5, count=3)[1] == seeds_of(0, "train", start=6, count=1)[0]
+    True
+    """
+    digests = _digests(range(start, start + count), ("seeds", base_seed, *names))
+    return [int.from_bytes(digest[:8], "little") >> 1 for digest in digests]
+
+
+def bits(seeds: Sequence[int], names: tuple[Name, ...], count: int) -> Tensor:
+    """Int32 [B, count]: the first `count` half-words of the streams (seeds[b], names...), low half first."""
+    words = np.empty((len(seeds), (count + 1) // 2), dtype="<u8")
+    keys = np.frombuffer(b"".join(_digests(seeds, names)), dtype="<u8").reshape(-1, 2)
+    philox = np.random.Philox(key=0)
+    state = philox.state
+    for row, words_of_key in zip(words, keys, strict=True):
+        state["state"]["key"] = words_of_key
+        philox.state = state
+        row[:] = philox.random_raw(row.size)
+    return torch.from_numpy(words.view("<i4"))[:, :count]
+
+
+def _shaped(flat: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return flat[:, : math.prod(shape)].reshape(len(flat), *shape)
+
+
+def uniforms(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...]) -> Tensor:
+    """Float32 [B, *shape], uniform on the open interval (0, 1): the 2^23 midpoints (k + 1/2) / 2^23. Row b depends on seeds[b] and names only."""
+    whole = torch.bitwise_right_shift(bits(seeds, names, math.prod(shape)), 9)  # keeps the sign: -2^22 .. 2^22 - 1
+    return _shaped(whole.to(torch.float32).add_(2.0**22 + 0.5).mul_(2.0**-23), shape)
+
+
+def normals(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...]) -> Tensor:
+    """Float32 [B, *shape], standard normal by Box and Muller (1958): sqrt(-2 ln u) (cos a, sin a). Row b depends on seeds[b] and names only.
+
+    u = |k| / 2^31 of a signed half-word k (0 becomes 1/2^32), so values reach 6.66; a is uniform on [-pi, pi).
+    """
+    padded = -(-math.prod(shape) // _BLOCK) * _BLOCK
+    raw = bits(seeds, names, padded)
+    out = torch.empty(raw.shape, dtype=torch.float32)
+    step = max(1, _CHUNK // max(padded, 1))
+    for first in range(0, len(raw), step):
+        source = raw[first : first + step].view(-1, 2, _HALF)
+        radius = source[:, 0].to(torch.float32, memory_format=torch.contiguous_format)
+        radius.abs_().mul_(2.0**-31).clamp_(min=2.0**-32).log_().mul_(-2.0).sqrt_()
+        angle = source[:, 1].to(torch.float32, memory_format=torch.contiguous_format).mul_(math.pi / 2.0**31)
+        pair = out[first : first + step].view(-1, 2, _HALF)
+        torch.mul(radius, torch.cos(angle), out=pair[:, 0])
+        torch.mul(radius, angle.sin_(), out=pair[:, 1])
+    return _shaped(out, shape)
+
+
+def laplaces(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...]) -> Tensor:
+    """Float32 [B, *shape], Laplace with mean 0 and variance 1 (scale 1/sqrt 2) by the inverse distribution function: sign(k) (-ln u) / sqrt 2.
+
+    u = |k| / 2^31 of a signed half-word k (0 becomes 1/2^32), so values reach 15.7. Row b depends on seeds[b] and names only.
+    """
+    padded = -(-math.prod(shape) // _BLOCK) * _BLOCK
+    signed = bits(seeds, names, padded).to(torch.float32)
+    size = signed.abs().mul_(2.0**-31).clamp_(min=2.0**-32).log_().mul_(-math.sqrt(0.5))
+    return _shaped(torch.copysign(size, signed), shape)
+
+
+def permutations(seeds: Sequence[int], names: tuple[Name, ...], n: int) -> Tensor:
+    """Int64 [B, n]: a uniform random permutation of 0..n-1 per seed, the order of n 32-bit numbers (equal ones by position)."""
+    return torch.argsort(bits(seeds, names, n).to(torch.int64) * n + torch.arange(n), dim=-1)

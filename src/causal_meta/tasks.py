@@ -1,0 +1,160 @@
+"""What a model sees: one table with the graph that made it, and a padded batch of them.
+
+Shapes: B tasks, N rows, D variables. `adjacency[i, j] = 1` means i causes j. A padded cell of `x`, `adjacency` and `intervened` is 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_ROUNDING = 4 * torch.finfo(torch.float32).eps  # a spread below this share of a column's size is rounding, not information
+
+
+@dataclass(eq=False)
+class Task:
+    """One table: x float32 [N, D] as measured, adjacency float32 [D, D] or None where there is no truth, intervened bool [N, D], seed.
+
+    Unpacks to `(x, adjacency)`.
+    """
+
+    x: Tensor
+    adjacency: Tensor | None
+    intervened: Tensor
+    seed: int = -1
+
+    def __iter__(self) -> Iterator[Tensor | None]:
+        yield self.x
+        yield self.adjacency
+
+
+@dataclass(eq=False)
+class TaskBatch:
+    """B tables padded to a common size: x float32 [B, N, D], adjacency float32 [B, D, D] or None, intervened bool [B, N, D],
+    node_mask bool [B, D] and row_mask bool [B, N] (true where real; real nodes and rows come first), seeds int64 [B] (-1: none).
+
+    Unpacks to `(x, adjacency)`.
+    """
+
+    x: Tensor
+    adjacency: Tensor | None
+    intervened: Tensor
+    node_mask: Tensor
+    row_mask: Tensor
+    seeds: Tensor
+
+    def __iter__(self) -> Iterator[Tensor | None]:
+        yield self.x
+        yield self.adjacency
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def n_rows(self) -> int:
+        """N, padding included."""
+        return self.x.shape[1]
+
+    @property
+    def n_nodes(self) -> int:
+        """D, padding included."""
+        return self.x.shape[2]
+
+    def standardised(self) -> TaskBatch:
+        """The batch with x standardised: see `standardise`."""
+        return dataclasses.replace(self, x=standardise(self.x, self.node_mask, self.row_mask))
+
+    def without_truth(self) -> TaskBatch:
+        """The batch without its graphs: what a model may see when it answers."""
+        return dataclasses.replace(self, adjacency=None)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> TaskBatch:
+        """The batch on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> TaskBatch:
+        """The batch in page-locked memory, from which copies to a GPU can overlap with computing."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def slice(self, start: int, stop: int) -> TaskBatch:
+        """Tasks `start` to `stop - 1`, padding kept."""
+        return self._map(lambda tensor: tensor[start:stop])
+
+    def task(self, b: int) -> Task:
+        """Task b without its padding."""
+        rows, nodes = int(self.row_mask[b].sum()), int(self.node_mask[b].sum())
+        truth = None if self.adjacency is None else self.adjacency[b, :nodes, :nodes]
+        return Task(x=self.x[b, :rows, :nodes], adjacency=truth, intervened=self.intervened[b, :rows, :nodes], seed=int(self.seeds[b]))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> TaskBatch:
+        return TaskBatch(
+            x=change(self.x),
+            adjacency=None if self.adjacency is None else change(self.adjacency),
+            intervened=change(self.intervened),
+            node_mask=change(self.node_mask),
+            row_mask=change(self.row_mask),
+            seeds=change(self.seeds),
+        )
+
+
+def full_batch(x: Tensor, adjacency: Tensor | None, seeds: Sequence[int]) -> TaskBatch:
+    """A batch of observational tables of one size, nothing padded: x [B, N, D]."""
+    tasks, rows, nodes = x.shape
+    return TaskBatch(
+        x=x,
+        adjacency=adjacency,
+        intervened=torch.zeros(tasks, rows, nodes, dtype=torch.bool),
+        node_mask=torch.ones(tasks, nodes, dtype=torch.bool),
+        row_mask=torch.ones(tasks, rows, dtype=torch.bool),
+        seeds=torch.tensor(list(seeds), dtype=torch.int64),
+    )
+
+
+def standardise(x: Tensor, node_mask: Tensor, row_mask: Tensor) -> Tensor:
+    """Float32 [B, N, D]: every column of every task with mean 0 and (population) standard deviation 1 over its real rows; padded cells 0.
+
+    z = (x - mean) / sd, per task and per column, never over the batch. A constant column becomes 0. Values may be as large as float32
+    holds: a column is divided by its largest size first.
+    """
+    if not bool(row_mask.all()) or not bool(node_mask.all()):
+        x = x.where(row_mask[:, :, None] & node_mask[:, None, :], 0.0)
+        count = row_mask.sum(dim=1).clamp_(min=1).to(x.dtype)
+        weight = row_mask.to(x.dtype) / count[:, None]
+        real: Tensor | None = row_mask[:, :, None].to(x.dtype)
+    else:
+        weight = torch.full(x.shape[:2], 1.0 / x.shape[1], dtype=x.dtype, device=x.device)
+        real = None
+    size = x.abs().amax(dim=1, keepdim=True)
+    x = x / size.where(size > 0, 1.0)
+    mean = weight[:, None] @ x  # [B, 1, D]
+    centred = x - mean if real is None else (x - mean) * real
+    deviation = (weight[:, None] @ centred.square()).sqrt_()
+    return centred.mul_(torch.where(deviation > _ROUNDING, 1.0 / deviation, 0.0))
+
+
+def collate(tasks: Sequence[Task], *, with_adjacency: bool = True, standardise: bool = True) -> TaskBatch | Tensor:
+    """Pad tasks to a common size and standardise them per task and column; `with_adjacency=False` yields x [B, N, D] alone.
+
+    The batch has no adjacency if any task has none. Raises ValueError on no tasks.
+    """
+    if not tasks:
+        raise ValueError("There are no tasks to put into a batch; give at least one.")
+    rows, nodes = max(len(task.x) for task in tasks), max(task.x.shape[1] for task in tasks)
+    batch = full_batch(torch.zeros(len(tasks), rows, nodes), None, [task.seed for task in tasks])
+    if all(task.adjacency is not None for task in tasks):
+        batch.adjacency = torch.zeros(len(tasks), nodes, nodes)
+    for b, task in enumerate(tasks):
+        n, d = task.x.shape
+        batch.x[b, :n, :d] = task.x
+        batch.intervened[b, :n, :d] = task.intervened
+        batch.node_mask[b, d:] = False
+        batch.row_mask[b, n:] = False
+        if batch.adjacency is not None and task.adjacency is not None:
+            batch.adjacency[b, :d, :d] = task.adjacency
+    if standardise:
+        batch = batch.standardised()
+    return batch if with_adjacency else batch.x
