@@ -55,6 +55,16 @@ def load(text: str, where: str = "the YAML text") -> Any:
         raise ConfigError(f"{where}{line} is no valid YAML: {getattr(error, 'problem', error)}.") from None
 
 
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes every word which one of the two versions would take for something else (`1e3`, `on`)."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *_Loader.yaml_implicit_resolvers.get(first, [])]
+    for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+}
+
+
 def dump(tree: Any) -> str:
     """`tree` as YAML, keys in their order."""
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)  # a SafeDumper

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from causal_meta.conf import yaml_1_2
 from causal_meta.conf.convert import leaves
 from causal_meta.facts.upgrade import event_from_v1, rows_from_v1
-from causal_meta.facts.write import COLUMNS, EVENTS, SCALARS, SCHEMA_VERSION
+from causal_meta.facts.write import COLUMNS, EVENTS, SCALARS, SCHEMA_VERSION, build_event_payload
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_FIELDS = build_event_payload("on_start")
 
 Runs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -49,13 +51,17 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
             continue
         try:
             event = json.loads(line)
-            if not isinstance(event, dict):
-                raise ValueError("no object")
         except ValueError:
-            torn = number == len(lines)
-            found.problems.append(f"{path}, line {number}: {'torn last line' if torn else 'no JSON object'}, left out.")
-            continue
-        found.append(_upgrade(event, f"{path}, line {number}"))
+            event = None
+        if not isinstance(event, dict):
+            what = "torn last line" if number == len(lines) else "no JSON object"
+        else:
+            event = _upgrade(event, f"{path}, line {number}")
+            what = "" if event.keys() >= _FIELDS.keys() else "fields are missing"
+        if what:
+            found.problems.append(f"{path}, line {number}: {what}, left out.")
+        else:
+            found.append(event)
     return found
 
 
@@ -65,7 +71,7 @@ def _upgrade(event: dict[str, Any], where: str) -> dict[str, Any]:
     if major == str(SCHEMA_VERSION):
         return event
     if major == "1":
-        return event_from_v1(event)
+        return event_from_v1(event) if isinstance(event.get("moment"), str) else {}
     raise FactsError(f"{where} has schema_version {version!r}; this causal_meta reads versions 1 and {SCHEMA_VERSION}, install a newer one.")
 
 
@@ -204,13 +210,13 @@ def _record(folder: Path, events: Events, scalars: pd.DataFrame) -> dict[str, An
     }
     for (split, name), part in scalars.groupby(["split", "name"], dropna=False, sort=True):
         record[f"{split}/{name}" if isinstance(split, str) else str(name)] = float(part["value"].iloc[-1])
-    return record | _settings(folder)
+    return record | {key: value for key, value in _settings(folder).items() if key not in record}
 
 
 def _settings(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     tree = yaml_1_2.load(path.read_text("utf-8"), str(path)) if path.is_file() else {}
-    return {key: value for key, value in leaves(tree) if key and not key.endswith("seed")}
+    return {key: value for key, value in leaves(tree) if key}
 
 
 def read_json(path: Path) -> dict[str, Any]:

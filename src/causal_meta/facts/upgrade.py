@@ -58,7 +58,8 @@ def rows_from_v1(header: Sequence[str], lines: Sequence[str]) -> tuple[list[tupl
     names = [_metric(column) for column in header]
     rows: list[tuple[Any, ...]] = []
     wrong = []
-    times: dict[int, float] = {}
+    timed: set[int] = set()
+    wall = 0.0
     for number, line in enumerate(lines):
         try:
             cells = next(csv.reader([line]))
@@ -70,11 +71,11 @@ def rows_from_v1(header: Sequence[str], lines: Sequence[str]) -> tuple[list[tupl
         except (ValueError, StopIteration):
             wrong.append(number)
             continue
-        if record.get("epoch_time_s"):
-            times[epoch] = float(record["epoch_time_s"])
-        wall = sum(times.values()) if times else math.nan
+        if record.get("epoch_time_s") and epoch not in timed:  # the rows of an epoch all carry its time
+            timed.add(epoch)
+            wall += float(record["epoch_time_s"])
         step = None if epoch < 0 else epoch
-        rows += [(1, step, record["split"] or None, name, value, wall, math.nan) for name, value in values]
+        rows += [(1, step, record["split"] or None, name, value, wall if timed else math.nan, math.nan) for name, value in values]
     return rows, wrong
 
 

@@ -8,6 +8,7 @@ new metric never shifts a column. `wall_s` and `cpu_s` count from the beginning 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import io
@@ -111,7 +112,7 @@ def _now() -> str:
 def append_jsonl_event(run_dir: str | os.PathLike[str], payload: Mapping[str, Any]) -> Path:
     """Append an event to `<run_dir>/facts/events.jsonl` (made if absent), as one whole line under a lock; returns the file."""
     path = Path(run_dir) / "facts" / EVENTS
-    _append(path, json.dumps(dict(payload), allow_nan=False, ensure_ascii=False) + "\n", header="")
+    append_text(path, json.dumps(dict(payload), allow_nan=False, ensure_ascii=False) + "\n")
     return path
 
 
@@ -137,12 +138,15 @@ def append_scalars_csv(
         if not name or any(character in name for character in "\r\n"):
             raise ValueError(f"{name!r} cannot name a scalar; give a name of one line.")
         writer.writerow([attempt, "" if step is None else step, split or "", name, repr(float(value)), *clock])
-    _append(path, lines.getvalue(), header=",".join(COLUMNS) + "\n")
+    append_text(path, lines.getvalue(), header=",".join(COLUMNS) + "\n")
     return path
 
 
-def _append(path: Path, text: str, *, header: str) -> None:
-    """Write whole lines at the end of `path`. A torn last line (a crash inside a write) is closed so that it cannot pass for a whole one."""
+def append_text(path: Path, text: str, *, header: str = "") -> None:
+    """Write whole lines at the end of `path` under a lock, after `header` if it is new.
+
+    A torn last line (a crash inside a write) is closed so that it spoils no other, and in a table so that it cannot pass for a whole row.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
@@ -155,7 +159,7 @@ def _append(path: Path, text: str, *, header: str) -> None:
         os.lseek(descriptor, max(size - 1, 0), os.SEEK_SET)
         torn = size > 0 and os.read(descriptor, 1) != b"\n"
         closing = (",torn\n" if header else "\n") if torn else ""
-        data = ((header if size == 0 else closing) + text).encode()
+        data = ((header if size == 0 else closing) + text).encode("utf-8", "backslashreplace")
         while data:
             data = data[os.write(descriptor, data) :]
     except OSError as error:
@@ -180,7 +184,7 @@ class Facts:
         self._subscribers = list(subscribers)
         self._started = False
         self._begin = (perf_counter(), provenance.cpu_seconds())
-        self._before = _clocks(self.folder / "facts" / EVENTS)
+        self._before = _clocks(self.folder / "facts")
         self._goes_on = (self.folder / "facts" / EVENTS).is_file()
 
     @property
@@ -258,15 +262,19 @@ class Facts:
         }
 
 
-def _clocks(path: Path) -> tuple[float, float]:
-    """The largest wall_s and cpu_s in a file of events."""
-    wall = cpu = 0.0
-    if path.is_file():
-        for line in path.read_text("utf-8", errors="replace").splitlines():
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the reader reports it
-            if isinstance(event, dict):
-                wall, cpu = max(wall, event.get("wall_s") or 0.0), max(cpu, event.get("cpu_s") or 0.0)
-    return wall, cpu
+def _clocks(folder: Path) -> tuple[float, float]:
+    """The largest wall_s and cpu_s in the events and in the last rows of the scalars."""
+    seen = [(0.0, 0.0)]
+    for line in _lines(folder / EVENTS):
+        with contextlib.suppress(ValueError, AttributeError):  # a torn line; the reader reports it
+            event = json.loads(line)
+            seen.append((event.get("wall_s") or 0.0, event.get("cpu_s") or 0.0))
+    for line in _lines(folder / SCALARS)[-2:]:
+        with contextlib.suppress(ValueError):
+            wall, cpu = line.rsplit(",", 2)[1:]
+            seen.append((float(wall), float(cpu)))
+    return max(wall for wall, _ in seen), max(cpu for _, cpu in seen)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []

@@ -100,13 +100,22 @@ def _is_complete(meta: dict[str, Any]) -> bool:
         and isinstance(meta.get("kind"), str)
         and type(meta.get("revision")) is int
         and type(meta.get("seed")) is int
+        and isinstance(meta.get("created_at"), int | float)
         and isinstance(digests, dict)
         and all(isinstance(value, str) for value in digests.values())
         and isinstance(inputs, dict)
         and all(isinstance(entry, dict) and is_id(str(entry.get("id"))) and isinstance(entry.get("digest"), str) for entry in inputs.values())
+        and ("target_id" in meta or ("of" in inputs and inputs["of"]["id"].startswith("tgt_")))
     )
 
 
 def stored_key(artifact: Artifact) -> Key:
     """The key computed again from what the folder holds: kind, revision, configuration and inputs."""
     return identity(artifact.kind, artifact.meta["revision"], identity_part(artifact.stored_tree()), artifact.inputs, is_target=artifact.is_target)
+
+
+def runs_in(target: Path) -> list[Path]:
+    """The folders of the runs in a target's folder."""
+    if not target.is_dir():
+        return []
+    return sorted(path for path in target.iterdir() if path.name.startswith("run_") and is_id(path.name))

@@ -117,8 +117,9 @@ def clear(staging: Path, artifact_id: str) -> None:
             if not is_live(staging, artifact_id, number):
                 disk.remove_tree(path)
         for path in list(home.iterdir()):
-            number = _number(path.name)
-            if path.suffix == ".lock" and not is_live(staging, artifact_id, number):
+            if path.name.startswith("stale-"):
+                disk.remove_tree(path)
+            if path.suffix == ".lock" and not is_live(staging, artifact_id, _number(path.name)):
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             home.rmdir()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from causal_meta.facts.write import append_text
 from causal_meta.store.key import StoreError
 
 try:
@@ -62,7 +63,7 @@ def disk_sentence(error: OSError, root: Path) -> str:
     if isinstance(error.filename, str | bytes | os.PathLike):
         where = f" ({os.path.relpath(os.fsdecode(error.filename), root)})"
     what = (error.strerror or str(error)).lower()
-    return f"The store {root} cannot be written: {what}{where}; free or mend the disk, or name another store with --store. Nothing was lost."
+    return f"The store {root} cannot be used: {what}{where}; free or mend the disk, or name another store with --store, nothing was lost."
 
 
 @contextlib.contextmanager
@@ -126,20 +127,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
     """Append one JSON line under a lock; a torn line left by a crash is closed first, so that it spoils no other."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        size = os.fstat(descriptor).st_size
-        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        data = (b"\n" if torn else b"") + json.dumps(record, allow_nan=False).encode() + b"\n"
-        while data:
-            data = data[os.write(descriptor, data) :]
-        os.fsync(descriptor)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        os.close(descriptor)
+    append_text(path, json.dumps(record, allow_nan=False) + "\n")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from causal_meta.conf.registry import nearest
 from causal_meta.facts import Facts
 from causal_meta.facts.write import Subscriber
 from causal_meta.store import attempts, catalog, disk, meta, transfer, verify
-from causal_meta.store.artifact import Artifact, read_artifact
+from causal_meta.store.artifact import Artifact, read_artifact, runs_in
 from causal_meta.store.attempts import Attempt
 from causal_meta.store.key import TARGET_ID, Key, StoreError, check_name, identity_part, is_id, is_id_start, key_of
 
@@ -57,8 +57,12 @@ class Store:
 
         Raises `StoreError` with a diff if the stored configuration is not the one asked for.
         """
-        found = self._stored(self.key(config, inputs), config, inputs or {})
-        return None if found is None or _is_stale(found, inputs or {}) else found
+        with disk.disk_errors(self.root):
+            return self._ready(self.key(config, inputs), config, inputs or {})
+
+    def _ready(self, key: Key, config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> Artifact | None:
+        found = self._stored(key, config, inputs)
+        return None if found is None or _is_stale(found, inputs) else found
 
     def _stored(self, key: Key, config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> Artifact | None:
         folder = self._place(config, key.id, inputs)
@@ -101,14 +105,14 @@ class Store:
         top = self.root / "targets"
         return sorted(path for path in top.iterdir() if TARGET_ID.fullmatch(path.name)) if top.is_dir() else []
 
-    def _folders(self) -> Iterator[Path]:
-        for target in self._targets():
-            yield target
-            yield from runs_in(target)
+    def folders(self) -> list[Path]:
+        """The folder of every artifact, readable or not: each target, then its runs."""
+        return [folder for target in self._targets() for folder in (target, *runs_in(target))]
 
     def find(self, token: str) -> Artifact:
         """The artifact that `token` means: a name, an id or the unique beginning of an id. Raises `StoreError` with the nearest names."""
-        return self._read(self.locate(token))
+        with disk.disk_errors(self.root):
+            return self._read(self.locate(token))
 
     def locate(self, token: str) -> Path:
         """The folder that `token` means, as `find`, without reading what lies in it."""
@@ -120,7 +124,7 @@ class Store:
             return folder
         if not is_id_start(token):
             check_name(token)
-        known = sorted({folder.name for folder in self._folders()})
+        known = sorted({folder.name for folder in self.folders()})
         matches = [token] if token in known else [name for name in known if is_id_start(token) and name.startswith(token)]
         if len(matches) == 1:
             folder = self.folder_of(matches[0])
@@ -137,7 +141,7 @@ class Store:
     def artifacts(self) -> list[Artifact]:
         """Every artifact that can be read: each target, then its runs, oldest first (`verify` tells of the others)."""
         found = []
-        for folder in self._folders():
+        for folder in self.folders():
             with contextlib.suppress(StoreError):
                 found.append(self._read(folder))
         targets = sorted((item for item in found if item.is_target), key=_age)
@@ -187,20 +191,17 @@ class Store:
         """
         given = dict(inputs or {})
         key = self.key(config, given)
-        for role, artifact in given.items():
-            self._check_present(role, artifact)
-        if name:
-            catalog.check_free(self.root, name, key.id, force)
-        found = self._ready(key, config, given) or self._wait(key, config, given)
+        with disk.disk_errors(self.root):
+            for role, artifact in given.items():
+                self._check_present(role, artifact)
+            if name:
+                catalog.check_free(self.root, name, key.id, force)
+            found = self._ready(key, config, given) or self._wait(key, config, given)
         if found is None:
             found = self._make(key, config, given, builder, tuple(overrides), tuple(subscribers), options or {})
         if name:
             self.name(found, name, force=force)
         return found
-
-    def _ready(self, key: Key, config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> Artifact | None:
-        found = self._stored(key, config, inputs)
-        return None if found is None or _is_stale(found, inputs) else found
 
     def _check_present(self, role: str, artifact: Artifact) -> None:
         folder = self.folder_of(artifact.id)
@@ -235,6 +236,9 @@ class Store:
             with disk.disk_errors(self.root):
                 disk.write_atomic(folder / "config.yaml", yaml_1_2.dump(to_plain(config)))
                 resumed = attempts.resume(self.staging, key.id, folder)
+            if (found := self._ready(key, config, inputs)) is not None:  # published while we looked for a checkpoint
+                disk.remove_tree(folder)
+                return found
             facts = Facts(folder, key.id, number, config.seed, subscribers)
             attempt = Attempt(folder, key.id, number, inputs, facts, resumed, options)
             extra = self._run(builder, config, attempt)
@@ -321,13 +325,6 @@ class Store:
         """Copy an exported artifact into this store, digests and id checked; one that is there already is returned."""
         with disk.disk_errors(self.root):
             return transfer.install(self, Path(folder))
-
-
-def runs_in(target: Path) -> list[Path]:
-    """The folders of the runs in a target's folder."""
-    if not target.is_dir():
-        return []
-    return sorted(path for path in target.iterdir() if path.name.startswith("run_") and is_id(path.name))
 
 
 def _age(artifact: Artifact) -> float:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from causal_meta.store import transfer
-from causal_meta.store.artifact import Artifact, read_artifact
-from causal_meta.store.key import TARGET_ID, StoreError
+from causal_meta.store.artifact import Artifact, read_artifact, runs_in
+from causal_meta.store.key import TARGET_ID, StoreError, is_id
 
 if TYPE_CHECKING:
     from causal_meta.store.objects import Store
@@ -19,10 +19,8 @@ def problems(store: Store, token: str | None = None) -> list[str]:
     Looked at: `meta.json` can be read, id and folder agree and follow from configuration and inputs, every digest, files missing, changed or
     extra, runs whose inputs have changed (stale) or gone, and names that mean nothing.
     """
-    from causal_meta.store.objects import runs_in
-
     if token is None:
-        folders, found = list(store._folders()), _names(store)
+        folders, found = store.folders(), [*_names(store), *_strangers(store)]
     else:
         top = store.locate(token)
         folders, found = [top, *(runs_in(top) if TARGET_ID.fullmatch(top.name) else [])], []
@@ -69,3 +67,12 @@ def _names(store: Store) -> list[str]:
     except StoreError as error:
         return [str(error)]
     return [f"names.json: {name!r} means {found}, which is not in the store." for name, found in names.items() if store.folder_of(found) is None]
+
+
+def _strangers(store: Store) -> list[str]:
+    """Folders that lie where artifacts lie and are none."""
+    top = store.root / "targets"
+    targets = [path for path in top.iterdir() if path.is_dir()] if top.is_dir() else []
+    wrong = [path for path in targets if not TARGET_ID.fullmatch(path.name)]
+    wrong += [run for path in targets if path not in wrong for run in path.iterdir() if run.name.startswith("run_") and not is_id(run.name)]
+    return [f"{path.relative_to(store.root)} has no name of an artifact; remove or rename it." for path in sorted(wrong)]
