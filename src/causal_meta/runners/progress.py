@@ -1,0 +1,77 @@
+"""How far the training is: a bar where somebody watches, lines of text where that was asked for, and silence otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+Style = Literal["auto", "bar", "lines", "off"]
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Loss, steps per second, tasks per second and the time left, on standard error.
+
+    `style` "auto" is a bar on a terminal and silence elsewhere; "lines" prints a line about every ten seconds. Use as a context manager.
+    """
+
+    def __init__(self, total: int, start: int = 0, style: Style = "auto") -> None:
+        if style == "auto":
+            style = "bar" if sys.stderr.isatty() else "off"
+        self.style, self.total, self.start = style, total, start
+        self._told: dict[str, float] = {}
+        self._began = self._printed = time.perf_counter()
+        self._paused = 0.0
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> Self:
+        if self.style == "bar":
+            self._bar = _bar()
+            self._bar.start()
+            self._bar.add_task("training", total=self.total, completed=self.start, told="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, step: int, values: Mapping[str, float] | None = None) -> None:
+        """`step` steps are done; `values` (loss, steps/s, tasks/s, …) are shown until others come."""
+        if self.style == "off":
+            return
+        self._told |= values or {}
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=step, told=self._words())
+        elif time.perf_counter() - self._printed >= SECONDS_BETWEEN_LINES or step == self.total:
+            self._printed = time.perf_counter()
+            print(f"step {step}/{self.total}  {self._words()}  {self._left(step)}", file=sys.stderr, flush=True)
+
+    def _words(self) -> str:
+        return "  ".join(f"{name} {value:.4g}" for name, value in self._told.items())
+
+    def _left(self, step: int) -> str:
+        done = step - self.start
+        seconds = (time.perf_counter() - self._began) / max(done, 1) * (self.total - step)
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+
+def _bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=Console(stderr=True),
+        refresh_per_second=4,
+    )
