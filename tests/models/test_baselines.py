@@ -65,7 +65,7 @@ def markov_class(graph):
     skeleton = graph | graph.T
     n = len(graph)
     colliders = {(i, k, j) for i, j in itertools.combinations(range(n), 2) for k in range(n) if graph[i, k] and graph[j, k] and not skeleton[i, j]}
-    return skeleton.tobytes(), frozenset(colliders)
+    return skeleton.astype(bool).tobytes(), frozenset(colliders)
 
 
 def classes(n_nodes):

@@ -256,8 +256,8 @@ def adaptive_lasso(gram: Array, product: Array, square: float, n_rows: int) -> A
         warnings.simplefilter("ignore", ConvergenceWarning)  # the path stops early where regressors are dependent; what it has is good
         path = lars_path_gram(product * weight, weight[:, None] * gram * weight, n_samples=n_rows, method="lasso", alpha_min=0.0)[2]
     path = path * weight[:, None]
-    residual = square - 2 * product @ path + np.einsum("kt,kl,lt->t", path, gram, path)
-    noise = max(square - product @ least_squares, 1e-12 * square) / max(n_rows - len(product) - 1, 1)
+    residual: Array = square - 2 * product @ path + np.einsum("kt,kl,lt->t", path, gram, path)
+    noise = max(square - float(product @ least_squares), 1e-12 * square) / max(n_rows - len(product) - 1, 1)
     bic = residual / noise + np.log(n_rows) * (np.abs(path) > 1e-12).sum(axis=0)
     return path[:, int(np.argmin(bic))]
 
