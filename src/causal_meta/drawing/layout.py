@@ -109,7 +109,7 @@ def _hits(line: Floats, centres: Floats, sizes: Floats, edge: Edge, margin: floa
 
 
 def smooth(points: Floats, step: float = 0.025) -> Floats:
-    """A curve through `points` [M, 2] (Hermite pieces, Catmull-Rom directions); at most about `step` between points; two points give a straight line."""
+    """A curve through `points` [M, 2] (Hermite pieces, Catmull-Rom directions), a point per `step`; two points give a straight line."""
     tangents = np.gradient(points, axis=0) if len(points) > 2 else np.tile(points[1] - points[0], (2, 1))
     pieces = []
     for k in range(len(points) - 1):
