@@ -7,13 +7,19 @@ Tokens lie as [B, D, N, C]: B tasks, D variables, N rows, C features. A block at
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 Axis = Literal["variables", "rows"]
+
+EPSILON = 1e-5  # of every layer norm
+TOKENS = 2048  # tokens worked on at once: what fits the caches
+SCORES = 1 << 18  # attention scores worked on at once
+KEPT_BYTES = 1 << 29  # attention weights of a block are kept for the backward pass up to this size, and computed again beyond it
 
 _TRUNCATED_STD = 0.87962566103423978  # standard deviation of a standard normal cut at ±2
 
@@ -72,14 +78,35 @@ class AxialBlock(nn.Module):
             variance_scaling(layer, scale, "uniform", generator)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, D, N, C] -> [B, D, N, C]. `mask` [B, length of the axis] is True at real entries; None means that all are."""
+        """[B, D, N, C] -> [B, D, N, C]. `mask` [B, length of the axis] is True at real entries; None means that all are.
+
+        On a CPU the two halves run as hand-written functions that work through the tokens in pieces that fit the cache; elsewhere, or
+        if a subclass asks for it, as plain operations. Both compute the same.
+        """
+        return self.pieced(x, mask) if x.device.type == "cpu" else self.plain(x, mask)
+
+    def plain(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`forward` in plain differentiable operations."""
         xhat = functional.layer_norm(x, x.shape[-1:])
-        weight, bias = self._projections()
-        mixed = axial_attention(functional.linear(xhat, weight, bias), self.n_heads, self.axis, mask)
+        mixed = axial_attention(functional.linear(xhat, *self._projections()), self.n_heads, self.axis, mask)
         x = x + functional.dropout(self.attended(mixed), self.dropout, self.training)
         xhat = functional.layer_norm(x, x.shape[-1:])
         hidden = torch.relu(functional.linear(xhat, *folded(self.feed_norm, self.widen)))
         return x + functional.dropout(self.narrow(hidden), self.dropout, self.training)
+
+    def pieced(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`forward` by the hand-written functions of this module, with their own backward passes."""
+        half = torch.is_autocast_enabled("cpu") and x.dtype == torch.float32
+        how = _How(
+            self.n_heads,
+            self.key_size,
+            self.axis,
+            self.dropout if self.training else 0.0,
+            torch.get_autocast_dtype("cpu") if half else x.dtype,
+            torch.is_grad_enabled(),
+        )
+        x = _Attend.apply(x.contiguous(), *self._projections(), self.attended.weight, self.attended.bias, mask, how)
+        return _Feed.apply(x, *folded(self.feed_norm, self.widen), self.narrow.weight, self.narrow.bias, how)
 
     def _projections(self) -> tuple[Tensor, Tensor]:
         query, query_bias = folded(self.query_norm, self.query)
@@ -109,3 +136,251 @@ def axial_attention(projected: Tensor, n_heads: int, axis: Axis, mask: Tensor | 
     mixed = torch.softmax(scores, -1) @ value
     back = (0, 3, 1, 2, 4) if axis == "variables" else (0, 1, 3, 2, 4)
     return mixed.permute(back).reshape(batch, variables, rows, -1)
+
+
+class _How(NamedTuple):
+    """What a hand-written half of a block needs besides tensors; `dtype` is that of the matrix products, `keep` asks for a backward pass."""
+
+    n_heads: int
+    key_size: int
+    axis: Axis
+    dropout: float
+    dtype: torch.dtype
+    keep: bool
+
+
+class _Attend(torch.autograd.Function):
+    """x + drop(W_o attention(W xhat + b) + b_o) with xhat = (x - mean) / deviation, in pieces of `TOKENS` tokens."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, back: Tensor, back_bias: Tensor, mask: Tensor | None, how: _How) -> Tensor:  # type: ignore[override]
+        out = torch.empty_like(x)
+        source, target, masks = _sequences(x, how.axis), _sequences(out, how.axis), _mask_of_sequences(mask, x, how.axis)
+        w, b, wo, bo = (t.to(how.dtype) for t in (weight, bias, back, back_bias))
+        kept: list[Tensor | None] = []
+        counts: list[int] = []
+        store = how.keep and _weights_bytes(x, how) <= KEPT_BYTES
+        for piece in _pieces(source.shape, how.axis):
+            tokens = source[piece].contiguous()
+            xhat, mean, rstd = _normalised(tokens, how.dtype)
+            heads = _split(torch.addmm(b, xhat, w.t()), tokens.shape, how)
+            blocked = _blocked(masks, piece, heads.shape[1])
+            mixed, probabilities = _softmax_attention(heads, blocked, store)
+            joined = _join(mixed, tokens.shape, how)
+            change = torch.addmm(bo, joined, wo.t())
+            summed, dropped = _residual(tokens, change, how.dropout)
+            target[piece] = summed
+            if how.keep:
+                kept += [xhat, mean, rstd, heads, joined, dropped, *probabilities]
+                counts.append(len(probabilities))
+        ctx.how, ctx.counts = how, counts
+        ctx.save_for_backward(x, w, wo, mask, *kept)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        how: _How = ctx.how
+        x, w, wo, mask, *kept = ctx.saved_tensors
+        dx = torch.empty_like(x)
+        source, slope, target = (_sequences(t, how.axis) for t in (x, grad.contiguous(), dx))
+        masks = _mask_of_sequences(mask, x, how.axis)
+        dw, db, dwo, dbo = _zeros(w, x), _zeros(w[:, 0], x), _zeros(wo, x), _zeros(wo[:, 0], x)
+        at = 0
+        for piece, count in zip(_pieces(source.shape, how.axis), ctx.counts, strict=True):
+            xhat, mean, rstd, heads, joined, dropped = kept[at : at + 6]
+            probabilities = kept[at + 6 : at + 6 + count]
+            at += 6 + count
+            tokens, g = source[piece].contiguous(), slope[piece].contiguous()
+            dchange = _through_dropout(g, dropped, how)
+            dwo += dchange.t() @ joined
+            dbo += _column_sums(dchange)
+            dmixed = _split(dchange @ wo, tokens.shape, how)[0]
+            blocked = _blocked(masks, piece, heads.shape[1])
+            dheads = _softmax_attention_backward(heads, dmixed, blocked, probabilities)
+            dprojected = _join(dheads, tokens.shape, how)
+            dw += dprojected.t() @ xhat
+            db += _column_sums(dprojected)
+            target[piece] = _through_norm(dprojected @ w, tokens, mean, rstd).add_(g)
+        return dx, dw, db, dwo, dbo, None, None
+
+
+class _Feed(torch.autograd.Function):
+    """x + drop(W2 relu(W1 xhat + b1) + b2) with xhat = (x - mean) / deviation, in pieces of `TOKENS` tokens."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, first: Tensor, first_bias: Tensor, second: Tensor, second_bias: Tensor, how: _How) -> Tensor:  # type: ignore[override]
+        out = torch.empty_like(x)
+        source, target = x.view(-1, x.shape[-1]), out.view(-1, x.shape[-1])
+        w1, b1, w2, b2 = (t.to(how.dtype) for t in (first, first_bias, second, second_bias))
+        kept: list[Tensor | None] = []
+        for tokens, place in zip(source.split(TOKENS), target.split(TOKENS), strict=True):
+            xhat, mean, rstd = _normalised(tokens, how.dtype)
+            hidden = torch.addmm(b1, xhat, w1.t()).relu_()
+            summed, dropped = _residual(tokens, torch.addmm(b2, hidden, w2.t()), how.dropout)
+            place.copy_(summed)
+            if how.keep:
+                kept += [xhat, mean, rstd, hidden, dropped]
+        ctx.how = how
+        ctx.save_for_backward(x, w1, w2, *kept)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        how: _How = ctx.how
+        x, w1, w2, *kept = ctx.saved_tensors
+        dx = torch.empty_like(x)
+        source, slope, target = (t.view(-1, x.shape[-1]).split(TOKENS) for t in (x, grad.contiguous(), dx))
+        dw1, db1, dw2, db2 = _zeros(w1, x), _zeros(w1[:, 0], x), _zeros(w2, x), _zeros(w2[:, 0], x)
+        for number, (tokens, g, place) in enumerate(zip(source, slope, target, strict=True)):
+            xhat, mean, rstd, hidden, dropped = kept[5 * number : 5 * number + 5]
+            dchange = _through_dropout(g, dropped, how)
+            dw2 += dchange.t() @ hidden
+            db2 += _column_sums(dchange)
+            dhidden = torch.ops.aten.threshold_backward(dchange @ w2, hidden, 0)
+            dw1 += dhidden.t() @ xhat
+            db1 += _column_sums(dhidden)
+            torch.add(_through_norm(dhidden @ w1, tokens, mean, rstd), g, out=place)
+        return dx, dw1, db1, dw2, db2, None
+
+
+def _sequences(x: Tensor, axis: Axis) -> Tensor:
+    """[B, D, N, C] seen so that pieces are slices: as it is for attention over variables, [B D, 1, N, C] for attention over rows."""
+    return x if axis == "variables" else x.view(-1, 1, *x.shape[2:])
+
+
+def _mask_of_sequences(mask: Tensor | None, x: Tensor, axis: Axis) -> Tensor | None:
+    return mask if mask is None or axis == "variables" else mask.repeat_interleave(x.shape[1], dim=0)
+
+
+def _pieces(shape: torch.Size, axis: Axis) -> Iterator[tuple[slice, slice, slice]]:
+    """Slices of whole sequences, about `TOKENS` tokens each."""
+    outer, variables, rows, _ = shape
+    each = variables * rows
+    if axis == "rows" or each <= TOKENS:
+        step = max(1, TOKENS // each)
+        for start in range(0, outer, step):
+            yield slice(start, start + step), slice(None), slice(None)
+        return
+    step = max(1, TOKENS // variables)
+    for task in range(outer):
+        for start in range(0, rows, step):
+            yield slice(task, task + 1), slice(None), slice(start, start + step)
+
+
+def _blocked(masks: Tensor | None, piece: tuple[slice, slice, slice], sequences: int) -> Tensor | None:
+    """[sequences times heads, 1, length], True at keys that may not be attended to."""
+    if masks is None:
+        return None
+    mask = ~masks[piece[0]]
+    return mask.repeat_interleave(sequences // len(mask), dim=0).unsqueeze(1)
+
+
+def _normalised(tokens: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    xhat, mean, rstd = torch.native_layer_norm(tokens, tokens.shape[-1:], None, None, EPSILON)
+    return xhat.view(-1, tokens.shape[-1]).to(dtype), mean, rstd
+
+
+def _through_norm(grad: Tensor, tokens: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
+    grad = grad.view(tokens.shape).to(tokens.dtype)
+    return torch.ops.aten.native_layer_norm_backward(grad, tokens, tokens.shape[-1:], mean, rstd, None, None, [True, False, False])[0]
+
+
+def _split(projected: Tensor, shape: torch.Size, how: _How) -> Tensor:
+    """[tokens, P H K] -> [P, sequences H, length, K], contiguous, for P projections."""
+    outer, variables, rows, _ = shape
+    parts = projected.view(outer, variables, rows, -1, how.n_heads, how.key_size)
+    order = (3, 0, 2, 4, 1, 5) if how.axis == "variables" else (3, 0, 1, 4, 2, 5)
+    parts = parts.permute(order).contiguous()
+    return parts.view(len(parts), -1, *parts.shape[-2:])
+
+
+def _join(heads: Tensor, shape: torch.Size, how: _How) -> Tensor:
+    """The inverse of `_split`."""
+    outer, variables, rows, _ = shape
+    between, length = (rows, variables) if how.axis == "variables" else (variables, rows)
+    parts = heads.view(-1, outer, between, how.n_heads, length, how.key_size)
+    order = (1, 4, 2, 0, 3, 5) if how.axis == "variables" else (1, 2, 4, 0, 3, 5)
+    return parts.permute(order).reshape(outer * variables * rows, -1)
+
+
+def _residual(tokens: Tensor, change: Tensor, dropout: float) -> tuple[Tensor, Tensor | None]:
+    """tokens + drop(change), and which entries were dropped.
+
+    The probability is rounded to 1 / 65536 (16 random bits an entry, of the global generator as in `torch.nn.Dropout`), and the kept entries
+    are divided by the rounded probability of being kept.
+    """
+    change = change.view(tokens.shape)
+    levels = round(dropout * 65536)
+    if levels == 0:
+        return tokens + change, None
+    words = torch.empty(-(-change.numel() // 4), dtype=torch.int64, device=change.device).random_(-(2**63), None)
+    dropped = (words.view(torch.int16)[: change.numel()] < levels - 32768).view(change.shape)
+    kept = change.to(tokens.dtype).masked_fill_(dropped, 0)
+    return torch.add(tokens, kept, alpha=65536 / (65536 - levels)), dropped
+
+
+def _through_dropout(grad: Tensor, dropped: Tensor | None, how: _How) -> Tensor:
+    if dropped is not None:
+        grad = (grad * (65536 / (65536 - round(how.dropout * 65536)))).masked_fill_(dropped.view(grad.shape), 0)
+    return grad.view(-1, grad.shape[-1]).to(how.dtype)
+
+
+def _column_sums(values: Tensor) -> Tensor:
+    return values.sum(dim=0, dtype=torch.promote_types(values.dtype, torch.float32))
+
+
+def _zeros(weight: Tensor, like: Tensor) -> Tensor:
+    return torch.zeros(weight.shape, dtype=like.dtype, device=like.device)
+
+
+def _weights_bytes(x: Tensor, how: _How) -> int:
+    batch, variables, rows, _ = x.shape
+    length = variables if how.axis == "variables" else rows
+    return batch * variables * rows * length * how.n_heads * how.dtype.itemsize
+
+
+def _tiles(groups: int, length: int) -> Iterator[tuple[slice, slice]]:
+    """Groups and queries of about `SCORES` attention scores; queries are only divided where one group alone is too large."""
+    by_group, by_query = max(1, SCORES // (length * length)), max(1, min(length, SCORES // length))
+    for group in range(0, groups, by_group):
+        for query in range(0, length, by_query):
+            yield slice(group, group + by_group), slice(query, query + by_query)
+
+
+def _probabilities(query: Tensor, key: Tensor, blocked: Tensor | None) -> Tensor:
+    """Rows of softmax(query key'), computed in float32 or better and rounded to the type of the products."""
+    scores = torch.bmm(query, key.transpose(1, 2)).to(torch.promote_types(query.dtype, torch.float32))
+    if blocked is not None:
+        scores.masked_fill_(blocked, -torch.inf)
+    return torch.softmax(scores, -1).to(query.dtype)
+
+
+def _softmax_attention(heads: Tensor, blocked: Tensor | None, store: bool) -> tuple[Tensor, list[Tensor]]:
+    """Queries, keys, values [3, G, L, K] -> mixed values [G, L, K], and the attention weights tile by tile if they are to be stored."""
+    query, key, value = heads.unbind(0)
+    mixed, stored = torch.empty_like(query), []
+    for group, part in _tiles(len(query), query.shape[1]):
+        weights = _probabilities(query[group, part], key[group], None if blocked is None else blocked[group])
+        torch.bmm(weights, value[group], out=mixed[group, part])
+        if store:
+            stored.append(weights)
+    return mixed, stored
+
+
+def _softmax_attention_backward(heads: Tensor, dmixed: Tensor, blocked: Tensor | None, stored: list[Tensor]) -> Tensor:
+    """Gradients of queries, keys and values, [3, G, L, K]: with P the weights, dV = P' dO, dS = P (dO V' - rowsum(P dO V'))."""
+    query, key, value = heads.unbind(0)
+    dheads = torch.zeros_like(heads)
+    dquery, dkey, dvalue = dheads.unbind(0)
+    wide = torch.promote_types(query.dtype, torch.float32)
+    for tile, (group, part) in enumerate(_tiles(len(query), query.shape[1])):
+        q, k, dout = query[group, part], key[group], dmixed[group, part]
+        weights = stored[tile] if stored else _probabilities(q, k, None if blocked is None else blocked[group])
+        dweights = torch.bmm(dout, value[group].transpose(1, 2)).to(wide)
+        dscores = torch.ops.aten._softmax_backward_data(dweights, weights.to(wide), -1, wide).to(query.dtype)
+        torch.bmm(dscores, k, out=dquery[group, part])
+        dkey[group] += torch.bmm(dscores.transpose(1, 2), q)
+        dvalue[group] += torch.bmm(weights.transpose(1, 2), dout)
+    return dheads

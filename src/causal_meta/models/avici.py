@@ -25,6 +25,7 @@ from causal_meta.randomness import torch_generator
 from causal_meta.tasks import TaskBatch
 
 SHIFT = 0.1  # added to the diagonal in the power iterations, so that cycles of any length converge
+FAINT = 1e-200  # where u' v would fall below, the matrix is acyclic to all digits and its power is not raised further
 
 
 class AviciModel(BaseModel):
@@ -164,10 +165,20 @@ def spectral_radius(matrix: Tensor, iterations: int, shift: float = SHIFT) -> Te
     """
     with torch.no_grad():
         power = matrix.detach().double() + shift * torch.eye(matrix.shape[-1], dtype=torch.float64, device=matrix.device)
+        right, left, overlap = _perron(power)
         for _ in range(iterations):
-            power = power @ power
-            power = power / power.amax(dim=(-2, -1), keepdim=True)
-        right, left = power.sum(dim=-1), power.sum(dim=-2)
-        right, left = (vector / vector.amax(dim=-1, keepdim=True) for vector in (right, left))
-        weights = left.unsqueeze(-1) * right.unsqueeze(-2) / (left * right).sum(-1).clamp(min=torch.finfo(torch.float64).tiny)[:, None, None]
+            squared = power @ power
+            squared = squared / squared.amax(dim=(-2, -1), keepdim=True)
+            new_right, new_left, new_overlap = _perron(squared)
+            sound = new_overlap > FAINT
+            power, overlap = torch.where(sound, squared, power), torch.where(sound, new_overlap, overlap)
+            right, left = torch.where(sound, new_right, right), torch.where(sound, new_left, left)
+        weights = left * right / overlap
     return (matrix.double() * weights).sum(dim=(-2, -1)).to(matrix.dtype)
+
+
+def _perron(power: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Row sums v [B, 1, D] and column sums u [B, D, 1] of nonnegative matrices, each with largest entry 1, and u' v [B, 1, 1]."""
+    right, left = power.sum(dim=-1).unsqueeze(-2), power.sum(dim=-2).unsqueeze(-1)
+    right, left = right / right.amax(dim=(-2, -1), keepdim=True), left / left.amax(dim=(-2, -1), keepdim=True)
+    return right, left, right @ left
