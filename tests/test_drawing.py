@@ -160,14 +160,25 @@ def test_curves_break_where_a_value_is_not_finite():
     assert np.isnan(line.get_ydata()).tolist() == [False, True, False, True, False]
 
 
-def test_smoothing_keeps_a_constant_and_skips_holes():
+def test_smoothing_does_not_lag_and_skips_holes():
     from causal_meta.drawing.plots import _weighted_mean
 
-    values = np.full(100, 3.0)
-    values[40] = np.nan
-    smoothed = _weighted_mean(values, 0.9)
+    line = np.arange(200.0)
+    line[40] = np.nan
+    smoothed = _weighted_mean(line, 0.8)
     assert np.isnan(smoothed[40])
-    assert np.allclose(np.delete(smoothed, 40), 3.0)
+    inner = np.r_[90:110]
+    assert np.allclose(smoothed[inner], inner, atol=1e-3), "a straight line stays where it is"
+    noisy = line + np.random.default_rng(0).normal(size=200)
+    assert np.nanstd(_weighted_mean(noisy, 0.8)[60:140] - line[60:140]) < 0.5
+
+
+def test_only_noisy_curves_are_smoothed():
+    steps = np.arange(200.0)
+    noisy = np.random.default_rng(0).normal(size=200)
+    lines = {name: drawing.curves({"": {"": (steps, y)}}, smooth=0.9).axes[0].lines for name, y in (("noisy", noisy), ("smooth", steps**2))}
+    assert len(lines["noisy"]) == 2
+    assert len(lines["smooth"]) == 1
 
 
 def test_distributions_and_bars_are_drawn():

@@ -85,8 +85,8 @@ def curves(
 ) -> Figure:
     """Curves over steps, one panel per entry of `panels`, each a mapping name -> (steps [T], values [T]).
 
-    With `smooth` in (0, 1), curves of more than 60 points are drawn faintly, and boldly their exponentially weighted mean that keeps the share
-    `smooth` of itself per point. Values that are not finite leave a gap.
+    With `smooth` in (0, 1), noisy curves of more than 60 points are drawn faintly, and boldly the mean of each point's neighbours with weights
+    smooth^distance. Values that are not finite leave a gap.
     """
     if not panels:
         raise ValueError("There are no curves to draw; give at least one panel.")
@@ -112,7 +112,7 @@ def curves(
 
 def _curve(axes: Axes, steps: Floats, values: Floats, label: str, colour: str, smooth: float) -> None:
     values = np.where(np.isfinite(values), values, np.nan)
-    if smooth and np.isfinite(values).sum() > 60:
+    if smooth and _is_noisy(values):
         axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.3)
         values = _weighted_mean(values, smooth)
     few = np.isfinite(values).sum() <= 30
@@ -120,13 +120,24 @@ def _curve(axes: Axes, steps: Floats, values: Floats, label: str, colour: str, s
 
 
 def _weighted_mean(values: Floats, keep: float) -> Floats:
-    """Exponentially weighted mean with bias correction; missing values are skipped."""
+    """Mean of each value's neighbours on both sides with weights keep^distance; missing values are skipped."""
+    seen = np.isfinite(values)
+    total, weight = (_two_sided(part, keep) for part in (np.where(seen, values, 0.0), seen.astype(float)))
+    return np.where(seen, total / np.maximum(weight, 1e-12), np.nan)
+
+
+def _two_sided(values: Floats, keep: float) -> Floats:
+    """Sum over k of keep^|k| values[t + k]."""
     from scipy.signal import lfilter
 
-    seen = np.isfinite(values)
-    total = lfilter([1.0], [1.0, -keep], np.where(seen, values, 0.0))
-    weight = lfilter([1.0], [1.0, -keep], seen.astype(float))
-    return np.where(seen, total / np.maximum(weight, 1e-12), np.nan)
+    before, after = (lfilter([1.0], [1.0, -keep], part) for part in (values, values[::-1]))
+    return before + after[::-1] - values
+
+
+def _is_noisy(values: Floats) -> bool:
+    """Whether a curve has more than 60 points and jumps to and fro by more than 0.2 % of its range."""
+    finite = values[np.isfinite(values)]
+    return len(finite) > 60 and float(np.median(np.abs(np.diff(finite, 2)))) > 0.002 * float(np.ptp(finite))
 
 
 def reliability(models: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str = "Calibration of edge probabilities") -> Figure:
