@@ -50,6 +50,21 @@ def topological_order(adjacency: Tensor) -> Tensor:
     return torch.argsort(reach.sum(dim=-2), dim=-1, stable=True)
 
 
+def depths(adjacency: Tensor) -> Tensor:
+    """Int64 [..., D]: the number of edges of the longest directed path that ends at each node; roots have 0. Cause has less than effect.
+
+    Raises ValueError if a graph has a cycle.
+    """
+    edges = _edges(adjacency)
+    depth = torch.zeros(edges.shape[:-1])
+    for _ in range(adjacency.shape[-1]):
+        deeper = (edges * (depth[..., None] + 1)).amax(dim=-2)
+        if torch.equal(deeper, depth):
+            return depth.to(torch.int64)
+        depth = deeper
+    raise ValueError("The graph has a cycle, so its nodes have no depth; give a directed acyclic graph.")
+
+
 def permute(adjacency: Tensor, permutation: Tensor) -> Tensor:
     """Renumber the nodes: entry [a, b] of the result is `adjacency[permutation[a], permutation[b]]`; permutation int64 [..., D] or [D]."""
     rows = permutation[..., :, None].expand(adjacency.shape)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_ROUNDING = 4 * torch.finfo(torch.float32).eps  # a spread below this share of a column's size is rounding, not information
+_ROUNDING = 16 * torch.finfo(torch.float32).eps  # a spread below this share of a column's size is rounding, not information
 
 
 @dataclass(eq=False)
@@ -117,23 +117,28 @@ def full_batch(x: Tensor, adjacency: Tensor | None, seeds: Sequence[int]) -> Tas
 def standardise(x: Tensor, node_mask: Tensor, row_mask: Tensor) -> Tensor:
     """Float32 [B, N, D]: every column of every task with mean 0 and (population) standard deviation 1 over its real rows; padded cells 0.
 
-    z = (x - mean) / sd, per task and per column, never over the batch. A constant column becomes 0. Values may be as large as float32
-    holds: a column is divided by its largest size first.
+    z = (x - mean) / sd, per task and per column, never over the batch. A column that is constant to float rounding becomes 0. Any finite
+    values will do: where squares would overflow or vanish, columns are scaled by powers of two first, which changes no other bit.
     """
-    if not bool(row_mask.all()) or not bool(node_mask.all()):
+    padded = not bool(row_mask.all()) or not bool(node_mask.all())
+    if padded:
         x = x.where(row_mask[:, :, None] & node_mask[:, None, :], 0.0)
-        count = row_mask.sum(dim=1).clamp_(min=1).to(x.dtype)
-        weight = row_mask.to(x.dtype) / count[:, None]
-        real: Tensor | None = row_mask[:, :, None].to(x.dtype)
-    else:
-        weight = torch.full(x.shape[:2], 1.0 / x.shape[1], dtype=x.dtype, device=x.device)
-        real = None
-    size = x.abs().amax(dim=1, keepdim=True)
-    x = x / size.where(size > 0, 1.0)
-    mean = weight[:, None] @ x  # [B, 1, D]
-    centred = x - mean if real is None else (x - mean) * real
-    deviation = (weight[:, None] @ centred.square()).sqrt_()
-    return centred.mul_(torch.where(deviation > _ROUNDING, 1.0 / deviation, 0.0))
+    rows = row_mask.sum(dim=1).clamp_(min=1).to(x.dtype)[:, None, None]
+    centred, mean, variance = _moments(x, rows, row_mask if padded else None)
+    if not bool(((variance > 1e-20) & (variance < 1e36)).all()):
+        exponent = torch.frexp(x.abs().amax(dim=1, keepdim=True)).exponent
+        centred, mean, variance = _moments(torch.ldexp(x, -exponent), rows, row_mask if padded else None)
+    deviation = variance.sqrt()
+    return centred.mul_(torch.where(deviation > _ROUNDING * mean.abs(), 1.0 / deviation, 0.0))
+
+
+def _moments(x: Tensor, rows: Tensor, row_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The centred columns, their means and variances, by sums whose bits do not depend on the other tasks."""
+    mean = x.sum(dim=1, keepdim=True) / rows
+    centred = x - mean
+    if row_mask is not None:
+        centred *= row_mask[:, :, None]
+    return centred, mean, centred.square().sum(dim=1, keepdim=True) / rows
 
 
 def collate(tasks: Sequence[Task], *, with_adjacency: bool = True, standardise: bool = True) -> TaskBatch | Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from causal_meta import graphs, randomness
 from causal_meta.conf.data import MLP, LinearHeteroskedastic, MechanismConfig, MechanismPart
 from causal_meta.conf.registry import implementation
-from causal_meta.datasets.mixtures import draw_parts, tasks_by_part
+from causal_meta.datasets.mixtures import draw_parts
 
 Parameters = dict[str, Tensor]
 Names = tuple[str | int, ...]
@@ -215,32 +215,42 @@ class MechanismBatch:
     def _solve(self, tasks: Tensor, noise: Tensor) -> Tensor:
         """x = (b + s e) (I - W)^-1 for tasks all of whose mechanisms are affine.
 
-        W is nilpotent, so (I - W)^-1 = (I + W)(I + W²)(I + W⁴)… with at most log2 D factors, exact in the zeros.
+        W is nilpotent, so (I - W)^-1 = (I + W)(I + W²)(I + W⁴)… with at most log2 D factors, exact in the zeros. Rows and columns are
+        padded to multiples of 4 (aligned memory), so that the bits of a value do not depend on the other tasks.
         """
-        size = noise.shape[-1]
+        rows_made, nodes = noise.shape[1:]
+        size = -(-nodes // 4) * 4
+        noise = torch.nn.functional.pad(noise, (0, size - nodes, 0, -rows_made % 4)) if nodes % 4 or rows_made % 4 else noise
         weights = torch.zeros(len(tasks), size, size)  # [b, j, i]
         bias, scale = torch.zeros(len(tasks), 1, size), torch.zeros(len(tasks), 1, size)
         for part, values in enumerate(self.parameters):
             if values and self.factory.laws[part].affine:
                 rows, chosen = self.position[part, tasks], (self.choice[tasks] == part).to(torch.float32)
-                weights.scatter_add_(2, self.parents.index[tasks], values["weight"][rows] * chosen[..., None])
-                bias[:, 0] += values["bias"][rows] * chosen
-                scale[:, 0] += values["noise_std"][rows] * chosen
+                weights[:, :nodes].scatter_add_(2, self.parents.index[tasks], values["weight"][rows] * chosen[..., None])
+                bias[:, 0, :nodes] += values["bias"][rows] * chosen
+                scale[:, 0, :nodes] += values["noise_std"][rows] * chosen
         power = weights.mT.contiguous()
         total = torch.eye(size) + power
         for _ in range(max(0, (size - 1).bit_length() - 1)):
             power = power @ power
             total = torch.baddbmm(total, total, power)
-        return torch.baddbmm(bias @ total, noise, scale.mT * total)
+        return torch.baddbmm(bias @ total, noise, scale.mT * total)[:, :rows_made, :nodes]
 
     def _propagate(self, tasks: Tensor, noise: Tensor) -> Tensor:
-        """Place after place of the causal orders, all tasks together."""
-        columns = noise.mT.contiguous()  # [b, D, N], overwritten by the values
-        order = graphs.topological_order(self.adjacency[tasks])
-        for place in range(order.shape[1]):
-            for part, rows in tasks_by_part(self.choice[tasks, order[:, place]]):
-                b, j = tasks[rows], order[rows, place]
-                width = max(1, int(self.parents.count[b, j].max()))
-                inputs = columns[rows[:, None], self.parents.index[b, j, :width]]
-                columns[rows, j] = self.factory.laws[part].apply(self._parameters(part, b, j), inputs, columns[rows, j])
-        return columns.mT
+        """Depth after depth of the graphs: all nodes of one depth and one part together, over all tasks.
+
+        Columns are padded to whole vector registers, so that the bits of a value do not depend on the other tasks.
+        """
+        count, rows_made, size = noise.shape
+        columns = noise.new_zeros(count, size, max(64, -(-rows_made // 16) * 16))  # [b, D, N], noise that the values replace
+        columns[..., :rows_made] = noise.mT
+        depth, choice = graphs.depths(self.adjacency[tasks]), self.choice[tasks]
+        for level in range(int(depth.max()) + 1):
+            for part, law in enumerate(self.factory.laws):
+                rows, j = torch.nonzero((depth == level) & (choice == part), as_tuple=True)
+                if len(rows):
+                    b = tasks[rows]
+                    width = max(1, int(self.parents.count[b, j].max()))
+                    inputs = columns[rows[:, None], self.parents.index[b, j, :width]]
+                    columns[rows, j] = law.apply(self._parameters(part, b, j), inputs, columns[rows, j])
+        return columns[..., :rows_made].mT
