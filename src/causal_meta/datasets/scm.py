@@ -173,17 +173,8 @@ class SCMInstance:
         }
 
     def visualize(self) -> Figure:
-        """The graph as a matrix in causal order, beside each variable's distribution over 500 rows."""
-        from matplotlib.figure import Figure
+        """The graph as a matplotlib figure, every node with the name of its mechanism."""
+        from causal_meta import drawing
 
-        order = torch.tensor(self.topological_order)
-        figure = Figure(figsize=(10, 4.5), layout="constrained")
-        graph, rows = figure.subplots(1, 2)
-        graph.imshow(graphs.permute(self.adjacency_matrix, order).numpy(), cmap="Greys", vmin=0, vmax=1)
-        graph.set(title="row causes column, in causal order", xlabel="effect", ylabel="cause")
-        graph.set_xticks(range(len(order)), [str(j) for j in self.topological_order])
-        graph.set_yticks(range(len(order)), [str(j) for j in self.topological_order])
-        rows.boxplot(self.sample(500)[:, order].numpy(), showfliers=False)
-        rows.set_xticks(range(1, len(order) + 1), [str(j) for j in self.topological_order])
-        rows.set(title="values as measured", xlabel="variable", ylabel="value")
-        return figure
+        names = [f"{j} {mechanism.name}" for j, mechanism in enumerate(self.mechanisms)]
+        return drawing.graph(self.adjacency_matrix.numpy(), names, title=f"seed {self.seed}")
