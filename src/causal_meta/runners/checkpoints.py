@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def write_last(folder: Path, payload: dict[str, Any]) -> str:
     """Replace `folder/last.pt` atomically and durably; returns its SHA-256."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "last.pt.tmp"
-    torch.save(payload, temporary)
+    torch.save(_canonical(payload), temporary)
     seal_checkpoint(temporary, payload["step"])
     return str(json.loads((folder / "last.json").read_text("utf-8"))["sha256"])
 
@@ -53,10 +54,18 @@ def write_best(folder: Path, payload: dict[str, Any]) -> None:
     """Replace `folder/best.pt` atomically and durably."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "best.pt.tmp"
-    torch.save(payload, temporary)
+    torch.save(_canonical(payload), temporary)
     sync_file(temporary)
     os.replace(temporary, folder / "best.pt")
     sync_folder(folder)
+
+
+def _canonical(tree: Any) -> Any:
+    """The same tree with equal strings being one object: a pickle writes an object that comes again as a reference, equal ones in full, and
+    which of them are one object depends on history."""
+    if isinstance(tree, dict):
+        return {sys.intern(str(name)): _canonical(value) for name, value in tree.items()}
+    return sys.intern(tree) if isinstance(tree, str) else tree
 
 
 def read(file: Path) -> dict[str, Any]:

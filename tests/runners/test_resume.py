@@ -1,0 +1,233 @@
+"""A killed training goes on to the same weights, bit for bit; workers and processes change nothing.
+
+One driver process pays for the imports and forks a child per run, so that children can be killed. Each child builds the artifact through the
+store, as a user's command would: a restart is a new attempt that takes over the checkpoint of the killed one.
+"""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+DRIVER = textwrap.dedent(
+    """
+    import hashlib, json, os, random, signal, socket, sys
+    from pathlib import Path
+
+    import torch
+    torch.set_num_threads(1)
+    import lightning_fabric
+    from causal_meta.conf.artifacts import ExperimentConfig
+    from causal_meta.conf.data import DataModuleConfig, FamilyConfig, IntRange, TaskSetConfig
+    from causal_meta.conf.models import AviciConfig
+    from causal_meta.conf.training import LambConfig, TrainerConfig
+    from causal_meta.datasets.data_module import CausalMetaModule
+    from causal_meta.models.base import ModelFactory
+    from causal_meta.runners import checkpoints
+    from causal_meta.runners.fit import Training, fit
+    from causal_meta.store import Store
+
+    TOP = Path(sys.argv[1])
+    FAMILY = FamilyConfig(n_nodes=IntRange(low=2, high=5), n_rows=IntRange(low=5, high=12))
+    MODEL = AviciConfig(dim=8, n_pairs=1, n_heads=2, key_size=4, dropout=0.2, penalty_every_n_steps=3, penalty_lr=0.1, penalty_warmup_steps=9)
+
+    def config(workers, steps=50):
+        return ExperimentConfig(
+            model=MODEL,
+            seed=3,
+            data=DataModuleConfig(train=FAMILY, test={"er": TaskSetConfig(family=FAMILY, n_tasks=6)}, tasks_per_step=4, workers=workers),
+            trainer=TrainerConfig(
+                max_steps=steps, warmup_steps=5, schedule="cosine", optimizer=LambConfig(learning_rate=0.01, weight_decay=0.01),
+                val_check_interval=7, checkpoint_every_n_steps=4, log_every_n_steps=3, threads=1, device="cpu",
+            ),
+        )
+
+    def build(wanted, attempt):
+        return fit(ModelFactory.build(wanted.model, wanted.seed), CausalMetaModule(wanted.data, wanted.seed), wanted.trainer, attempt, wanted.seed)
+
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def kill_in_step(step):
+        train = Training.train
+        def wrapped(self, batch):
+            after = self.model.after_step
+            if self.step >= step:  # with the optimiser moved and the dual state not
+                self.model.after_step = die
+            train(self, batch)
+            self.model.after_step = after
+        Training.train = wrapped
+
+    def kill_in_write(what, number):
+        # at call `number` of os.replace, before or after it, or with half of last.pt on the disk
+        if what == "half":
+            save, calls = torch.save, []
+            def halved(payload, file):
+                save(payload, file)
+                calls.append(file)
+                if len(calls) == number:
+                    os.truncate(file, os.path.getsize(file) // 2)
+                    die()
+            torch.save = halved
+        else:
+            replace, calls = os.replace, []
+            def watched(old, new):
+                calls.append(new)
+                if what == "before" and len(calls) == number:
+                    die()
+                replace(old, new)
+                if what == "after" and len(calls) == number:
+                    die()
+            def armed(folder, payload, write=checkpoints.write_last):
+                os.replace = watched
+                return write(folder, payload)
+            checkpoints.write_last = armed
+
+    def child(work):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                work()
+                code = 0
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        return pid
+
+    def run(root, workers, arm=None, **more):
+        def work():
+            if arm:
+                arm()
+            Store(root, patience=0).build(config(workers, **more), None, build)
+        status = os.waitpid(child(work), 0)[1]
+        return "killed" if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else os.waitstatus_to_exitcode(status)
+
+    def fingerprint(root):
+        (line,) = Store(root).catalog()
+        artifact = Store(root).find(line["target_id"])
+        files = {name: hashlib.sha256((artifact.folder / "checkpoints" / name).read_bytes()).hexdigest() for name in ("best.pt", "last.pt")}
+        state = checkpoints.read(artifact.folder / "checkpoints" / "last.pt")
+        tensors = hashlib.sha256()
+        for part in ("model", "optimizer"):
+            for name, value in sorted(state[part].items()):
+                tensors.update(name.encode() + value.numpy().tobytes())
+        lines = [json.loads(line) for line in (artifact.folder / "facts" / "events.jsonl").read_text().splitlines()]
+        return {
+            "id": artifact.id, "digest": artifact.digest, "files": files, "weights": tensors.hexdigest(),
+            "attempt": artifact.meta["attempt"], "best_step": artifact.meta["best_step"], "lambda": float(state["model"]["penalty_weight"]),
+            "resumed": [line["step"] for line in lines if line["moment"] == "on_resume"],
+            "problems": Store(root).verify(),
+        }
+
+    def kills(workers):
+        root = TOP / f"killed_{workers}"
+        drawn = random.Random(workers)
+        steps = sorted(drawn.sample(range(1, 40), 10))
+        writes = [("half", 1), ("half", 2), ("before", 1), ("before", 2), ("after", 1), ("after", 2), ("before", 3), ("after", 3)]
+        drawn.shuffle(writes)
+        ends = []
+        for index, step in enumerate(steps):
+            ends.append(run(root, workers, lambda: kill_in_step(step)))
+            if index < len(writes):
+                ends.append(run(root, workers, lambda: kill_in_write(*writes[index])))
+        last = run(root, workers)
+        return {"ends": ends, "steps": steps, "last": last, **fingerprint(root)}
+
+    def two_processes():
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        def work(rank):
+            os.environ.update(
+                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", GROUP_RANK="0", MASTER_ADDR="127.0.0.1",
+                MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test", GLOO_SOCKET_IFNAME="lo",
+            )
+            from causal_meta.facts import Facts
+            from causal_meta.store import Attempt
+            folder = TOP / f"rank_{rank}"
+            folder.mkdir()
+            wanted = config(0, steps=12)
+            model = ModelFactory.build(wanted.model, wanted.seed)
+            facts = Facts(folder, "tgt_000000000000", 1, 3)
+            fit(model, CausalMetaModule(wanted.data, wanted.seed), wanted.trainer, Attempt(folder, "tgt_000000000000", 1, {}, facts), 3)
+            names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+            state = {name: value for name, value in model.state_dict().items() if name != "penalty_latest"}
+            digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values())).hexdigest()
+            (TOP / f"rank_{rank}.json").write_text(json.dumps({"files": names, "weights": digest, "penalty": float(model.penalty_average)}))
+        pids = [child(lambda rank=rank: work(rank)) for rank in range(2)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        return {"codes": codes, "ranks": [json.loads((TOP / f"rank_{rank}.json").read_text()) for rank in range(2)]}
+
+    def forgetful():
+        # a wrong answer that the comparison must see: going on without the optimiser's state
+        root = TOP / "forgetful"
+        def forget():
+            checkpoints.load_optimizer = lambda optimizer, flat: None
+        return {"ends": [run(root, 0, lambda: kill_in_step(20)), run(root, 0, forget)], **fingerprint(root)}
+
+    def undisturbed(workers):
+        root = TOP / f"plain_{workers}"
+        return {"last": run(root, workers), **fingerprint(root)}
+
+    print("RESULT" + json.dumps({"plain": undisturbed(0), "one": undisturbed(1), "three": undisturbed(3),
+        "killed_0": kills(0), "killed_2": kills(2), "forgetful": forgetful(), "two": two_processes()}))
+    """
+)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resume")
+    script = folder / "driver.py"
+    script.write_text(DRIVER, "utf-8")
+    done = subprocess.run([sys.executable, "-W", "ignore", str(script), str(folder)], capture_output=True, text=True, timeout=300, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert lines, done.stderr[-4000:]
+    return json.loads(lines[-1].removeprefix("RESULT"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_runs_end_with_the_weights_of_the_undisturbed_one(outcome, workers):
+    plain, killed = outcome["plain"], outcome[f"killed_{workers}"]
+    assert set(killed["ends"]) == {"killed"}
+    assert len(killed["ends"]) == 18
+    assert (plain["last"], killed["last"]) == (0, 0)
+    assert killed["weights"] == plain["weights"]
+    assert killed["files"] == plain["files"]
+    assert killed["digest"] == plain["digest"]
+    assert killed["id"] == plain["id"]
+    assert plain["lambda"] > 0  # the dual state took part
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_restarts_go_on_where_the_checkpoint_was(outcome, workers):
+    killed = outcome[f"killed_{workers}"]
+    assert killed["attempt"] == len(killed["ends"]) + 1
+    assert killed["resumed"] == sorted(killed["resumed"])
+    assert max(killed["resumed"]) >= 36
+    assert len(set(killed["resumed"])) >= 5
+    assert killed["problems"] == []
+
+
+def test_a_lost_optimiser_state_is_seen(outcome):
+    assert outcome["forgetful"]["ends"] == ["killed", 0]
+    assert outcome["forgetful"]["weights"] != outcome["plain"]["weights"]
+
+
+def test_workers_change_no_weight(outcome):
+    assert outcome["one"]["weights"] == outcome["three"]["weights"] == outcome["plain"]["weights"]
+    assert outcome["one"]["digest"] == outcome["plain"]["digest"]
+
+
+def test_two_processes_agree_and_the_first_alone_writes(outcome):
+    two = outcome["two"]
+    assert two["codes"] == [0, 0]
+    first, second = two["ranks"]
+    assert first["weights"] == second["weights"]
+    assert first["penalty"] == second["penalty"] != 0
+    assert "checkpoints/last.pt" in first["files"]
+    assert second["files"] == []
