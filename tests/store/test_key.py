@@ -115,9 +115,9 @@ def test_different_trees_have_different_canonical_json(a, b):
 
 def repr_tree(tree):
     if isinstance(tree, dict):
-        return sorted((key, repr_tree(value)) for key, value in tree.items())
+        return "dict", sorted((key, repr_tree(value)) for key, value in tree.items())
     if isinstance(tree, list):
-        return [repr_tree(value) for value in tree]
+        return "list", [repr_tree(value) for value in tree]
     return (type(tree).__name__, repr(tree + 0.0 if isinstance(tree, float) else tree))
 
 

@@ -45,10 +45,15 @@ class Attempt:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def reserve(staging: Path, artifact_id: str) -> tuple[Path, int, int]:
-    """Make the folder of a new attempt under `staging`/<id>; returns it, its number and the descriptor of its held lock."""
+def reserve(staging: Path, artifact_id: str, patience: float = 0.0) -> tuple[Path, int, int] | None:
+    """Make the folder of a new attempt under `staging`/<id>; returns it, its number and the descriptor of its held lock.
+
+    None if somebody else is at work on the artifact and has given a sign of life within `patience` seconds.
+    """
     home = staging / artifact_id
     with disk.locked(staging / "lock"):
+        if busy(staging, artifact_id, patience):
+            return None
         home.mkdir(parents=True, exist_ok=True)
         number = 1 + max((_number(path.name) for path in home.iterdir()), default=0)
         descriptor = os.open(_lock_file(home, number), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
@@ -110,9 +115,9 @@ def busy(staging: Path, artifact_id: str, patience: float) -> bool:
 def clear(staging: Path, artifact_id: str) -> None:
     """Remove what dead processes left of an artifact that is published now."""
     home = staging / artifact_id
-    if not home.is_dir():
-        return
     with disk.locked(staging / "lock"):
+        if not home.is_dir():
+            return
         for number, path in folders(staging, artifact_id):
             if not is_live(staging, artifact_id, number):
                 disk.remove_tree(path)

@@ -196,7 +196,7 @@ class Store:
                 self._check_present(role, artifact)
             if name:
                 catalog.check_free(self.root, name, key.id, force)
-            found = self._ready(key, config, given) or self._wait(key, config, given)
+            found = self._ready(key, config, given)
         if found is None:
             found = self._make(key, config, given, builder, tuple(overrides), tuple(subscribers), options or {})
         if name:
@@ -210,15 +210,13 @@ class Store:
         if self._read(folder).digest != artifact.digest:
             raise StoreError(f"The input {role}, {artifact.id}, has other content in the store {self.root}; look it up again.")
 
-    def _wait(self, key: Key, config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> Artifact | None:
+    def _reserve(self, artifact_id: str) -> tuple[Path, int, int]:
+        """The folder, number and lock of a new attempt, as soon as nobody else is seen at work on the artifact."""
         pause = 0.05
-        while self.patience > 0 and attempts.busy(self.staging, key.id, self.patience):
+        while (reserved := attempts.reserve(self.staging, artifact_id, self.patience)) is None:
             time.sleep(pause)
             pause = min(1.0, pause * 1.5)
-            found = self._ready(key, config, inputs)
-            if found is not None:
-                return found
-        return self._ready(key, config, inputs)
+        return reserved
 
     def _make(
         self,
@@ -231,19 +229,20 @@ class Store:
         options: Mapping[str, Any],
     ) -> Artifact:
         with disk.disk_errors(self.root):
-            folder, number, lock = attempts.reserve(self.staging, key.id)
+            folder, number, lock = self._reserve(key.id)
         try:
             with disk.disk_errors(self.root):
                 disk.write_atomic(folder / "config.yaml", yaml_1_2.dump(to_plain(config)))
                 resumed = attempts.resume(self.staging, key.id, folder)
-            if (found := self._ready(key, config, inputs)) is not None:  # published while we looked for a checkpoint
+                found = self._ready(key, config, inputs)
+            if found is not None:  # published while we waited or copied
                 disk.remove_tree(folder)
-                return found
-            facts = Facts(folder, key.id, number, config.seed, subscribers)
-            attempt = Attempt(folder, key.id, number, inputs, facts, resumed, options)
-            extra = self._run(builder, config, attempt)
-            with disk.disk_errors(self.root):
-                found = self._publish(config, attempt, extra, overrides)
+            else:
+                facts = Facts(folder, key.id, number, config.seed, subscribers)
+                attempt = Attempt(folder, key.id, number, inputs, facts, resumed, options)
+                extra = self._run(builder, config, attempt)
+                with disk.disk_errors(self.root):
+                    found = self._publish(config, attempt, extra, overrides)
         finally:
             os.close(lock)
         with disk.disk_errors(self.root):
