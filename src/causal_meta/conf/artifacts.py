@@ -33,7 +33,10 @@ class TargetConfig(ArtifactConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(TargetConfig):
-    """A graph model pre-trained on a stream of structural causal models. `init` starts from the weights of another one."""
+    """A graph model pre-trained on a stream of structural causal models. `init` starts from the weights of another one.
+
+    `weights_sha256` is set for a checkpoint that was imported (`store import FILE.pt`): then `data` says what its owner trained it on.
+    """
 
     kind: ClassVar[str] = "amortised"
     inputs: ClassVar[tuple[str, ...]] = ("init?",)
@@ -41,6 +44,7 @@ class ExperimentConfig(TargetConfig):
     data: DataModuleConfig = setting(DataModuleConfig())
     trainer: TrainerConfig = setting(TrainerConfig())
     inference: InferenceConfig = setting(InferenceConfig(), identity=False)
+    weights_sha256: str = setting("", help="digest of an imported checkpoint; empty for a training")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,8 @@ def build_amortised(config: ExperimentConfig, attempt: Attempt) -> dict[str, Any
     """
     if not config.data.with_adjacency:
         raise ConfigError("data.with_adjacency is false; training a graph model needs the graphs, so leave it true.")
+    if config.weights_sha256:
+        raise ConfigError("weights_sha256 names an imported checkpoint, which cannot be trained; import its file, causal-meta store import FILE.pt.")
     module = CausalMetaModule(config.data, config.seed)
     model = ModelFactory.build(config.model, config.seed)
     if not model.needs_pretraining:
