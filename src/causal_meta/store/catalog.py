@@ -73,10 +73,11 @@ def read_names(root: Path) -> dict[str, str]:
     """Human name -> id; raises `StoreError` if `names.json` is no such mapping."""
     path = root / NAMES
     try:
-        tree = json.loads(path.read_text("utf-8"))
+        with disk.disk_errors(root):
+            tree = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} cannot be read ({error}); mend or delete it, the artifacts are not touched by that.") from None
     if not isinstance(tree, dict) or not all(isinstance(value, str) and is_id(value) for value in tree.values()):
         raise StoreError(f"{path} does not map names to ids; mend or delete it, the artifacts are not touched by that.")

@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from causal_meta.store import catalog, disk
+from causal_meta.store import attempts, catalog, disk
 from causal_meta.store.artifact import Artifact, artifact_digest, read_artifact, stored_key
 from causal_meta.store.key import StoreError
 
@@ -86,6 +86,7 @@ def install(store: Store, folder: Path) -> Artifact:
         published = disk.rename_new(copy, place)
     finally:
         disk.remove_tree(copy)
+        attempts.clear(store.staging, source.id)
     if published:
         disk.sync_folder(place.parent)
         catalog.add(store.find(source.id), store.root)
