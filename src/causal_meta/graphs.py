@@ -95,11 +95,12 @@ def _cpdag(edges: Tensor) -> Tensor:
     while True:
         chain = directed.mT @ apart > 0  # rule 1: a -> b, b - c, a and c apart
         shortcut = directed @ directed > 0  # rule 2: a -> b -> c, a - c
-        between = skeleton[:, :, None, :] * directed.mT[:, None, :, :]  # [a, b, c]: a - c -> b
+        undirected = skeleton - directed - directed.mT
+        between = undirected[:, :, None, :] * directed.mT[:, None, :, :]  # [a, b, c]: a - c -> b
         diamond = ((between @ apart[:, None]) * between).sum(dim=-1) > 0  # rule 3: a - c -> b <- d - a, c and d apart
         grown = torch.maximum(directed, edges * (chain | shortcut | diamond))
         if torch.equal(grown, directed):
-            return (directed + (skeleton * (1 - directed) * (1 - directed.mT))).to(torch.int8)
+            return (directed + undirected).to(torch.int8)
         directed = grown
 
 

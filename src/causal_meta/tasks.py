@@ -133,9 +133,13 @@ def standardise(x: Tensor, node_mask: Tensor, row_mask: Tensor) -> Tensor:
 
 
 def _moments(x: Tensor, rows: Tensor, row_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The centred columns, their means and variances, by sums whose bits do not depend on the other tasks."""
+    """The centred columns, their means and variances, by sums whose bits do not depend on the other tasks.
+
+    Centred twice: the first mean of a column far from 0 is rounded to steps that its spread may notice.
+    """
     mean = x.sum(dim=1, keepdim=True) / rows
     centred = x - mean
+    centred -= (centred.sum(dim=1, keepdim=True) if row_mask is None else (centred * row_mask[:, :, None]).sum(dim=1, keepdim=True)) / rows
     if row_mask is not None:
         centred *= row_mask[:, :, None]
     return centred, mean, centred.square().sum(dim=1, keepdim=True) / rows
