@@ -153,16 +153,20 @@ def test_layers_leave_the_global_generator_alone():
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_dropout_keeps_the_mean_and_drops_the_share(rate):
-    ones = torch.ones(1000, 400)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_keeps_the_mean_and_drops_the_share(rate, dtype):
+    change = torch.full((1000, 400), layers._widened(rate), dtype=dtype)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        summed, dropped = layers._residual(torch.zeros_like(ones), ones.clone(), rate)
-    standard_error = math.sqrt(rate * (1 - rate) / ones.numel())
-    assert dropped is not None
-    assert abs(float(dropped.double().mean()) - rate) < 4 * standard_error + 1 / 65536
-    assert abs(float(summed.double().mean()) - 1) < 4 * standard_error / (1 - rate) + 1e-6
-    assert abs(torch.corrcoef(dropped.double()[:, :2].T)[0, 1]) < 4 / math.sqrt(1000)
+        summed, mask = layers._residual(torch.zeros(1000, 400), change, rate)
+    standard_error = math.sqrt(rate * (1 - rate) / summed.numel())
+    assert mask is not None
+    assert torch.equal(mask == 0, summed == 0)
+    dropped = (mask == 0).double()
+    assert abs(float(dropped.mean()) - rate) < 4 * standard_error + 1 / 65536
+    rounding = 1e-6 if dtype == torch.float32 else 2**-8
+    assert abs(float(summed.double().mean()) - 1) < 4 * standard_error / (1 - rate) + rounding
+    assert abs(torch.corrcoef(dropped[:, :2].T)[0, 1]) < 4 / math.sqrt(1000)
 
 
 def test_dropout_zero_draws_nothing():

@@ -156,7 +156,8 @@ class _Attend(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, back: Tensor, back_bias: Tensor, mask: Tensor | None, how: _How) -> Tensor:  # type: ignore[override]
         out = torch.empty_like(x)
         source, target, masks = _sequences(x, how.axis), _sequences(out, how.axis), _mask_of_sequences(mask, x, how.axis)
-        w, b, wo, bo = (t.to(how.dtype) for t in (weight, bias, back, back_bias))
+        wide = _widened(how.dropout)
+        w, b, wo, bo = (t.to(how.dtype) for t in (weight, bias, back * wide, back_bias * wide))
         kept: list[Tensor | None] = []
         counts: list[int] = []
         store = how.keep and _weights_bytes(x, how) <= KEPT_BYTES
@@ -168,10 +169,10 @@ class _Attend(torch.autograd.Function):
             mixed, probabilities = _softmax_attention(heads, blocked, store)
             joined = _join(mixed, tokens.shape, how)
             change = torch.addmm(bo, joined, wo.t())
-            summed, dropped = _residual(tokens, change, how.dropout)
+            summed, mask_kept = _residual(tokens, change, how.dropout)
             target[piece] = summed
             if how.keep:
-                kept += [xhat, mean, rstd, heads, joined, dropped, *probabilities]
+                kept += [xhat, mean, rstd, heads, joined, mask_kept, *probabilities]
                 counts.append(len(probabilities))
         ctx.how, ctx.counts = how, counts
         ctx.save_for_backward(x, w, wo, mask, *kept)
@@ -188,11 +189,11 @@ class _Attend(torch.autograd.Function):
         dw, db, dwo, dbo = _zeros(w, x), _zeros(w[:, 0], x), _zeros(wo, x), _zeros(wo[:, 0], x)
         at = 0
         for piece, count in zip(_pieces(source.shape, how.axis), ctx.counts, strict=True):
-            xhat, mean, rstd, heads, joined, dropped = kept[at : at + 6]
+            xhat, mean, rstd, heads, joined, mask_kept = kept[at : at + 6]
             probabilities = kept[at + 6 : at + 6 + count]
             at += 6 + count
             tokens, g = source[piece].contiguous(), slope[piece].contiguous()
-            dchange = _through_dropout(g, dropped, how)
+            dchange = _masked(_as_product(g, how.dtype), mask_kept)
             dwo += dchange.t() @ joined
             dbo += _column_sums(dchange)
             dmixed = _split(dchange @ wo, tokens.shape, how)[0]
@@ -202,7 +203,8 @@ class _Attend(torch.autograd.Function):
             dw += dprojected.t() @ xhat
             db += _column_sums(dprojected)
             target[piece] = _through_norm(dprojected @ w, tokens, mean, rstd).add_(g)
-        return dx, dw, db, dwo, dbo, None, None
+        wide = _widened(how.dropout)
+        return dx, dw, db, dwo.mul_(wide), dbo.mul_(wide), None, None
 
 
 class _Feed(torch.autograd.Function):
@@ -212,15 +214,16 @@ class _Feed(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, first: Tensor, first_bias: Tensor, second: Tensor, second_bias: Tensor, how: _How) -> Tensor:  # type: ignore[override]
         out = torch.empty_like(x)
         source, target = x.view(-1, x.shape[-1]), out.view(-1, x.shape[-1])
-        w1, b1, w2, b2 = (t.to(how.dtype) for t in (first, first_bias, second, second_bias))
+        wide = _widened(how.dropout)
+        w1, b1, w2, b2 = (t.to(how.dtype) for t in (first, first_bias, second * wide, second_bias * wide))
         kept: list[Tensor | None] = []
         for tokens, place in zip(source.split(TOKENS), target.split(TOKENS), strict=True):
             xhat, mean, rstd = _normalised(tokens, how.dtype)
             hidden = torch.addmm(b1, xhat, w1.t()).relu_()
-            summed, dropped = _residual(tokens, torch.addmm(b2, hidden, w2.t()), how.dropout)
+            summed, mask_kept = _residual(tokens, torch.addmm(b2, hidden, w2.t()), how.dropout)
             place.copy_(summed)
             if how.keep:
-                kept += [xhat, mean, rstd, hidden, dropped]
+                kept += [xhat, mean, rstd, hidden, mask_kept]
         ctx.how = how
         ctx.save_for_backward(x, w1, w2, *kept)
         return out
@@ -234,15 +237,16 @@ class _Feed(torch.autograd.Function):
         source, slope, target = (t.view(-1, x.shape[-1]).split(TOKENS) for t in (x, grad.contiguous(), dx))
         dw1, db1, dw2, db2 = _zeros(w1, x), _zeros(w1[:, 0], x), _zeros(w2, x), _zeros(w2[:, 0], x)
         for number, (tokens, g, place) in enumerate(zip(source, slope, target, strict=True)):
-            xhat, mean, rstd, hidden, dropped = kept[5 * number : 5 * number + 5]
-            dchange = _through_dropout(g, dropped, how)
+            xhat, mean, rstd, hidden, mask_kept = kept[5 * number : 5 * number + 5]
+            dchange = _masked(_as_product(g, how.dtype), mask_kept)
             dw2 += dchange.t() @ hidden
             db2 += _column_sums(dchange)
             dhidden = torch.ops.aten.threshold_backward(dchange @ w2, hidden, 0)
             dw1 += dhidden.t() @ xhat
             db1 += _column_sums(dhidden)
             torch.add(_through_norm(dhidden @ w1, tokens, mean, rstd), g, out=place)
-        return dx, dw1, db1, dw2, db2, None
+        wide = _widened(how.dropout)
+        return dx, dw1, db1, dw2.mul_(wide), db2.mul_(wide), None
 
 
 def _sequences(x: Tensor, axis: Axis) -> Tensor:
@@ -305,30 +309,54 @@ def _join(heads: Tensor, shape: torch.Size, how: _How) -> Tensor:
     return parts.permute(order).reshape(outer * variables * rows, -1)
 
 
-def _residual(tokens: Tensor, change: Tensor, dropout: float) -> tuple[Tensor, Tensor | None]:
-    """tokens + drop(change), and which entries were dropped.
+_BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
 
-    The probability is rounded to 1 / 65536 (16 random bits an entry, of the global generator as in `torch.nn.Dropout`), and the kept entries
-    are divided by the rounded probability of being kept.
+
+def _levels(dropout: float) -> int:
+    """The probability of being dropped in units of 1 / 65536."""
+    return round(dropout * 65536)
+
+
+def _widened(dropout: float) -> float:
+    """What kept entries are multiplied with, so that the mean stays."""
+    return 65536 / (65536 - _levels(dropout))
+
+
+def _keep_mask(change: Tensor, dropout: float) -> Tensor | None:
+    """Int16, all bits set where an entry is kept and none where it is dropped; None without dropout.
+
+    The probability is rounded to 1 / 65536: 16 random bits an entry, of the global generator as in `torch.nn.Dropout`. Comparing into
+    int16 and masking bits is several times as fast as boolean masks.
     """
-    change = change.view(tokens.shape)
-    levels = round(dropout * 65536)
-    if levels == 0:
-        return tokens + change, None
+    if _levels(dropout) == 0:
+        return None
     words = torch.empty(-(-change.numel() // 4), dtype=torch.int64, device=change.device).random_(-(2**63), None)
-    dropped = (words.view(torch.int16)[: change.numel()] < levels - 32768).view(change.shape)
-    kept = change.to(tokens.dtype).masked_fill_(dropped, 0)
-    return torch.add(tokens, kept, alpha=65536 / (65536 - levels)), dropped
+    bits = words.view(torch.int16)[: change.numel()].view(change.shape)
+    return torch.ge(bits, _levels(dropout) - 32768, out=torch.empty_like(bits)).neg_()
 
 
-def _through_dropout(grad: Tensor, dropped: Tensor | None, how: _How) -> Tensor:
-    if dropped is not None:
-        grad = (grad * (65536 / (65536 - round(how.dropout * 65536)))).masked_fill_(dropped.view(grad.shape), 0)
-    return grad.view(-1, grad.shape[-1]).to(how.dtype)
+def _masked(values: Tensor, mask: Tensor | None) -> Tensor:
+    """`values` with zeros where `mask` has no bits, in place."""
+    if mask is not None:
+        whole = values.view(_BITS[values.dtype])
+        whole.bitwise_and_(mask.to(whole.dtype))
+    return values
+
+
+def _residual(tokens: Tensor, change: Tensor, dropout: float) -> tuple[Tensor, Tensor | None]:
+    """tokens + masked change, and the mask. `change` must already be widened."""
+    mask = _keep_mask(change, dropout)
+    return tokens + _masked(change, mask).view(tokens.shape).to(tokens.dtype), mask
+
+
+def _as_product(grad: Tensor, dtype: torch.dtype) -> Tensor:
+    """[..., C] as a new [tokens, C] of the type of the products."""
+    flat = grad.view(-1, grad.shape[-1])
+    return flat.to(dtype) if dtype != flat.dtype else flat.clone()
 
 
 def _column_sums(values: Tensor) -> Tensor:
-    return values.sum(dim=0, dtype=torch.promote_types(values.dtype, torch.float32))
+    return values.sum(dim=0)  # accumulated in float32 whatever the type, and much faster than with the type stated
 
 
 def _zeros(weight: Tensor, like: Tensor) -> Tensor:
@@ -372,15 +400,25 @@ def _softmax_attention(heads: Tensor, blocked: Tensor | None, store: bool) -> tu
 def _softmax_attention_backward(heads: Tensor, dmixed: Tensor, blocked: Tensor | None, stored: list[Tensor]) -> Tensor:
     """Gradients of queries, keys and values, [3, G, L, K]: with P the weights, dV = P' dO, dS = P (dO V' - rowsum(P dO V'))."""
     query, key, value = heads.unbind(0)
-    dheads = torch.zeros_like(heads)
+    tiled = query.shape[1] ** 2 > SCORES  # several tiles of queries add to the same keys
+    dheads = torch.zeros_like(heads) if tiled else torch.empty_like(heads)
     dquery, dkey, dvalue = dheads.unbind(0)
-    wide = torch.promote_types(query.dtype, torch.float32)
     for tile, (group, part) in enumerate(_tiles(len(query), query.shape[1])):
         q, k, dout = query[group, part], key[group], dmixed[group, part]
         weights = stored[tile] if stored else _probabilities(q, k, None if blocked is None else blocked[group])
-        dweights = torch.bmm(dout, value[group].transpose(1, 2)).to(wide)
-        dscores = torch.ops.aten._softmax_backward_data(dweights, weights.to(wide), -1, wide).to(query.dtype)
+        dscores = _through_softmax(torch.bmm(dout, value[group].transpose(1, 2)), weights)
         torch.bmm(dscores, k, out=dquery[group, part])
-        dkey[group] += torch.bmm(dscores.transpose(1, 2), q)
-        dvalue[group] += torch.bmm(weights.transpose(1, 2), dout)
+        if tiled:
+            dkey[group] += torch.bmm(dscores.transpose(1, 2), q)
+            dvalue[group] += torch.bmm(weights.transpose(1, 2), dout)
+        else:
+            torch.bmm(dscores.transpose(1, 2), q, out=dkey[group])
+            torch.bmm(weights.transpose(1, 2), dout, out=dvalue[group])
     return dheads
+
+
+def _through_softmax(dweights: Tensor, weights: Tensor) -> Tensor:
+    """P (dP - rowsum(P dP)); short rows go by way of float32, for which alone torch's kernel is fast there."""
+    if weights.shape[-1] >= 64 or weights.dtype == torch.promote_types(weights.dtype, torch.float32):
+        return torch.ops.aten._softmax_backward_data(dweights, weights, -1, weights.dtype)
+    return torch.ops.aten._softmax_backward_data(dweights.float(), weights.float(), -1, torch.float32).to(weights.dtype)
