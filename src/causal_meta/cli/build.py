@@ -1,0 +1,80 @@
+"""`build KIND`: make a target, or find it in the store."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from causal_meta.cli.arguments import UsageError, Verbs, add_flags, add_verb, add_words, inputs_of, open_store, split
+from causal_meta.cli.making import make, with_flags
+
+if TYPE_CHECKING:
+    from causal_meta.store import Store
+
+EXAMPLES = """  causal-meta build amortised model=avici data=wide_stream trainer.max_steps=500 seed=1 --name first
+  causal-meta build amortised --experiment experiments/demo.yaml --name demo --threads 2
+  causal-meta build amortised init=first trainer.max_steps=200 seed=2
+  causal-meta build tasks data=wide data.n_nodes=10 n_tasks=25 --name held_in
+  causal-meta build tasks data.table=table.csv data.truth=adjacency.csv data.transform=log --name mine
+
+kinds: amortised (a graph model trained on a stream of worlds), tasks (draws of a family, or one table)
+The same configuration again prints the same id at once. The id is the last line on standard output."""
+
+
+def add(verbs: Verbs) -> None:
+    """The verb and its alias."""
+    verb = add_verb(verbs, "build", "make a target from a configuration, once", EXAMPLES, run, aliases=["train"])
+    verb.add_argument("kind", nargs="?", metavar="KIND", help="amortised or tasks (may be left out with --experiment)")
+    add_words(verb, "settings, and init=NAME to start from the weights of another model")
+    verb.add_argument("--experiment", metavar="FILE", help="YAML file with the differences from the defaults; settings go over it")
+    add_flags(verb, making=True, training=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the id of the target."""
+    from causal_meta.conf.artifacts import TargetConfig
+    from causal_meta.conf.compose import compose
+    from causal_meta.conf.registry import config_class
+
+    kind, base = _experiment(args)
+    cls: Any = config_class(kind, TargetConfig)
+    store = open_store(args)
+    if any(word.partition("=")[0] in ("data.table", "data.truth") for word in args.words):
+        print(_table(args, store, cls))
+        return 0
+    roles = [f"{role}={base.pop(role)}" for role in (name.removesuffix("?") for name in cls.inputs) if role in base]
+    words = split([*roles, *args.words], cls, args.name)
+    config: Any = compose(kind, words.settings, base)
+    name = words.name or split([], cls, config.name).name
+    found = make(args, store, with_flags(config, args, name), inputs_of(words.roles, store), name=name, overrides=words.settings)
+    print(found.id)
+    return 0
+
+
+def _experiment(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The kind to build and the differences from its defaults."""
+    from causal_meta.conf.compose import load_experiment
+
+    if args.kind and "=" in args.kind:
+        args.kind, args.words = None, [args.kind, *args.words]
+    if not args.experiment:
+        if not args.kind:
+            raise UsageError("No kind came; give one (causal-meta build amortised …), or a file (--experiment FILE).")
+        return args.kind, {}
+    kind, tree = load_experiment(args.experiment)
+    if args.kind not in (None, kind):
+        raise UsageError(f"{args.experiment} describes a target of kind {kind!r}, but {args.kind!r} was asked for; leave the kind out.")
+    return kind, tree
+
+
+def _table(args: argparse.Namespace, store: Store, cls: Any) -> str:
+    """Write a table into the store as a task set; returns its id."""
+    from causal_meta.cli.tables import KEYS, read, stored, table_settings
+
+    if cls.kind != "tasks":
+        raise UsageError(f"data.table belongs to task sets; write causal-meta build tasks …, not build {cls.kind}.")
+    settings, words = table_settings(args.words)
+    name = split(words, cls, args.name)
+    if name.settings:
+        raise UsageError(f"{name.settings[0]!r} cannot be given with a table; its settings are {', '.join(f'data.{key}' for key in KEYS)} and name.")
+    return stored(args, store, settings, *read(settings), name=name.name).id

@@ -1,0 +1,131 @@
+"""Making an artifact from the command line: flags outside the identity, subscribers, words of progress, and where the log lies when it fails."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from causal_meta.cli.failures import LOG
+
+if TYPE_CHECKING:
+    from causal_meta.conf.artifacts import ArtifactConfig
+    from causal_meta.store import Artifact, Store
+
+C = TypeVar("C", bound="ArtifactConfig")
+
+
+def with_flags(config: C, args: argparse.Namespace, name: str) -> C:
+    """The configuration with --device, --workers, --threads and the name in their fields, which are outside its identity."""
+    changes: dict[str, Any] = {}
+    if name and hasattr(config, "name"):
+        changes["name"] = name
+    trainer, data = getattr(config, "trainer", None), getattr(config, "data", None)
+    if trainer is not None:
+        where = {"device": getattr(args, "device", None), "threads": args.threads or None}
+        changes["trainer"] = dataclasses.replace(trainer, **{key: value for key, value in where.items() if value is not None})
+    if getattr(args, "workers", None) is not None and hasattr(data, "workers"):
+        changes["data"] = dataclasses.replace(data, workers=args.workers)  # type: ignore[type-var]
+    return dataclasses.replace(config, **changes)
+
+
+def make(
+    args: argparse.Namespace,
+    store: Store,
+    config: ArtifactConfig,
+    inputs: Mapping[str, Artifact],
+    *,
+    name: str = "",
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """Find or build the artifact; tells on standard error which, and in how many seconds."""
+    from causal_meta.runners.build import make as build
+
+    watcher = Watcher(store)
+    progress = {"progress": "off"} if args.quiet else {}
+    with watched(watcher), threads(args.threads):
+        found = build(
+            store,
+            config,
+            inputs,
+            name=name,
+            force=args.force,
+            overrides=overrides,
+            subscribers=[watcher, *_pictures(args, store, config)],
+            options={**progress, **(options or {})},
+        )
+    if not args.quiet:
+        print(watcher.sentence(found), file=sys.stderr)
+    return found
+
+
+def _pictures(args: argparse.Namespace, store: Store, config: ArtifactConfig) -> list[Any]:
+    """The subscriber that draws curves while a model is trained."""
+    if getattr(args, "no_plots", True) or not hasattr(config, "trainer"):
+        return []
+    from causal_meta.monitoring import subscriber
+
+    return [subscriber(store)]
+
+
+class Watcher:
+    """Listens to the facts of an attempt, so that a failure can say where they are."""
+
+    def __init__(self, store: Store) -> None:
+        self.staging = store.staging
+        self.begin = time.monotonic()
+        self.attempt: tuple[str, int] | None = None
+        self.resumed = False
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """A subscriber of facts."""
+        self.attempt = (str(event["run_id"]), int(event["attempt"]))
+        self.resumed = self.resumed or event["moment"] == "on_resume"
+
+    @property
+    def log(self) -> Path | None:
+        """The events of the attempt, while it lies in the staging area."""
+        if self.attempt is None:
+            return None
+        identity, number = self.attempt
+        return next(iter(sorted((self.staging / identity).glob(f"attempt-{number}-*/facts/events.jsonl"))), None)
+
+    def sentence(self, found: Artifact) -> str:
+        """What happened, in words."""
+        if self.attempt is None:
+            return f"{found.kind} {found.id}: in the store already"
+        how = "resumed and built" if self.resumed else "built"
+        return f"{found.kind} {found.id}: {how} in {time.monotonic() - self.begin:.1f} s"
+
+
+@contextlib.contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Note on a failure where its facts are."""
+    try:
+        yield
+    except Exception as error:
+        if watcher.log is not None:
+            error.add_note(f"{LOG}{watcher.log}")
+        raise
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with so many threads inside; 0 changes nothing."""
+    if not count:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,65 @@
+"""The program: its verbs, and what happens when one of them fails. Help loads nothing heavy; every verb imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import causal_meta
+from causal_meta.cli import build, data, discover, evaluate, failures, infer, report, store
+from causal_meta.cli.arguments import Parser, UsageError
+
+VERBS = (build, infer, evaluate, discover, report, store, data)
+EPILOG = """examples:
+  causal-meta discover sklearn:diabetes --out answer/
+  causal-meta build amortised data=wide_stream trainer.max_steps=500 seed=1 --name first
+  causal-meta build tasks data=wide n_tasks=25 --name held_in
+  causal-meta infer boss of=held_in
+  causal-meta evaluate of=first tasks=held_in
+  causal-meta report first
+
+exit status: 0 done, 1 failed, 2 the input cannot be used (nothing was lost), 130 interrupted"""
+
+
+def parser() -> Parser:
+    """The parser of all verbs."""
+    top = Parser(
+        prog="causal-meta", description="Which causal graphs could have made this table, and how sure are we?", epilog=EPILOG,
+    )  # fmt: skip
+    top.add_argument("--version", action="version", version=f"causal-meta {causal_meta.__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    for module in VERBS:
+        module.add(verbs)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command; returns the exit status and prints one sentence on standard error if it fails."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parse(given)
+        return int(args.run(args) or 0)
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `causal-meta store ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        status, sentences = failures.told(error)
+        print("\n".join(sentences), file=sys.stderr)
+        return status
+
+
+def _parse(given: list[str]) -> argparse.Namespace:
+    """Settings may stand before, between and after the flags."""
+    top = parser()
+    args, rest = top.parse_known_args(given)
+    unknown = [word for word in rest if word.startswith("-")]
+    if unknown or (rest and not hasattr(args, "words")):
+        raise UsageError(f"{(unknown or rest)[0]!r} is nothing that {args.verb} knows; see causal-meta {args.verb} --help.")
+    if rest:
+        args.words = [*args.words, *rest]
+    return args

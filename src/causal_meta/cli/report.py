@@ -1,0 +1,26 @@
+"""`report NAME`: one self-contained HTML page from what is in the store."""
+
+from __future__ import annotations
+
+import argparse
+
+from causal_meta.cli.arguments import Verbs, add_flags, add_verb, open_store
+
+EXAMPLES = """  causal-meta report first
+
+The page is drawn from artifacts alone: it can be made again at any time, without the model."""
+
+
+def add(verbs: Verbs) -> None:
+    """The verb."""
+    verb = add_verb(verbs, "report", "write a report of a model or a task set and all that was computed with it", EXAMPLES, run)
+    verb.add_argument("name", metavar="NAME", help="a name, an id or the beginning of one")
+    add_flags(verb)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print where report.html lies."""
+    from causal_meta.reports import run_report
+
+    print(run_report(open_store(args), args.name))
+    return 0
