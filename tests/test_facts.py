@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from causal_meta.conf.artifacts import EmptyConfig, ExperimentConfig, TasksConfig
@@ -116,6 +116,7 @@ def test_lines_grow_linearly_and_meta_is_written_once(facts, tmp_path):
     assert sum("meta" in event for event in read_events(tmp_path)) == 1
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(), st.floats() | st.integers(-(2**63), 2**63) | st.none() | st.text(), max_size=5))
 def test_numbers_that_are_not_finite_become_null_and_are_named(tmp_path_factory, metrics):
     event = build_event_payload("on_validation_end", metrics=metrics)

@@ -163,11 +163,18 @@ def test_a_link_in_the_place_of_a_target_is_refused(store, target, tmp_path, bui
     assert not list(outside.glob("run_*"))
 
 
-def test_a_link_in_the_place_of_the_targets_is_refused(store, target, tmp_path):
-    (store.root / "targets").rename(tmp_path / "outside")
-    (store.root / "targets").symlink_to(tmp_path / "outside")
+@pytest.mark.parametrize("part", ["targets", ".staging"])
+def test_a_link_in_the_place_of_a_folder_of_the_store_is_refused(store, target, builder, tmp_path, part):
+    (store.root / part).rename(tmp_path / "outside")
+    (store.root / part).symlink_to(tmp_path / "outside")
+    before = sorted((tmp_path / "outside").rglob("*"))
     with pytest.raises(StoreError, match="is a link"):
-        store.find(target.id)
+        store.build(TasksConfig(seed=2), {}, builder)
+    if part == "targets":
+        with pytest.raises(StoreError, match="is a link"):
+            store.find(target.id)
+    assert not builder.attempts
+    assert sorted((tmp_path / "outside").rglob("*")) == before
 
 
 def test_the_store_itself_may_be_reached_by_a_link(store, target, tmp_path):

@@ -16,13 +16,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from causal_meta.facts import Facts
 from causal_meta.store import disk
-
-if TYPE_CHECKING:
-    from causal_meta.store.artifact import Artifact
+from causal_meta.store.artifact import Artifact
 
 _FOLDER = re.compile(r"attempt-(\d+)-[0-9a-f]{32}")
 _SIDECAR = "last.json"

@@ -60,6 +60,11 @@ def add(artifact: Artifact, root: Path) -> None:
         disk.append_line(artifact.folder.parent / RUNS, run_line(artifact, root))
 
 
+def read_lines(root: Path) -> list[dict[str, Any]]:
+    """The whole lines of `_catalog.jsonl`."""
+    return [line for line in disk.read_lines(root / "targets" / CATALOG) if {"target_id", "created_at"} <= line.keys()]
+
+
 def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
     """Replace a file of lines."""
     ordered = sorted(lines, key=lambda line: line["created_at"])

@@ -23,7 +23,7 @@ except ImportError:  # not on Windows: there the lock is a no-op, and publicatio
 
 _FULL = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO")
 _REFUSED = ("EACCES", "EPERM")
-_IN_THE_WAY = ("ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP")
+_IN_THE_WAY = ("ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP", "EXDEV")
 
 # Parts of an artifact's folder that can be made again from the rest.
 DERIVED_FOLDERS = ("figures", "diagnostics")

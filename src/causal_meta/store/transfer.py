@@ -5,14 +5,11 @@ from __future__ import annotations
 import shutil
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from causal_meta.store import attempts, catalog, disk
 from causal_meta.store.artifact import Artifact, artifact_digest, read_artifact, stored_key
 from causal_meta.store.key import StoreError
-
-if TYPE_CHECKING:
-    from causal_meta.store.objects import Store
+from causal_meta.store.shelf import Shelf
 
 
 def export(artifact: Artifact, folder: Path) -> Path:
@@ -66,7 +63,7 @@ def changed_id(artifact: Artifact) -> list[str]:
     return [] if computed == artifact.id else [f"its id should be {computed} by its configuration and inputs"]
 
 
-def install(store: Store, folder: Path) -> Artifact:
+def install(store: Shelf, staging: Path, folder: Path) -> Artifact:
     """Put the exported artifact in `folder` into `store`; the one that is there already is returned if its content is the same."""
     source = read_artifact(folder)
     check_content(source)
@@ -76,7 +73,7 @@ def install(store: Store, folder: Path) -> Artifact:
         return _same(store.find(source.id), source)
     if not source.is_target and not place.parent.is_dir():
         raise StoreError(f"{source.id} is a run on {source.inputs['of']}, which is not in the store {store.root}; install that first.")
-    home = store.staging / source.id
+    home = staging / source.id
     copy = home / f"install-{uuid.uuid4().hex}"
     copy.mkdir(parents=True)
     try:
@@ -86,7 +83,7 @@ def install(store: Store, folder: Path) -> Artifact:
         published = disk.rename_new(copy, place)
     finally:
         disk.remove_tree(copy)
-        attempts.clear(store.staging, source.id)
+        attempts.clear(staging, source.id)
     if published:
         disk.sync_folder(place.parent)
         catalog.add(store.find(source.id), store.root)

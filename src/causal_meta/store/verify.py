@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from causal_meta.store import transfer
 from causal_meta.store.artifact import Artifact, read_artifact, runs_in
 from causal_meta.store.key import TARGET_ID, StoreError, is_id
-
-if TYPE_CHECKING:
-    from causal_meta.store.objects import Store
+from causal_meta.store.shelf import Shelf
 
 
-def problems(store: Store, token: str | None = None) -> list[str]:
+def problems(store: Shelf, token: str | None = None) -> list[str]:
     """One sentence per problem, of the artifact `token` and the runs in it or of the whole store.
 
     Looked at: `meta.json` can be read, id and folder agree and follow from configuration and inputs, every digest, files missing, changed or
@@ -29,7 +26,7 @@ def problems(store: Store, token: str | None = None) -> list[str]:
     return found
 
 
-def _artifact(store: Store, folder: Path) -> list[str]:
+def _artifact(store: Shelf, folder: Path) -> list[str]:
     if folder.is_symlink():
         return [f"{folder.name} is a link; an artifact is a folder inside the store."]
     try:
@@ -44,7 +41,7 @@ def _artifact(store: Store, folder: Path) -> list[str]:
     return wrong + _inputs(store, artifact)
 
 
-def _inputs(store: Store, artifact: Artifact) -> list[str]:
+def _inputs(store: Shelf, artifact: Artifact) -> list[str]:
     wrong = []
     for role, entry in artifact.meta["inputs"].items():
         folder = store.folder_of(entry["id"])
@@ -61,7 +58,7 @@ def _inputs(store: Store, artifact: Artifact) -> list[str]:
     return wrong
 
 
-def _names(store: Store) -> list[str]:
+def _names(store: Shelf) -> list[str]:
     try:
         names = store.names()
     except StoreError as error:
@@ -69,7 +66,7 @@ def _names(store: Store) -> list[str]:
     return [f"names.json: {name!r} means {found}, which is not in the store." for name, found in names.items() if store.folder_of(found) is None]
 
 
-def _strangers(store: Store) -> list[str]:
+def _strangers(store: Shelf) -> list[str]:
     """Folders that lie where artifacts lie and are none."""
     top = store.root / "targets"
     targets = [path for path in top.iterdir() if path.is_dir()] if top.is_dir() else []
