@@ -235,13 +235,22 @@ def test_lines_of_progress_come_only_when_asked_for(tmp_path, capfd):
     assert "0:00 left" in err
 
 
-def test_bf16_is_autocast_and_weights_stay_fp32(tmp_path):
+def test_the_bar_goes_to_standard_error(tmp_path, capfd):
+    fit(Toy(), module_of(), TrainerConfig(max_steps=4, log_every_n_steps=2), attempt_in(tmp_path / "a", progress="bar"), 5)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "4/4" in err
+    assert "tasks/s" in err
+
+
+def test_bf16_is_autocast_and_weights_stay_fp32(tmp_path, capfd):
     kinds = {}
     for precision in ("fp32", "bf16"):
         model = Toy()
         fit(model, module_of(), TrainerConfig(max_steps=2, precision=precision), attempt_in(tmp_path / precision), 5)
         kinds[precision] = set(model.seen), model.inner.dtype
     assert kinds == {"fp32": ({torch.float32}, torch.float32), "bf16": ({torch.bfloat16}, torch.float32)}
+    assert capfd.readouterr() == ("", "")
 
 
 def test_user_errors_are_one_sentence_and_early(tmp_path):

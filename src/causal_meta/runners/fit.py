@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -309,23 +310,37 @@ def open_fabric(trainer: TrainerConfig) -> Fabric:
     from lightning_fabric.strategies import DDPStrategy
 
     world = int(os.environ.get("WORLD_SIZE", "1")) if TorchElasticEnvironment.detect() else 1
-    accelerator, _, index = trainer.device.partition(":")
-    if accelerator not in ("auto", "cpu", "cuda", "gpu", "mps") or (index and not index.isdigit()) or (index and world > 1):
-        raise ConfigError(f"trainer.device is {trainer.device!r}; allowed are auto, cpu, mps, cuda, and in a single process cuda:0, cuda:1, …")
+    kind, _, index = trainer.device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit() and world == 1)):
+        raise ConfigError(f"trainer.device is {trainer.device!r}; allowed are auto, cpu, cuda, and in a single process cuda:0, cuda:1, …")
+    accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if kind == "auto" else kind  # not mps: losses need float64
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world)) if world > 1 else 1
-    try:
-        fabric = Fabric(
-            accelerator=accelerator,
-            devices=[int(index)] if index else local,
-            num_nodes=world // local,
-            strategy=DDPStrategy(broadcast_buffers=False) if world > 1 else "auto",
-            precision=_PRECISION[trainer.precision],  # type: ignore[arg-type]
-            plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
-        )
-    except (ValueError, RuntimeError) as error:
-        raise ConfigError(f"trainer.device is {trainer.device!r}, which this machine does not have ({error}).") from None
-    fabric.launch()
+    with _quiet("lightning_fabric"):
+        try:
+            fabric = Fabric(
+                accelerator=accelerator,
+                devices=[int(index)] if index else local,
+                num_nodes=world // local,
+                strategy=DDPStrategy(broadcast_buffers=False) if world > 1 else "auto",
+                precision=_PRECISION[trainer.precision],  # type: ignore[arg-type]
+                plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
+            )
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(f"trainer.device is {trainer.device!r}, which this machine does not have ({error}).") from None
+        fabric.launch()
     return fabric
+
+
+@contextlib.contextmanager
+def _quiet(library: str) -> Iterator[None]:
+    """Let a library's logger tell warnings only."""
+    logger = logging.getLogger(library)
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager
