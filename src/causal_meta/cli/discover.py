@@ -41,15 +41,17 @@ def run(args: argparse.Namespace) -> int:
     """Print the strongest edges, the share of acyclic samples and the metrics if the truth is known; the last line is the folder."""
     from causal_meta.cli.tables import read, stored
     from causal_meta.conf.artifacts import DiscoverConfig
-    from causal_meta.runners.answers import check_folder
     from causal_meta.runners.named_models import installed_model
     from causal_meta.store import check_name
 
     name = check_name(args.name) if args.name else ""
     settings = {key: getattr(args, key) for key in ("table", "truth", "format", "columns", "transform") if getattr(args, key)}
-    check_folder(args.out)
-    store = open_store(args)
     table, truth = read(settings)
+    store = open_store(args)
+
+    from causal_meta.runners.answers import check_folder
+
+    check_folder(args.out)
     model = installed_model(args.model, store)
     tasks = stored(args, store, settings, table, truth)
     config = DiscoverConfig(n_samples=args.n_samples, seed=args.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+from causal_meta.conf.artifacts import ExperimentConfig
 from causal_meta.store import Artifact, Store, StoreError, read_artifact
 
 DEFAULT = "default"
@@ -27,7 +28,10 @@ def found_model(token: str | Path | None, store: Store) -> Artifact:
     """
     if token is None or (token == DEFAULT and DEFAULT not in store.names()):
         return read_artifact(default_model_folder())
-    return read_artifact(Path(token)) if (Path(token) / "meta.json").is_file() else store.find(str(token))
+    found = read_artifact(Path(token)) if (Path(token) / "meta.json").is_file() else store.find(str(token))
+    if found.kind != ExperimentConfig.kind:
+        raise StoreError(f"{found.id} is of kind {found.kind!r}; give a pre-trained model (causal-meta build amortised …).")
+    return found
 
 
 def installed_model(token: str | Path | None, store: Store) -> Artifact:
