@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,8 +102,6 @@ def test_an_experiment_file_describes_a_target(run, store, tmp_path):
 
 
 def test_the_committed_experiments_are_understood():
-    from pathlib import Path
-
     from causal_meta.conf.compose import compose, load_experiment
 
     for file in (Path(__file__).parents[2] / "experiments").glob("*.yaml"):
@@ -158,6 +157,16 @@ def test_data_show_draws_a_family_and_prints_sortabilities(run, tmp_path):
     assert "varsortability" in ran.out
     assert "r2_sortability" in ran.out
     assert {"degrees.png", "adjacency.png", "marginals.png", "pairs.png"} <= {path.name for path in (tmp_path / "pictures").iterdir()}
+
+
+def test_report_prints_where_the_page_lies(run, tmp_path):
+    run("evaluate", "of=first", "tasks=held_in", "n_samples=20")
+    ran = run("report", "first", "--out", tmp_path / "reports")
+    assert ran.status == 0
+    page = ran.last
+    assert page.endswith("report.html")
+    assert page.startswith(str(tmp_path / "reports"))
+    assert "<html" in Path(page).read_text("utf-8")[:300].lower()
 
 
 # ----------------------------------------------------------------------------------------------------------------------- discover

@@ -48,7 +48,7 @@ def make(
     from causal_meta.runners.build import make as build
 
     watcher = Watcher(store)
-    progress = {"progress": "off"} if args.quiet else {}
+    progress = "off" if args.quiet else "auto" if sys.stderr.isatty() else "lines"
     with watched(watcher), threads(args.threads):
         found = build(
             store,
@@ -58,7 +58,7 @@ def make(
             force=args.force,
             overrides=overrides,
             subscribers=[watcher, *_pictures(args, store, config)],
-            options={**progress, **(options or {})},
+            options={"progress": progress, **(options or {})},
         )
     if not args.quiet:
         print(watcher.sentence(found), file=sys.stderr)

@@ -14,7 +14,8 @@ The page is drawn from artifacts alone: it can be made again at any time, withou
 def add(verbs: Verbs) -> None:
     """The verb."""
     verb = add_verb(verbs, "report", "write a report of a model or a task set and all that was computed with it", EXAMPLES, run)
-    verb.add_argument("name", metavar="NAME", help="a name, an id or the beginning of one")
+    verb.add_argument("name", metavar="NAME", nargs="?", default="", help="a name, an id or the beginning of one (default: everything in the store)")
+    verb.add_argument("--out", metavar="DIR", help="folder in which reports are kept (default: reports/ in the store)")
     add_flags(verb)
 
 
@@ -22,5 +23,5 @@ def run(args: argparse.Namespace) -> int:
     """Print where report.html lies."""
     from causal_meta.reports import run_report
 
-    print(run_report(open_store(args), args.name))
+    print(run_report(open_store(args), args.name, out=args.out) / "report.html")
     return 0
