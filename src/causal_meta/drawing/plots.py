@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,30 +140,32 @@ def _is_noisy(values: Floats) -> bool:
     return len(finite) > 60 and float(np.median(np.abs(np.diff(finite, 2)))) > 0.002 * float(np.ptp(finite))
 
 
-def reliability(models: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str = "Calibration of edge probabilities") -> Figure:
+def reliability(
+    models: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str = "Calibration of edge probabilities", ours: Collection[str] = ()
+) -> Figure:
     """How often an edge of a stated probability is there: frequency against mean probability per bin, and how many edges each bin holds.
 
     `models` maps a name to its bins, each {low, high, count, mean_probability, frequency}. Whiskers are one binomial standard error; a bin
-    of fewer than five edges is drawn hollow.
+    of fewer than five edges is drawn hollow. The methods in `ours` are drawn boldly.
     """
     with canvas.style():
-        figure = canvas.new_figure(5.4, 6.0)
+        figure = canvas.new_figure(4.9, 5.7)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
         upper.plot([0, 1], [0, 1], color=canvas.FAINT, linewidth=1, linestyle=(0, (4, 3)))
         upper.text(0.985, 0.02, "below the dashed line: overconfident", color=canvas.MUTED, fontsize=8, ha="right", va="bottom")
         for k, (name, bins) in enumerate(models.items()):
-            colour = canvas.PALETTE[k % len(canvas.PALETTE)]
+            colour, bold = canvas.PALETTE[k % len(canvas.PALETTE)], name in ours
             count, p, f = _bins(bins)
             error = np.sqrt(np.maximum(f * (1 - f), 0) / count)
-            upper.plot(p, f, color=colour, linewidth=2.2 if k == 0 else 1.2, label=canvas.plain(name, 34), zorder=5 - min(k, 3))
+            upper.plot(p, f, color=colour, linewidth=2.2 if bold else 1.1, label=canvas.plain(name, 36), zorder=5 if bold else 3)
             upper.errorbar(p, f, error, fmt="none", ecolor=colour, elinewidth=1, zorder=4)
             for few in (False, True):
                 chosen = (count < 5) == few
                 upper.plot(
-                    p[chosen], f[chosen], "o", color=colour, markersize=5 if k == 0 else 4, markerfacecolor="white" if few else colour, zorder=6
+                    p[chosen], f[chosen], "o", color=colour, markersize=5 if bold else 3.6, markerfacecolor="white" if few else colour, zorder=6
                 )
             edges = np.array([[b["low"], b["high"]] for b in bins if b["count"] > 0], dtype=float)
-            lower.plot(edges.mean(1), count, drawstyle="steps-mid", color=colour, linewidth=2 if k == 0 else 1.1, marker=".", markersize=4)
+            lower.plot(edges.mean(1), count, drawstyle="steps-mid", color=colour, linewidth=2 if bold else 1.0, marker=".", markersize=4)
         upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="share that are true edges")
         lower.set(yscale="log", xlabel="stated probability of the edge", ylabel="pairs in bin")
         lower.set_ylim(bottom=0.7)
@@ -264,23 +266,33 @@ def pairs(x: ArrayLike, columns: Sequence[str], *, adjacency: ArrayLike | None =
     return figure
 
 
-def bars(metrics: Mapping[str, Mapping[str, tuple[float, float]]], *, title: str = "", notes: Mapping[str, str] | None = None) -> Figure:
-    """Horizontal bars with whiskers of one standard error: `metrics` maps metric -> method -> (mean, standard error), one panel per metric."""
+def bars(
+    metrics: Mapping[str, Mapping[str, tuple[float, float]]],
+    *,
+    title: str = "",
+    notes: Mapping[str, str] | None = None,
+    ours: Collection[str] = (),
+) -> Figure:
+    """Horizontal bars with whiskers of one standard error: `metrics` maps metric -> method -> (mean, standard error), one panel per metric.
+
+    The methods in `ours` are drawn in our colour, the others in grey.
+    """
     names = list(dict.fromkeys(name for members in metrics.values() for name in members))
-    n_columns = min(3, max(1, len(metrics)))
+    n_columns = min(2, max(1, len(metrics)))
     n_rows = -(-len(metrics) // n_columns)
     with canvas.style():
-        figure = canvas.new_figure(2.9 * n_columns + 1.2, (0.27 * len(names) + 0.85) * n_rows + 0.35 * bool(title))
+        longest = max((len(canvas.plain(name, 36)) for name in names), default=0)
+        figure = canvas.new_figure(1.4 * n_columns + 0.066 * longest + 0.3, (0.24 * len(names) + 0.85) * n_rows + 0.35 * bool(title))
         grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
         at = np.arange(len(names))
         for k, axes in enumerate(grid):
             axes.set_visible(k < len(metrics))
         for axes, (metric, members) in zip(grid, metrics.items(), strict=False):
             mean, error = (np.array([members.get(name, (np.nan, np.nan))[part] for name in names], dtype=float) for part in (0, 1))
-            colours = [canvas.PALETTE[0] if k == 0 else "#9fb3c4" for k in range(len(names))]
+            colours = [canvas.PALETTE[0] if name in ours else "#a9b8c5" for name in names]
             axes.barh(at, np.nan_to_num(mean), 0.68, color=colours)
-            axes.errorbar(mean, at, xerr=np.nan_to_num(error), fmt="none", ecolor=canvas.INK, elinewidth=1, capsize=2)
-            axes.set_yticks(at, [canvas.plain(name, 30) for name in names])
+            axes.errorbar(mean, at, xerr=error, fmt="none", ecolor=canvas.INK, elinewidth=1, capsize=2)
+            axes.set_yticks(at, [canvas.plain(name, 36) for name in names])
             axes.invert_yaxis() if not axes.yaxis_inverted() else None
             axes.tick_params(axis="y", length=0)
             axes.grid(axis="x")

@@ -25,7 +25,7 @@ WORDS = {
     "auprc": "AUPRC",
     "ece": "calibration error (ECE)",
     "brier": "Brier score",
-    "graph_nll": "negative log probability of the graph (nats)",
+    "graph_nll": "graph NLL (nats)",
     "edge_entropy": "entropy of the edges (nats)",
 }
 _FIRST = tuple(WORDS)

@@ -1,0 +1,154 @@
+"""The parts of a report that say how the models came to be: training curves, model cards, provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from causal_meta.conf import yaml_1_2
+from causal_meta.conf.artifacts import ExperimentConfig
+from causal_meta.conf.convert import to_plain
+from causal_meta.conf.setting import Config
+from causal_meta.reports import figures
+from causal_meta.reports.evidence import Evidence
+from causal_meta.reports.figures import Picture
+from causal_meta.reports.page import Html, details, facts, html, section, table, tag
+from causal_meta.reports.sections import shown
+from causal_meta.reports.tables import number
+from causal_meta.store import Artifact
+
+
+def training(evidence: Evidence) -> tuple[Html, list[Picture]]:
+    """Curves of every model."""
+    parts: list[Html] = []
+    images: list[Picture] = []
+    for model in evidence.models:
+        found = figures.training(model, evidence)
+        images += found
+        parts.append(tag("h3", evidence.name_of(model)))
+        parts += [shown(image) for image in found[:1]] or [tag("p", "Its facts hold no curves.", class_="note")]
+        parts += [details("Parts of the loss, speed and further metrics", shown(image)) for image in found[1:]]
+    return section("Training", *parts, anchor="training"), images
+
+
+def model_cards(evidence: Evidence) -> Html:
+    """A card per model."""
+    return section("Model cards", *(_card(model, evidence) for model in evidence.models), anchor="models")
+
+
+def _card(model: Artifact, evidence: Evidence) -> Html:
+    meta, config = model.meta, model.config
+    assert isinstance(config, ExperimentConfig)
+    dims = meta.get("dims", {})
+    began = f"the weights of {meta['inputs']['init']['id']}" if "init" in meta["inputs"] else f"weights drawn from seed {config.seed}"
+    pairs = [
+        ("model", f"{config.model.kind.upper()}, {dims['p']:,} parameters" if "p" in dims else config.model.kind.upper()),
+        ("id", tag("span", model.id, class_="id")),
+        ("trained on", _trained_on(config)),
+        ("steps", f"{meta.get('steps', config.trainer.max_steps):,} of {config.trainer.max_steps:,}; best.pt from {meta.get('best_step', '?')}"),
+        ("tasks seen", f"{meta.get('tasks', config.trainer.max_steps * config.data.tasks_per_step):,}"),
+        ("training time", f"{duration(meta.get('walltime_sec'))} ({duration(meta.get('cpu_sec'))} of processor)"),
+        ("began from", began),
+        ("precision", f"{config.trainer.precision}, {meta.get('threads', '?')} threads"),
+        ("machine", str(meta.get("hardware", {}).get("processor", "not recorded"))),
+        ("made", when(meta.get("created_at"))),
+    ]
+    changed = differences(config, ExperimentConfig())
+    best = {key: value for key, value in meta.get("metrics", {}).items() if key.count("/") == 1}
+    versions = meta.get("pkg_versions", {})
+    limits = (
+        "Its answer is a probability for every ordered pair of variables, given the table alone and the worlds it was trained on. It knows "
+        "nothing of hidden common causes, feedback, selection or time unless these worlds had them, and is no proof of a causal effect. "
+        "Samples draw edges independently and can have cycles."
+    )
+    return tag(
+        "article",
+        tag("h3", evidence.name_of(model)),
+        facts(pairs),
+        tag("p", limits, class_="small"),
+        details("Validation metrics of the published weights", table(["metric", "value"], [[key, number(best[key], 4)] for key in sorted(best)])),
+        details("Settings that differ from the defaults", tag("pre", yaml_1_2.dump(changed) if changed else "none")),
+        details("Versions", tag("pre", "\n".join([f"python {meta.get('python', '?')}", *(f"{key} {versions[key]}" for key in sorted(versions))]))),
+    )
+
+
+def differences(config: Any, default: Any) -> Any:
+    """The tree of the settings in which a configuration differs from another one, or from the defaults of its own class where the classes differ:
+    what an experiment file has to say.
+
+    >>> from causal_meta.conf.data import FamilyConfig, ScaleFree, fixed
+    >>> differences(FamilyConfig(graph=ScaleFree(power=2.0), n_rows=fixed(50)), FamilyConfig())
+    {'graph': {'kind': 'scale_free', 'power': 2.0}, 'n_rows': {'low': 50, 'high': 50}}
+    """
+    if isinstance(config, Config):
+        same = type(default) is type(config)
+        fields = [item for item in dataclasses.fields(config) if item.metadata["identity"]]
+        found = {} if same else {"kind": config.kind}
+        for item in fields:
+            value, before = getattr(config, item.name), getattr(default, item.name) if same else _default(item)
+            if value != before:
+                found[item.name] = differences(value, before)
+        return found
+    if isinstance(config, Mapping):
+        before = default if isinstance(default, Mapping) else {}
+        return {key: differences(value, before.get(key)) for key, value in config.items()}
+    return to_plain(config)
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    return item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
+
+
+def _trained_on(config: ExperimentConfig) -> str:
+    train = config.data.train
+    nodes, rows = (f"{r.low}" if r.is_fixed else f"{r.low}–{r.high}" for r in (train.n_nodes, train.n_rows))
+    mechanisms = ", ".join(train.mechanisms)
+    return f"{nodes} variables, {rows} rows; {train.graph.kind} graphs; mechanisms {mechanisms}; {train.noise.kind} noise"
+
+
+def duration(seconds: Any) -> str:
+    """Seconds in words.
+
+    >>> [duration(s) for s in (0.4, 75, 7260, None)]
+    ['0.4 s', '1 min 15 s', '2 h 1 min', 'unknown']
+    """
+    if not isinstance(seconds, int | float):
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def when(timestamp: Any) -> str:
+    """Seconds since 1970 as a date and time in UTC."""
+    if not isinstance(timestamp, int | float):
+        return "unknown"
+    return datetime.datetime.fromtimestamp(timestamp, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def provenance(evidence: Evidence, manifest: dict[str, Any]) -> Html:
+    """Every artifact that the report rests on, with its digest."""
+    rows = [_provenance_row(item, evidence) for item in evidence.artifacts]
+    header = ["artifact", "kind", "name", "made", "seed", "inputs", "time", "code", "digest of the results"]
+    words = "Everything on this page is drawn from these artifacts; with the same configuration each can be built again under the same id."
+    key = tag("p", "Key of this report: ", tag("code", manifest["key"]), class_="small")
+    return section("Provenance", tag("p", words), table(header, rows, words=range(9)), key, anchor="provenance")
+
+
+def _provenance_row(item: Artifact, evidence: Evidence) -> list[Any]:
+    inputs: Iterable[str] = (f"{role}={found}" for role, found in item.inputs.items())
+    sha = item.meta.get("code_sha")
+    return [
+        tag("span", item.id, class_="id"),
+        item.kind,
+        evidence.names.get(item.id, ""),
+        when(item.meta.get("created_at")),
+        item.seed,
+        html(tag("span", word, class_="id") + Html("<br>") for word in inputs),
+        duration(item.meta.get("walltime_sec")),
+        tag("span", str(sha)[:10], class_="id") if sha else "installed",
+        tag("span", item.digest[:16], class_="id", title=item.digest),
+    ]

@@ -1,0 +1,295 @@
+"""What a report is drawn from: the artifacts it is about, read once and put in order. Nothing is computed that is not in them."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causal_meta.conf.artifacts import BaselineConfig, EvaluateConfig, ExperimentConfig
+from causal_meta.conf.convert import difference, to_plain
+from causal_meta.conf.data import FamilyConfig, TableConfig
+from causal_meta.store import Artifact, Store, StoreError
+
+#: Words for the kinds, in the order of the tables (models of our own come first).
+KINDS = {
+    "boss": "BOSS bootstrap",
+    "ges": "GES bootstrap",
+    "pc": "PC bootstrap",
+    "sortnregress": "sort-and-regress",
+    "random": "random graphs",
+    "empty": "empty graph",
+}
+_ORDERS = {"r2": "by R²", "variance": "by variance", "random": "in random order"}
+
+
+@dataclass
+class Evaluation:
+    """The scores of one method on one task set: `metrics` is what `metrics.json` holds."""
+
+    run: Artifact
+    method: Artifact
+    label: str
+    metrics: dict[str, Any]
+
+    @property
+    def is_model(self) -> bool:
+        """Whether an amortised model was scored (and not a baseline)."""
+        return self.method.kind == "amortised"
+
+    def entry(self, metric: str) -> dict[str, Any]:
+        """{mean, se, n} of a metric; None and 0 where it is missing."""
+        return self.metrics.get("summary", {}).get(metric) or {"mean": None, "se": None, "n": 0}
+
+
+@dataclass
+class Answer:
+    """A posterior over the graphs of the first task of a task set: probabilities [D, D] and, of its sampled graphs, the share without a cycle."""
+
+    run: Artifact
+    method: Artifact
+    label: str
+    probabilities: NDArray[np.float64]
+    acyclic_share: float | None
+    n_samples: int
+
+    @property
+    def is_model(self) -> bool:
+        """Whether an amortised model answered."""
+        return self.method.kind == "amortised"
+
+    @property
+    def warnings(self) -> list[str] | None:
+        """What the run recorded to be said before the answer; None if it recorded nothing at all."""
+        found = self.run.meta.get("warnings")
+        return None if found is None else [str(sentence) for sentence in found]
+
+
+@dataclass
+class TaskSet:
+    """A tasks target with the scores and the answers on it."""
+
+    artifact: Artifact
+    title: str
+    evaluations: list[Evaluation] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether this is one real table (and not draws of a family)."""
+        return isinstance(getattr(self.artifact.config, "data", None), TableConfig)
+
+    @functools.cached_property
+    def columns(self) -> list[str]:
+        """The names of the variables."""
+        found = json.loads((self.artifact.folder / "columns.json").read_text("utf-8"))
+        return [str(name) for name in found]
+
+    @functools.cached_property
+    def truth(self) -> NDArray[np.int8] | None:
+        """The true graph [D, D] of the first task, if there is one."""
+        with np.load(self.artifact.folder / "data.npz", allow_pickle=False) as data:
+            return data["adjacency"][0] if "adjacency" in data.files else None
+
+    @property
+    def size(self) -> str:
+        """In words: how many tasks, rows and variables."""
+        dims, data = self.artifact.meta.get("dims", {}), getattr(self.artifact.config, "data", None)
+        rows, nodes = dims.get("n_rows", "?"), dims.get("n_nodes", "?")
+        if isinstance(data, FamilyConfig):
+            nodes, rows = _range(data.n_nodes.low, data.n_nodes.high), _range(data.n_rows.low, data.n_rows.high)
+        return f"{self.count}, {rows} rows, {nodes} variables"
+
+    @property
+    def count(self) -> str:
+        """How many tasks, in words."""
+        tasks = self.artifact.meta.get("dims", {}).get("n_tasks", "?")
+        return f"1 {'table' if self.is_table else 'task'}" if tasks == 1 else f"{tasks} tasks"
+
+    def groups(self) -> list[list[Evaluation]]:
+        """Evaluations that may share a table, that is with the same conventions, the largest group first."""
+        found: dict[tuple[Any, ...], list[Evaluation]] = {}
+        for item in self.evaluations:
+            config = item.run.config
+            key = (config.shd_reversal, config.ece_bins) if isinstance(config, EvaluateConfig) else ()
+            found.setdefault(key, []).append(item)
+        return sorted(found.values(), key=lambda group: -len(group))
+
+
+def _range(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}–{high}"
+
+
+@dataclass
+class Evidence:
+    """All that a report shows: models, task sets, every artifact used, and what was wrong with some of them."""
+
+    artifacts: list[Artifact]
+    models: list[Artifact]
+    task_sets: list[TaskSet]
+    names: dict[str, str]
+    problems: list[str]
+
+    def name_of(self, artifact: Artifact) -> str:
+        """Its human name, else what it is with its id."""
+        return self.names.get(artifact.id) or f"{_kind_word(artifact)} {artifact.id}"
+
+
+def gather(store: Store, name: str = "", artifacts: Iterable[Artifact] | None = None) -> Evidence:
+    """The evidence for a report on `name` (a target or run, by name, id or unique prefix), on given artifacts, or on the whole store.
+
+    A model brings its evaluations and answers, the task sets they are on, and everything else that was scored or answered there; a task set
+    brings all that was scored or answered on it; a run stands for its target. Raises `StoreError` if the name means nothing.
+    """
+    everything, problems = _readable(store.artifacts())
+    by_id = {item.id: item for item in everything}
+    if artifacts is not None:
+        chosen = {item.id: item for item in artifacts}
+        chosen |= {key: by_id[key] for item in list(chosen.values()) for key in item.inputs.values() if key in by_id}
+    elif name:
+        chosen = _around(store.find(name), everything)
+    else:
+        chosen = by_id
+    names: dict[str, str] = {}
+    for word, found in sorted(store.names().items()):
+        names.setdefault(found, word)
+    problems += _stale(chosen.values(), by_id)
+    used = [item for item in everything if item.id in chosen] + [item for key, item in chosen.items() if key not in by_id]
+    evidence = Evidence(used, [item for item in used if item.kind == "amortised"], [], names, problems)
+    evidence.task_sets = [_task_set(item, used, by_id | chosen, evidence) for item in used if item.kind == "tasks"]
+    return evidence
+
+
+def _readable(artifacts: list[Artifact]) -> tuple[list[Artifact], list[str]]:
+    """The artifacts whose configuration this version understands, and a sentence about each of the others."""
+    found, problems = [], []
+    for item in artifacts:
+        try:
+            assert item.config is not None
+        except StoreError as error:
+            problems.append(f"{error} It is left out.")
+        else:
+            found.append(item)
+    return found, problems
+
+
+def _around(start: Artifact, everything: list[Artifact]) -> dict[str, Artifact]:
+    by_id = {item.id: item for item in everything}
+    target = start if start.is_target else by_id.get(start.inputs["of"])
+    if target is None:
+        raise StoreError(f"{start.id} was computed of {start.inputs['of']}, which cannot be read; see causal-meta store verify.")
+    if target.kind == "tasks":
+        task_sets = {target.id}
+    else:
+        used = {key for item in everything if target.id in item.inputs.values() for key in item.inputs.values()}
+        task_sets = {key for key in used if key in by_id and by_id[key].kind == "tasks"}
+    runs = [item for item in everything if not item.is_target and (task_sets | {target.id}) & set(item.inputs.values())]
+    needed = [by_id[key] for run in runs for key in run.inputs.values() if key in by_id]
+    return {item.id: item for item in (target, *runs, *needed)}
+
+
+def _stale(chosen: Iterable[Artifact], by_id: dict[str, Artifact]) -> list[str]:
+    found = []
+    for item in chosen:
+        for role, entry in item.meta["inputs"].items():
+            now = by_id.get(entry["id"])
+            if now is not None and now.digest != entry["digest"]:
+                found.append(f"{item.id} ({item.kind}) is stale: its input {role}, {entry['id']}, has changed since.")
+    return found
+
+
+def _task_set(artifact: Artifact, used: Sequence[Artifact], by_id: dict[str, Artifact], evidence: Evidence) -> TaskSet:
+    title = evidence.names.get(artifact.id) or getattr(artifact.config.data, "title", "") or artifact.id  # type: ignore[attr-defined]
+    found = TaskSet(artifact, title)
+    for run in used:
+        if run.is_target or artifact.id not in run.inputs.values():
+            continue
+        try:
+            if run.kind == "evaluate":
+                method = by_id[run.inputs.get("posterior") or run.inputs["of"]]
+                method = by_id[method.inputs["of"]] if method.kind == "discover" else method
+                metrics = json.loads((run.folder / "metrics.json").read_text("utf-8"))
+                found.evaluations.append(Evaluation(run, method, _label(method, run, by_id, evidence), metrics))
+            elif (run.folder / "posterior.npz").is_file():
+                method = by_id[run.inputs["of"]] if run.kind == "discover" else run
+                if found.is_table:
+                    found.answers.append(_answer(run, method, _label(method, run, by_id, evidence)))
+        except (KeyError, OSError, ValueError) as error:
+            evidence.problems.append(f"{run.id} ({run.kind}) could not be read and is left out: {error}.")
+    found.evaluations.sort(key=lambda item: _rank(item.method, item.label))
+    found.answers.sort(key=lambda item: _rank(item.method, item.label))
+    for group in found.groups():
+        _make_unique(group)
+    _make_unique(found.answers)
+    return found
+
+
+def _answer(run: Artifact, method: Artifact, label: str) -> Answer:
+    from causal_meta.graphs import is_acyclic
+    from causal_meta.posteriors import load_posterior
+
+    with np.load(run.folder / "posterior.npz", allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    probabilities = load_posterior(arrays).edge_probabilities[0].double().numpy()
+    graphs = arrays.get("graphs")
+    if graphs is None:
+        return Answer(run, method, label, probabilities, None, 0)
+    import torch
+
+    share = is_acyclic(torch.from_numpy(graphs[0].astype(np.float32))).double().mean()
+    return Answer(run, method, label, probabilities, float(share), len(graphs[0]))
+
+
+def _rank(method: Artifact, label: str) -> tuple[int, str]:
+    kinds = list(KINDS)
+    return (-1 if method.kind == "amortised" else kinds.index(method.kind) if method.kind in kinds else len(kinds) - 1, label)
+
+
+def _kind_word(artifact: Artifact) -> str:
+    config = artifact.config
+    if isinstance(config, ExperimentConfig):
+        return config.model.kind.upper()
+    return KINDS.get(artifact.kind, artifact.kind)
+
+
+def _label(method: Artifact, run: Artifact, by_id: dict[str, Artifact], evidence: Evidence) -> str:
+    """What a method is called in the tables: a model by its name, a baseline by its kind and the settings that are not the default."""
+    if method.kind == "amortised":
+        return evidence.name_of(method)
+    config = method.config
+    if not isinstance(config, BaselineConfig):
+        return _kind_word(method)
+    word = KINDS.get(method.kind, method.kind)
+    if hasattr(config, "order"):
+        word += f" {_ORDERS.get(config.order, config.order)}"
+    changed = (line.split(": ", 1) for line in difference(to_plain(type(config)()), to_plain(config)))
+    told = {key: values.split("-> ")[-1] for key, values in changed if key not in ("seed", "order")}
+    count = f" ×{told.pop('n_samples')}" if "n_samples" in told else ""
+    return word + count + "".join(f", {key} {value}" for key, value in told.items())
+
+
+def _make_unique(group: Sequence[Any]) -> None:
+    """Two rows of a table that would be called the same get the settings in which their runs differ, or their ids."""
+    for label in {item.label for item in group}:
+        same = [item for item in group if item.label == label]
+        if len(same) < 2:
+            continue
+        plain = [to_plain(item.run.config) | {"method seed": item.method.seed} for item in same]
+        keys = [key for key in plain[0] if len({repr(tree.get(key)) for tree in plain}) > 1]
+        for item, tree in zip(same, plain, strict=True):
+            told = ", ".join(f"{key} {tree[key]}" for key in keys)
+            item.label = f"{label} ({told or item.run.id})"
+        if len({item.label for item in same}) < len(same):
+            for item in same:
+                item.label = f"{label} ({item.run.id})"
+
+
+def require_something(evidence: Evidence, name: str) -> None:
+    """Raise `StoreError` if there is nothing to report."""
+    if not evidence.artifacts:
+        raise StoreError(f"There is nothing to report{f' on {name!r}' if name else ': the store is empty'}; build a target first.")

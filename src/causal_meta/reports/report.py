@@ -1,0 +1,181 @@
+"""One report: found again by its manifest, or written whole.
+
+reports/report_<timestamp>_<name>/ holds manifest.yaml, report.html (one file, nothing from outside), training/{summary.csv, summary.json,
+figures/} and inference/{summary.json, scores.csv, figures/}. The manifest lists the artifacts by id and digest; its key is a hash of that
+list, of the names shown and of the revision of this code, and a report whose key is asked for again is not written again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import causal_meta
+from causal_meta.conf import yaml_1_2
+from causal_meta.conf.convert import leaves, to_plain
+from causal_meta.conf.setting import ConfigError
+from causal_meta.reports import cards, headline, sections
+from causal_meta.reports.evidence import Evidence, gather, require_something
+from causal_meta.reports.figures import Picture
+from causal_meta.reports.page import Html, notice, page, tag
+from causal_meta.reports.tables import metric_frame, rows_of, write_csv
+from causal_meta.store import Artifact, Store, StoreError, canonical, disk
+
+REVISION = 1
+FORMAT = "causal_meta report 1"
+
+
+def run_report(store: Store, name: str = "", *, artifacts: Iterable[Artifact] | None = None, out: str | Path | None = None) -> Path:
+    """The folder of the report on `name`, found or written; `report.html` lies in it.
+
+    Args:
+        store: where the artifacts are.
+        name: name, id or unique prefix of a target (or of a run, which stands for its target): all its runs, and everything else that was scored
+            or answered on the same task sets. Nothing means the whole store.
+        artifacts: instead of `name`, exactly these and their inputs.
+        out: the folder in which reports are kept (default `reports/` in the store).
+
+    Raises:
+        StoreError: the name means nothing, there is nothing to report, or the disk is full or read-only.
+    """
+    evidence = gather(store, name, artifacts)
+    require_something(evidence, name)
+    shelf = Path(out) if out is not None else store.root / "reports"
+    title = _title(store, name, artifacts is not None, evidence)
+    manifest = _manifest(evidence, title)
+    found = find_report(shelf, manifest["key"])
+    if found is not None:
+        return found
+    with disk.disk_errors(shelf if out is not None else store.root):
+        return _write(evidence, manifest, shelf)
+
+
+def _title(store: Store, name: str, is_chosen: bool, evidence: Evidence) -> str:
+    if is_chosen:
+        return "selection"
+    if not name:
+        return "store"
+    start = store.find(name)
+    return evidence.names.get(start.id, start.id)
+
+
+def _manifest(evidence: Evidence, title: str) -> dict[str, Any]:
+    used = [{"id": item.id, "kind": item.kind, "digest": item.digest} for item in sorted(evidence.artifacts, key=lambda item: item.id)]
+    names = {item["id"]: evidence.names[item["id"]] for item in used if item["id"] in evidence.names}
+    identity = {"format": FORMAT, "revision": REVISION, "report": title, "artifacts": used, "names": names, "problems": evidence.problems}
+    return {"key": hashlib.sha256(canonical(identity).encode("ascii")).hexdigest(), **identity}
+
+
+def find_report(shelf: Path, key: str) -> Path | None:
+    """The newest report with this key whose page is as it was written; None if there is none."""
+    for path in sorted(shelf.glob("report_*/manifest.yaml"), reverse=True):
+        try:
+            manifest = yaml_1_2.load(path.read_text("utf-8"), str(path))
+            if manifest["key"] == key and manifest["report_sha256"] == disk.sha256(path.with_name("report.html")):
+                return path.parent
+        except (OSError, UnicodeDecodeError, ConfigError, KeyError, TypeError):
+            continue  # no report of ours, or a damaged one: it is left alone and written again
+    return None
+
+
+def _write(evidence: Evidence, manifest: dict[str, Any], shelf: Path) -> Path:
+    """Make the report in a draft folder, then rename it into its place."""
+    now = datetime.datetime.now(datetime.UTC)
+    shelf.mkdir(parents=True, exist_ok=True)
+    draft = shelf / f".draft-{uuid.uuid4().hex}"
+    try:
+        text, pictures = render(evidence, manifest, now)
+        for image in pictures:
+            path = draft / image.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(image.data)
+        for part in ("training", "inference"):
+            (draft / part / "figures").mkdir(parents=True, exist_ok=True)
+        _summaries(evidence, draft)
+        (draft / "report.html").write_text(text, "utf-8")
+        written = {"created_at": now.isoformat(timespec="seconds"), "version": causal_meta.__version__}
+        told = manifest | written | {"report_sha256": disk.sha256(draft / "report.html")}
+        (draft / "manifest.yaml").write_text(yaml_1_2.dump(told), "utf-8")
+        return _publish(draft, shelf, f"report_{now:%Y%m%d-%H%M%S}_{manifest['report']}")
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _publish(draft: Path, shelf: Path, name: str) -> Path:
+    for k in range(1, 1000):
+        place = shelf / (name if k == 1 else f"{name}_{k}")
+        if not os.path.lexists(place) and disk.rename_new(draft, place):
+            disk.sync_folder(shelf)
+            return place
+    raise StoreError(f"{shelf} holds a thousand reports called {name}; delete some of them.")
+
+
+def render(evidence: Evidence, manifest: dict[str, Any], now: datetime.datetime) -> tuple[str, list[Picture]]:
+    """The page, and the pictures in it."""
+    pictures: list[Picture] = []
+    parts: list[tuple[str, str, Html]] = []
+
+    def add(anchor: str, words: str, part: tuple[Html, list[Picture]]) -> None:
+        parts.append((anchor, words, part[0]))
+        pictures.extend(part[1])
+
+    for tasks in evidence.task_sets:
+        if tasks.is_table and tasks.answers:
+            add(f"table-{tasks.artifact.id}", f"Graph of {tasks.title}", sections.real_table(tasks))
+    for tasks in evidence.task_sets:
+        if tasks.evaluations:
+            add(f"scores-{tasks.artifact.id}", f"Scores on {tasks.title}", sections.scores(tasks))
+    if evidence.models:
+        add("training", "Training", cards.training(evidence))
+        add("models", "Model cards", (cards.model_cards(evidence), []))
+    add("provenance", "Provenance", (cards.provenance(evidence, manifest), []))
+    alarms = [notice(tag("p", tag("strong", "Attention. "), words), loud=True) for words in headline.alarms(evidence)]
+    answer = tag("section", *alarms, (_finding(found) for found in headline.findings(evidence)), class_="answer", id="answer")
+    foot = f"Written by causal_meta {causal_meta.__version__} on {now:%Y-%m-%d at %H:%M} UTC from {len(evidence.artifacts)} artifacts."
+    title = "The whole store" if manifest["report"] == "store" else manifest["report"]
+    return page(title, [answer, *(part for _, _, part in parts)], [(anchor, words) for anchor, words, _ in parts], foot), pictures
+
+
+def _finding(found: headline.Finding) -> Html:
+    return tag("p", tag("strong", f"{found.subject}. "), found.words)
+
+
+def _summaries(evidence: Evidence, folder: Path) -> None:
+    """The numbers of the page for programs: training/summary.{csv,json} with a record per model, inference/summary.json with scores and answers."""
+    import pandas as pd
+
+    models = [_model_record(item, evidence) for item in evidence.models]
+    write_csv(pd.DataFrame(models), folder / "training" / "summary.csv")
+    disk.write_json(folder / "training" / "summary.json", {"models": models})
+    scores = rows_of(evidence)
+    answers = [
+        {
+            "tasks": tasks.title,
+            "tasks_id": tasks.artifact.id,
+            "run_id": answer.run.id,
+            "method": answer.label,
+            "columns": tasks.columns,
+            "edge_probabilities": answer.probabilities.tolist(),
+            "acyclic_share": answer.acyclic_share,
+            "n_samples": answer.n_samples,
+            "warnings": answer.warnings,
+        }
+        for tasks in evidence.task_sets
+        for answer in tasks.answers
+    ]
+    disk.write_json(folder / "inference" / "summary.json", {"scores": scores, "answers": answers})
+    write_csv(metric_frame(evidence), folder / "inference" / "scores.csv")
+
+
+def _model_record(item: Artifact, evidence: Evidence) -> dict[str, Any]:
+    meta = item.meta
+    record = {"id": item.id, "name": evidence.names.get(item.id, ""), "seed": item.seed, "parameters": meta.get("dims", {}).get("p")}
+    record |= {key: meta.get(key) for key in ("steps", "best_step", "tasks", "walltime_sec", "cpu_sec", "code_sha")}
+    settings = {key: value for key, value in leaves(to_plain(item.config)) if key not in record and not isinstance(value, list | dict)}
+    return record | meta.get("metrics", {}) | settings
