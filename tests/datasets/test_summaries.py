@@ -137,6 +137,16 @@ def test_the_words_name_what_is_unusual(summary):
     assert sentence.endswith(".")
 
 
+def test_the_column_that_stands_out_is_named(summary):
+    x = tables(1, 5, 300, "named")[0]
+    x[:, 3] = x[:, 3].round(0)
+    (sentence,) = check_table(x, summary, "abcde")
+    assert "share of repeated values in the column with most of them ('d')" in sentence
+    assert "over all columns is" in sentence
+    x[:, 3] = np.exp(3 * standardised(x[:, 2:3])[:, 0])
+    assert "('d')" in check_table(x, summary, "abcde")[0]
+
+
 def test_tables_with_equal_columns_or_more_columns_than_rows_get_numbers(summary):
     a = np.random.default_rng(0).normal(size=12)
     for x in (np.stack([a, a, -a], axis=1), np.random.default_rng(0).normal(size=(10, 20)), np.tile([0.0, 1.0], (10, 1)) + np.eye(10)[:, :2]):

@@ -56,7 +56,7 @@ class TrainedModel:
         if self.summary is None:
             unusual = ["The model stores no summary of its training stream, so nobody checked whether the table is like it."]
         else:
-            unusual = check_table(table.x[parts(len(table.x), self.most_rows, seed)[0]], self.summary)
+            unusual = check_table(table.x[parts(len(table.x), self.most_rows, seed)[0]], self.summary, table.columns)
         return parts_warning(len(table.x), self.most_rows) + unusual
 
 
