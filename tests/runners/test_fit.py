@@ -1,6 +1,7 @@
 """The loop against a plain one written out, its record, its choice of weights, and what it must not disturb."""
 
 import copy
+import hashlib
 import json
 import math
 
@@ -148,8 +149,20 @@ def test_the_record_tells_what_happened(tmp_path):
     val = table[table["step"] == 20].set_index("name")["value"]
     for metric in ("loss", "auroc", "auprc", "ece", "brier", "graph_nll"):
         assert val[f"val/{metric}"] == pytest.approx((val[f"val/a/{metric}"] + val[f"val/b/{metric}"]) / 2)
-    digest = json.loads((tmp_path / "a/checkpoints/last.json").read_text())
-    assert digest == {"step": 25, "sha256": told[-2]["digest"]}
+    note = json.loads((tmp_path / "a/checkpoints/last.json").read_text())
+    assert note == {"step": 25, "sha256": hashlib.sha256((tmp_path / "a/checkpoints/last.pt").read_bytes()).hexdigest()}
+    assert "optimizer" not in checkpoints.read(tmp_path / "a/checkpoints/last.pt")
+    assert len(told[-2]["digest"]) == 64
+
+
+def test_training_that_had_ended_but_was_not_published_is_not_done_again(tmp_path):
+    trainer = TrainerConfig(max_steps=6, val_check_interval=4)
+    first = fit(Toy(), module_of(), trainer, attempt_in(tmp_path / "a"), 5)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a/checkpoints").iterdir()}
+    told = []
+    assert fit(Toy(), module_of(), trainer, attempt_in(tmp_path / "a", [told.append]), 5) == first
+    assert [event["moment"] for event in told][0] == "on_resume"
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a/checkpoints").iterdir()} == before
 
 
 @pytest.mark.parametrize(("monitor", "way"), [("val/loss", np.nanargmin), ("val/a/auprc", np.nanargmax)])

@@ -35,6 +35,7 @@ _MEMBERS: dict[type[Config], str] = {
     models.AviciConfig: "causal_meta.models.avici:AviciModel",
     training.LambConfig: "causal_meta.runners.optimizers:Lamb",
     training.AdamWConfig: "causal_meta.runners.optimizers:AdamW",
+    training.MuonConfig: "causal_meta.runners.muon:Muon",
     training.TrainerConfig: "",
     training.InferenceConfig: "",
     artifacts.ExperimentConfig: "causal_meta.runners.pre_training:build_amortised",

@@ -35,6 +35,18 @@ class AdamWConfig(OptimizerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MuonConfig(OptimizerConfig):
+    """Muon (Jordan et al. 2024): momentum orthogonalised for matrices, Adam at `other_rate` times the rate for the rest."""
+
+    kind: ClassVar[str] = "muon"
+    learning_rate: float = setting(0.02, above=0)
+    momentum: float = setting(0.95, low=0, high=0.9999)
+    other_rate: float = setting(0.1, above=0)
+    beta2: float = setting(0.99, low=0, high=0.999999)
+    epsilon: float = setting(1e-8, above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainerConfig(Config):
     """The one training loop (seed 000 §2.4): everything counts in steps, never in epochs."""
 

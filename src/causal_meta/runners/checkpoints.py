@@ -1,7 +1,8 @@
 """Checkpoints of the training loop: what is in them, and reading them without running code.
 
-`last.pt` holds all that continuing needs and is vouched for by `last.json` (see `store.attempts.seal_checkpoint`); `best.pt` holds the weights that
-are used. The bytes depend on the state alone: a resumed run writes the files that an undisturbed one writes.
+`last.pt` holds all that continuing needs and is vouched for by `last.json` (see `store.attempts.seal_checkpoint`); once training has ended, only
+the last weights. `best.pt` holds the weights that are used. The bytes depend on the state alone: a resumed run writes the files that an
+undisturbed one writes.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ def write_last(folder: Path, payload: dict[str, Any]) -> str:
     return str(json.loads((folder / "last.json").read_text("utf-8"))["sha256"])
 
 
-def close_last(folder: Path) -> None:
-    """Make `last.json` name its file alone, without the one that was there before: what is published depends on the result only."""
+def close_last(folder: Path, payload: dict[str, Any]) -> None:
+    """Replace `last.pt` by `payload`, which training that has ended needs no optimiser in, and make `last.json` name this file alone: what is
+    published depends on the result only, and is no larger than it must be."""
+    write_last(folder, payload)
     note = json.loads((folder / "last.json").read_text("utf-8"))
     write_atomic(folder / "last.json", json.dumps({"step": note["step"], "sha256": note["sha256"]}))
 

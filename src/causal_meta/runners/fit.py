@@ -96,8 +96,11 @@ class Training:
         payload = self.fabric.broadcast(payload)
         if payload is not None:
             checkpoints.load(self.model, payload["model"])
-            checkpoints.load_optimizer(self.optimizer, payload["optimizer"])
             self.step, self.tasks, self.validated, self.best = (payload[name] for name in ("step", "tasks", "validated", "best"))
+            if "optimizer" in payload:
+                checkpoints.load_optimizer(self.optimizer, payload["optimizer"])
+            elif self.writes:  # killed between the end of training and publication
+                self.best["model"] = checkpoints.read(self.folder / "best.pt")["model"]
         self.model.train()
         if self.writes:
             moment = "on_start" if payload is None else "on_resume"
@@ -123,7 +126,8 @@ class Training:
         self.require_finite()
         if self.writes:
             self.save()
-            checkpoints.close_last(self.folder)
+            ended = {"tasks": self.tasks, "validated": self.validated, "best": self.best | {"model": {}}}
+            checkpoints.close_last(self.folder, checkpoints.payload_of(self.model, checkpoints.weights_of(self.model), self.step, **ended))
             total = round(self.attempt.facts.wall_s, 3)
             self.attempt.facts.event("on_train_end", step=self.step, metrics=self.best["metrics"], total_time_s=total, tasks=self.tasks)
         self.fabric.barrier()
