@@ -21,7 +21,7 @@ Name = str | int
 
 _BLOCK = 32  # normals are made in blocks of 32 numbers: 16 radii and 16 angles give 16 cosines and 16 sines
 _HALF = _BLOCK // 2
-_CHUNK = 1 << 16  # numbers transformed at once: what fits a second-level cache
+_CHUNK = 1 << 15  # numbers transformed at once: what fits a second-level cache
 
 
 def _code(item: Name) -> bytes:

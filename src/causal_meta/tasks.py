@@ -120,6 +120,7 @@ def standardise(x: Tensor, node_mask: Tensor, row_mask: Tensor) -> Tensor:
     z = (x - mean) / sd, per task and per column, never over the batch. A column that is constant to float rounding becomes 0. Any finite
     values will do: where squares would overflow or vanish, columns are scaled by powers of two first, which changes no other bit.
     """
+    x = x.contiguous()  # sums run in the order of memory
     padded = not bool(row_mask.all()) or not bool(node_mask.all())
     if padded:
         x = x.where(row_mask[:, :, None] & node_mask[:, None, :], 0.0)

@@ -171,6 +171,8 @@ def test_sizes_are_drawn_by_seed_and_padded():
     assert fixed_size.row_mask.all()
     given = family.sample_tasks(SEEDS, n_rows=12, n_nodes=4, adjacency=family.sample_graphs(SEEDS, 4))
     assert torch.equal(given.x, fixed_size.x)
+    with pytest.raises(ValueError, match="no seeds"):
+        family.sample_tasks([])
 
 
 @pytest.mark.parametrize("power", [0.0, -1.0, 2.0])

@@ -21,6 +21,7 @@ from causal_meta.conf.data import MLP, LinearHeteroskedastic, MechanismConfig, M
 from causal_meta.conf.registry import implementation
 from causal_meta.datasets.mixtures import draw_parts
 
+_CELLS = 1 << 15  # values computed at once by mechanisms that are no sums: what fits a second-level cache with their hidden units
 Parameters = dict[str, Tensor]
 Names = tuple[str | int, ...]
 
@@ -170,12 +171,16 @@ class MechanismFactory:
         shape = (adjacency.shape[-1],) if self.mixing == "node" else (1,)
         choice = draw_parts(seeds, ("mechanism part",), self.weights, shape).expand(len(seeds), adjacency.shape[-1])
         parameters: list[Parameters] = []
-        position = torch.zeros(len(self.laws), len(seeds), dtype=torch.int64)
-        for part, law in enumerate(self.laws):
+        position = torch.arange(len(seeds)).expand(len(self.laws), -1).clone()
+        for part, (name, law) in enumerate(zip(self.names, self.laws, strict=True)):
             tasks = torch.nonzero((choice == part).any(dim=-1))[:, 0]
-            position[part, tasks] = torch.arange(len(tasks))
-            chosen = [seeds[b] for b in tasks.tolist()]
-            parameters.append(law.draw(chosen, ("mechanism", self.names[part]), parents.select(tasks)) if chosen else {})
+            if len(tasks) == len(seeds):
+                parameters.append(law.draw(seeds, ("mechanism", name), parents))
+            else:
+                position[part] = 0
+                position[part, tasks] = torch.arange(len(tasks))
+                chosen = [seeds[b] for b in tasks.tolist()]
+                parameters.append(law.draw(chosen, ("mechanism", name), parents.select(tasks)) if chosen else {})
         return MechanismBatch(self, adjacency, parents, choice, parameters, position)
 
 
@@ -198,59 +203,69 @@ class MechanismBatch:
 
     def rows(self, noise: Tensor) -> Tensor:
         """Float32 [B, N, D]: the tables that the noise [B, N, D] makes, causes before effects."""
-        affine = torch.tensor([law.affine for law in self.factory.laws])[self.choice].all(dim=-1)
-        if bool(affine.all()):
-            return self._solve(torch.arange(len(noise)), noise)
+        affine = [law.affine for law in self.factory.laws]
+        if all(affine):
+            return self._solve(noise)
+        if not any(affine):
+            return self._propagate(noise)
+        solvable = torch.tensor(affine)[self.choice].all(dim=-1)
         out = torch.empty_like(noise)
-        for solvable, method in ((True, self._solve), (False, self._propagate)):
-            tasks = torch.nonzero(affine == solvable)[:, 0]
+        for flag, method in ((True, MechanismBatch._solve), (False, MechanismBatch._propagate)):
+            tasks = torch.nonzero(solvable == flag)[:, 0]
             if len(tasks):
-                out[tasks] = method(tasks, noise[tasks])
+                out[tasks] = method(self.select(tasks), noise[tasks])
         return out
 
-    def _parameters(self, part: int, tasks: Tensor, nodes: Tensor) -> Parameters:
-        rows = self.position[part, tasks]
-        return {name: value[rows, nodes] for name, value in self.parameters[part].items()}
+    def select(self, tasks: Tensor) -> MechanismBatch:
+        """Some of the tasks."""
+        return MechanismBatch(
+            self.factory, self.adjacency[tasks], self.parents.select(tasks), self.choice[tasks], self.parameters, self.position[:, tasks]
+        )
 
-    def _solve(self, tasks: Tensor, noise: Tensor) -> Tensor:
+    def _solve(self, noise: Tensor) -> Tensor:
         """x = (b + s e) (I - W)^-1 for tasks all of whose mechanisms are affine.
 
         W is nilpotent, so (I - W)^-1 = (I + W)(I + W²)(I + W⁴)… with at most log2 D factors, exact in the zeros. Rows and columns are
         padded to multiples of 4 (aligned memory), so that the bits of a value do not depend on the other tasks.
         """
-        rows_made, nodes = noise.shape[1:]
+        tasks, rows, nodes = noise.shape
         size = -(-nodes // 4) * 4
-        noise = torch.nn.functional.pad(noise, (0, size - nodes, 0, -rows_made % 4)) if nodes % 4 or rows_made % 4 else noise
-        weights = torch.zeros(len(tasks), size, size)  # [b, j, i]
-        bias, scale = torch.zeros(len(tasks), 1, size), torch.zeros(len(tasks), 1, size)
+        noise = torch.nn.functional.pad(noise, (0, size - nodes, 0, -rows % 4)) if nodes % 4 or rows % 4 else noise
+        weights = torch.zeros(tasks, size, size)  # [b, j, i]
+        bias, scale = torch.zeros(tasks, 1, size), torch.zeros(tasks, 1, size)
         for part, values in enumerate(self.parameters):
             if values and self.factory.laws[part].affine:
-                rows, chosen = self.position[part, tasks], (self.choice[tasks] == part).to(torch.float32)
-                weights[:, :nodes].scatter_add_(2, self.parents.index[tasks], values["weight"][rows] * chosen[..., None])
-                bias[:, 0, :nodes] += values["bias"][rows] * chosen
-                scale[:, 0, :nodes] += values["noise_std"][rows] * chosen
+                place, chosen = self.position[part], (self.choice == part).to(torch.float32)
+                weights[:, :nodes].scatter_add_(2, self.parents.index, values["weight"][place] * chosen[..., None])
+                bias[:, 0, :nodes] += values["bias"][place] * chosen
+                scale[:, 0, :nodes] += values["noise_std"][place] * chosen
         power = weights.mT.contiguous()
         total = torch.eye(size) + power
-        for _ in range(max(0, (size - 1).bit_length() - 1)):
+        for _ in range(max(0, (nodes - 1).bit_length() - 1)):
             power = power @ power
             total = torch.baddbmm(total, total, power)
-        return torch.baddbmm(bias @ total, noise, scale.mT * total)[:, :rows_made, :nodes]
+        return torch.baddbmm(bias @ total, noise, scale.mT * total)[:, :rows, :nodes]
 
-    def _propagate(self, tasks: Tensor, noise: Tensor) -> Tensor:
+    def _propagate(self, noise: Tensor) -> Tensor:
         """Depth after depth of the graphs: all nodes of one depth and one part together, over all tasks.
 
         Columns are padded to whole vector registers, so that the bits of a value do not depend on the other tasks.
         """
-        count, rows_made, size = noise.shape
-        columns = noise.new_zeros(count, size, max(64, -(-rows_made // 16) * 16))  # [b, D, N], noise that the values replace
-        columns[..., :rows_made] = noise.mT
-        depth, choice = graphs.depths(self.adjacency[tasks]), self.choice[tasks]
+        tasks, rows, size = noise.shape
+        columns = noise.new_zeros(tasks, size, max(64, -(-rows // 16) * 16))  # [B, D, N], noise that the values replace
+        columns[..., :rows] = noise.mT
+        depth, piece = graphs.depths(self.adjacency), max(1, _CELLS // columns.shape[2])
         for level in range(int(depth.max()) + 1):
-            for part, law in enumerate(self.factory.laws):
-                rows, j = torch.nonzero((depth == level) & (choice == part), as_tuple=True)
-                if len(rows):
-                    b = tasks[rows]
-                    width = max(1, int(self.parents.count[b, j].max()))
-                    inputs = columns[rows[:, None], self.parents.index[b, j, :width]]
-                    columns[rows, j] = law.apply(self._parameters(part, b, j), inputs, columns[rows, j])
-        return columns[..., :rows_made].mT
+            for part in range(len(self.parameters)):
+                for some in torch.nonzero((depth == level) & (self.choice == part)).split(piece):
+                    if len(some):
+                        self._fill(columns, part, *some.unbind(dim=1))
+        return columns[..., :rows].mT
+
+    def _fill(self, columns: Tensor, part: int, b: Tensor, j: Tensor) -> None:
+        """Turn the noise of nodes (b, j), all of one part, into their values; their parents' values are there."""
+        width = max(1, int(self.parents.count[b, j].max()))
+        inputs = columns[b[:, None], self.parents.index[b, j, :width]]
+        place = self.position[part, b]
+        parameters = {name: value[place, j] for name, value in self.parameters[part].items()}
+        columns[b, j] = self.factory.laws[part].apply(parameters, inputs, columns[b, j])

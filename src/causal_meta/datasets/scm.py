@@ -24,7 +24,7 @@ from causal_meta.tasks import TaskBatch, full_batch
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CHUNK = 1 << 17  # cells of tables made at once: what fits a second-level cache
+_CHUNK = 1 << 18  # cells of tables made at once: few enough for the caches, enough to hide the cost of a call
 
 
 def draw_range(config: IntRange, u: float) -> int:
@@ -93,7 +93,10 @@ class SCMFamily:
         """The tables of many seeds, as measured (not standardised). Sizes not given are each task's own, and the batch is padded.
 
         `adjacency` float32 [B, D, D]: graphs of these seeds that are there already (`sample_graphs`), which must then all have one size.
+        Raises ValueError on no seeds.
         """
+        if not len(seeds):
+            raise ValueError("There are no seeds to draw tasks of; give at least one.")
         shapes = [(n_nodes or size, n_rows or rows) for size, rows in self.shapes(seeds)]
         with _one_thread():
             if len(set(shapes)) == 1:
@@ -157,7 +160,7 @@ class SCMInstance:
         Without `seed` the rows are those that `SCMFamily.sample_tasks` puts into a batch; any `seed` gives further, independent rows.
         """
         with _one_thread():
-            return self._batch.rows(self.noise(n_samples, seed)[None])[0]
+            return self._batch.rows(self.noise(n_samples, seed)[None])[0].contiguous()
 
     def metadata(self) -> dict[str, Any]:
         """What was drawn, in plain values."""

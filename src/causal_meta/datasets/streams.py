@@ -89,7 +89,7 @@ class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
                         "the training family has too few other graphs: give it more nodes or make the test sets smaller."
                     )
                 worker = get_worker_info()
-                self._collisions[worker.id if worker else 0] += 1
+                self._collisions[worker.id % _MOST_WORKERS if worker else 0] += 1
                 seeds[b] = randomness.seeds_of(original, "redraw", start=tries, count=1)[0]
                 adjacency[b] = self.family.sample_graphs([seeds[b]], adjacency.shape[-1])[0]
                 digest = graphs.graph_hash(adjacency[b])
