@@ -11,7 +11,7 @@ import pytest
 
 from causal_meta.conf import yaml_1_2
 from causal_meta.conf.artifacts import BOSSConfig, EmptyConfig, SortnregressConfig
-from causal_meta.reports import figures, report, run_report
+from causal_meta.reports import figures, model_card, report, run_report
 from causal_meta.reports.evidence import gather
 from causal_meta.store import Store, StoreError, disk
 
@@ -229,6 +229,30 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(full, quick, monk
     with pytest.raises(StoreError):
         run_report(full.store)
     assert list((full.store.root / "reports").iterdir()) == []
+
+
+def test_an_unusable_folder_for_reports_is_one_sentence(full, quick, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(StoreError, match="cannot be written into"):
+            run_report(full.store, out=place)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_model_card_says_what_the_artifact_says(full):
+    card = model_card(full.store.find("second"), "second")
+    for words in (
+        "# Model card: second",
+        "4,321 parameters",
+        "100 of 100",
+        "3,200",
+        "| val/auroc | 0.8000 |",
+        "max_steps: 100",
+        "no proof of a causal effect",
+    ):
+        assert words in card
+    with pytest.raises(ValueError, match="only a pre-trained model has a card"):
+        model_card(full.store.find("bench"))
 
 
 def test_models_alone_make_a_report_of_their_training(workshop, quick):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from causal_meta.conf import yaml_1_2
@@ -18,6 +19,12 @@ from causal_meta.reports.page import Html, details, facts, html, section, table,
 from causal_meta.reports.sections import shown
 from causal_meta.reports.tables import number
 from causal_meta.store import Artifact
+
+LIMITS = (
+    "Its answer is a probability for every ordered pair of variables, given the table alone and the worlds it was trained on. It knows "
+    "nothing of hidden common causes, feedback, selection or time unless these worlds had them, and is no proof of a causal effect. "
+    "Samples draw edges independently and can have cycles."
+)
 
 
 def training(evidence: Evidence) -> tuple[Html, list[Picture]]:
@@ -39,39 +46,65 @@ def model_cards(evidence: Evidence) -> Html:
 
 
 def _card(model: Artifact, evidence: Evidence) -> Html:
-    meta, config = model.meta, model.config
-    assert isinstance(config, ExperimentConfig)
-    dims = meta.get("dims", {})
-    began = f"the weights of {meta['inputs']['init']['id']}" if "init" in meta["inputs"] else f"weights drawn from seed {config.seed}"
-    pairs = [
-        ("model", f"{config.model.kind.upper()}, {dims['p']:,} parameters" if "p" in dims else config.model.kind.upper()),
-        ("id", tag("span", model.id, class_="id")),
-        ("trained on", _trained_on(config)),
-        ("steps", f"{meta.get('steps', config.trainer.max_steps):,} of {config.trainer.max_steps:,}; best.pt from {meta.get('best_step', '?')}"),
-        ("tasks seen", f"{meta.get('tasks', config.trainer.max_steps * config.data.tasks_per_step):,}"),
-        ("training time", f"{duration(meta.get('walltime_sec'))} ({duration(meta.get('cpu_sec'))} of processor)"),
-        ("began from", began),
-        ("precision", f"{config.trainer.precision}, {meta.get('threads', '?')} threads"),
-        ("machine", str(meta.get("hardware", {}).get("processor", "not recorded"))),
-        ("made", when(meta.get("created_at"))),
-    ]
-    changed = differences(config, ExperimentConfig())
-    best = {key: value for key, value in meta.get("metrics", {}).items() if key.count("/") == 1}
-    versions = meta.get("pkg_versions", {})
-    limits = (
-        "Its answer is a probability for every ordered pair of variables, given the table alone and the worlds it was trained on. It knows "
-        "nothing of hidden common causes, feedback, selection or time unless these worlds had them, and is no proof of a causal effect. "
-        "Samples draw edges independently and can have cycles."
-    )
+    told = described(model)
+    metrics = table(["metric", "value"], [[name, number(value, 4)] for name, value in told.metrics.items()])
     return tag(
         "article",
         tag("h3", evidence.name_of(model)),
-        facts(pairs),
-        tag("p", limits, class_="small"),
-        details("Validation metrics of the published weights", table(["metric", "value"], [[key, number(best[key], 4)] for key in sorted(best)])),
-        details("Settings that differ from the defaults", tag("pre", yaml_1_2.dump(changed) if changed else "none")),
-        details("Versions", tag("pre", "\n".join([f"python {meta.get('python', '?')}", *(f"{key} {versions[key]}" for key in sorted(versions))]))),
+        facts(told.facts.items()),
+        tag("p", LIMITS, class_="small"),
+        details("Validation metrics of the published weights", metrics),
+        details("Settings that differ from the defaults", tag("pre", told.settings)),
+        details("Versions", tag("pre", told.versions)),
     )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a card says of a model: short facts by name, validation metrics of best.pt, settings as YAML, versions as lines."""
+
+    facts: dict[str, str]
+    metrics: dict[str, float | None]
+    settings: str
+    versions: str
+
+
+def described(model: Artifact) -> Description:
+    """The card of an amortised target from its `meta.json` and configuration; raises ValueError for another kind."""
+    meta, config = model.meta, model.config
+    if not isinstance(config, ExperimentConfig):
+        raise ValueError(f"{model.id} is of kind {model.kind!r}; only a pre-trained model has a card.")
+    dims, hardware = meta.get("dims", {}), meta.get("hardware", {})
+    began = f"the weights of {meta['inputs']['init']['id']}" if "init" in meta["inputs"] else f"weights drawn from seed {config.seed}"
+    told = {
+        "model": f"{config.model.kind.upper()}, {dims['p']:,} parameters" if "p" in dims else config.model.kind.upper(),
+        "id": model.id,
+        "trained on": _trained_on(config),
+        "steps": f"{meta.get('steps', config.trainer.max_steps):,} of {config.trainer.max_steps:,}; best.pt from {meta.get('best_step', '?')}",
+        "tasks seen": f"{meta.get('tasks', config.trainer.max_steps * config.data.tasks_per_step):,}",
+        "training time": f"{duration(meta.get('walltime_sec'))} ({duration(meta.get('cpu_sec'))} of processor)",
+        "began from": began,
+        "seed": str(config.seed),
+        "precision": f"{config.trainer.precision}, {meta.get('threads', '?')} threads",
+        "machine": str(hardware.get("processor", "not recorded")),
+        "made": when(meta.get("created_at")),
+        "code": str(meta.get("code_sha") or "an installation")[:10],
+    }
+    best = {key: value for key, value in sorted(meta.get("metrics", {}).items()) if key.count("/") == 1}
+    changed = differences(config, ExperimentConfig())
+    versions = [f"python {meta.get('python', '?')}", *(f"{key} {value}" for key, value in sorted(meta.get("pkg_versions", {}).items()))]
+    return Description(told, best, yaml_1_2.dump(changed).rstrip() if changed else "none", "\n".join(versions))
+
+
+def model_card(model: Artifact, name: str = "") -> str:
+    """The card of an amortised target as Markdown, to stand beside weights that are given away; raises ValueError for another kind."""
+    told = described(model)
+    lines = [f"# Model card: {name or model.id}", "", LIMITS, "", *(f"- **{key}**: {value}" for key, value in told.facts.items())]
+    lines += ["", "## Validation metrics of the published weights", "", "| metric | value |", "|---|---|"]
+    lines += [f"| {key} | {number(value, 4)} |" for key, value in told.metrics.items()]
+    for title, text in (("Settings that differ from the defaults", told.settings), ("Versions", told.versions)):
+        lines += ["", f"## {title}", "", "```", text, "```"]
+    return "\n".join(lines) + "\n"
 
 
 def differences(config: Any, default: Any) -> Any:

@@ -52,8 +52,13 @@ def run_report(store: Store, name: str = "", *, artifacts: Iterable[Artifact] | 
     found = find_report(shelf, manifest["key"])
     if found is not None:
         return found
-    with disk.disk_errors(shelf if out is not None else store.root):
+    if out is None:
+        with disk.disk_errors(store.root):
+            return _write(evidence, manifest, shelf)
+    try:
         return _write(evidence, manifest, shelf)
+    except OSError as error:
+        raise StoreError(f"The report cannot be written into {out}: {(error.strerror or str(error)).lower()}; give another folder.") from error
 
 
 def _title(store: Store, name: str, is_chosen: bool, evidence: Evidence) -> str:
