@@ -180,7 +180,7 @@ def _provenance_row(item: Artifact, evidence: Evidence) -> list[Any]:
         evidence.names.get(item.id, ""),
         when(item.meta.get("created_at")),
         item.seed,
-        html(tag("span", word, class_="id") + Html("<br>") for word in inputs),
+        html([tag("span", word, class_="id"), tag("br")] for word in inputs),
         duration(item.meta.get("walltime_sec")),
         tag("span", str(sha)[:10], class_="id") if sha else "installed",
         tag("span", item.digest[:16], class_="id", title=item.digest),

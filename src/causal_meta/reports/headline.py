@@ -48,7 +48,7 @@ def _about_answer(tasks: TaskSet, answer: Answer) -> Finding:
     if answer.acyclic_share is not None:
         said += f" {answer.acyclic_share:.0%} of its {answer.n_samples} sampled graphs are acyclic."
     if answer.warnings:
-        said += f" Read the {_count(len(answer.warnings), 'warning')} below before using this."
+        said += f" Read the {'warning' if len(answer.warnings) == 1 else f'{len(answer.warnings)} warnings'} below before using this."
     return Finding(f"{tasks.title} ({tasks.size}), answered by {answer.label}", said)
 
 
@@ -90,10 +90,6 @@ def _value(item: Evaluation, name: str) -> str:
     return number(entry["mean"], digits) + (f"\u00a0±\u00a0{number(entry['se'], digits)}" if entry["se"] is not None else "")
 
 
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
 def alarms(evidence: Evidence) -> list[str]:
     """What must not be overlooked: tables without the empty graph, impossible edges that came out likely, runs that were left out."""
     found = list(evidence.problems)
@@ -105,7 +101,7 @@ def alarms(evidence: Evidence) -> list[str]:
             likely = [edge for edge in edges_into_uncaused(tasks, answer) if edge[2] >= 0.5]
             if answer.is_model and likely:
                 told = ", ".join(f"{tasks.columns[i]} → {tasks.columns[j]} ({p:.2f})" for i, j, p in likely[:5])
-                found.append(f"{answer.label} holds edges likely in {tasks.title} that cannot be: {told}. Its other edges deserve doubt, too.")
+                found.append(f"In {tasks.title}, {answer.label} gives edges that cannot be at least 0.5: {told}. Its other edges deserve doubt, too.")
     return found
 
 
