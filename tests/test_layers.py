@@ -6,8 +6,7 @@ import math
 import pytest
 import torch
 
-from causal_meta import layers
-from causal_meta.layers import AxialBlock, axial_attention, empty_linear, folded, variance_scaling
+from causal_meta.layers import AxialBlock, axial, axial_attention, empty_linear, folded, pieces, variance_scaling
 
 torch.set_num_threads(1)
 CASES = list(itertools.product(("variables", "rows"), (False, True), (1 << 29, 0), (1 << 18, 40)))
@@ -44,9 +43,9 @@ def value_and_gradients(made, forward, x, mask, weights):
 @pytest.mark.parametrize(("axis", "masked", "kept", "scores"), CASES)
 def test_pieces_equal_plain_operations(axis, masked, kept, scores, monkeypatch):
     """Value and every gradient, with attention weights kept or recomputed, with tiles of queries or without."""
-    monkeypatch.setattr(layers, "TOKENS", 16)
-    monkeypatch.setattr(layers, "KEPT_BYTES", kept)
-    monkeypatch.setattr(layers, "SCORES", scores)
+    monkeypatch.setattr(pieces, "TOKENS", 16)
+    monkeypatch.setattr(pieces, "KEPT_BYTES", kept)
+    monkeypatch.setattr(pieces, "SCORES", scores)
     made, x, weights = block(axis), tokens(3, 4, 7, 12), tokens(3, 4, 7, 12, seed=3)
     mask = mask_for(axis) if masked else None
     plain, pieced = (value_and_gradients(made, f, x, mask, weights) for f in (made.plain, made.pieced))
@@ -56,7 +55,7 @@ def test_pieces_equal_plain_operations(axis, masked, kept, scores, monkeypatch):
 
 def test_the_comparison_sees_a_wrong_scale(monkeypatch):
     made, x = block("rows"), tokens(2, 3, 4, 12)
-    monkeypatch.setattr(layers, "EPSILON", 1e-2)
+    monkeypatch.setattr(pieces, "EPSILON", 1e-2)
     with pytest.raises(AssertionError):
         torch.testing.assert_close(made.pieced(x), made.plain(x), rtol=1e-11, atol=1e-12)
 
@@ -64,7 +63,7 @@ def test_the_comparison_sees_a_wrong_scale(monkeypatch):
 @pytest.mark.parametrize("axis", ["variables", "rows"])
 def test_derivatives_equal_differences_also_with_dropout(axis, monkeypatch):
     """The backward pass is that of the very mask of the forward pass: against central differences with the random state held."""
-    monkeypatch.setattr(layers, "TOKENS", 4)
+    monkeypatch.setattr(pieces, "TOKENS", 4)
     made = block(axis, dropout=0.4, dim=3, n_heads=1, key_size=2).train()
     x = tokens(1, 2, 3, 3).requires_grad_()
 
@@ -138,7 +137,7 @@ def test_variance_scaling(law):
     w = layer.weight.detach().double().flatten()
     squares = w**2 / (scale / 50)
     assert abs(float(squares.mean()) - 1) < 4 * float(squares.std()) / math.sqrt(n)
-    bound = math.sqrt(3 * scale / 50) if law == "uniform" else 2 * math.sqrt(scale / 50) / layers._TRUNCATED_STD
+    bound = math.sqrt(3 * scale / 50) if law == "uniform" else 2 * math.sqrt(scale / 50) / axial._TRUNCATED_STD
     assert float(w.abs().max()) <= bound * (1 + 1e-6)
     assert float(w.abs().max()) > 0.98 * bound
     assert not layer.bias.any()
@@ -155,10 +154,10 @@ def test_layers_leave_the_global_generator_alone():
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_dropout_keeps_the_mean_and_drops_the_share(rate, dtype):
-    change = torch.full((1000, 400), layers._widened(rate), dtype=dtype)
+    change = torch.full((1000, 400), pieces._widened(rate), dtype=dtype)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        summed, mask = layers._residual(torch.zeros(1000, 400), change, rate)
+        summed, mask = pieces._residual(torch.zeros(1000, 400), change, rate)
     standard_error = math.sqrt(rate * (1 - rate) / summed.numel())
     assert mask is not None
     assert torch.equal(mask == 0, summed == 0)
