@@ -209,6 +209,13 @@ def test_what_cannot_be_read_is_left_out_and_said(full, quick):
     assert f"{run.id} (evaluate) could not be read and is left out" in text
 
 
+def test_an_artifact_of_a_kind_that_is_not_known_is_left_out_and_said(full, quick):
+    (full.store.find("second").folder / "config.yaml").write_text("kind: from_the_future\n")
+    text = read(run_report(full.store)).text
+    assert "There is no artifact called 'from_the_future'" in text
+    assert "It is left out." in text
+
+
 def test_a_stale_run_is_said(full, quick):
     bench = full.store.find("bench")
     (bench.folder / "meta.json").write_text(json.dumps(bench.meta | {"digests": bench.meta["digests"] | {"data.npz": "0" * 64}}))
