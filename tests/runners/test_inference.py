@@ -196,7 +196,7 @@ def test_sampling_in_pieces_is_right_and_particles_are_not_resampled(monkeypatch
 
 
 def test_wrong_artifacts_are_one_sentence(store, tasks):
-    with pytest.raises(ConfigError, match="give an amortised model"):
+    with pytest.raises(ValueError, match="give a pre-trained model"):
         artifact_posterior(tasks, load_tasks(tasks))
     with pytest.raises(ConfigError, match="holds no posterior"):
         read_posterior(tasks)

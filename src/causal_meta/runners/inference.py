@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from causal_meta.conf.artifacts import BaselineConfig, DiscoverConfig, ExperimentConfig
+from causal_meta.conf.artifacts import BaselineConfig, DiscoverConfig, TasksConfig
+from causal_meta.conf.data import TableConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.facts import read_scalars
 from causal_meta.models.base import TOKENS_AT_ONCE, BaseModel
@@ -27,7 +28,8 @@ from causal_meta.models.baselines import make_baseline
 from causal_meta.posteriors import EmpiricalGraphs, GraphPosterior, IndependentEdges, load_posterior
 from causal_meta.randomness import generator, torch_generator
 from causal_meta.runners.large_tables import table_posterior
-from causal_meta.runners.task_sets import load_tasks
+from causal_meta.runners.task_sets import columns_of, load_tasks
+from causal_meta.runners.trained import trained_model
 from causal_meta.store.attempts import seal_checkpoint
 from causal_meta.store.disk import remove_tree
 from causal_meta.tasks import TaskBatch, collate
@@ -102,22 +104,25 @@ class _Unfinished:
 
 
 def infer_amortised(config: DiscoverConfig, attempt: Attempt) -> dict[str, Any]:
-    """Answer every table of the task set `attempt.inputs["tasks"]` with the model `attempt.inputs["of"]`. Writes `posterior.npz`."""
-    batch = load_tasks(attempt.inputs["tasks"]).without_truth()
-    posterior, seconds = artifact_posterior(attempt.inputs["of"], batch, seed=config.seed)
+    """Answer every table of the task set `attempt.inputs["tasks"]` with the model `attempt.inputs["of"]`. Writes `posterior.npz`.
+
+    For a user's table `warnings` says what about it is unlike the training tables.
+    """
+    trained, tasks = trained_model(attempt.inputs["of"]), attempt.inputs["tasks"]
+    batch = load_tasks(tasks).without_truth()
+    posterior, seconds = amortised_posterior(trained.model, batch, most_rows=trained.most_rows, seed=config.seed)
     graphs = sample_graphs(posterior, config.n_samples, torch_generator(config.seed, config.kind, "graphs"))
     write_posterior(attempt, posterior, graphs, seconds)
-    return {"dims": _dims(posterior, config.n_samples)}
+    said: dict[str, Any] = {"dims": _dims(posterior, config.n_samples)}
+    if isinstance(tasks.config, TasksConfig) and isinstance(tasks.config.data, TableConfig):
+        said["warnings"] = trained.warnings_for(batch.x[0].numpy(), columns_of(tasks), config.seed)
+    return said
 
 
 def artifact_posterior(artifact: Artifact, batch: TaskBatch, *, seed: int = 0) -> tuple[GraphPosterior, NDArray[np.float64]]:
     """`amortised_posterior` with the best weights of an amortised target, which knows how many rows it was trained on."""
-    from causal_meta.runners.pre_training import load_weights
-
-    if artifact.kind != ExperimentConfig.kind:
-        raise ConfigError(f"{artifact.id} is of kind {artifact.kind!r}; give an amortised model (causal-meta build amortised …).")
-    trained_on = cast(ExperimentConfig, artifact.config).data.train.n_rows.high
-    return amortised_posterior(load_weights(artifact), batch, most_rows=trained_on, seed=seed)
+    trained = trained_model(artifact)
+    return amortised_posterior(trained.model, batch, most_rows=trained.most_rows, seed=seed)
 
 
 def amortised_posterior(model: BaseModel, batch: TaskBatch, *, most_rows: int, seed: int = 0) -> tuple[GraphPosterior, NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,11 +54,15 @@ class TrainedModel:
 
     def warnings(self, table: Table, seed: int = 0) -> list[str]:
         """What is unusual about a table for this model, in sentences."""
+        return self.warnings_for(table.x, table.columns, seed)
+
+    def warnings_for(self, x: np.ndarray, columns: Sequence[str], seed: int = 0) -> list[str]:
+        """The same for bare rows [N, D] with the names of their columns."""
         if self.summary is None:
             unusual = ["The model stores no summary of its training stream, so nobody checked whether the table is like it."]
         else:
-            unusual = check_table(table.x[parts(len(table.x), self.most_rows, seed)[0]], self.summary, table.columns)
-        return parts_warning(len(table.x), self.most_rows) + unusual
+            unusual = check_table(x[parts(len(x), self.most_rows, seed)[0]], self.summary, columns)
+        return parts_warning(len(x), self.most_rows) + unusual
 
 
 def experiment_of(artifact: Artifact) -> ExperimentConfig:
