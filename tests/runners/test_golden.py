@@ -1,0 +1,66 @@
+"""A seeded build of every kind that stays what it was: if one of these changes, raise `revision` of its kind in `conf/artifacts.py`.
+
+Compared with tolerance, so that another processor passes and another law does not. The baselines have goldens of their own beside their laws.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from causal_meta.conf import registry
+from causal_meta.conf.artifacts import ArtifactConfig, BaselineConfig
+from causal_meta.conf.compose import compose
+from causal_meta.runners.build import make
+from causal_meta.runners.pre_training import load_weights
+from causal_meta.store import Store
+
+REVISIONS = {"amortised": 1, "tasks": 1, "evaluate": 1, "discover": 1}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("golden"), patience=0)
+    quiet = {"progress": "off"}
+    tasks = make(store, compose("tasks", ["data=wide", "data.n_nodes=4", "data.n_rows=30", "n_tasks=3", "seed=7"]))
+    words = ["data.train=wide", "data.train.n_nodes=4", "data.train.n_rows=20", "data.tasks_per_step=4", "model.dim=8", "model.n_pairs=1"]
+    words += ["model.n_heads=2", "model.key_size=4", "trainer.max_steps=5", "trainer.optimizer=adamw", "seed=7"]
+    model = make(store, compose("amortised", words), options=quiet)
+    answer = make(store, compose("discover", ["n_samples=50", "seed=7"]), {"of": model, "tasks": tasks})
+    scores = make(store, compose("evaluate", ["seed=7"]), {"of": model, "tasks": tasks})
+    return {"tasks": tasks, "amortised": model, "discover": answer, "evaluate": scores}
+
+
+def numbers(built) -> dict[str, list[float]]:
+    with np.load(built["tasks"].folder / "data.npz") as arrays:
+        tasks = [float(arrays["adjacency"].sum()), *arrays["x"][0, 0].tolist(), float(np.abs(arrays["x"]).mean())]
+    weights = torch.cat([p.detach().flatten() for p in load_weights(built["amortised"]).parameters()])
+    with np.load(built["discover"].folder / "posterior.npz") as arrays:
+        discover = [float(arrays["graphs"].mean())]
+    metrics = json.loads((built["evaluate"].folder / "metrics.json").read_text())["summary"]
+    return {
+        "tasks": tasks,
+        "amortised": [float(weights.abs().sum()), float(weights.sum())],
+        "discover": discover,
+        "evaluate": [metrics[name]["mean"] for name in ("auroc", "graph_nll", "brier")],
+    }
+
+
+GOLDEN: dict[str, list[float]] = {
+    "tasks": [14.0, 0.319047, 0.423578, 1.511913, 1.392564, 0.590488],
+    "amortised": [690.152588, 85.711754],
+    "discover": [0.030833],
+    "evaluate": [0.614374, 15.766595, 0.355157],
+}
+
+
+@pytest.mark.parametrize("kind", list(REVISIONS))
+def test_a_seeded_build_stays_what_it_was(built, kind):
+    assert registry.config_class(kind).revision == REVISIONS[kind]
+    assert numbers(built)[kind] == pytest.approx(GOLDEN[kind], rel=1e-3, abs=1e-4)
+
+
+def test_every_kind_has_a_golden_build():
+    kinds = {cls.kind for cls in registry.by_tag().values() if issubclass(cls, ArtifactConfig) and not issubclass(cls, BaselineConfig)}
+    assert kinds == set(REVISIONS)
