@@ -113,6 +113,20 @@ def test_the_start():
         assert float(layer.weight.detach().var()) == pytest.approx(variance, rel=0.05 if name != "embed" else 0.3)
 
 
+def test_half_precision_stays_near_and_keeps_the_residual_stream():
+    """Under bf16 autocast the blocks pass float32 on, and the logits move by at most 3 % of their range."""
+    m, batch, seen = model(), batch_of(), []
+    for block in m.blocks:
+        block.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].dtype, output.dtype)))
+    exact = m(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = m(batch)
+        loss, _ = m.calculate_loss(near, batch)
+    assert near.dtype == loss.dtype == torch.float32
+    assert set(seen) == {(torch.float32, torch.float32)}
+    assert 0 < (near - exact).abs().max() < 0.03 * 2 * math.exp(float(m.temperature.detach()))
+
+
 # --- symmetries and masks
 
 

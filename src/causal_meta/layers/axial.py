@@ -123,10 +123,8 @@ def axial_attention(projected: Tensor, n_heads: int, axis: Axis, mask: Tensor | 
     batch, variables, rows, _ = projected.shape
     parts = projected.view(batch, variables, rows, 3, n_heads, -1)
     order = (3, 0, 2, 4, 1, 5) if axis == "variables" else (3, 0, 1, 4, 2, 5)
-    query, key, value = parts.permute(order).unbind(0)  # [B, others, H, length, K]
-    scores = query @ key.transpose(-1, -2)
-    if mask is not None:
-        scores = scores.masked_fill(~mask[:, None, None, None, :], -torch.inf)
-    mixed = torch.softmax(scores, -1) @ value
+    query, key, value = parts.permute(order).flatten(1, 2).unbind(0)  # [B others, H, length, K]
+    allowed = None if mask is None else mask.repeat_interleave(len(query) // batch, dim=0)[:, None, None, :]
+    mixed = functional.scaled_dot_product_attention(query, key, value, allowed, scale=1.0).unflatten(0, (batch, -1))
     back = (0, 3, 1, 2, 4) if axis == "variables" else (0, 1, 3, 2, 4)
     return mixed.permute(back).reshape(batch, variables, rows, -1)

@@ -18,7 +18,7 @@ Axis = Literal["variables", "rows"]
 
 EPSILON = 1e-5  # of every layer norm
 TOKENS = 8192
-SCORES = 1 << 19  # attention scores worked on at once
+SCORES = 1 << 18  # attention scores worked on at once
 KEPT_BYTES = 1 << 29  # attention weights of a block are kept for the backward pass up to this size, and computed again beyond it
 
 
@@ -77,7 +77,7 @@ class Attend(torch.autograd.Function):
             probabilities = kept[at + 6 : at + 6 + count]
             at += 6 + count
             tokens, g = source[piece].contiguous(), slope[piece].contiguous()
-            dchange = _masked(_as_product(g, how.dtype), mask_kept)
+            dchange = _through_dropout(g, mask_kept, how.dtype)
             dwo += dchange.t() @ joined
             dbo += _column_sums(dchange)
             dmixed = _split(dchange @ wo, tokens.shape, how)[0]
@@ -122,7 +122,7 @@ class Feed(torch.autograd.Function):
         dw1, db1, dw2, db2 = _zeros(w1, x), _zeros(w1[:, 0], x), _zeros(w2, x), _zeros(w2[:, 0], x)
         for number, (tokens, g, place) in enumerate(zip(source, slope, target, strict=True)):
             xhat, mean, rstd, hidden, mask_kept = kept[5 * number : 5 * number + 5]
-            dchange = _masked(_as_product(g, how.dtype), mask_kept)
+            dchange = _through_dropout(g, mask_kept, how.dtype)
             dw2 += dchange.t() @ hidden
             db2 += _column_sums(dchange)
             dhidden = torch.ops.aten.threshold_backward(dchange @ w2, hidden, 0)
@@ -219,24 +219,27 @@ def _keep_mask(change: Tensor, dropout: float) -> Tensor | None:
     return torch.ge(bits, _levels(dropout) - 32768, out=torch.empty_like(bits)).neg_()
 
 
-def _masked(values: Tensor, mask: Tensor | None) -> Tensor:
+def _masked(values: Tensor, mask: Tensor) -> Tensor:
     """`values` with zeros where `mask` has no bits, in place."""
-    if mask is not None:
-        whole = values.view(_BITS[values.dtype])
-        whole.bitwise_and_(mask.to(whole.dtype))
+    whole = values.view(_BITS[values.dtype])
+    whole.bitwise_and_(mask.to(whole.dtype))
     return values
 
 
 def _residual(tokens: Tensor, change: Tensor, dropout: float) -> tuple[Tensor, Tensor | None]:
     """tokens + masked change, and the mask. `change` must already be widened."""
     mask = _keep_mask(change, dropout)
-    return tokens + _masked(change, mask).view(tokens.shape).to(tokens.dtype), mask
+    if mask is not None:
+        change = _masked(change, mask)
+    return tokens + change.view(tokens.shape).to(tokens.dtype), mask
 
 
-def _as_product(grad: Tensor, dtype: torch.dtype) -> Tensor:
-    """[..., C] as a new [tokens, C] of the type of the products."""
+def _through_dropout(grad: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """[..., C] as [tokens, C] of the type of the products, masked; `grad` stays as it is."""
     flat = grad.view(-1, grad.shape[-1])
-    return flat.to(dtype) if dtype != flat.dtype else flat.clone()
+    if mask is None:
+        return flat.to(dtype)
+    return _masked(flat.to(dtype, copy=True), mask)
 
 
 def _column_sums(values: Tensor) -> Tensor:

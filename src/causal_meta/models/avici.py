@@ -77,7 +77,8 @@ class AviciModel(BaseModel):
     def forward(self, batch: TaskBatch) -> Tensor:
         """Edge logits [B, D, D] of a standardised batch; entries of the diagonal and of padded variables mean nothing."""
         features = torch.stack((batch.x, batch.intervened.to(batch.x.dtype)), dim=-1).transpose(1, 2)  # [B, D, N, 2]
-        x = self.embed(features.to(self.embed.weight.dtype))
+        with torch.autocast(features.device.type, enabled=False):  # the residual stream is never rounded, whatever the products are
+            x = self.embed(features.to(self.embed.weight.dtype))
         node_mask = None if bool(batch.node_mask.all()) else batch.node_mask
         row_mask = None if bool(batch.row_mask.all()) else batch.row_mask
         recompute = self.settings.checkpoint_blocks and torch.is_grad_enabled()
