@@ -32,4 +32,5 @@ class AviciConfig(ModelConfig):
     penalty_every_n_steps: int = setting(500, low=1, unit="steps")
     penalty_average_rate: float = setting(1e-4, above=0, high=1)
     penalty_warmup_steps: int = setting(50_000, low=0, unit="steps")
+    dependence_steps: int = setting(0, low=0, unit="steps", help="so many first steps learn the absolute correlations in place of the edges")
     checkpoint_blocks: bool = setting(False, identity=False, help="recompute activations in the backward pass: less memory, more time")

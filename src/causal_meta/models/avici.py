@@ -104,13 +104,18 @@ class AviciModel(BaseModel):
     def calculate_loss(self, output: Tensor, batch: TaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over tasks of BCE(logits, adjacency) over real ordered pairs / (D (D - 1)), plus lambda times the mean spectral radius.
 
+        In the first `dependence_steps` steps of training the absolute correlations of the columns stand in for the adjacency, and lambda h is
+        left out. Edges say little about how to tell which columns go together, correlations say it in every pair: a network that has
+        learned them begins where one trained on edges alone arrives late. This is ours, not the paper's, and off by default.
+
         Parts: `bce`, `penalty` (the radius h), `penalty_weight` (lambda). Raises ValueError for a batch without truth. In training mode the
         penalty is kept for `after_step`.
         """
         if batch.adjacency is None:
             raise ValueError("The batch holds no adjacency; a loss needs the true graphs.")
         pairs = pair_mask(batch.node_mask)
-        truth = batch.adjacency.to(output.dtype)
+        warming = self.training and self._is_warming()
+        truth = absolute_correlations(batch) if warming else batch.adjacency.to(output.dtype)
         per_edge = functional.binary_cross_entropy_with_logits(output, truth, reduction="none")
         per_task = torch.where(pairs, per_edge, 0).sum(dim=(1, 2)) / pairs.sum(dim=(1, 2)).clamp(min=1)
         likelihood = per_task.mean()
@@ -119,31 +124,52 @@ class AviciModel(BaseModel):
         penalty = spectral_radius(probabilities, self.settings.power_iterations).mean().to(output.dtype)
         if self.training:
             self.penalty_latest.copy_(penalty.detach())
-        loss = likelihood + self.penalty_weight * penalty
+        loss = likelihood if warming else likelihood + self.penalty_weight * penalty
         return loss, {"bce": likelihood.detach(), "penalty": penalty.detach(), "penalty_weight": self.penalty_weight.clone()}
 
     def posterior_of(self, output: Tensor, batch: TaskBatch) -> IndependentEdges:
         """Independent edges with the output as logits."""
         return IndependentEdges(output.float(), batch.node_mask)
 
+    def _is_warming(self) -> bool:
+        return bool(self.settings.dependence_steps) and int(self.penalty_steps) < self.settings.dependence_steps
+
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Dual ascent: h_avg is the running average of the penalty at rate r, which begins at its first value; every
         `penalty_every_n_steps` steps lambda += eta h_avg, with eta = `penalty_lr` min(1, step / `penalty_warmup_steps`).
 
-        With several processes the penalty is averaged over them, so that lambda stays the same everywhere.
+        With several processes the penalty is averaged over them, so that lambda stays the same everywhere. Steps are counted from the end of
+        the first `dependence_steps`, which leave lambda alone.
         """
         c = self.settings
+        if self._is_warming():
+            self.penalty_steps.add_(1)
+            return
+        step -= c.dependence_steps
         latest = self.penalty_latest.clone()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(latest)
             latest /= torch.distributed.get_world_size()
         moved = self.penalty_average + c.penalty_average_rate * (latest - self.penalty_average)
-        self.penalty_average.copy_(torch.where(self.penalty_steps == 0, latest, moved))
+        self.penalty_average.copy_(torch.where(self.penalty_steps == c.dependence_steps, latest, moved))
         self.penalty_steps.add_(1)
         if step % c.penalty_every_n_steps == 0:
             eta = c.penalty_lr * min(1.0, step / c.penalty_warmup_steps if c.penalty_warmup_steps else 1.0)
             self.penalty_weight.add_(eta * self.penalty_average)
+
+
+def absolute_correlations(batch: TaskBatch) -> Tensor:
+    """|corr(x_i, x_j)| over the real rows of a standardised batch, [B, D, D]; 0 where a variable is padding.
+
+    >>> from causal_meta.tasks import full_batch
+    >>> x = torch.tensor([[[1.0, -2.0], [2.0, -4.0], [4.0, -8.0]]])
+    >>> absolute_correlations(full_batch(x, None, [0]).standardised()).round(decimals=4).tolist()
+    [[[1.0, 1.0], [1.0, 1.0]]]
+    """
+    x = torch.where(batch.row_mask[:, :, None] & batch.node_mask[:, None, :], batch.x, 0).float()
+    with torch.autocast(x.device.type, enabled=False):
+        return (x.transpose(1, 2) @ x / batch.row_mask.sum(1).clamp(min=1)[:, None, None]).abs().clamp(max=1)
 
 
 def spectral_radius(matrix: Tensor, iterations: int, shift: float = SHIFT) -> Tensor:
