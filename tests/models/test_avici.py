@@ -9,7 +9,7 @@ import torch
 
 from causal_meta.conf.models import AviciConfig
 from causal_meta.models import AviciModel, ModelFactory
-from causal_meta.models.avici import SHIFT, spectral_radius
+from causal_meta.models.avici import SHIFT, absolute_correlations, spectral_radius
 from causal_meta.posteriors import pair_mask
 from causal_meta.tasks import TaskBatch, full_batch
 
@@ -268,6 +268,47 @@ def test_dual_ascent():
 
 
 D = 20
+
+
+# --- dependence before edges
+
+
+def test_absolute_correlations_are_those_of_the_real_rows():
+    batch = batch_of(tasks=2, rows=30, nodes=4)
+    wide = padded(batch, 37, 6, garbage=1e3)
+    found = absolute_correlations(wide)
+    for b in range(2):
+        expected = np.abs(np.corrcoef(batch.x[b].double().numpy().T))
+        np.testing.assert_allclose(found[b, :4, :4].numpy(), expected, atol=1e-5)
+    assert not found[:, 4:].any()
+    assert not found[:, :, 4:].any()
+    assert not np.allclose(found[0, :4, :4].numpy(), expected, atol=1e-3)  # another task's are refused
+
+
+def test_the_first_steps_learn_dependence_and_the_others_edges():
+    m, batch = ModelFactory.build(replace(SMALL, dependence_steps=3, dropout=0.0, penalty_every_n_steps=1, penalty_warmup_steps=0), 0), batch_of()
+    other = replace(batch, adjacency=1 - batch.adjacency)
+
+    def losses():
+        return [float(m.calculate_loss(m(b), b)[0].detach()) for b in (batch, other)]
+
+    m.eval()
+    assert losses()[0] != pytest.approx(losses()[1])  # validation always looks at the edges
+    m.train()
+    pairs, target = pair_mask(batch.node_mask), absolute_correlations(batch)
+    logits = m(batch)
+    by_hand = torch.nn.functional.binary_cross_entropy_with_logits(logits[pairs], target[pairs]).detach()
+    for step in range(1, 4):
+        first, second = losses()
+        assert first == pytest.approx(second, abs=1e-7)
+        assert first == pytest.approx(float(by_hand), abs=1e-6)
+        m.after_step(step)
+        assert float(m.penalty_weight) == 0
+    assert losses()[0] != pytest.approx(losses()[1])
+    _, parts = m.calculate_loss(m(batch), batch)
+    m.after_step(4)
+    assert float(m.penalty_average) == pytest.approx(float(parts["penalty"]))  # the average begins where the edges begin
+    assert float(m.penalty_weight) == pytest.approx(m.settings.penalty_lr * float(parts["penalty"]))
 
 
 def dags(n, cyclic, seed):
