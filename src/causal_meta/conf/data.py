@@ -119,7 +119,11 @@ class LinearHeteroskedastic(MechanismConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MLP(MechanismConfig):
-    """x_j = f_j(x_pa(j), e_j): two layers, LeakyReLU between, the noise an input (not additive), weights ~ N(0, weight_scale²/fan-in)."""
+    """x_j = f_j(x_pa(j), e_j): two layers, LeakyReLU between, the noise an input (not additive), weights ~ N(0, weight_scale²/fan-in).
+
+    Hidden biases ~ N(0, 1): without them the function would be homogeneous and `weight_scale` without effect. The output weights are scaled to
+    give a mean square of one where the inputs have it, so that values neither vanish nor grow along a path.
+    """
 
     kind: ClassVar[str] = "mlp"
     hidden: int = setting(16, low=1, unit="units")
