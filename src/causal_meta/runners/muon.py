@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from causal_meta.conf.training import MuonConfig
+from causal_meta.runners.optimizers import WholeUpdate
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of the Newton-Schulz step: steep at zero, within about 0.3 of 1 elsewhere
 _STEPS = 5
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(WholeUpdate):
     """Muon for weight matrices, Adam for everything else.
 
     A matrix W [m, n] with gradient G: M = μ M + G, U = orthogonalised(G + μ M), W = W - rate (max(1, m/n))^½ U. All other tensors
@@ -29,22 +30,13 @@ class Muon(torch.optim.Optimizer):
         self.config = config
         super().__init__(parameters, {"lr": config.learning_rate})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            weights = [w for w in group["params"] if w.grad is not None]
-            matrices = [w for w in weights if _is_matrix(w)]
-            for shape in sorted({tuple(w.shape) for w in matrices}):
-                self._turn([w for w in matrices if tuple(w.shape) == shape], float(group["lr"]))
-            others = [w for w in weights if not _is_matrix(w)]
-            if others:
-                self._adam(others, float(group["lr"]) * self.config.other_rate)
-        return loss
+    def _update(self, weights: list[Tensor], rate: float) -> None:
+        matrices = [w for w in weights if _is_matrix(w)]
+        for shape in sorted({tuple(w.shape) for w in matrices}):
+            self._turn([w for w in matrices if tuple(w.shape) == shape], rate)
+        others = [w for w in weights if not _is_matrix(w)]
+        if others:
+            self._adam(others, rate * self.config.other_rate)
 
     def _turn(self, weights: list[Tensor], rate: float) -> None:
         momentum = self.config.momentum

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
 import torch
@@ -11,7 +12,28 @@ from torch import Tensor
 from causal_meta.conf.training import AdamWConfig, LambConfig, TrainerConfig
 
 
-class Lamb(torch.optim.Optimizer):
+class WholeUpdate(torch.optim.Optimizer, ABC):
+    """Base of optimisers that update all parameters of a group in one call."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            weights = [w for w in group["params"] if w.grad is not None]
+            if weights:
+                self._update(weights, float(group["lr"]))
+        return loss
+
+    @abstractmethod
+    def _update(self, weights: list[Tensor], rate: float) -> None:
+        """Move `weights`, which all have gradients, by one step of this rate."""
+
+
+class Lamb(WholeUpdate):
     """LAMB: Adam's direction with decoupled weight decay, scaled tensor by tensor to the norm of the weights.
 
     At step t, for every tensor w with gradient g (all operations elementwise but the norms):
@@ -35,19 +57,6 @@ class Lamb(torch.optim.Optimizer):
         self.config = config
         self._directions: dict[Tensor, Tensor] = {}
         super().__init__(parameters, {"lr": config.learning_rate, "fused": True})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            weights = [w for w in group["params"] if w.grad is not None]
-            if weights:
-                self._update(weights, float(group["lr"]))
-        return loss
 
     def _update(self, weights: list[Tensor], rate: float) -> None:
         direction = self._adam(weights)
