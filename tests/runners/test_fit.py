@@ -161,7 +161,7 @@ def test_training_that_had_ended_but_was_not_published_is_not_done_again(tmp_pat
     before = {path.name: path.read_bytes() for path in (tmp_path / "a/checkpoints").iterdir()}
     told = []
     assert fit(Toy(), module_of(), trainer, attempt_in(tmp_path / "a", [told.append]), 5) == first
-    assert [event["moment"] for event in told][0] == "on_resume"
+    assert next(event["moment"] for event in told) == "on_resume"
     assert {path.name: path.read_bytes() for path in (tmp_path / "a/checkpoints").iterdir()} == before
 
 
