@@ -28,4 +28,4 @@ demo: setup
 	$(CM) evaluate of=default tasks=$(TASKS)
 	for kind in $(BASELINES); do $(CM) infer $$kind of=$(TASKS) --name $(TASKS)_$$kind && $(CM) evaluate of=$(TASKS) posterior=$(TASKS)_$$kind || exit $$?; done
 	$(CM) discover sklearn:diabetes --out runs/answers/diabetes
-	$(CM) report demo
+	$(CM) report
