@@ -27,5 +27,7 @@ demo: setup
 	$(CM) evaluate of=demo tasks=$(TASKS)
 	$(CM) evaluate of=default tasks=$(TASKS)
 	for kind in $(BASELINES); do $(CM) infer $$kind of=$(TASKS) --name $(TASKS)_$$kind && $(CM) evaluate of=$(TASKS) posterior=$(TASKS)_$$kind || exit $$?; done
+	$(CM) build tasks data.table=sklearn:diabetes --name diabetes
+	for kind in sortnregress pc ges boss; do $(CM) infer $$kind of=diabetes --name diabetes_$$kind || exit $$?; done
 	$(CM) discover sklearn:diabetes --out runs/answers/diabetes
 	$(CM) report
