@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from causal_meta.conf.artifacts import BOSSConfig, EmptyConfig, EvaluateConfig
-from causal_meta.conf.data import fixed
+from causal_meta.conf.ranges import fixed
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.models.baselines import make_baseline
 from causal_meta.posteriors import EmpiricalGraphs

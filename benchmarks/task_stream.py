@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from causal_meta import randomness
-from causal_meta.conf.data import MLP, FamilyConfig, LinearHeteroskedastic, MechanismPart, ScaleFree
+from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.graph_laws import ScaleFree
+from causal_meta.conf.mechanism_laws import MLP, LinearHeteroskedastic, MechanismPart
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.streams import MetaIterableDataset
 from causal_meta.tasks import full_batch

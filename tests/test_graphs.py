@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from causal_meta import graphs, randomness
-from causal_meta.conf.data import ErdosRenyi, ScaleFree
+from causal_meta.conf.graph_laws import ErdosRenyi, ScaleFree
 from causal_meta.datasets.graph_families import make_generator
 
 

@@ -221,7 +221,8 @@ def test_functions_that_users_expect(module, name):
 def test_attributes_of_families_and_instances():
     import torch
 
-    from causal_meta.conf.data import FamilyConfig, fixed
+    from causal_meta.conf.data import FamilyConfig
+    from causal_meta.conf.ranges import fixed
     from causal_meta.datasets.scm import SCMFamily
 
     family = SCMFamily(FamilyConfig(n_nodes=fixed(4), n_rows=fixed(10)))

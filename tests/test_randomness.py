@@ -11,7 +11,10 @@ import scipy.stats
 import torch
 
 from causal_meta import randomness
-from causal_meta.conf.data import MLP, ErdosRenyi, FamilyConfig, GraphMixture, GraphPart, LinearHeteroskedastic, MechanismPart, ScaleFree, fixed
+from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.graph_laws import ErdosRenyi, GraphMixture, GraphPart, ScaleFree
+from causal_meta.conf.mechanism_laws import MLP, LinearHeteroskedastic, MechanismPart
+from causal_meta.conf.ranges import fixed
 from causal_meta.datasets.scm import SCMFamily
 
 SEEDS = randomness.seeds_of(0, "test", start=0, count=400)

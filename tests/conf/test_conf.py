@@ -11,7 +11,9 @@ from causal_meta.conf import registry, yaml_1_2
 from causal_meta.conf.artifacts import BOSSConfig, ExperimentConfig, SortnregressConfig, TasksConfig
 from causal_meta.conf.compose import compose, groups, load_experiment
 from causal_meta.conf.convert import difference, from_plain, presets, to_plain
-from causal_meta.conf.data import ErdosRenyi, FamilyConfig, GraphConfig, IntRange
+from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.graph_laws import ErdosRenyi, GraphConfig
+from causal_meta.conf.ranges import IntRange
 from causal_meta.conf.setting import Config, ConfigError
 
 

@@ -11,7 +11,9 @@ import torch
 
 from causal_meta import graphs
 from causal_meta.conf.convert import from_plain
-from causal_meta.conf.data import MLP, DataModuleConfig, FamilyConfig, IntRange, LinearHeteroskedastic, MechanismPart, TaskSetConfig, fixed
+from causal_meta.conf.data import DataModuleConfig, FamilyConfig, TaskSetConfig
+from causal_meta.conf.mechanism_laws import MLP, LinearHeteroskedastic, MechanismPart
+from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.datasets.data_module import CausalMetaModule
 from causal_meta.tasks import TaskBatch
 

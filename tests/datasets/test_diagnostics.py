@@ -8,7 +8,10 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
-from causal_meta.conf.data import MLP, ErdosRenyi, FamilyConfig, IntRange, MechanismPart, fixed
+from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.graph_laws import ErdosRenyi
+from causal_meta.conf.mechanism_laws import MLP, MechanismPart
+from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.datasets import diagnostics
 from causal_meta.datasets.diagnostics import r2_sortability, r_squared, sortability, varsortability
 from causal_meta.datasets.scm import SCMFamily

@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 
 from causal_meta import graphs, randomness
-from causal_meta.conf.data import ErdosRenyi, GraphMixture, GraphPart, ScaleFree
+from causal_meta.conf.graph_laws import ErdosRenyi, GraphMixture, GraphPart, ScaleFree
 from causal_meta.datasets.graph_families import ScaleFreeGenerator, make_generator
 
 SEEDS = randomness.seeds_of(0, "families", start=0, count=800)

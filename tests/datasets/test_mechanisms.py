@@ -11,7 +11,8 @@ import scipy.stats
 import torch
 
 from causal_meta import graphs, randomness
-from causal_meta.conf.data import MLP, ErdosRenyi, LinearHeteroskedastic, MechanismPart, ScaleFree
+from causal_meta.conf.graph_laws import ErdosRenyi, ScaleFree
+from causal_meta.conf.mechanism_laws import MLP, LinearHeteroskedastic, MechanismPart
 from causal_meta.datasets.graph_families import make_generator
 from causal_meta.datasets.mechanisms import MechanismFactory, parents_of
 

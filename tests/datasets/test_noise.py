@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 
 from causal_meta import randomness
-from causal_meta.conf.data import GaussianNoise, LaplaceNoise, NoiseMixture, NoisePart
+from causal_meta.conf.noise_laws import GaussianNoise, LaplaceNoise, NoiseMixture, NoisePart
 from causal_meta.datasets.noise import make_noise
 
 SEEDS = randomness.seeds_of(0, "noise tests", start=0, count=300)

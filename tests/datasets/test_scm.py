@@ -13,22 +13,11 @@ import torch
 
 from causal_meta import graphs, randomness
 from causal_meta.conf.convert import from_plain
-from causal_meta.conf.data import (
-    MLP,
-    ErdosRenyi,
-    FamilyConfig,
-    GaussianNoise,
-    GraphMixture,
-    GraphPart,
-    IntRange,
-    LaplaceNoise,
-    LinearHeteroskedastic,
-    MechanismPart,
-    NoiseMixture,
-    NoisePart,
-    ScaleFree,
-    fixed,
-)
+from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.graph_laws import ErdosRenyi, GraphMixture, GraphPart, ScaleFree
+from causal_meta.conf.mechanism_laws import MLP, LinearHeteroskedastic, MechanismPart
+from causal_meta.conf.noise_laws import GaussianNoise, LaplaceNoise, NoiseMixture, NoisePart
+from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.datasets.scm import SCMFamily, draw_range
 
 SEEDS = randomness.seeds_of(0, "scm", start=0, count=20)

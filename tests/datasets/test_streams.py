@@ -8,7 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from causal_meta import graphs, randomness
-from causal_meta.conf.data import MLP, FamilyConfig, IntRange, LinearHeteroskedastic, MechanismPart, fixed
+from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.mechanism_laws import MLP, LinearHeteroskedastic, MechanismPart
+from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.streams import MetaFixedDataset, MetaIterableDataset
 from causal_meta.tasks import collate

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from causal_meta.conf.convert import from_plain
-from causal_meta.conf.data import FamilyConfig, fixed
+from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.ranges import fixed
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.summaries import FEATURES, check_table, stream_summary, table_score, table_summary
 from causal_meta.randomness import generator, seeds_of

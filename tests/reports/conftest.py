@@ -15,7 +15,8 @@ from causal_meta.conf.artifacts import (
     SortnregressConfig,
     TasksConfig,
 )
-from causal_meta.conf.data import FamilyConfig, TableConfig, fixed
+from causal_meta.conf.data import FamilyConfig, TableConfig
+from causal_meta.conf.ranges import fixed
 from causal_meta.conf.training import TrainerConfig
 from causal_meta.posteriors import EmpiricalGraphs, IndependentEdges
 from causal_meta.store import Store

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from causal_meta.conf.artifacts import DiscoverConfig, EmptyConfig, EvaluateConfig, ExperimentConfig, RandomConfig, SortnregressConfig, TasksConfig
-from causal_meta.conf.data import DataModuleConfig, FamilyConfig, IntRange, fixed
+from causal_meta.conf.data import DataModuleConfig, FamilyConfig
 from causal_meta.conf.models import AviciConfig
+from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.conf.setting import ConfigError
 from causal_meta.facts import read_events
 from causal_meta.models.base import ModelFactory

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from causal_meta.conf.data import DataModuleConfig, ErdosRenyi, FamilyConfig, IntRange, TaskSetConfig, fixed
+from causal_meta.conf.data import DataModuleConfig, FamilyConfig, TaskSetConfig
+from causal_meta.conf.graph_laws import ErdosRenyi
 from causal_meta.conf.models import AviciConfig, ModelConfig
+from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.training import AdamWConfig, LambConfig, TrainerConfig
 from causal_meta.datasets.data_module import CausalMetaModule

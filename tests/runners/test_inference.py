@@ -16,8 +16,9 @@ from causal_meta.conf.artifacts import (
     SortnregressConfig,
     TasksConfig,
 )
-from causal_meta.conf.data import DataModuleConfig, FamilyConfig, IntRange, fixed
+from causal_meta.conf.data import DataModuleConfig, FamilyConfig
 from causal_meta.conf.models import AviciConfig
+from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.conf.setting import ConfigError
 from causal_meta.models.base import ModelFactory
 from causal_meta.models.baselines import make_baseline

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from causal_meta.conf.artifacts import EmptyConfig, ExperimentConfig
-from causal_meta.conf.data import DataModuleConfig, FamilyConfig, IntRange, TaskSetConfig
+from causal_meta.conf.data import DataModuleConfig, FamilyConfig, TaskSetConfig
 from causal_meta.conf.models import AviciConfig
+from causal_meta.conf.ranges import IntRange
 from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.training import LambConfig, TrainerConfig
 from causal_meta.datasets import summaries

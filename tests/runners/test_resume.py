@@ -21,7 +21,8 @@ DRIVER = textwrap.dedent(
     torch.set_num_threads(1)
     import lightning_fabric
     from causal_meta.conf.artifacts import ExperimentConfig
-    from causal_meta.conf.data import DataModuleConfig, FamilyConfig, IntRange, TaskSetConfig
+    from causal_meta.conf.data import DataModuleConfig, FamilyConfig, TaskSetConfig
+    from causal_meta.conf.ranges import IntRange
     from causal_meta.conf.models import AviciConfig
     from causal_meta.conf.training import LambConfig, TrainerConfig
     from causal_meta.datasets.data_module import CausalMetaModule

@@ -10,7 +10,8 @@ import torch
 
 from causal_meta.conf.artifacts import TasksConfig
 from causal_meta.conf.convert import from_plain
-from causal_meta.conf.data import FamilyConfig, IntRange, fixed
+from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.datasets.real import read_table
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.runners.build import make

@@ -23,13 +23,22 @@ C = TypeVar("C", bound=Config)
 def to_plain(config: Any, *, identity_only: bool = False) -> Any:
     """The tree of a configuration, defaults included, a `kind` at every node; without the fields outside the identity if asked."""
     if isinstance(config, Config):
-        names = (f for f in dataclasses.fields(config) if f.metadata["identity"] or not identity_only)
+        names = (f for f in dataclasses.fields(config) if not identity_only or _is_identity(config, f))
         return {"kind": config.kind} | {f.name: to_plain(getattr(config, f.name), identity_only=identity_only) for f in names}
     if isinstance(config, Mapping):
         return {key: to_plain(value, identity_only=identity_only) for key, value in config.items()}
     if isinstance(config, tuple | list):
         return [to_plain(value, identity_only=identity_only) for value in config]
     return config
+
+
+def _is_identity(config: Config, field: dataclasses.Field[Any]) -> bool:
+    return bool(field.metadata["identity"]) and not (field.metadata["added"] and getattr(config, field.name) == default_of(field))
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """The default of a configuration's field; `dataclasses.MISSING` where it must be given."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def from_plain(base: type[C], tree: Any, where: str = "") -> C:

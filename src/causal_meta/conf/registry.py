@@ -11,23 +11,23 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
-from causal_meta.conf import artifacts, data, models, training
+from causal_meta.conf import artifacts, data, graph_laws, mechanism_laws, models, noise_laws, ranges, training
 from causal_meta.conf.setting import Config, ConfigError
 
 # configuration class -> "module:attribute" that takes the configuration whole ("" for plain records)
 _MEMBERS: dict[type[Config], str] = {
-    data.IntRange: "",
-    data.ErdosRenyi: "causal_meta.datasets.graph_families:ErdosRenyiGenerator",
-    data.ScaleFree: "causal_meta.datasets.graph_families:ScaleFreeGenerator",
-    data.GraphMixture: "causal_meta.datasets.graph_families:MixtureGenerator",
-    data.GraphPart: "",
-    data.LinearHeteroskedastic: "causal_meta.datasets.mechanisms:LinearFactory",
-    data.MLP: "causal_meta.datasets.mechanisms:MLPFactory",
-    data.MechanismPart: "",
-    data.GaussianNoise: "causal_meta.datasets.noise:Gaussian",
-    data.LaplaceNoise: "causal_meta.datasets.noise:Laplace",
-    data.NoiseMixture: "causal_meta.datasets.noise:Mixture",
-    data.NoisePart: "",
+    ranges.IntRange: "",
+    graph_laws.ErdosRenyi: "causal_meta.datasets.graph_families.erdos_renyi:ErdosRenyiGenerator",
+    graph_laws.ScaleFree: "causal_meta.datasets.graph_families.scale_free:ScaleFreeGenerator",
+    graph_laws.GraphMixture: "causal_meta.datasets.graph_families.mixture:MixtureGenerator",
+    graph_laws.GraphPart: "",
+    mechanism_laws.LinearHeteroskedastic: "causal_meta.datasets.mechanisms.linear:LinearFactory",
+    mechanism_laws.MLP: "causal_meta.datasets.mechanisms.mlp:MLPFactory",
+    mechanism_laws.MechanismPart: "",
+    noise_laws.GaussianNoise: "causal_meta.datasets.noise:Gaussian",
+    noise_laws.LaplaceNoise: "causal_meta.datasets.noise:Laplace",
+    noise_laws.NoiseMixture: "causal_meta.datasets.noise:Mixture",
+    noise_laws.NoisePart: "",
     data.FamilyConfig: "causal_meta.datasets.scm:SCMFamily",
     data.TableConfig: "",
     data.TaskSetConfig: "",

@@ -31,14 +31,17 @@ def setting(
     above: float | None = None,
     unit: str = "",
     identity: bool = True,
+    added: bool = False,
     help: str = "",
 ) -> Any:
     """A configuration field.
 
     `low` and `high` are inclusive bounds, `above` an exclusive lower one; they hold for every number in a tuple. `identity=False` marks
-    a value that cannot change the result (device, workers, a name): it is recorded, but is no part of the artifact's id.
+    a value that cannot change the result (device, workers, a name): it is recorded, but is no part of the artifact's id. `added=True` marks a
+    field that came after artifacts of its class existed: it is part of the id only where it differs from its default, which must be what the
+    code did before, so that no id of before changes.
     """
-    metadata = {"low": low, "high": high, "above": above, "unit": unit, "identity": identity, "help": help}
+    metadata = {"low": low, "high": high, "above": above, "unit": unit, "identity": identity, "added": added, "help": help}
     if isinstance(default, dict | list):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from causal_meta import randomness
-from causal_meta.conf.data import NoiseConfig, NoiseMixture
+from causal_meta.conf.noise_laws import NoiseConfig, NoiseMixture
 from causal_meta.conf.registry import implementation
 from causal_meta.datasets.mixtures import draw_parts, tasks_by_part
 

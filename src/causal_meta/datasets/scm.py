@@ -15,7 +15,8 @@ from torch import Tensor
 
 from causal_meta import graphs, randomness
 from causal_meta.conf.convert import to_plain
-from causal_meta.conf.data import FamilyConfig, IntRange
+from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.ranges import IntRange
 from causal_meta.datasets.graph_families import make_generator
 from causal_meta.datasets.mechanisms import Mechanism, MechanismBatch, MechanismFactory
 from causal_meta.datasets.noise import NoiseLaw, make_noise

@@ -10,7 +10,7 @@ from typing import Any
 
 from causal_meta.conf import yaml_1_2
 from causal_meta.conf.artifacts import ExperimentConfig
-from causal_meta.conf.convert import to_plain
+from causal_meta.conf.convert import default_of, to_plain
 from causal_meta.conf.setting import Config
 from causal_meta.reports import figures
 from causal_meta.reports.evidence import Evidence
@@ -111,7 +111,9 @@ def differences(config: Any, default: Any) -> Any:
     """The tree of the settings in which a configuration differs from another one, or from the defaults of its own class where the classes differ:
     what an experiment file has to say.
 
-    >>> from causal_meta.conf.data import FamilyConfig, ScaleFree, fixed
+    >>> from causal_meta.conf.data import FamilyConfig
+    >>> from causal_meta.conf.graph_laws import ScaleFree
+    >>> from causal_meta.conf.ranges import fixed
     >>> differences(FamilyConfig(graph=ScaleFree(power=2.0), n_rows=fixed(50)), FamilyConfig())
     {'graph': {'kind': 'scale_free', 'power': 2.0}, 'n_rows': {'low': 50, 'high': 50}}
     """
@@ -120,7 +122,7 @@ def differences(config: Any, default: Any) -> Any:
         fields = [item for item in dataclasses.fields(config) if item.metadata["identity"]]
         found = {} if same else {"kind": config.kind}
         for item in fields:
-            value, before = getattr(config, item.name), getattr(default, item.name) if same else _default(item)
+            value, before = getattr(config, item.name), getattr(default, item.name) if same else default_of(item)
             if value != before:
                 found[item.name] = differences(value, before)
         return found
@@ -128,10 +130,6 @@ def differences(config: Any, default: Any) -> Any:
         before = default if isinstance(default, Mapping) else {}
         return {key: differences(value, before.get(key)) for key, value in config.items()}
     return to_plain(config)
-
-
-def _default(item: dataclasses.Field[Any]) -> Any:
-    return item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
 
 
 def _trained_on(config: ExperimentConfig) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from causal_meta.conf.artifacts import ArtifactConfig, TargetConfig
-from causal_meta.conf.convert import to_plain
+from causal_meta.conf.convert import default_of, to_plain
 from causal_meta.conf.registry import by_tag
 
 FORMAT = 1
@@ -91,11 +91,16 @@ def identity_part(tree: Any) -> Any:
     """
     if isinstance(tree, Mapping):
         cls = by_tag().get(tree["kind"]) if isinstance(tree.get("kind"), str) else None
-        outside = {item.name for item in dataclasses.fields(cls) if not item.metadata["identity"]} if cls else set()
-        return {key: identity_part(value) for key, value in tree.items() if key not in outside}
+        fields = {item.name: item for item in dataclasses.fields(cls)} if cls else {}
+        return {key: identity_part(value) for key, value in tree.items() if key not in fields or not _left_out(fields[key], value)}
     if isinstance(tree, list | tuple):
         return [identity_part(item) for item in tree]
     return tree
+
+
+def _left_out(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether a stored value is no part of the identity: by its field, or as the default of a field that came later."""
+    return not field.metadata["identity"] or (field.metadata["added"] and value == to_plain(default_of(field)))
 
 
 def is_id(text: str) -> bool:

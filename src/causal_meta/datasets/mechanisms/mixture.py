@@ -1,138 +1,21 @@
-"""Laws over the functions that make a variable from its parents and its noise, drawn for all nodes of all tasks at once.
-
-A law draws parameters with leading dimensions [B, D] (one entry per node) and applies them to any selection of nodes. The parents of a
-node sit in K slots, by rising number, K the largest number of parents in the batch; an empty slot has weight 0 everywhere. What is drawn for
-slot k does not depend on K, so a task has the same functions in every batch.
-"""
+"""The mechanisms of whole tasks: a named mixture of laws, drawn for every node and applied from causes to effects."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-from scipy.special import gammaincinv
 from torch import Tensor
 
-from causal_meta import graphs, randomness
-from causal_meta.conf.data import MLP, LinearHeteroskedastic, MechanismConfig, MechanismPart
+from causal_meta import graphs
+from causal_meta.conf.mechanism_laws import MechanismPart
 from causal_meta.conf.registry import implementation
+from causal_meta.datasets.mechanisms.law import MechanismLaw, Parameters, Parents, parents_of
 from causal_meta.datasets.mixtures import draw_parts
 
 _CELLS = 1 << 15  # values computed at once by mechanisms that are no sums: what fits a second-level cache with their hidden units
-Parameters = dict[str, Tensor]
-Names = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Parents:
-    """The parents of every node in K slots: index int64 [B, D, K] (0 in empty slots), mask float32 [B, D, K], count int64 [B, D]."""
-
-    index: Tensor
-    mask: Tensor
-    count: Tensor
-
-    def select(self, tasks: Tensor) -> Parents:
-        """The parents in some of the tasks."""
-        return Parents(self.index[tasks], self.mask[tasks], self.count[tasks])
-
-
-def parents_of(adjacency: Tensor) -> Parents:
-    """The parents in graphs [B, D, D], by rising number; K is at least 1."""
-    effects = adjacency.mT != 0  # [b, j, i]: i causes j
-    count = effects.sum(dim=-1)
-    width = max(1, int(count.max()) if count.numel() else 1)
-    b, j, i = torch.nonzero(effects, as_tuple=True)
-    slot = effects.cumsum(dim=-1)[b, j, i] - 1
-    index = torch.zeros(*count.shape, width, dtype=torch.int64)
-    index[b, j, slot] = i
-    return Parents(index, (torch.arange(width) < count[..., None]).to(torch.float32), count)
-
-
-class MechanismLaw(ABC):
-    """A law over mechanisms (seed 001 §4.2). A new law is a file with a subclass, its dataclass and its line in the registry."""
-
-    affine: ClassVar[bool] = False  # x = weight . parents + bias + noise_std e with parameters of these names: tables are then solved at once
-
-    def __init__(self, config: MechanismConfig) -> None:
-        self.config = config
-
-    @abstractmethod
-    def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
-        """The parameters of all nodes, each [B, D, ...]; task b depends on seeds[b] and its own graph alone."""
-
-    @abstractmethod
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
-        """Float32 [b, N]: the values of b nodes from parameters [b, ...], their parents [b, K, N] in slots, and their noise [b, N]."""
-
-
-class LinearFactory(MechanismLaw):
-    """x_j = w_j . x_pa(j) + b_j + s_j e_j; the laws of w, b and s are in the docstring of the configuration."""
-
-    affine: ClassVar[bool] = True
-    config: LinearHeteroskedastic
-
-    def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
-        nodes, width = parents.index.shape[1:]
-        weight = self._weights(seeds, (*names, "weight"), (width, nodes)).mT * parents.mask
-        bias = torch.zeros(len(seeds), nodes)
-        if self.config.bias_bound > 0:
-            bias = (2 * randomness.uniforms(seeds, (*names, "bias"), (nodes,)) - 1) * self.config.bias_bound
-        return {"weight": weight, "bias": bias, "noise_std": self._noise_std(seeds, (*names, "noise_std"), nodes)}
-
-    def _weights(self, seeds: Sequence[int], names: Names, shape: tuple[int, ...]) -> Tensor:
-        if self.config.weight_law == "normal":
-            return randomness.normals(seeds, names, shape) * self.config.weight_scale
-        signed = 2 * randomness.uniforms(seeds, names, shape) - 1
-        return signed * (self.config.weight_high - self.config.weight_low) + torch.sign(signed) * self.config.weight_low
-
-    def _noise_std(self, seeds: Sequence[int], names: Names, nodes: int) -> Tensor:
-        a, b = self.config.noise_std_a, self.config.noise_std_b
-        if self.config.noise_std_law == "uniform":
-            return a + (b - a) * randomness.uniforms(seeds, names, (nodes,))
-        if a == int(a) and a <= 16:  # a sum of exponentials
-            return -randomness.uniforms(seeds, names, (int(a), nodes)).log().sum(dim=1) / b
-        u = randomness.uniforms(seeds, names, (nodes,)).to(torch.float64)
-        return (torch.from_numpy(gammaincinv(a, u.numpy())) / b).to(torch.float32)
-
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
-        explained = (parameters["weight"][:, None, : inputs.shape[1]] @ inputs)[:, 0]
-        return explained + parameters["bias"][:, None] + parameters["noise_std"][:, None] * noise
-
-
-class MLPFactory(MechanismLaw):
-    """x_j = v_j . phi(V_j (x_pa(j), noise_gain e_j) + c_j), phi the leaky ReLU; the noise goes through the network (not additive).
-
-    V ~ N(0, weight_scale² / fan-in), fan-in the number of parents + 1; c ~ N(0, 1), so that the kinks do not all pass through 0 and
-    weight_scale sets how sharp they are. v ~ N(0, 1 / (hidden m)), m = (1 + negative_slope²)/2 (1 + weight_scale² (parents + noise_gain²) / fan-in)
-    the mean square of a hidden unit whose inputs have mean square 1: then so has the output, and values neither grow nor fade
-    along a chain. A root is a function of its noise alone.
-    """
-
-    config: MLP
-
-    def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
-        nodes, width = parents.index.shape[1:]
-        hidden, config = self.config.hidden, self.config
-        scale = config.weight_scale / (parents.count + 1.0).sqrt()  # [B, D]
-        weight = randomness.normals(seeds, (*names, "weight"), (width, nodes, hidden)).permute(0, 2, 3, 1)
-        others = randomness.normals(seeds, (*names, "noise"), (3, nodes, hidden))
-        square = (parents.count + config.noise_gain**2) * scale**2 + 1
-        output_scale = (2 / ((1 + config.negative_slope**2) * hidden * square)).sqrt()
-        return {
-            "weight": weight * (scale[..., None] * parents.mask)[:, :, None, :],  # [B, D, hidden, K]
-            "noise_weight": others[:, 0] * (scale * config.noise_gain)[..., None],
-            "bias": others[:, 1],
-            "output": others[:, 2] * output_scale[..., None],
-        }
-
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
-        hidden = torch.baddbmm(parameters["bias"][:, :, None], parameters["noise_weight"][:, :, None], noise[:, None])
-        hidden.baddbmm_(parameters["weight"][:, :, : inputs.shape[1]], inputs)
-        torch.nn.functional.leaky_relu_(hidden, self.config.negative_slope)
-        return (parameters["output"][:, None] @ hidden)[:, 0]
 
 
 @dataclass(frozen=True, eq=False)

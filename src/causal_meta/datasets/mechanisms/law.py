@@ -1,0 +1,63 @@
+"""What a law over mechanisms is: functions that make variables from their parents and their noise, drawn for all nodes of all tasks at once.
+
+A law draws parameters with leading dimensions [B, D] (one entry per node) and applies them to any selection of nodes. The parents of a
+node sit in K slots, by rising number, K the largest number of parents in the batch; an empty slot has weight 0 everywhere. What is drawn for
+slot k does not depend on K, so a task has the same functions in every batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from causal_meta.conf.mechanism_laws import MechanismConfig
+
+Parameters = dict[str, Tensor]
+Names = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Parents:
+    """The parents of every node in K slots: index int64 [B, D, K] (0 in empty slots), mask float32 [B, D, K], count int64 [B, D]."""
+
+    index: Tensor
+    mask: Tensor
+    count: Tensor
+
+    def select(self, tasks: Tensor) -> Parents:
+        """The parents in some of the tasks."""
+        return Parents(self.index[tasks], self.mask[tasks], self.count[tasks])
+
+
+def parents_of(adjacency: Tensor) -> Parents:
+    """The parents in graphs [B, D, D], by rising number; K is at least 1."""
+    effects = adjacency.mT != 0  # [b, j, i]: i causes j
+    count = effects.sum(dim=-1)
+    width = max(1, int(count.max()) if count.numel() else 1)
+    b, j, i = torch.nonzero(effects, as_tuple=True)
+    slot = effects.cumsum(dim=-1)[b, j, i] - 1
+    index = torch.zeros(*count.shape, width, dtype=torch.int64)
+    index[b, j, slot] = i
+    return Parents(index, (torch.arange(width) < count[..., None]).to(torch.float32), count)
+
+
+class MechanismLaw(ABC):
+    """A law over mechanisms (seed 001 §4.2). A new law is a file with a subclass, its dataclass and its line in the registry."""
+
+    affine: ClassVar[bool] = False  # x = weight . parents + bias + noise_std e with parameters of these names: tables are then solved at once
+
+    def __init__(self, config: MechanismConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
+        """The parameters of all nodes, each [B, D, ...]; task b depends on seeds[b] and its own graph alone."""
+
+    @abstractmethod
+    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+        """Float32 [b, N]: the values of b nodes from parameters [b, ...], their parents [b, K, N] in slots, and their noise [b, N]."""
