@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from causal_meta.conf.graph_laws import ErdosRenyi, GraphConfig
+from causal_meta.conf.interventions import InterventionConfig
 from causal_meta.conf.mechanism_laws import LinearHeteroskedastic, MechanismPart
 from causal_meta.conf.noise_laws import GaussianNoise, NoiseConfig
 from causal_meta.conf.ranges import IntRange, fixed
@@ -28,6 +29,7 @@ class FamilyConfig(DataConfig):
     noise: NoiseConfig = setting(GaussianNoise())
     n_nodes: IntRange = setting(fixed(20))
     n_rows: IntRange = setting(fixed(200))
+    interventions: InterventionConfig | None = setting(None, added=True, help="rows under interventions; none: every row is observational")
 
     def validate(self) -> None:
         if not self.mechanisms:
@@ -37,6 +39,8 @@ class FamilyConfig(DataConfig):
         if self.n_rows.low < 2:
             raise ConfigError(f"family.n_rows starts at {self.n_rows.low}; a table needs at least 2 rows.")
         self.graph.check_nodes(self.n_nodes)
+        if self.interventions is not None:
+            self.interventions.check_nodes(self.n_nodes)
 
 
 @dataclass(frozen=True, kw_only=True)

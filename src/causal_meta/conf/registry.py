@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
-from causal_meta.conf import artifacts, data, graph_laws, mechanism_laws, models, noise_laws, ranges, training
+from causal_meta.conf import artifacts, data, graph_laws, interventions, mechanism_laws, models, noise_laws, ranges, training
 from causal_meta.conf.setting import Config, ConfigError
 
 # configuration class -> "module:attribute" that takes the configuration whole ("" for plain records)
@@ -28,6 +28,7 @@ _MEMBERS: dict[type[Config], str] = {
     noise_laws.LaplaceNoise: "causal_meta.datasets.noise:Laplace",
     noise_laws.NoiseMixture: "causal_meta.datasets.noise:Mixture",
     noise_laws.NoisePart: "",
+    interventions.InterventionConfig: "",
     data.FamilyConfig: "causal_meta.datasets.scm:SCMFamily",
     data.TableConfig: "",
     data.TaskSetConfig: "",
