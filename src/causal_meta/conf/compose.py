@@ -31,7 +31,7 @@ def groups(kind: str) -> dict[str, dict[str, dict[str, Any]]]:
 def _collect(cls: type[Config], prefix: str, choices: dict[str, dict[str, dict[str, Any]]]) -> None:
     for item in dataclasses.fields(cls):
         wanted = type_of(cls, item.name)
-        if isinstance(wanted, type) and issubclass(wanted, Config) and wanted.kind != "int_range":
+        if isinstance(wanted, type) and issubclass(wanted, Config) and wanted.kind not in ("int_range", "float_range"):
             choices[f"{prefix}{item.name}"] = presets(wanted)
             if wanted.kind:
                 _collect(wanted, f"{prefix}{item.name}.", choices)

@@ -19,6 +19,9 @@ from causal_meta.conf.setting import Config, ConfigError, type_of
 
 C = TypeVar("C", bound=Config)
 
+# the laws of single numbers, for which a bare number may stand: which numbers, and how they are called
+_NUMBERS: dict[str, tuple[tuple[type, ...], str]] = {"int_range": ((int,), "a whole number"), "float_range": ((int, float), "a number")}
+
 
 def to_plain(config: Any, *, identity_only: bool = False) -> Any:
     """The tree of a configuration, defaults included, a `kind` at every node; without the fields outside the identity if asked."""
@@ -45,15 +48,16 @@ def from_plain(base: type[C], tree: Any, where: str = "") -> C:
     """The configuration that `tree` describes; the inverse of `to_plain`, with absent keys left at their defaults.
 
     `base` is the class wanted, or the base class that the tree's `kind` must derive from. A word stands for the preset of that name, and a
-    key `preset` for a preset that the other keys differ from. A bare whole number becomes a fixed `IntRange`.
+    key `preset` for a preset that the other keys differ from. A bare number becomes a fixed `IntRange` or `FloatRange`.
     Raises `ConfigError`: an unknown key or tag is answered with the nearest valid one.
     """
     if isinstance(tree, Config):
         tree = to_plain(tree)
-    if base.kind == "int_range" and isinstance(tree, int) and not isinstance(tree, bool):
+    if base.kind in _NUMBERS and not isinstance(tree, Mapping):
+        numbers, words = _NUMBERS[base.kind]
+        if not isinstance(tree, numbers) or isinstance(tree, bool):
+            raise ConfigError(f"{where or base.kind} is {tree!r}; give {words}, or low and high.")
         tree = {"low": tree, "high": tree}
-    if base.kind == "int_range" and not isinstance(tree, Mapping):
-        raise ConfigError(f"{where or base.kind} is {tree!r}; give a whole number, or low and high.")
     if isinstance(tree, str):
         tree = preset(base, tree)
     elif isinstance(tree, Mapping) and "preset" in tree:

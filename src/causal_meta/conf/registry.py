@@ -17,7 +17,16 @@ from causal_meta.conf.setting import Config, ConfigError
 # configuration class -> "module:attribute" that takes the configuration whole ("" for plain records)
 _MEMBERS: dict[type[Config], str] = {
     ranges.IntRange: "",
+    ranges.FloatRange: "",
     graph_laws.ErdosRenyi: "causal_meta.datasets.graph_families.erdos_renyi:ErdosRenyiGenerator",
+    graph_laws.ErdosRenyiP: "causal_meta.datasets.graph_families.erdos_renyi_p:ErdosRenyiPGenerator",
+    graph_laws.ErdosRenyiM: "causal_meta.datasets.graph_families.erdos_renyi_m:ErdosRenyiMGenerator",
+    graph_laws.StochasticBlock: "causal_meta.datasets.graph_families.stochastic_block:StochasticBlockGenerator",
+    graph_laws.WattsStrogatz: "causal_meta.datasets.graph_families.watts_strogatz:WattsStrogatzGenerator",
+    graph_laws.Geometric: "causal_meta.datasets.graph_families.geometric:GeometricGenerator",
+    graph_laws.Layered: "causal_meta.datasets.graph_families.layered:LayeredGenerator",
+    graph_laws.KnownGraph: "causal_meta.datasets.graph_families.known_graph:KnownGraphGenerator",
+    graph_laws.NetworkSubgraph: "causal_meta.datasets.graph_families.network_subgraph:NetworkSubgraphGenerator",
     graph_laws.ScaleFree: "causal_meta.datasets.graph_families.scale_free:ScaleFreeGenerator",
     graph_laws.GraphMixture: "causal_meta.datasets.graph_families.mixture:MixtureGenerator",
     graph_laws.GraphPart: "",
