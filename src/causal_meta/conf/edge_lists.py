@@ -1,0 +1,101 @@
+"""Graphs that a user writes down: edges as words "cause -> effect", checked and put into one canonical order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from causal_meta.conf.setting import ConfigError
+
+ARROW = "->"
+
+
+def parse_edge(text: str, where: str = "edge") -> tuple[str, str]:
+    """(cause, effect) of one edge; raises `ConfigError`.
+
+    >>> parse_edge("PKA->Raf"), parse_edge(" gene 1 -> gene 2 ")
+    (('PKA', 'Raf'), ('gene 1', 'gene 2'))
+    """
+    names = [name.strip() for name in text.split(ARROW)]
+    if len(names) != 2 or not all(names):
+        raise ConfigError(f"{where} is {text!r}; write an edge as 'cause -> effect', one at a time.")
+    return names[0], names[1]
+
+
+def canonical_edges(edges: Iterable[str], where: str) -> tuple[str, ...]:
+    """The edges as "cause -> effect", sorted, so that equal graphs are equal configurations. Raises `ConfigError` for an edge given twice."""
+    pairs = sorted(parse_edge(text, where) for text in edges)
+    for pair, following in itertools.pairwise(pairs):
+        if pair == following:
+            raise ConfigError(f"{where} holds {' -> '.join(pair)!r} twice; give every edge once.")
+    return tuple(f"{cause} {ARROW} {effect}" for cause, effect in pairs)
+
+
+def node_names(edges: Iterable[str], nodes: Sequence[str] = (), where: str = "nodes") -> tuple[str, ...]:
+    """The sorted names of all nodes. Where `nodes` are given they must hold every name of the edges, and may hold nodes without edges.
+
+    Raises `ConfigError` for a name given twice and for an edge between unknown nodes.
+
+    >>> node_names(["b -> a"]), node_names(["b -> a"], ["a", "b", "alone"])
+    (('a', 'b'), ('a', 'alone', 'b'))
+    """
+    named = sorted({name for text in edges for name in parse_edge(text)})
+    if not nodes:
+        return tuple(named)
+    if len(set(nodes)) != len(nodes):
+        raise ConfigError(f"{where} names {next(name for name in nodes if list(nodes).count(name) > 1)!r} twice; give every node once.")
+    unknown = [name for name in named if name not in set(nodes)]
+    if unknown:
+        raise ConfigError(f"{where} does not hold {unknown[0]!r}, which an edge names; add it, or leave {where} out to take the names of the edges.")
+    return tuple(sorted(nodes))
+
+
+def find_cycle(edges: Iterable[str]) -> list[str]:
+    """The nodes of one directed cycle, the first repeated at the end; empty if there is none.
+
+    >>> find_cycle(["a -> b", "b -> c", "c -> a", "a -> d"]), find_cycle(["a -> b"])
+    (['a', 'b', 'c', 'a'], [])
+    """
+    effects: dict[str, list[str]] = {}
+    for text in edges:
+        cause, effect = parse_edge(text)
+        effects.setdefault(cause, []).append(effect)
+    done: set[str] = set()
+    for start in sorted(effects):
+        path, waiting = [start], [iter(effects[start])]
+        while path and start not in done:
+            following = next((node for node in waiting[-1] if node not in done), None)
+            if following is None:
+                done.add(path.pop())
+                waiting.pop()
+            elif following in path:
+                return [*path[path.index(following) :], following]
+            else:
+                path.append(following)
+                waiting.append(iter(effects.get(following, [])))
+    return []
+
+
+def largest_component(edges: Iterable[str]) -> int:
+    """The number of nodes of the largest part that is connected when directions are forgotten.
+
+    >>> largest_component(["a -> b", "c -> b", "d -> e"])
+    3
+    """
+    neighbours: dict[str, set[str]] = {}
+    for text in edges:
+        cause, effect = parse_edge(text)
+        neighbours.setdefault(cause, set()).add(effect)
+        neighbours.setdefault(effect, set()).add(cause)
+    largest, seen = 0, set[str]()
+    for start in neighbours:
+        if start in seen:
+            continue
+        part, waiting = {start}, [start]
+        while waiting:
+            fresh = neighbours[waiting.pop()] - part
+            part |= fresh
+            waiting.extend(fresh)
+        seen |= part
+        largest = max(largest, len(part))
+    return largest
