@@ -32,6 +32,8 @@ _MEMBERS: dict[type[Config], str] = {
     graph_laws.GraphPart: "",
     mechanism_laws.LinearHeteroskedastic: "causal_meta.datasets.mechanisms.linear:LinearFactory",
     mechanism_laws.MLP: "causal_meta.datasets.mechanisms.mlp:MLPFactory",
+    mechanism_laws.RFF: "causal_meta.datasets.mechanisms.rff:RFFFactory",
+    mechanism_laws.GPCDE: "causal_meta.datasets.mechanisms.gpcde:GPCDEFactory",
     mechanism_laws.MechanismPart: "",
     noise_laws.GaussianNoise: "causal_meta.datasets.noise:Gaussian",
     noise_laws.LaplaceNoise: "causal_meta.datasets.noise:Laplace",
