@@ -13,25 +13,15 @@ from causal_meta.conf.models import AviciConfig
 from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.conf.setting import ConfigError
 from causal_meta.facts import read_events
-from causal_meta.models.base import ModelFactory
 from causal_meta.posteriors import EmpiricalGraphs
-from causal_meta.runners import checkpoints
 from causal_meta.runners.build import make
 from causal_meta.runners.eval_metrics import METRICS, posterior_metrics, reliability_bins
 from causal_meta.runners.evaluation import score
 from causal_meta.runners.inference import read_posterior
 from causal_meta.runners.task_sets import build_tasks, load_tasks
-from causal_meta.store import Store
 
 FAMILY = FamilyConfig(n_nodes=IntRange(low=3, high=6), n_rows=IntRange(low=30, high=50))
 SET = TasksConfig(data=FAMILY, n_tasks=5, seed=3)
-
-
-def untrained(config, attempt):
-    """A builder of kind `amortised` that keeps the first weights."""
-    model = ModelFactory.build(config.model, config.seed)
-    checkpoints.write_best(attempt.folder / "checkpoints", checkpoints.payload_of(model, checkpoints.weights_of(model), 0))
-    return {}
 
 
 def without_truth(config, attempt):
@@ -43,26 +33,13 @@ def without_truth(config, attempt):
     return {}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "runs")
-
-
 @pytest.fixture
 def tasks(store):
     return make(store, SET)
 
 
 @pytest.fixture
-def model(store):
+def model(store, untrained):
     config = ExperimentConfig(
         model=AviciConfig(dim=8, n_pairs=1, n_heads=2, key_size=4, bias_init=0.0), data=DataModuleConfig(train=FamilyConfig(n_rows=fixed(50)))
     )

@@ -30,14 +30,6 @@ SPARSE = FamilyConfig(n_nodes=fixed(4), n_rows=fixed(30), graph=ErdosRenyi(edges
 VARIED = FamilyConfig(n_nodes=IntRange(low=3, high=5), n_rows=IntRange(low=10, high=20))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Toy(BaseModel):
     """Edge logits from the absolute correlations, by one hidden layer with dropout, and a buffer moved by `after_step`."""
 

@@ -24,7 +24,7 @@ from causal_meta.models.base import ModelFactory
 from causal_meta.models.baselines import make_baseline
 from causal_meta.posteriors import EmpiricalGraphs, IndependentEdges
 from causal_meta.randomness import generator, torch_generator
-from causal_meta.runners import checkpoints, inference
+from causal_meta.runners import inference
 from causal_meta.runners.build import make
 from causal_meta.runners.inference import amortised_posterior, artifact_posterior, read_posterior, sample_graphs
 from causal_meta.runners.large_tables import table_posterior
@@ -39,34 +39,14 @@ RUNS += [PCConfig(n_samples=3), BOSSConfig(n_samples=3)]
 IDS = ["empty", "random", "sortnregress-r2", "sortnregress-variance", "pc", "boss"]
 
 
-def untrained(config, attempt):
-    """A builder of kind `amortised` that keeps the first weights."""
-    model = ModelFactory.build(config.model, config.seed)
-    checkpoints.write_best(attempt.folder / "checkpoints", checkpoints.payload_of(model, checkpoints.weights_of(model), 0))
-    return {}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "runs")
-
-
 @pytest.fixture
 def tasks(store):
     return make(store, TasksConfig(data=FAMILY, n_tasks=4, seed=3))
 
 
-def model_of(store, most_rows=60):
-    config = ExperimentConfig(model=MODEL, data=DataModuleConfig(train=FamilyConfig(n_rows=fixed(most_rows))))
-    return store.build(config, {}, untrained)
+@pytest.fixture
+def target(store, untrained):
+    return store.build(ExperimentConfig(model=MODEL, data=DataModuleConfig(train=FamilyConfig(n_rows=fixed(60)))), {}, untrained)
 
 
 def poisoned(batch):
@@ -141,8 +121,7 @@ def test_a_killed_baseline_goes_on_and_gives_the_same_graphs(store, tasks, monke
 # ------------------------------------------------------------------------------------------------------------------ amortised models
 
 
-def test_a_discover_run_holds_the_models_posterior_and_samples_of_it(store, tasks):
-    target = model_of(store)
+def test_a_discover_run_holds_the_models_posterior_and_samples_of_it(store, tasks, target):
     config = DiscoverConfig(n_samples=200, seed=5)
     run = make(store, config, {"of": target, "tasks": tasks})
     posterior, seconds = read_posterior(run)
@@ -163,8 +142,8 @@ def test_a_discover_run_holds_the_models_posterior_and_samples_of_it(store, task
     np.testing.assert_array_equal(again.numpy(), graphs)
 
 
-def test_amortised_inference_never_sees_the_truth(store, tasks):
-    target, batch = model_of(store), load_tasks(tasks)
+def test_amortised_inference_never_sees_the_truth(tasks, target):
+    batch = load_tasks(tasks)
     seen, blind = (artifact_posterior(target, given)[0].edge_probabilities for given in (batch, poisoned(batch)))
     assert torch.equal(seen, blind)
     other = dataclasses.replace(batch, x=batch.x.roll(1, dims=0) * batch.node_mask[:, None] * batch.row_mask[:, :, None])
