@@ -61,3 +61,13 @@ class MechanismLaw(ABC):
     @abstractmethod
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
         """Float32 [b, N]: the values of b nodes from parameters [b, ...], their parents [b, K, N] in slots, and their noise [b, N]."""
+
+    def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor] | None:
+        """m and s > 0, each [b, N] (s may be [b, 1]), of a law x = m(parents) + s(parents) e; None where the noise enters in another way.
+
+        It is what densities and the recovery of the noise from rows need. Laws of this form override it; affine ones need not.
+        """
+        if not self.affine:
+            return None
+        mean = (parameters["weight"][:, None, : inputs.shape[1]] @ inputs)[:, 0] + parameters["bias"][:, None]
+        return mean, parameters["noise_std"][:, None]
