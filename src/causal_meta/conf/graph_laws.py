@@ -67,8 +67,8 @@ class StochasticBlock(GraphConfig):
     """Nodes in min(n_blocks, D) blocks; a pair of a random order is an edge with `p_within` inside a block, damp * p_within between blocks.
 
     Give either `p_within` or `edges_per_node` (neither means 2 edges per node); the latter chooses p_within, at most 1, for each graph's own
-    blocks, so that edges_per_node * D edges are expected. `blocks="equal"` makes sizes that differ by one at most, "random" all sizes (each at least 1) equally
-    likely.
+    blocks, so that edges_per_node * D edges are expected. `blocks="equal"` makes sizes that differ by one at most, "random" all sizes, each at
+    least 1, equally likely.
     """
 
     kind: ClassVar[str] = "stochastic_block"
@@ -79,8 +79,8 @@ class StochasticBlock(GraphConfig):
     blocks: Literal["equal", "random"] = setting("equal")
 
     def validate(self) -> None:
-        if (self.edges_per_node is None) == (self.p_within is None):
-            raise ConfigError(f"stochastic_block has edges_per_node={self.edges_per_node} and p_within={self.p_within}; give exactly one of the two.")
+        if self.edges_per_node is not None and self.p_within is not None:
+            raise ConfigError(f"stochastic_block has edges_per_node={self.edges_per_node} and p_within={self.p_within}; give one of the two.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from causal_meta import randomness
 from causal_meta.conf.graph_laws import GraphConfig
 from causal_meta.conf.registry import implementation
 
@@ -36,3 +37,9 @@ def make_generator(config: GraphConfig, path: tuple[str, ...] = ()) -> GraphGene
     """The law that `config` describes."""
     law: GraphGenerator = implementation(config)(config, path)
     return law
+
+
+def earlier(seeds: Sequence[int], law: str, n_nodes: int) -> Tensor:
+    """Bool [B, D, D]: whether i comes before j in a uniformly random order of the nodes, by numbers of the law's own."""
+    place = randomness.permutations(seeds, ("graph", law, "order"), n_nodes)
+    return place[:, :, None] < place[:, None, :]

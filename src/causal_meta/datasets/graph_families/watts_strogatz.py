@@ -1,0 +1,95 @@
+"""Small worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_meta import randomness
+from causal_meta.conf.graph_laws import WattsStrogatz
+from causal_meta.datasets.graph_families.law import GraphGenerator, earlier
+
+
+def lattice(side: int, dim: int, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ends u, v int64 [E] of the edges of a periodic lattice of side^dim nodes: pairs at most `neighbours` steps along the axes apart.
+
+    Sorted by their distance, then by u; v lies in the positive direction from u. In one dimension v = u + 1, then v = u + 2, …
+
+    >>> [ends.tolist() for ends in lattice(4, 1, 1)]
+    [[0, 1, 2, 3], [1, 2, 3, 0]]
+    """
+    place = np.stack(np.unravel_index(np.arange(side**dim), (side,) * dim), axis=-1)
+    forward = (place[None] - place[:, None]) % side  # [u, v, axis]
+    offset = np.where(2 * forward <= side, forward, forward - side)
+    steps = np.abs(offset).sum(axis=-1)
+    axis = (offset != 0).argmax(axis=-1)
+    positive = np.take_along_axis(offset, axis[..., None], axis=-1)[..., 0] > 0
+    u, v = np.nonzero(positive & (steps <= neighbours))
+    order = np.argsort(steps[u, v], kind="stable")
+    u, v = u[order], v[order]
+    first = np.unique(np.minimum(u, v) * side**dim + np.maximum(u, v), return_index=True)[1]  # half a round away: both directions are positive
+    return u[np.sort(first)], v[np.sort(first)]
+
+
+class WattsStrogatzGenerator(GraphGenerator):
+    """Watts & Strogatz (1998) on a lattice of one or more dimensions, directed by a uniformly random order.
+
+    The edges (u, v) of the lattice, nearest first, are visited in turn; with probability `rewire` an edge gets another end, uniform among the
+    nodes that u is not joined to (if there are none it stays). A lattice with more than D nodes is thinned to D of them, uniformly.
+    Where the ring has 2 neighbours + 1 nodes or fewer, all pairs are joined.
+    """
+
+    config: WattsStrogatz
+
+    def __init__(self, config: WattsStrogatz, path: tuple[str, ...] = ()) -> None:
+        super().__init__(config, path)
+        self._lattices: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def _lattice(self, n_nodes: int) -> tuple[int, np.ndarray, np.ndarray]:
+        """The number of nodes of the lattice and the ends of its edges."""
+        side = 1
+        while side**self.config.dim < n_nodes:
+            side += 1
+        if side not in self._lattices:
+            self._lattices[side] = lattice(side, self.config.dim, self.config.neighbours)
+        return side**self.config.dim, *self._lattices[side]
+
+    def expected_edges(self, n_nodes: int) -> float:
+        """Rewiring keeps the number of edges, and an edge survives the thinning when both its ends do."""
+        nodes, u, _ = self._lattice(n_nodes)
+        return len(u) * n_nodes * (n_nodes - 1) / (nodes * (nodes - 1))
+
+    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+        nodes, u, v = self._lattice(n_nodes)
+        joined = np.zeros((len(seeds), nodes, nodes), dtype=bool)
+        joined[:, u, v] = joined[:, v, u] = True
+        if self.config.rewire:
+            numbers = randomness.uniforms(seeds, ("graph", "watts_strogatz", "rewiring"), (2, len(u))).numpy()
+            _rewire(joined, u, v, numbers[:, 0] < self.config.rewire, numbers[:, 1])
+        kept = randomness.permutations(seeds, ("graph", "watts_strogatz", "kept"), nodes)[:, :n_nodes]
+        ends = torch.from_numpy(joined).gather(1, kept[:, :, None].expand(-1, -1, nodes)).gather(2, kept[:, None, :].expand(-1, n_nodes, -1))
+        return (ends & earlier(seeds, "watts_strogatz", n_nodes)).to(torch.float32)
+
+
+def _rewire(joined: np.ndarray, u: np.ndarray, v: np.ndarray, moved: np.ndarray, number: np.ndarray) -> None:
+    """Carry out, in place, the rewiring of the edges `moved` bool [B, E], one after another in every task, all tasks at once."""
+    count = moved.sum(axis=1)
+    tasks = np.argsort(-count, kind="stable")  # those with most to do first, so that the ones still at work are a slice
+    edges = np.argsort(~moved[tasks], axis=1, kind="stable")
+    still = np.searchsorted(-count[tasks], -np.arange(count.max(initial=0)), side="left")
+    for step, active in enumerate(still):
+        b, edge = tasks[:active], edges[:active, step]
+        a, old = u[edge], v[edge]
+        free = ~joined[b, a]
+        free[np.arange(active), a] = False
+        so_far = free.cumsum(axis=1, dtype=np.int32)
+        some = so_far[:, -1]
+        chosen = np.minimum((number[b, edge] * some).astype(np.int32), some - 1)
+        new = (so_far <= chosen[:, None]).sum(axis=1)
+        if not some.all():
+            b, a, old, new = (values[some > 0] for values in (b, a, old, new))
+        joined[b, a, old] = joined[b, old, a] = False
+        joined[b, a, new] = joined[b, new, a] = True
