@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from causal_meta.conf.graph_laws import ErdosRenyi, GraphConfig
 from causal_meta.conf.interventions import InterventionConfig
-from causal_meta.conf.mechanism_laws import LinearHeteroskedastic, MechanismPart
+from causal_meta.conf.mechanism_laws import LinearHeteroskedastic, MechanismConfig, MechanismPart
 from causal_meta.conf.noise_laws import GaussianNoise, NoiseConfig
 from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.conf.setting import Config, ConfigError, setting
@@ -29,6 +29,13 @@ class FamilyConfig(DataConfig):
     noise: NoiseConfig = setting(GaussianNoise())
     n_nodes: IntRange = setting(fixed(20))
     n_rows: IntRange = setting(fixed(200))
+    internal_standardising: Literal["none", "values", "inputs"] = setting(
+        "none",
+        added=True,
+        help="values: every variable is standardised before its children read it and reported so (iSCM); inputs: children read it standardised, "
+        "but it is reported as it is (BCNP). Mean and standard deviation are numbers of the model, found once from its reference rows",
+    )
+    root_mechanism: MechanismConfig | None = setting(None, added=True, help="the law of variables without parents; none: as of the others")
     interventions: InterventionConfig | None = setting(None, added=True, help="rows under interventions; none: every row is observational")
 
     def validate(self) -> None:

@@ -18,22 +18,28 @@ class MechanismConfig(Config):
 class LinearHeteroskedastic(MechanismConfig):
     """x_j = w_j . x_pa(j) + b_j + s_j e_j with a noise standard deviation s_j of its own at every node (roots included).
 
-    `weight_law`: "normal" N(0, weight_scale²), or "uniform_sign" ± U(weight_low, weight_high) (AVICI). `noise_std_law`: "gamma"
-    Gamma(shape noise_std_a, rate noise_std_b), or "uniform" U(noise_std_a, noise_std_b). Bias b_j ~ U(-bias_bound, bias_bound).
+    `weight_law`: "normal" N(0, weight_scale²); "normal_sign" the same, moved away from 0 by weight_low in its own sign (DiBS); "uniform"
+    U(weight_low, weight_high) (BayesDAG); "uniform_sign" ± U(weight_low, weight_high) (AVICI). `noise_std_law`: "gamma" Gamma(shape noise_std_a,
+    rate noise_std_b); "uniform" U(noise_std_a, noise_std_b); "constant" noise_std_a. With `noise_variance_law` other than "none", s_j² is drawn
+    instead: "constant" noise_variance_a, or "inv_gamma" InvGamma(shape noise_variance_a, scale noise_variance_b).
+    Bias b_j ~ U(-bias_bound, bias_bound).
     """
 
     kind: ClassVar[str] = "linear"
-    weight_law: Literal["normal", "uniform_sign"] = setting("normal")
+    weight_law: Literal["normal", "normal_sign", "uniform", "uniform_sign"] = setting("normal")
     weight_scale: float = setting(1.0, above=0)
     weight_low: float = setting(0.5, low=0)
     weight_high: float = setting(2.0, above=0)
     bias_bound: float = setting(0.0, low=0)
-    noise_std_law: Literal["gamma", "uniform"] = setting("gamma")
+    noise_std_law: Literal["gamma", "uniform", "constant"] = setting("gamma")
     noise_std_a: float = setting(2.0, above=0)
     noise_std_b: float = setting(2.0, above=0)
+    noise_variance_law: Literal["none", "constant", "inv_gamma"] = setting("none", added=True)
+    noise_variance_a: float = setting(1.0, above=0, added=True)
+    noise_variance_b: float = setting(1.0, above=0, added=True)
 
     def validate(self) -> None:
-        if self.weight_low > self.weight_high:
+        if self.weight_law != "normal_sign" and self.weight_low > self.weight_high:
             raise ConfigError(f"linear.weight_low is {self.weight_low}, above weight_high={self.weight_high}; swap them.")
         if self.noise_std_law == "uniform" and self.noise_std_a > self.noise_std_b:
             raise ConfigError(f"linear.noise_std_a is {self.noise_std_a}, above noise_std_b={self.noise_std_b}; swap them.")
@@ -44,7 +50,9 @@ class MLP(MechanismConfig):
     """x_j = f_j(x_pa(j), e_j): two layers, LeakyReLU between, the noise an input (not additive), weights ~ N(0, weight_scale²/fan-in).
 
     Hidden biases ~ N(0, 1): without them the function would be homogeneous and `weight_scale` without effect. The output weights are scaled to
-    give a mean square of one where the inputs have it, so that values neither vanish nor grow along a path.
+    give a mean square of one where the inputs have it, so that values neither vanish nor grow along a path. `hidden_layers` of `hidden` units
+    each; further ones are drawn by the same rule. `initialisation="torch"`: weights and biases of all layers U(±1/sqrt(fan-in)), as torch
+    makes a linear layer, and `weight_scale` is without effect; the earlier benchmark has two hidden layers of 32 and slope 0.01.
     """
 
     kind: ClassVar[str] = "mlp"
@@ -52,6 +60,8 @@ class MLP(MechanismConfig):
     weight_scale: float = setting(2.0, above=0)
     noise_gain: float = setting(1.0, above=0, help="factor on the weights of the noise input")
     negative_slope: float = setting(0.1, low=0, high=1)
+    hidden_layers: int = setting(1, low=1, high=8, added=True)
+    initialisation: Literal["scaled", "torch"] = setting("scaled", added=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
-from causal_meta.conf import artifacts, data, graph_laws, interventions, mechanism_laws, models, noise_laws, ranges, training
+from causal_meta.conf import artifacts, data, form_laws, graph_laws, interventions, mechanism_laws, models, noise_laws, ranges, training
 from causal_meta.conf.setting import Config, ConfigError
 
 # configuration class -> "module:attribute" that takes the configuration whole ("" for plain records)
@@ -34,9 +34,20 @@ _MEMBERS: dict[type[Config], str] = {
     mechanism_laws.MLP: "causal_meta.datasets.mechanisms.mlp:MLPFactory",
     mechanism_laws.RFF: "causal_meta.datasets.mechanisms.rff:RFFFactory",
     mechanism_laws.GPCDE: "causal_meta.datasets.mechanisms.gpcde:GPCDEFactory",
+    form_laws.LinearRFFNoise: "causal_meta.datasets.mechanisms.linear:LinearRFFNoiseFactory",
+    form_laws.MLPAdditive: "causal_meta.datasets.mechanisms.mlp:MLPAdditiveFactory",
+    form_laws.PostNonlinear: "causal_meta.datasets.mechanisms.forms:PostNonlinearFactory",
+    form_laws.Periodic: "causal_meta.datasets.mechanisms.forms:PeriodicFactory",
+    form_laws.Polynomial: "causal_meta.datasets.mechanisms.forms:PolynomialFactory",
+    form_laws.Logistic: "causal_meta.datasets.mechanisms.forms:LogisticFactory",
+    form_laws.BGe: "causal_meta.datasets.mechanisms.linear:BGeFactory",
     mechanism_laws.MechanismPart: "",
     noise_laws.GaussianNoise: "causal_meta.datasets.noise:Gaussian",
     noise_laws.LaplaceNoise: "causal_meta.datasets.noise:Laplace",
+    noise_laws.UniformNoise: "causal_meta.datasets.noise:Uniform",
+    noise_laws.StudentTNoise: "causal_meta.datasets.noise:StudentT",
+    noise_laws.GumbelNoise: "causal_meta.datasets.noise:Gumbel",
+    noise_laws.CauchyNoise: "causal_meta.datasets.noise:Cauchy",
     noise_laws.NoiseMixture: "causal_meta.datasets.noise:Mixture",
     noise_laws.NoisePart: "",
     interventions.InterventionConfig: "",
