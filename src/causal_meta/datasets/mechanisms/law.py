@@ -50,13 +50,18 @@ class MechanismLaw(ABC):
     """A law over mechanisms (seed 001 §4.2). A new law is a file with a subclass, its dataclass and its line in the registry."""
 
     affine: ClassVar[bool] = False  # x = weight . parents + bias + noise_std e with parameters of these names: tables are then solved at once
+    cells: ClassVar[int] = 1 << 15  # values of nodes that `apply` is best given at once: what fits a second-level cache with their hidden units
 
     def __init__(self, config: MechanismConfig) -> None:
         self.config = config
 
     @abstractmethod
     def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
-        """The parameters of all nodes, each [B, D, ...]; task b depends on seeds[b] and its own graph alone."""
+        """The parameters of all nodes, each [B, D, ...] unless `pick` knows better; task b depends on seeds[b] and its own graph alone."""
+
+    def pick(self, parameters: Parameters, row: Tensor, node: Tensor, width: int) -> Parameters:
+        """The parameters [b, ...] of the nodes node[b] in rows row[b] of what `draw` gave; none of them has more than `width` parents."""
+        return {name: value[row, node] for name, value in parameters.items()}
 
     @abstractmethod
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:

@@ -15,8 +15,6 @@ from causal_meta.conf.registry import implementation
 from causal_meta.datasets.mechanisms.law import MechanismLaw, Parameters, Parents, parents_of
 from causal_meta.datasets.mixtures import draw_parts
 
-_CELLS = 1 << 15  # values computed at once by mechanisms that are no sums: what fits a second-level cache with their hidden units
-
 
 @dataclass(frozen=True, eq=False)
 class Mechanism:
@@ -82,7 +80,9 @@ class MechanismBatch:
         """The function of node j of task b."""
         part = int(self.choice[b, j])
         row = int(self.position[part, b])
-        return Mechanism(self.factory.names[part], self.factory.laws[part], {name: value[row, j] for name, value in self.parameters[part].items()})
+        law, width = self.factory.laws[part], max(1, int(self.parents.count[b, j]))
+        picked = law.pick(self.parameters[part], torch.tensor([row]), torch.tensor([j]), width)
+        return Mechanism(self.factory.names[part], law, {name: value[0] for name, value in picked.items()})
 
     def rows(self, noise: Tensor) -> Tensor:
         """Float32 [B, N, D]: the tables that the noise [B, N, D] makes, causes before effects."""
@@ -137,18 +137,20 @@ class MechanismBatch:
         tasks, rows, size = noise.shape
         columns = noise.new_zeros(tasks, size, max(64, -(-rows // 16) * 16))  # [B, D, N], noise that the values replace
         columns[..., :rows] = noise.mT
-        depth, piece = graphs.depths(self.adjacency), max(1, _CELLS // columns.shape[2])
-        for level in range(int(depth.max()) + 1):
-            for part in range(len(self.parameters)):
-                for some in torch.nonzero((depth == level) & (self.choice == part)).split(piece):
-                    if len(some):
-                        self._fill(columns, part, *some.unbind(dim=1))
+        place = graphs.depths(self.adjacency) * len(self.parameters) + self.choice  # depth after depth, part after part
+        for group in range(int(place.max()) + 1):
+            b, j = torch.nonzero(place == group, as_tuple=True)
+            if not len(b):
+                continue
+            law = self.factory.laws[group % len(self.parameters)]
+            order = torch.argsort(self.parents.count[b, j], stable=True)  # few parents first, so that few slots are empty
+            for some in order.split(max(1, law.cells // columns.shape[2])):
+                self._fill(columns, group % len(self.parameters), b[some], j[some])
         return columns[..., :rows].mT
 
     def _fill(self, columns: Tensor, part: int, b: Tensor, j: Tensor) -> None:
         """Turn the noise of nodes (b, j), all of one part, into their values; their parents' values are there."""
         width = max(1, int(self.parents.count[b, j].max()))
         inputs = columns[b[:, None], self.parents.index[b, j, :width]]
-        place = self.position[part, b]
-        parameters = {name: value[place, j] for name, value in self.parameters[part].items()}
-        columns[b, j] = self.factory.laws[part].apply(parameters, inputs, columns[b, j])
+        law = self.factory.laws[part]
+        columns[b, j] = law.apply(law.pick(self.parameters[part], self.position[part, b], j, width), inputs, columns[b, j])
