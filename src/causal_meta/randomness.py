@@ -2,7 +2,7 @@
 
 A stream is the counter-based generator Philox4x64-10 (Salmon et al. 2011) under a 128-bit key that BLAKE2b makes of seed and names. Seeds are
 hashed, never added to, so neighbouring seeds, ranks and purposes cannot meet. Bulk numbers are the raw bits of one key per task and
-purpose, turned into uniforms, normals or Laplace draws by one batched transform, so that a task's numbers depend on its own seed alone.
+purpose, turned into uniforms, normals and other laws by one batched transform, so that a task's numbers depend on its own seed alone.
 
 The first numbers of a stream do not depend on how many are drawn: a table of 300 rows begins with the table of 200 rows.
 """
@@ -19,6 +19,7 @@ from torch import Tensor
 
 Name = str | int
 
+EULER = 0.5772156649015329  # Euler's constant, the mean of the standard Gumbel law
 _BLOCK = 32  # normals are made in blocks of 32 numbers: 16 radii and 16 angles give 16 cosines and 16 sines
 _HALF = _BLOCK // 2
 _CHUNK = 1 << 15  # numbers transformed at once: what fits a second-level cache
@@ -126,6 +127,39 @@ def laplaces(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ..
     signed = bits(seeds, names, padded).to(torch.float32)
     size = signed.abs().mul_(2.0**-31).clamp_(min=2.0**-32).log_().mul_(-math.sqrt(0.5))
     return _shaped(torch.copysign(size, signed), shape)
+
+
+def cauchys(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...]) -> Tensor:
+    """Float32 [B, *shape], Cauchy with median 0 and scale 1 by the inverse distribution function: sign(k) cot(pi v).
+
+    v = |k| / 2^32 of a signed half-word k (0 becomes 1/2^33), precise where v is small, so values reach 2.7e9. Row b depends on seeds[b] and names
+    only.
+    """
+    signed = bits(seeds, names, math.prod(shape)).to(torch.float32)
+    size = signed.abs().mul_(2.0**-32).clamp_(min=2.0**-33).mul_(math.pi).tan_().reciprocal_()
+    return _shaped(torch.copysign(size, signed), shape)
+
+
+def gumbels(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...]) -> Tensor:
+    """Float32 [B, *shape], Gumbel with mean 0 and variance 1: (-ln(-ln u) - 0.5772) sqrt 6 / pi of uniforms u.
+
+    Values lie between -2.7 and 12.5. Row b depends on seeds[b] and names only.
+    """
+    u = uniforms(seeds, names, shape)
+    return u.log_().neg_().log_().add_(EULER).mul_(-math.sqrt(6) / math.pi)
+
+
+def student_ts(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...], df: float) -> Tensor:
+    """Float32 [B, *shape], Student's t with df > 0 degrees of freedom (not scaled) by Bailey's (1994) polar method: sqrt(df (u^(-2/df) - 1)) cos a.
+
+    Number i takes half-words 2i and 2i + 1: u = |k| / 2^31 (0 becomes 1/2^32) and an angle a uniform on [-pi, pi). Exact in distribution for
+    every df, without rejection. Row b depends on seeds[b] and names only.
+    """
+    raw = bits(seeds, names, 2 * math.prod(shape)).view(len(seeds), -1, 2)
+    # in double precision, as u^(-2/df) - 1 is a small difference of large parts
+    radius = raw[..., 0].to(torch.float64).abs_().mul_(2.0**-31).clamp_(min=2.0**-32).log_().mul_(-2 / df).expm1_().mul_(df).sqrt_()
+    angle = raw[..., 1].to(torch.float32).mul_(math.pi / 2.0**31)
+    return _shaped(angle.cos_().mul_(radius.to(torch.float32)), shape)
 
 
 def permutations(seeds: Sequence[int], names: tuple[Name, ...], n: int) -> Tensor:
