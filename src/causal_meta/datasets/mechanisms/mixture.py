@@ -12,6 +12,7 @@ from torch import Tensor
 from causal_meta import graphs
 from causal_meta.conf.mechanism_laws import MechanismPart
 from causal_meta.conf.registry import implementation
+from causal_meta.datasets.interventions import Interventions
 from causal_meta.datasets.mechanisms.law import MechanismLaw, Parameters, Parents, parents_of
 from causal_meta.datasets.mixtures import draw_parts
 
@@ -84,20 +85,48 @@ class MechanismBatch:
         picked = law.pick(self.parameters[part], torch.tensor([row]), torch.tensor([j]), width)
         return Mechanism(self.factory.names[part], law, {name: value[0] for name, value in picked.items()})
 
-    def rows(self, noise: Tensor) -> Tensor:
-        """Float32 [B, N, D]: the tables that the noise [B, N, D] makes, causes before effects."""
-        affine = [law.affine for law in self.factory.laws]
+    def rows(self, noise: Tensor, interventions: Interventions | None = None, *, by_level: bool = False) -> Tensor:
+        """Float32 [B, N, D]: the tables that the noise [B, N, D] makes, causes before effects, with the `interventions` if there are any.
+
+        With `by_level=True` affine models too are evaluated from causes to effects, instead of solved at once.
+        """
+        interventions = interventions if interventions is not None and len(interventions) else None
+        affine = [law.affine and not by_level for law in self.factory.laws]
         if all(affine):
-            return self._solve(noise)
+            return self._solve(noise, interventions)
         if not any(affine):
-            return self._propagate(noise)
+            return self._propagate(noise, interventions)
         solvable = torch.tensor(affine)[self.choice].all(dim=-1)
         out = torch.empty_like(noise)
         for flag, method in ((True, MechanismBatch._solve), (False, MechanismBatch._propagate)):
             tasks = torch.nonzero(solvable == flag)[:, 0]
             if len(tasks):
-                out[tasks] = method(self.select(tasks), noise[tasks])
+                some = None if interventions is None else interventions.select(tasks)
+                out[tasks] = method(self.select(tasks), noise[tasks], some if some else None)
         return out
+
+    def location_scale(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """m_j(parents) and s_j(parents), both [B, N, D], of every variable at the parents in rows [B, N, D], where x_j = m_j + s_j e_j.
+
+        In the precision of the rows. Raises ValueError if a mechanism is not of that form.
+        """
+        columns = rows.mT.contiguous()
+        mean, std = torch.empty_like(columns), torch.empty_like(columns)
+        for part, law in enumerate(self.factory.laws):
+            b, j = torch.nonzero(self.choice == part, as_tuple=True)
+            if not len(b):
+                continue
+            width = max(1, int(self.parents.count[b, j].max()))
+            picked = law.pick(self.parameters[part], self.position[part, b], j, width)
+            picked = {name: value.to(rows.dtype) if value.is_floating_point() else value for name, value in picked.items()}
+            found = law.location_scale(picked, columns[b[:, None], self.parents.index[b, j, :width]])
+            if found is None:
+                raise ValueError(
+                    f"The noise of the mechanism {self.factory.names[part]!r} ({law.config.kind}) is not additive, so rows have neither a density in "
+                    "closed form nor a noise that can be recovered; use a family of additive mechanisms, or equal seeds for counterfactuals."
+                )
+            mean[b, j], std[b, j] = found[0], found[1].expand_as(found[0])
+        return mean.mT, std.mT
 
     def select(self, tasks: Tensor) -> MechanismBatch:
         """Some of the tasks."""
@@ -105,8 +134,8 @@ class MechanismBatch:
             self.factory, self.adjacency[tasks], self.parents.select(tasks), self.choice[tasks], self.parameters, self.position[:, tasks]
         )
 
-    def _solve(self, noise: Tensor) -> Tensor:
-        """x = (b + s e) (I - W)^-1 for tasks all of whose mechanisms are affine.
+    def _solve(self, noise: Tensor, interventions: Interventions | None) -> Tensor:
+        """x = (b + s e) (I - W)^-1 for tasks all of whose mechanisms are affine; interventions are set by the total effects (I - W)^-1.
 
         W is nilpotent, so (I - W)^-1 = (I + W)(I + W²)(I + W⁴)… with at most log2 D factors, exact in the zeros. Rows and columns are
         padded to multiples of 4 (aligned memory), so that the bits of a value do not depend on the other tasks.
@@ -127,16 +156,20 @@ class MechanismBatch:
         for _ in range(max(0, (nodes - 1).bit_length() - 1)):
             power = power @ power
             total = torch.baddbmm(total, total, power)
-        return torch.baddbmm(bias @ total, noise, scale.mT * total)[:, :rows, :nodes]
+        x = torch.baddbmm(bias @ total, noise, scale.mT * total)
+        if interventions is not None:
+            interventions.apply_to_affine(x, total, graphs.depths(self.adjacency) if interventions.target.shape[1] > 1 else None)
+        return x[:, :rows, :nodes]
 
-    def _propagate(self, noise: Tensor) -> Tensor:
-        """Depth after depth of the graphs: all nodes of one depth and one part together, over all tasks.
+    def _propagate(self, noise: Tensor, interventions: Interventions | None) -> Tensor:
+        """Depth after depth of the graphs: all nodes of one depth and one part together, over all tasks; intervened cells are set as they come.
 
         Columns are padded to whole vector registers, so that the bits of a value do not depend on the other tasks.
         """
         tasks, rows, size = noise.shape
         columns = noise.new_zeros(tasks, size, max(64, -(-rows // 16) * 16))  # [B, D, N], noise that the values replace
         columns[..., :rows] = noise.mT
+        changes = None if interventions is None else interventions.columns(tasks, size, columns.shape[2])
         place = graphs.depths(self.adjacency) * len(self.parameters) + self.choice  # depth after depth, part after part
         for group in range(int(place.max()) + 1):
             b, j = torch.nonzero(place == group, as_tuple=True)
@@ -145,12 +178,17 @@ class MechanismBatch:
             law = self.factory.laws[group % len(self.parameters)]
             order = torch.argsort(self.parents.count[b, j], stable=True)  # few parents first, so that few slots are empty
             for some in order.split(max(1, law.cells // columns.shape[2])):
-                self._fill(columns, group % len(self.parameters), b[some], j[some])
+                self._fill(columns, group % len(self.parameters), b[some], j[some], changes)
         return columns[..., :rows].mT
 
-    def _fill(self, columns: Tensor, part: int, b: Tensor, j: Tensor) -> None:
+    def _fill(self, columns: Tensor, part: int, b: Tensor, j: Tensor, changes: tuple[int, Tensor, Tensor] | None) -> None:
         """Turn the noise of nodes (b, j), all of one part, into their values; their parents' values are there."""
         width = max(1, int(self.parents.count[b, j].max()))
         inputs = columns[b[:, None], self.parents.index[b, j, :width]]
         law = self.factory.laws[part]
-        columns[b, j] = law.apply(law.pick(self.parameters[part], self.position[part, b], j, width), inputs, columns[b, j])
+        values = law.apply(law.pick(self.parameters[part], self.position[part, b], j, width), inputs, columns[b, j])
+        if changes is not None:
+            first, hard, added = changes
+            late = values[:, first:]
+            torch.add(late.masked_fill(hard[b, j], 0.0), added[b, j], out=late)
+        columns[b, j] = values

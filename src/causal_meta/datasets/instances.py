@@ -1,0 +1,333 @@
+"""One structural causal model: its rows, its interventions, its counterfactuals, its density and its picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from causal_meta import graphs, randomness
+from causal_meta.datasets.interventions import InterventionLaw, Interventions
+from causal_meta.datasets.mechanisms import Mechanism, MechanismBatch
+from causal_meta.datasets.noise import NoiseLaw
+from causal_meta.datasets.threads import one_thread
+from causal_meta.tasks import Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Value = float | Sequence[float] | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What is done to one variable: `hard`, set to value; else value is added to what its mechanism gives. value float32 [] or one per row [N]."""
+
+    hard: bool
+    value: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ChangedMechanism:
+    """The function of a variable under an intervention, called as the mechanism itself: `(parents [N, k], noise [N]) -> [N]`.
+
+    A variable that is set has no parents: k is 0.
+    """
+
+    mechanism: Mechanism
+    change: Change
+
+    @property
+    def name(self) -> str:
+        """`do` or `shift`, and the name of the mechanism it replaces."""
+        return f"{'do' if self.change.hard else 'shift'} {self.mechanism.name}"
+
+    def __call__(self, parents: Tensor, noise: Tensor) -> Tensor:
+        if self.change.hard:
+            return self.change.value.expand_as(noise)
+        return self.mechanism(parents, noise) + self.change.value
+
+
+class SCMInstance:
+    """One structural causal model (seed 001 §2.3).
+
+    Attributes: `adjacency_matrix` float32 [D, D], `mechanisms` (one callable per node), `topological_order` (list of node numbers), `seed`,
+    `n_nodes`, `n_rows` (rows of its table). Under interventions (`do`, `shift`) adjacency and mechanisms are those of the changed model.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        batch: MechanismBatch,
+        noise: NoiseLaw,
+        n_rows: int,
+        config: dict[str, Any],
+        *,
+        interventions: InterventionLaw | None = None,
+        n_interventional: int = 0,
+        changes: Mapping[int, Change] | None = None,
+    ) -> None:
+        self.seed, self.n_rows = seed, n_rows
+        self.changes: dict[int, Change] = dict(sorted((changes or {}).items()))
+        self._batch, self._noise, self._config = batch, noise, config
+        self._interventions, self._n_interventional = interventions, n_interventional
+        self.adjacency_matrix = batch.adjacency[0].clone()
+        self.n_nodes = len(self.adjacency_matrix)
+        self.adjacency_matrix[:, [j for j, change in self.changes.items() if change.hard]] = 0
+        self.mechanisms: list[Mechanism | ChangedMechanism] = [batch.mechanism(0, j) for j in range(self.n_nodes)]
+        for j, change in self.changes.items():
+            self.mechanisms[j] = ChangedMechanism(cast(Mechanism, self.mechanisms[j]), change)
+        self.topological_order: list[int] = graphs.topological_order(self.adjacency_matrix).tolist()
+
+    # ------------------------------------------------------------------------------------------------------------------- rows
+
+    def noise(self, n_samples: int, seed: int | None = None) -> Tensor:
+        """Float32 [N, D]: the exogenous noise behind `sample(n_samples, seed)`; interventions do not change it."""
+        rows_seed = self.seed if seed is None else randomness.seeds_of(self.seed, "rows", start=seed, count=1)[0]
+        return self._noise.sample([rows_seed], n_samples, self.n_nodes)[0]
+
+    def sample(self, n_samples: int, seed: int | None = None) -> Tensor:
+        """Float32 [N, D]: rows as measured, not standardised.
+
+        Without `seed` the noise is that of the rows which `SCMFamily.sample_tasks` puts into a batch; any `seed` gives further, independent
+        rows. The model with an intervention has, row for row, the same noise as the one without: rows of equal seed are counterfactuals of
+        each other, and a variable that is no effect of a target is the same in both.
+        """
+        return self.rows_of(self.noise(n_samples, seed))
+
+    def rows_of(self, noise: Tensor) -> Tensor:
+        """Float32 [N, D]: the rows that exogenous noise [N, D] makes."""
+        _check_rows(noise, self.n_nodes, "The noise")
+        with one_thread():
+            rows = self._batch.rows(noise[None])[0].contiguous()
+            if not self.changes:
+                return rows
+            changed = self._batch.rows(noise[None], self._cells(len(noise)), by_level=True)[0]
+            return torch.where(self._affected(), changed, rows)
+
+    def table(self, n_rows: int | None = None) -> Task:
+        """The table that `SCMFamily.sample_tasks` makes of this model's seed, with the family's interventions, as measured.
+
+        `n_rows` as there. Where nothing is intervened on in a row, it is the row of `sample`. Raises ValueError on a model under interventions.
+        """
+        self._refuse_changes("A table")
+        total, some = self.n_rows, self._n_interventional
+        if n_rows is not None:
+            total, some = (n_rows, 0) if self._interventions is None else self._interventions.rows([self.seed], [n_rows])[0]
+        noise = self.noise(total)[None]
+        mask = torch.zeros(total, self.n_nodes, dtype=torch.bool)
+        drawn = None
+        if self._interventions is not None:
+            drawn = self._interventions.draw([self.seed], total, some, self.n_nodes)
+            mask = drawn.mask(1, total, self.n_nodes)[0]
+        with one_thread():
+            return Task(x=self._batch.rows(noise, drawn)[0].contiguous(), adjacency=self.adjacency_matrix, intervened=mask, seed=self.seed)
+
+    # ---------------------------------------------------------------------------------------------------------- interventions
+
+    def do(self, variables: int | Sequence[int], value: Value) -> SCMInstance:
+        """The model in which the variables are set to values, whatever their parents are: their incoming edges are gone.
+
+        Args:
+            variables: a number of a variable, or several.
+            value: a number; for several variables also one number each; or values by row: [N] for one variable, [N, k] for k variables,
+                and then `sample` gives exactly N rows.
+
+        Raises:
+            ValueError: a variable that the model does not have or that is named twice, values that do not fit or are not finite.
+        """
+        return self._with({j: Change(True, v) for j, v in self._values(variables, value).items()})
+
+    def shift(self, variables: int | Sequence[int], by: Value) -> SCMInstance:
+        """The model in which `by` is added to what the mechanisms of the variables give; their edges stay. Arguments as in `do`.
+
+        On a variable that is set already it adds to the value.
+        """
+        found = {}
+        for j, value in self._values(variables, by).items():
+            before = self.changes.get(j, Change(False, torch.zeros(())))
+            found[j] = Change(before.hard, before.value + value)
+        return self._with(found)
+
+    def _with(self, changes: Mapping[int, Change]) -> SCMInstance:
+        merged = self.changes | dict(changes)
+        if len({len(change.value) for change in merged.values() if change.value.ndim}) > 1:
+            raise ValueError("The interventions have values for different numbers of rows; give equally many for every variable.")
+        return SCMInstance(
+            self.seed,
+            self._batch,
+            self._noise,
+            self.n_rows,
+            self._config,
+            interventions=self._interventions,
+            n_interventional=self._n_interventional,
+            changes=merged,
+        )
+
+    def _values(self, variables: int | Sequence[int], value: Value) -> dict[int, Tensor]:
+        """Each variable's value, float32 [] or [N]."""
+        one = isinstance(variables, int)
+        chosen = [variables] if isinstance(variables, int) else list(variables)
+        for j in chosen:
+            if isinstance(j, bool) or not isinstance(j, int) or not 0 <= j < self.n_nodes:
+                raise ValueError(f"There is no variable {j!r}; the model has the variables 0 to {self.n_nodes - 1}.")
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise ValueError(f"The variables of an intervention are {chosen}; name at least one, and none twice.")
+        given = torch.as_tensor(value, dtype=torch.float32)
+        if not bool(torch.isfinite(given).all()) or not given.numel():
+            raise ValueError("The value of an intervention is missing, not a number or infinite; give finite numbers.")
+        if given.ndim == 0:
+            return dict.fromkeys(chosen, given)
+        if given.ndim == 1 and one:
+            return {chosen[0]: given}
+        if given.ndim <= 2 and not one and given.shape[-1] == len(chosen):
+            return dict(zip(chosen, given.unbind(-1), strict=True))
+        shape = "a number or one per row" if one else f"a number, {len(chosen)} numbers, or {len(chosen)} numbers per row"
+        raise ValueError(f"The value of an intervention on {len(chosen)} variables has shape {tuple(given.shape)}; give {shape}.")
+
+    def _cells(self, n_rows: int) -> Interventions:
+        """The changes as cells of one table."""
+        for j, change in self.changes.items():
+            if change.value.ndim and len(change.value) != n_rows:
+                raise ValueError(f"The intervention on variable {j} has {len(change.value)} values for {n_rows} rows; ask for as many rows.")
+        slots, shape = len(self.changes), (n_rows, len(self.changes))
+        return Interventions(
+            task=torch.zeros(n_rows, dtype=torch.int64),
+            row=torch.arange(n_rows),
+            target=torch.tensor(list(self.changes)).expand(shape),
+            value=torch.stack([change.value.expand(n_rows) for change in self.changes.values()], dim=1),
+            hard=torch.tensor([change.hard for change in self.changes.values()]).expand(shape),
+            used=torch.ones(n_rows, slots, dtype=torch.bool),
+        )
+
+    def _affected(self) -> Tensor:
+        """Bool [D]: the variables that are changed or effects of one that is."""
+        targets = list(self.changes)
+        affected = (graphs.ancestors(self.adjacency_matrix)[targets] != 0).any(dim=0)
+        affected[targets] = True
+        return affected
+
+    def _refuse_changes(self, what: str) -> None:
+        if self.changes:
+            raise ValueError(f"{what} belongs to the model without interventions; ask the model that do or shift was called on.")
+
+    # ------------------------------------------------------------------------------------------------ noise and density of rows
+
+    def abduct(self, rows: Tensor) -> Tensor:
+        """Float32 [N, D]: the exogenous noise that made rows [N, D] of this model: e_j = (x_j - m_j(parents)) / s_j(parents).
+
+        Raises ValueError where a mechanism is not of the form m + s e, or the model is under interventions.
+        """
+        self._refuse_changes("The noise behind rows")
+        _check_rows(rows, self.n_nodes, "The table")
+        mean, std = self._batch.location_scale(rows[None].to(torch.float64))
+        return ((rows - mean[0]) / std[0]).to(torch.float32)
+
+    def counterfactual(self, rows: Tensor, do: Mapping[int, Value] | None = None, shift: Mapping[int, Value] | None = None) -> Tensor:
+        """Float32 [N, D]: what the units of rows [N, D] would have shown under interventions, variable -> value as in `do` and `shift`.
+
+        The noise is recovered from the rows (`abduct`), then goes through the changed model (Pearl 2009, theorem 7.1.7). Variables that are no
+        effects of the targets keep their values bit for bit. Raises ValueError where the noise cannot be recovered: sample then both models
+        with one seed instead.
+        """
+        changed = self
+        for j, value in (do or {}).items():
+            changed = changed.do(j, value)
+        for j, value in (shift or {}).items():
+            changed = changed.shift(j, value)
+        if not changed.changes:
+            raise ValueError("A counterfactual needs an intervention; give do={variable: value} or shift={variable: value}.")
+        noise = self.abduct(rows)
+        with one_thread():
+            found = self._batch.rows(noise[None], changed._cells(len(rows)), by_level=True)[0]
+        return torch.where(changed._affected(), found, rows.to(torch.float32))
+
+    def log_prob(self, rows: Tensor, intervened: Tensor | None = None) -> Tensor:
+        """Float64 [N]: the log density of rows [N, D], sum over variables of log p((x_j - m_j) / s_j) - log s_j, p the density of the noise.
+
+        Variables that are set in this model, and the cells of `intervened` bool [N, D], give no term. Raises ValueError where a mechanism is
+        not of the form m + s e or the noise has no density in closed form.
+        """
+        _check_rows(rows, self.n_nodes, "The table")
+        given = torch.zeros(rows.shape, dtype=torch.bool) if intervened is None else intervened.to(torch.bool)
+        if given.shape != rows.shape:
+            raise ValueError(f"intervened has shape {tuple(given.shape)} for rows {tuple(rows.shape)}; give one flag per cell.")
+        x = rows.to(torch.float64)
+        mean, std = (part[0].clone() for part in self._batch.location_scale(x[None]))
+        free = ~given
+        for j, change in self.changes.items():
+            free[:, j] &= not change.hard
+            mean[:, j] += 0.0 if change.hard else change.value
+        terms = self._noise.log_prob((x - mean) / std) - std.log()
+        return torch.where(free, terms, 0.0).sum(dim=1)
+
+    # ---------------------------------------------------------------------------------------------------------------- for people
+
+    @property
+    def intervention_targets(self) -> list[int]:
+        """The variables that the family's interventions may fall on in this model's table; none if it has no interventional rows."""
+        if self._interventions is None:
+            return []
+        targets, length = self._interventions.targets([self.seed], self.n_nodes)
+        return sorted(targets[0, : int(length[0])].tolist())
+
+    def metadata(self) -> dict[str, Any]:
+        """What was drawn, in plain values that JSON can hold."""
+        return {
+            "seed": self.seed,
+            "n_nodes": self.n_nodes,
+            "n_rows": self.n_rows,
+            "n_edges": int(self.adjacency_matrix.sum()),
+            "edges": torch.nonzero(self.adjacency_matrix).tolist(),
+            "graph_hash": graphs.graph_hash(self.adjacency_matrix),
+            "topological_order": self.topological_order,
+            "mechanisms": [mechanism.name for mechanism in self.mechanisms],
+            "nodes": [self._node(j) for j in range(self.n_nodes)],
+            "noise": self._noise.config.kind,
+            "intervention_targets": self.intervention_targets,
+            "changes": [
+                {"variable": j, "change": "do" if change.hard else "shift", "value": change.value.tolist()} for j, change in self.changes.items()
+            ],
+            "family": self._config,
+        }
+
+    def _node(self, j: int) -> dict[str, Any]:
+        """Parents, law and parameters of one variable."""
+        mechanism = self.mechanisms[j]
+        drawn = mechanism.mechanism if isinstance(mechanism, ChangedMechanism) else mechanism
+        return {
+            "parents": torch.nonzero(self.adjacency_matrix[:, j])[:, 0].tolist(),
+            "mechanism": mechanism.name,
+            "law": drawn.law.config.kind,
+            "parameters": {name: _summary(value) for name, value in drawn.parameters.items()},
+        }
+
+    def visualize(self) -> Figure:
+        """The graph as a matplotlib figure, every node with the name of its mechanism."""
+        from causal_meta import drawing
+
+        names = [f"{j} {mechanism.name}" for j, mechanism in enumerate(self.mechanisms)]
+        return drawing.graph(self.adjacency_matrix.numpy(), names, title=f"seed {self.seed}")
+
+
+_FEW = 32
+
+
+def _summary(value: Tensor) -> Any:
+    """A parameter as plain values, or, of more than 32 numbers, its shape, mean, standard deviation, least and largest."""
+    if value.numel() <= _FEW:
+        return value.tolist()
+    numbers = value.to(torch.float64)
+    moments = {"mean": numbers.mean(), "std": numbers.std(correction=0), "min": numbers.min(), "max": numbers.max()}
+    return {"shape": list(value.shape)} | {name: float(number) for name, number in moments.items()}
+
+
+def _check_rows(rows: Tensor, n_nodes: int, what: str) -> None:
+    if rows.ndim != 2 or rows.shape[1] != n_nodes:
+        raise ValueError(f"{what} has shape {tuple(rows.shape)}; the model has {n_nodes} variables: give [rows, {n_nodes}].")
+    if not math.isfinite(float(rows.abs().sum())) and not bool(torch.isfinite(rows).all()):
+        raise ValueError(f"{what} holds values that are missing or infinite; give finite numbers.")
