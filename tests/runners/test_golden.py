@@ -16,7 +16,7 @@ from causal_meta.runners.build import make
 from causal_meta.runners.pre_training import load_weights
 from causal_meta.store import Store
 
-REVISIONS = {"amortised": 1, "tasks": 1, "evaluate": 1, "discover": 1}
+REVISIONS = {"amortised": 1, "tasks": 1, "evaluate": 1, "discover": 1, "portrait": 1, "distance": 1}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,10 @@ def built(tmp_path_factory):
     model = make(store, compose("amortised", words), options=quiet)
     answer = make(store, compose("discover", ["n_samples=50", "seed=7"]), {"of": model, "tasks": tasks})
     scores = make(store, compose("evaluate", ["seed=7"]), {"of": model, "tasks": tasks})
-    return {"tasks": tasks, "amortised": model, "discover": answer, "evaluate": scores}
+    portrait = make(store, compose("portrait", ["data=wide", "data.n_nodes=4", "data.n_rows=30", "n_tasks=10", "seed=7"]))
+    pair = ["first=wide", "first.n_nodes=4", "second=linear_er", "second.n_nodes=5", "n_tasks=20", "n_rows=40", "seed=7"]
+    distance = make(store, compose("distance", pair))
+    return {"tasks": tasks, "amortised": model, "discover": answer, "evaluate": scores, "portrait": portrait, "distance": distance}
 
 
 def numbers(built) -> dict[str, list[float]]:
@@ -39,7 +42,11 @@ def numbers(built) -> dict[str, list[float]]:
     with np.load(built["discover"].folder / "posterior.npz") as arrays:
         discover = [float(arrays["graphs"].mean())]
     metrics = json.loads((built["evaluate"].folder / "metrics.json").read_text())["summary"]
+    portrait = json.loads((built["portrait"].folder / "summary.json").read_text())
+    distances = json.loads((built["distance"].folder / "distances.json").read_text())["distances"]
     return {
+        "portrait": [portrait[name]["mean"] for name in ("n_edges", "varsortability", "r2_sortability")] + [portrait["std"]["50%"]],
+        "distance": [entry["value"] for name, entry in distances.items() if name != "classifier_auroc"],
         "tasks": tasks,
         "amortised": [float(weights.abs().sum()), float(weights.sum())],
         "discover": discover,
@@ -52,6 +59,8 @@ GOLDEN: dict[str, list[float]] = {
     "amortised": [690.152588, 85.711754],
     "discover": [0.030833],
     "evaluate": [0.614374, 15.766595, 0.355157],
+    "portrait": [3.7, 0.616667, 0.469444, 0.857636],
+    "distance": [0.233248, 0.571436, 0.557955, 5.611338, 0.012695, 0.258939, -0.036702, -0.221555, 0.187659, -0.08254, 0.9125],
 }
 
 

@@ -57,6 +57,26 @@ class TasksConfig(TargetConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PortraitConfig(TargetConfig):
+    """What a family of worlds looks like: sortabilities, degrees, shapes of its variables, over `n_tasks` draws, with pictures."""
+
+    kind: ClassVar[str] = "portrait"
+    data: FamilyConfig = setting(FamilyConfig())
+    n_tasks: int = setting(200, low=1, unit="tasks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistanceConfig(TargetConfig):
+    """How far apart two families of worlds are, from `n_tasks` tasks of each with `n_rows` rows (`datasets.distances`)."""
+
+    kind: ClassVar[str] = "distance"
+    first: FamilyConfig = setting(FamilyConfig())
+    second: FamilyConfig = setting(FamilyConfig())
+    n_tasks: int = setting(200, low=20, unit="tasks of each family")
+    n_rows: int = setting(200, low=20, unit="rows")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(ArtifactConfig):
     """Base of runs: cheaper, many per target, computed on the target of role `of`."""
 

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
-from causal_meta.conf import artifacts, data, form_laws, graph_laws, interventions, mechanism_laws, models, noise_laws, ranges, training
+from causal_meta.conf import artifacts, data, form_laws, gene_laws, graph_laws, interventions, mechanism_laws, models, noise_laws, ranges, training
 from causal_meta.conf.setting import Config, ConfigError
 
 # configuration class -> "module:attribute" that takes the configuration whole ("" for plain records)
@@ -41,6 +41,8 @@ _MEMBERS: dict[type[Config], str] = {
     form_laws.Polynomial: "causal_meta.datasets.mechanisms.forms:PolynomialFactory",
     form_laws.Logistic: "causal_meta.datasets.mechanisms.forms:LogisticFactory",
     form_laws.BGe: "causal_meta.datasets.mechanisms.linear:BGeFactory",
+    gene_laws.GeneExpression: "causal_meta.datasets.mechanisms.gene_expression:GeneExpressionFactory",
+    gene_laws.TechnicalNoiseConfig: "",
     mechanism_laws.MechanismPart: "",
     noise_laws.GaussianNoise: "causal_meta.datasets.noise:Gaussian",
     noise_laws.LaplaceNoise: "causal_meta.datasets.noise:Laplace",
@@ -63,6 +65,8 @@ _MEMBERS: dict[type[Config], str] = {
     training.InferenceConfig: "",
     artifacts.ExperimentConfig: "causal_meta.runners.pre_training:build_amortised",
     artifacts.TasksConfig: "causal_meta.runners.task_sets:build_tasks",
+    artifacts.PortraitConfig: "causal_meta.runners.portraits:build_portrait",
+    artifacts.DistanceConfig: "causal_meta.runners.distances:build_distance",
     artifacts.EvaluateConfig: "causal_meta.runners.evaluation:evaluate",
     artifacts.DiscoverConfig: "causal_meta.runners.inference:infer_amortised",
     artifacts.EmptyConfig: "causal_meta.runners.inference:infer_baseline",

@@ -1,7 +1,23 @@
 """Pictures from arrays: graphs, matrices, curves, calibration, distributions. Arrays in, a matplotlib Figure out; nothing is computed here."""
 
 from causal_meta.drawing.canvas import png, save, style
+from causal_meta.drawing.families import comparison
 from causal_meta.drawing.network import chosen_edges, graph
 from causal_meta.drawing.plots import adjacencies, bars, curves, degrees, marginals, matrix, pairs, reliability
 
-__all__ = ["adjacencies", "bars", "chosen_edges", "curves", "degrees", "graph", "marginals", "matrix", "pairs", "png", "reliability", "save", "style"]
+__all__ = [
+    "adjacencies",
+    "bars",
+    "chosen_edges",
+    "comparison",
+    "curves",
+    "degrees",
+    "graph",
+    "marginals",
+    "matrix",
+    "pairs",
+    "png",
+    "reliability",
+    "save",
+    "style",
+]

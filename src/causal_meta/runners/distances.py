@@ -1,0 +1,104 @@
+"""Distances between families of worlds as artifacts: computed once per pair, then read.
+
+`distances.json` holds `distances` (name -> {value, se, null}), the `first` and `second` family in numbers and the conventions;
+`arrays.npz` the spectra, degrees and per-task statistics of both; `figures/distance.png` the picture.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causal_meta import drawing
+from causal_meta.conf.artifacts import DistanceConfig
+from causal_meta.conf.convert import to_plain
+from causal_meta.conf.data import FamilyConfig
+from causal_meta.datasets.distances import GAPS, SMOOTHING, compare_families
+from causal_meta.datasets.family_features import DEGREES
+from causal_meta.store.key import canonical
+
+if TYPE_CHECKING:
+    from causal_meta.store import Artifact, Attempt
+
+FIGURE = "distance.png"
+_CONVENTIONS = {
+    "null": "the value for equal families; value - null is at 0 within the standard error se",
+    "order": "gaps are second minus first; all other distances are symmetric",
+    "errors": "jackknife over tasks; DeLong over the folds of the classifier",
+    "smoothing": f"degree laws are mixed with {SMOOTHING:g} of the uniform law",
+    "rows": "the same number of observational rows for both families, whatever theirs are",
+}
+
+
+def distance_config(a: FamilyConfig, b: FamilyConfig, **settings: Any) -> tuple[DistanceConfig, bool]:
+    """The configuration of the distance between two families, and whether they were swapped: a pair has one order, that of their identities."""
+    swapped = canonical(to_plain(a, identity_only=True)) > canonical(to_plain(b, identity_only=True))
+    first, second = (b, a) if swapped else (a, b)
+    return DistanceConfig(first=first, second=second, **settings), swapped
+
+
+def build_distance(config: DistanceConfig, attempt: Attempt) -> dict[str, Any]:
+    """Compare the two families and write the result into the attempt's folder; the builder of kind `distance`."""
+    found = compare_families(config.first, config.second, config.n_tasks, config.seed, config.n_rows)
+    tree: dict[str, Any] = {
+        "distances": _without_nan(found.distances),
+        "first": _without_nan(found.families[0]),
+        "second": _without_nan(found.families[1]),
+        "n_tasks": config.n_tasks,
+        "n_rows": config.n_rows,
+        "conventions": _CONVENTIONS,
+    }
+    (attempt.folder / "distances.json").write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8")
+    np.savez_compressed(attempt.folder / "arrays.npz", **found.arrays)  # type: ignore[arg-type]
+    drawing.save(_figure(tree, found.arrays, ("first", "second")), attempt.folder / "figures" / FIGURE)
+    metrics = {name: entry["value"] for name, entry in tree["distances"].items()}
+    return {"dims": {"n_tasks": config.n_tasks, "n_rows": config.n_rows}, "metrics": metrics}
+
+
+def _without_nan(tree: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {name: {key: value if math.isfinite(value) else None for key, value in entry.items()} for name, entry in tree.items()}
+
+
+@dataclass(frozen=True)
+class FamilyDistance:
+    """A stored distance as it was asked for: `distances` name -> {value, se, null}; `families` the statistics of both in the order asked."""
+
+    distances: dict[str, dict[str, Any]]
+    families: tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]
+    arrays: dict[str, np.ndarray]
+
+    def draw(self, path: str | Path, names: tuple[str, str]) -> Path:
+        """The picture, with the families called by `names`."""
+        return drawing.save(_figure({"distances": self.distances}, self.arrays, names), path)
+
+
+def load_distance(artifact: Artifact, *, swapped: bool = False) -> FamilyDistance:
+    """What a `distance` target holds; `swapped` turns the two families round (and the gaps' signs). Raises ValueError for another kind."""
+    if artifact.kind != "distance":
+        raise ValueError(f"{artifact.id} is of kind {artifact.kind!r}; give a distance (causal-meta data distance A B).")
+    tree = json.loads((artifact.folder / "distances.json").read_text("utf-8"))
+    with np.load(artifact.folder / "arrays.npz", allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    roles = ("second", "first") if swapped else ("first", "second")
+    distances = tree["distances"]
+    if swapped:
+        turned = {"first_": "second_", "second_": "first_"}
+        arrays = {turned[start] + name.removeprefix(start): value for start in turned for name, value in arrays.items() if name.startswith(start)}
+        distances = {name: entry | {"value": -entry["value"]} if name in GAPS and entry["value"] else entry for name, entry in distances.items()}
+    return FamilyDistance(distances, (tree[roles[0]], tree[roles[1]]), arrays)
+
+
+def _figure(tree: Mapping[str, Any], arrays: Mapping[str, np.ndarray], names: tuple[str, str]) -> Any:
+    shown = dict(zip(("first", "second"), names, strict=True))
+    if names[0] == names[1]:
+        shown["second"] += " (again)"
+    degrees = {name: {shown[role]: arrays[f"{role}_degrees_{name}"] for role in shown} for name in DEGREES}
+    spectra = {shown[role]: arrays[f"{role}_spectra"] for role in shown}
+    count = len(arrays["first_spectra"])
+    return drawing.comparison(tree["distances"], spectra, degrees, title=" and ".join(shown.values()), note=f"{count} tasks of each family")
