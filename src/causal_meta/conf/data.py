@@ -46,8 +46,25 @@ class FamilyConfig(DataConfig):
         if self.n_rows.low < 2:
             raise ConfigError(f"family.n_rows starts at {self.n_rows.low}; a table needs at least 2 rows.")
         self.graph.check_nodes(self.n_nodes)
+        self._check_whole_tables()
         if self.interventions is not None:
             self.interventions.check_nodes(self.n_nodes)
+
+    def _check_whole_tables(self) -> None:
+        """What laws that make whole tables can be combined with."""
+        parts = [part.mechanism for part in self.mechanisms.values()]
+        whole = next((mechanism for mechanism in parts if mechanism.whole_table), None)
+        if whole is None:
+            return
+        if not all(mechanism.whole_table for mechanism in parts) or (len(parts) > 1 and self.mechanism_mixing == "node"):
+            raise ConfigError(
+                f"family.mechanisms mixes {whole.kind} with other mechanisms in one table; give it alone, "
+                "or several of its kind with mechanism_mixing=task."
+            )
+        if self.noise.kind != "gaussian" or self.internal_standardising != "none" or self.root_mechanism is not None:
+            raise ConfigError(
+                f"family has {whole.kind}, which needs noise=gaussian, internal_standardising=none and no root_mechanism; leave out what differs."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

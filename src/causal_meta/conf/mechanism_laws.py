@@ -13,6 +13,8 @@ from causal_meta.conf.setting import Config, ConfigError, setting
 class MechanismConfig(Config):
     """Base of the laws over the function that makes a variable from its parents and its noise."""
 
+    whole_table: ClassVar[bool] = False  # the law makes whole tables, so a task has no other
+
 
 @dataclass(frozen=True, kw_only=True)
 class LinearHeteroskedastic(MechanismConfig):

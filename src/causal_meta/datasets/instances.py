@@ -100,8 +100,8 @@ class SCMInstance:
         return self.rows_of(self.noise(n_samples, seed))
 
     def rows_of(self, noise: Tensor) -> Tensor:
-        """Float32 [N, D]: the rows that exogenous noise [N, D] makes."""
-        _check_rows(noise, self.n_nodes, "The noise")
+        """Float32 [N, D]: the rows that exogenous noise [N, D] makes ([N, D, numbers] for laws that make whole tables)."""
+        _check_rows(noise[..., 0] if self._batch.factory.whole_table else noise, self.n_nodes, "The noise")
         with one_thread():
             rows = self._batch.rows(noise[None])[0].contiguous()
             if not self.changes:
@@ -205,7 +205,9 @@ class SCMInstance:
         )
 
     def _affected(self) -> Tensor:
-        """Bool [D]: the variables that are changed or effects of one that is."""
+        """Bool [D]: the variables that are changed or effects of one that is; all of them where a law makes whole tables."""
+        if self._batch.factory.whole_table:  # a cell's library is shared out among all its genes
+            return torch.ones(self.n_nodes, dtype=torch.bool)
         targets = list(self.changes)
         affected = (graphs.ancestors(self.adjacency_matrix)[targets] != 0).any(dim=0)
         affected[targets] = True

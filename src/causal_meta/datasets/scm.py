@@ -21,6 +21,7 @@ from causal_meta.datasets.instances import SCMInstance
 from causal_meta.datasets.interventions import InterventionLaw
 from causal_meta.datasets.mechanisms import MechanismFactory
 from causal_meta.datasets.noise import make_noise
+from causal_meta.datasets.path_noise import PathNoise
 from causal_meta.datasets.threads import one_thread
 from causal_meta.tasks import TaskBatch, full_batch
 
@@ -57,6 +58,8 @@ class SCMFamily:
         self.generator = make_generator(config.graph)
         self.mechanism_factory = MechanismFactory(config.mechanisms, config.mechanism_mixing)
         self.noise = make_noise(config.noise)
+        if self.mechanism_factory.numbers_per_value > 1:
+            self.noise = PathNoise(self.noise, self.mechanism_factory.numbers_per_value)
         self.interventions = None if config.interventions is None else InterventionLaw(config.interventions)
         self.n_nodes, self.n_rows = config.n_nodes, config.n_rows
         self.sparsity_param = self.generator.expected_edges(config.n_nodes.high) / config.n_nodes.high
@@ -125,7 +128,7 @@ class SCMFamily:
             drawn = self.interventions.draw(some, batch.n_rows, interventional, batch.n_nodes) if self.interventions else None
             batch.x[place] = mechanisms.rows(noise, drawn)
             if drawn is not None and len(drawn):
-                batch.intervened[place] = drawn.mask(*noise.shape)
+                batch.intervened[place] = drawn.mask(*noise.shape[:3])
 
     def _padded(self, seeds: Sequence[int], shapes: list[tuple[int, int, int]], adjacency: Tensor | None) -> TaskBatch:
         nodes, rows = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)

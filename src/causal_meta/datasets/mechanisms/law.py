@@ -50,6 +50,7 @@ class MechanismLaw(ABC):
     """A law over mechanisms (seed 001 §4.2). A new law is a file with a subclass, its dataclass and its line in the registry."""
 
     affine: ClassVar[bool] = False  # x = weight . parents + bias + noise_std e with parameters of these names: tables are then solved at once
+    whole_table: ClassVar[bool] = False  # the values of a row are not functions of one number each: `tables` makes whole tables
     cells: ClassVar[int] = 1 << 15  # values of nodes that `apply` is best given at once: what fits a second-level cache with their hidden units
 
     def __init__(self, config: MechanismConfig) -> None:
@@ -66,6 +67,18 @@ class MechanismLaw(ABC):
     @abstractmethod
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
         """Float32 [b, N]: the values of b nodes from parameters [b, ...], their parents [b, K, N] in slots, and their noise [b, N]."""
+
+    @property
+    def numbers_per_value(self) -> int:
+        """How many numbers of noise a value takes; more than 1 only where `whole_table` is set."""
+        return 1
+
+    def tables(self, parameters: Parameters, parents: Parents, noise: Tensor, changes: tuple[int, Tensor, Tensor] | None = None) -> Tensor:
+        """Float32 [B, N, D] from the parameters of B tasks and noise [B, N, D, numbers_per_value], where `whole_table` is set.
+
+        `changes`: the interventions as `Interventions.columns` gives them.
+        """
+        raise NotImplementedError(f"{self.config.kind} makes no whole tables.")
 
     def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor] | None:
         """m and s > 0, each [b, N] (s may be [b, 1]), of a law x = m(parents) + s(parents) e; None where the noise enters in another way.

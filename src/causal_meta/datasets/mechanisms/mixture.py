@@ -43,6 +43,16 @@ class MechanismFactory:
         self.mixing = mixing
 
     @property
+    def whole_table(self) -> bool:
+        """Whether the laws make whole tables instead of one variable after another: then every task has one law."""
+        return all(law.whole_table for law in self.laws)
+
+    @property
+    def numbers_per_value(self) -> int:
+        """How many numbers of noise a value takes."""
+        return max(law.numbers_per_value for law in self.laws)
+
+    @property
     def proportions(self) -> dict[str, float]:
         """The probability of each part."""
         return {name: weight / sum(self.weights) for name, weight in zip(self.names, self.weights, strict=True)}
@@ -91,6 +101,8 @@ class MechanismBatch:
         With `by_level=True` affine models too are evaluated from causes to effects, instead of solved at once.
         """
         interventions = interventions if interventions is not None and len(interventions) else None
+        if self.factory.whole_table:
+            return self._whole_tables(noise, interventions)
         affine = [law.affine and not by_level for law in self.factory.laws]
         if all(affine):
             return self._solve(noise, interventions)
@@ -103,6 +115,20 @@ class MechanismBatch:
             if len(tasks):
                 some = None if interventions is None else interventions.select(tasks)
                 out[tasks] = method(self.select(tasks), noise[tasks], some if some else None)
+        return out
+
+    def _whole_tables(self, noise: Tensor, interventions: Interventions | None) -> Tensor:
+        """The tables of tasks each of which has one law that makes whole tables; noise [B, N, D, numbers]."""
+        out = torch.empty(noise.shape[:3])
+        for part, law in enumerate(self.factory.laws):
+            tasks = torch.nonzero(self.choice[:, 0] == part)[:, 0]
+            if not len(tasks):
+                continue
+            place = self.position[part, tasks]
+            some = None if interventions is None else interventions.select(tasks)
+            changes = some.columns(len(tasks), noise.shape[2], noise.shape[1]) if some else None
+            parameters = {name: value[place] for name, value in self.parameters[part].items()}
+            out[tasks] = law.tables(parameters, self.parents.select(tasks), noise[tasks], changes)
         return out
 
     def location_scale(self, rows: Tensor) -> tuple[Tensor, Tensor]:
