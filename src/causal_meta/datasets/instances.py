@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from causal_meta import graphs, randomness
+from causal_meta.conf.mechanism_laws import LinearHeteroskedastic, MechanismPart
+from causal_meta.conf.noise_laws import GaussianNoise, NoiseConfig
 from causal_meta.datasets.interventions import InterventionLaw, Interventions
-from causal_meta.datasets.mechanisms import Mechanism, MechanismBatch
-from causal_meta.datasets.noise import NoiseLaw
+from causal_meta.datasets.mechanisms import Mechanism, MechanismBatch, MechanismFactory, parents_of
+from causal_meta.datasets.noise import NoiseLaw, make_noise
 from causal_meta.datasets.threads import one_thread
 from causal_meta.tasks import Task
 
@@ -314,6 +316,43 @@ class SCMInstance:
 
         names = [f"{j} {mechanism.name}" for j, mechanism in enumerate(self.mechanisms)]
         return drawing.graph(self.adjacency_matrix.numpy(), names, title=f"seed {self.seed}")
+
+
+def linear_model(weights: Tensor, bias: Tensor, noise_std: Tensor, *, noise: NoiseConfig | None = None, seed: int = 0) -> SCMInstance:
+    """The linear model x_j = sum_i weights[i, j] x_i + bias[j] + noise_std[j] e_j that a user knows, e by default standard normal.
+
+    Args:
+        weights: [D, D], entry (i, j) the effect of i on j, 0 where there is no edge.
+        bias, noise_std: [D].
+        noise: the law of e.
+        seed: of the rows that `sample` gives.
+
+    Raises:
+        ValueError: shapes that do not fit, a cycle, a noise standard deviation that is not above 0.
+
+    >>> model = linear_model(torch.tensor([[0.0, 2.0], [0.0, 0.0]]), torch.tensor([1.0, 0.0]), torch.ones(2))
+    >>> model.do(0, 3.0).mechanisms[1](torch.tensor([[3.0]]), torch.tensor([0.5]))
+    tensor([6.5000])
+    """
+    given = [torch.as_tensor(value, dtype=torch.float32) for value in (weights, bias, noise_std)]
+    n_nodes = given[0].shape[-1]
+    if [tuple(value.shape) for value in given] != [(n_nodes, n_nodes), (n_nodes,), (n_nodes,)] or not n_nodes:
+        shapes = ", ".join(str(tuple(value.shape)) for value in given)
+        raise ValueError(f"weights, bias and noise_std have the shapes {shapes}; give [D, D], [D] and [D].")
+    if not all(bool(torch.isfinite(value).all()) for value in given) or not bool((given[2] > 0).all()):
+        raise ValueError("weights, bias and noise_std must be finite, and noise_std above 0.")
+    adjacency = (given[0] != 0).to(torch.float32)[None]
+    graphs.topological_order(adjacency)
+    parents = parents_of(adjacency)
+    parameters = {
+        "weight": given[0].mT[None].gather(2, parents.index) * parents.mask,
+        "bias": given[1][None],
+        "noise_std": given[2][None],
+    }
+    factory = MechanismFactory({"linear": MechanismPart(mechanism=LinearHeteroskedastic())})
+    nothing = torch.zeros(1, n_nodes, dtype=torch.int64)
+    batch = MechanismBatch(factory, adjacency, parents, nothing, [parameters], nothing[:, :1])
+    return SCMInstance(seed, batch, make_noise(noise or GaussianNoise()), n_rows=0, config={})
 
 
 _FEW = 32
