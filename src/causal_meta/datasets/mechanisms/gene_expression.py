@@ -38,7 +38,7 @@ def step_lengths(config: GeneExpression) -> list[float]:
 
     >>> from causal_meta.conf.ranges import constant
     >>> [round(h, 2) for h in step_lengths(GeneExpression(step=0.3, lifetimes=1.5, decay=constant(1)))]
-    [0.44, 0.4, 0.36, 0.33]
+    [0.44, 0.4, 0.36, 0.33, 0.3]
     """
     step, longest, total = config.step / config.decay.high, 0.5 / config.decay.high, config.lifetimes / config.decay.low
     steps: list[float] = []

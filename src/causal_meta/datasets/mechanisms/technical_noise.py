@@ -65,7 +65,7 @@ def counts(experiment: Parameters, scaled: Tensor, dropout: Tensor, count: Tenso
 
 
 def poisson_at(mean: Tensor, z: Tensor) -> Tensor:
-    """The quantile of the Poisson law with `mean` at the probability Phi(z): Poisson distributed when z is standard normal, and rising in both.
+    """The quantile of the Poisson law with `mean` at the probability Phi(z): Poisson distributed when z is standard normal, and rising with z.
 
     Small means: probabilities are added up. Above 12: the first four terms of the Cornish-Fisher expansion in 1/sqrt(mean) (Giles 2016),
     which is off by one in less than one draw of a thousand.
