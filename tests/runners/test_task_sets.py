@@ -95,6 +95,21 @@ def test_identity_of_a_table_holds_its_bytes_truth_and_reading_but_no_path_or_ti
     assert str(tmp_path) not in (artifact.folder / "config.yaml").read_text() + (artifact.folder / "meta.json").read_text()
 
 
+def test_interventions_of_a_table_become_the_mask_and_part_of_its_identity(store, table, tmp_path):
+    frame = table.frame().assign(who=["", "a", "a+c", "none"] * 5)
+    named = read_table(frame, interventions=["who"])
+    batch = load_tasks(store_table(store, named))
+    assert batch.intervened[0].sum(0).tolist() == [10, 0, 5]
+    assert batch.intervened[0, 2].tolist() == [True, False, True]
+    with pytest.raises(ValueError, match="does not tell the interventions"):
+        make(store, table_config(named, (), None), options={"table": dataclasses.replace(named, interventions=())})
+    mask = tmp_path / "mask.csv"
+    pd.DataFrame({"b": [1] * 10 + [0] * 10}).to_csv(mask, index=False)
+    masked = read_table(table.frame(), mask=mask)
+    assert load_tasks(store_table(store, masked)).intervened[0].sum(0).tolist() == [0, 10, 0]
+    assert len({store.key(table_config(t, (), None)).id for t in (table, named, masked)}) == 3
+
+
 def test_a_table_that_is_not_at_hand_is_asked_for(store, table):
     config = table_config(table, (), None)
     with pytest.raises(ValueError, match=r"bytes of the table .* are not at hand"):

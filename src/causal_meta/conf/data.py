@@ -72,7 +72,7 @@ class TableConfig(DataConfig):
     """A user's table: what was read (a digest of its bytes) and how, never where it lay.
 
     `sha256` is filled by the command line from the file's bytes (of the canonical CSV for a bundled table such as `sklearn:diabetes`).
-    `truth_sha256` is the digest of the true adjacency, empty where there is none.
+    `truth_sha256` is the digest of the true adjacency, `mask_sha256` that of the file which marks intervened cells; empty where there is none.
     """
 
     kind: ClassVar[str] = "table"
@@ -81,6 +81,8 @@ class TableConfig(DataConfig):
     columns: tuple[str, ...] = setting((), help="the columns used, in order; none means all")
     transform: Literal["none", "log"] = setting("none", help="log: natural logarithm of every (positive) value")
     truth_sha256: str = setting("")
+    interventions: tuple[str, ...] = setting((), added=True, help="columns that name the variables intervened on in each row")
+    mask_sha256: str = setting("", added=True, help="digest of the table of cells set by interventions")
     title: str = setting("", identity=False)
 
 

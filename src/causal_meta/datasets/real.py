@@ -6,6 +6,7 @@ was found, where, and what to do.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import numpy as np
 
 from causal_meta.conf.registry import nearest
 from causal_meta.datasets.table_files import FORMATS, TableError, format_of, parse, read_bytes
+from causal_meta.datasets.table_interventions import intervened_cells, is_intervention_column, labels, read_mask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,15 +26,20 @@ if TYPE_CHECKING:
 __all__ = ["MIN_ROWS", "Table", "TableError", "as_table", "from_frame", "read_table", "read_truth", "truth_digest"]
 
 MIN_ROWS = 10
-BUNDLED = ("sklearn:diabetes",)
+# tables of scikit-learn: the name of its target column, None where the targets have names of their own
+_SKLEARN: dict[str, str | None] = {"diabetes": "progression", "iris": "species", "wine": "cultivar", "breast_cancer": "benign", "linnerud": None}
+BUNDLED = tuple(f"sklearn:{name}" for name in _SKLEARN)
 _SHOWN = 5
+EDGE_HEADER = ("cause", "effect")
 
 
 @dataclass(frozen=True)
 class Table:
     """A checked table: `x` float64 [N, D] (finite, no constant column), `columns` its D names, `sha256` of the bytes it was read from.
 
-    `format` is "csv", "tsv", "parquet" or "npz"; `title` a short name for headings; `transform` what was done to the values.
+    `format` is "csv", "tsv", "parquet" or "npz"; `title` a short name for headings; `transform` what was done to the values. `intervened` bool
+    [N, D] marks the cells set by interventions (None where none are known of), read from the columns `interventions` and from the file of
+    digest `mask_sha256`.
     """
 
     x: np.ndarray
@@ -41,6 +48,9 @@ class Table:
     format: str
     title: str
     transform: str = "none"
+    intervened: np.ndarray | None = None
+    interventions: tuple[str, ...] = ()
+    mask_sha256: str = ""
 
     def frame(self) -> pd.DataFrame:
         """The table as a pandas DataFrame."""
@@ -49,37 +59,63 @@ class Table:
         return pd.DataFrame(self.x, columns=pd.Index(list(self.columns)))
 
 
-def read_table(source: Any, *, format: str | None = None, columns: Sequence[str] = (), transform: str = "none") -> Table:
-    """Read a table with a header: CSV, TSV, Parquet, `.npz` (array `x`, `data` or `X`, names in `columns`), or `sklearn:diabetes`.
+def read_table(
+    source: Any,
+    *,
+    format: str | None = None,
+    columns: Sequence[str] = (),
+    transform: str = "none",
+    interventions: Sequence[str] = (),
+    mask: str | Path | None = None,
+) -> Table:
+    """Read a table with a header: CSV, TSV, Parquet, `.npz` (array `x`, `data` or `X`, names in `columns`), or one of scikit-learn's.
 
     A pandas DataFrame is taken as it is; its digest is that of the canonical CSV. `format` is guessed from the file's ending when None.
-    `columns` picks some columns, in that order; `transform="log"` takes the natural logarithm of every value. Raises `TableError`.
+    `columns` picks some columns, in that order; `transform="log"` takes the natural logarithm of every value. The columns `interventions`
+    name the variables intervened on in each row (empty or "none": no one); or the file `mask` holds 1 for every cell that was set.
+    Raises `TableError`.
 
     >>> read_table("sklearn:diabetes").x.shape
     (442, 11)
     """
+    options: dict[str, Any] = {"columns": columns, "transform": transform, "interventions": interventions}
     if hasattr(source, "columns") and hasattr(source, "to_numpy"):
-        return from_frame(source, columns=columns, transform=transform)
+        return _masked(from_frame(source, **options), mask)
     if str(source).startswith("sklearn:"):
-        return _bundled(str(source), columns, transform)
+        return _masked(_bundled(str(source), options), mask)
     path = Path(source)
     kind = format or format_of(path)
     if kind not in FORMATS:
         raise TableError(f"There is no table format {kind!r}{nearest(str(kind), FORMATS)}")
     data = read_bytes(path)
     frame = parse(data, kind, path.name)
-    return _checked(frame, columns, transform, hashlib.sha256(data).hexdigest(), kind, path.stem)
+    return _masked(_checked(frame, hashlib.sha256(data).hexdigest(), kind, path.stem, **options), mask)
 
 
-def from_frame(frame: pd.DataFrame, *, columns: Sequence[str] = (), transform: str = "none", title: str = "table") -> Table:
+def from_frame(
+    frame: pd.DataFrame, *, columns: Sequence[str] = (), transform: str = "none", interventions: Sequence[str] = (), title: str = "table"
+) -> Table:
     """A pandas DataFrame as a checked table; the digest is that of its canonical CSV. Raises `TableError`."""
-    table = _checked(frame, (), "none", "", "csv", title)
-    digest = hashlib.sha256(canonical_csv(table.x, table.columns)).hexdigest()
-    return _checked(frame, columns, transform, digest, "csv", title)
+    table = _checked(frame, "", "csv", title, interventions=interventions)
+    text = canonical_csv(table.x, table.columns)
+    if interventions:
+        text += json.dumps(labels(frame, _names(frame, title), interventions, title), ensure_ascii=False).encode()
+    return _checked(frame, hashlib.sha256(text).hexdigest(), "csv", title, columns=columns, transform=transform, interventions=interventions)
 
 
-def as_table(source: Any, *, columns: Sequence[str] = (), transform: str = "none") -> Table:
-    """A `Table` as it is, rows [N, D] of any array library (columns X1 to XD), or what `read_table` takes. Raises `TableError`."""
+def _masked(table: Table, mask: str | Path | None) -> Table:
+    """The table with the cells that the file `mask` marks, beside those its own columns name."""
+    if mask is None:
+        return table
+    cells, digest = read_mask(mask, table.columns, len(table.x))
+    return dataclasses.replace(table, intervened=cells if table.intervened is None else table.intervened | cells, mask_sha256=digest)
+
+
+def as_table(source: Any, **options: Any) -> Table:
+    """A `Table` as it is, rows [N, D] of any array library (columns X1 to XD), or what `read_table` takes, with its options.
+
+    Raises `TableError`.
+    """
     if isinstance(source, Table):
         return source
     if hasattr(source, "detach"):
@@ -90,7 +126,7 @@ def as_table(source: Any, *, columns: Sequence[str] = (), transform: str = "none
         import pandas as pd
 
         source = pd.DataFrame(source, columns=pd.Index([f"X{i + 1}" for i in range(source.shape[1])]))
-    return read_table(source, columns=columns, transform=transform)
+    return read_table(source, **options)
 
 
 def canonical_csv(x: np.ndarray, columns: Sequence[str]) -> bytes:
@@ -99,23 +135,42 @@ def canonical_csv(x: np.ndarray, columns: Sequence[str]) -> bytes:
     return "\n".join([json.dumps(list(columns), ensure_ascii=False), *rows, ""]).encode()
 
 
-def _bundled(source: str, columns: Sequence[str], transform: str) -> Table:
+def _bundled(source: str, options: dict[str, Any]) -> Table:
     if source not in BUNDLED:
         raise TableError(f"There is no bundled table {source!r}{nearest(source, BUNDLED)}")
-    from sklearn.datasets import load_diabetes
+    from sklearn import datasets
 
-    frame = load_diabetes(as_frame=True, scaled=False).frame.rename(columns={"target": "progression"})
-    return from_frame(frame, columns=columns, transform=transform, title=source.partition(":")[2])
+    title = source.partition(":")[2]
+    more = {"scaled": False} if title == "diabetes" else {}
+    frame = getattr(datasets, f"load_{title}")(as_frame=True, **more).frame
+    if _SKLEARN[title]:
+        frame = frame.rename(columns={"target": _SKLEARN[title]})
+    return from_frame(frame, title=title, **options)
 
 
-def _checked(frame: pd.DataFrame, columns: Sequence[str], transform: str, sha256: str, kind: str, title: str) -> Table:
+def _checked(
+    frame: pd.DataFrame,
+    sha256: str,
+    kind: str,
+    title: str,
+    *,
+    columns: Sequence[str] = (),
+    transform: str = "none",
+    interventions: Sequence[str] = (),
+) -> Table:
     """The frame's values and names after every check."""
     names = _names(frame, title)
-    if columns:
-        frame, names = _select(frame, names, columns, title)
+    words = labels(frame, names, interventions, title) if interventions else []
+    variables = [name for name in names if name not in interventions]
+    if columns or interventions:
+        for name in columns:
+            if name in interventions:
+                raise TableError(f"{title}: column {name!r} cannot be a variable and name the interventions; leave it out of one of the two.")
+        frame, names = _select(frame, names, columns or variables, title)
     if len(names) < 2:
-        hint = " (separate the columns by commas)" if kind == "csv" and any(mark in names[0] for mark in ";\t|") else ""
-        raise TableError(f"{title} has only one column, {names[0]!r}; a causal graph needs at least two variables{hint}.")
+        hint = " (separate the columns by commas)" if kind == "csv" and names and any(mark in names[0] for mark in ";\t|") else ""
+        found = f"only one column, {names[0]!r}" if names else "no column beside those of the interventions"
+        raise TableError(f"{title} has {found}; a causal graph needs at least two variables{hint}.")
     x = _numbers(frame, names, title)
     x = _finite(x, names, title)
     if len(x) < MIN_ROWS:
@@ -124,7 +179,8 @@ def _checked(frame: pd.DataFrame, columns: Sequence[str], transform: str, sha256
     constant = [name for name, low, high in zip(names, x.min(axis=0), x.max(axis=0), strict=True) if low == high]
     if constant:
         raise TableError(f"{title}: {_several('column', constant)} always the same value; leave constant columns out.")
-    return Table(x, tuple(names), sha256, kind, title, transform)
+    cells = intervened_cells(words, names, variables, title) if interventions else None
+    return Table(x, tuple(names), sha256, kind, title, transform, cells, tuple(interventions))
 
 
 def _names(frame: pd.DataFrame, title: str) -> list[str]:
@@ -170,7 +226,9 @@ def _numbers(frame: pd.DataFrame, names: list[str], title: str) -> np.ndarray:
         shown = ", ".join(f"{name!r} (such as {str(value)[:20]!r})" for name, value in words[:_SHOWN])
         more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
         plural = "columns" if len(words) > 1 else "column"
-        raise TableError(f"{title}: the values of {plural} {shown}{more} are not numbers; leave such columns out or code them as numbers.")
+        naming = [name for name, _ in words if is_intervention_column(list(frame.iloc[:, names.index(name)]), [n for n in names if n != name])]
+        hint = f", or say that {naming[0]!r} names the variable intervened on in each row (interventions)" if naming else ""
+        raise TableError(f"{title}: the values of {plural} {shown}{more} are not numbers; leave such columns out or code them as numbers{hint}.")
     return np.stack(columns, axis=1)
 
 
@@ -219,11 +277,13 @@ def read_truth(path: str | Path, columns: Sequence[str]) -> np.ndarray:
     """The true graph of a table: int8 [D, D] in the order of `columns`, entry [i, j] = 1 if i causes j.
 
     A square CSV of 0 and 1 with the table's column names as header (in any order; the first column may repeat the names), row causes
-    column. Raises `TableError`, also when the graph has a cycle.
+    column; or a list of edges with the header cause,effect. Raises `TableError`, also when the graph has a cycle.
     """
     path = Path(path)
     frame = parse(read_bytes(path), "csv", path.name)
     names = [str(name).strip() for name in frame.columns]
+    if tuple(names) == EDGE_HEADER and sorted(names) != sorted(columns):
+        return edges_truth([(str(cause).strip(), str(effect).strip()) for cause, effect in frame.itertuples(index=False)], columns, path.name)
     if len(names) == len(frame) + 1 and names[0] not in columns:
         rows = [str(value).strip() for value in frame.iloc[:, 0]]
         if rows != names[1:]:
@@ -243,6 +303,18 @@ def read_truth(path: str | Path, columns: Sequence[str]) -> np.ndarray:
     order = [names.index(name) for name in columns]
     adjacency = values[np.ix_(order, order)].astype(np.int8)
     _acyclic(adjacency, columns, path.name)
+    return adjacency
+
+
+def edges_truth(edges: Sequence[tuple[str, str]], columns: Sequence[str], title: str) -> np.ndarray:
+    """The graph with the edges (cause, effect), int8 [D, D] in the order of `columns`; raises `TableError`, also when it has a cycle."""
+    adjacency = np.zeros((len(columns), len(columns)), dtype=np.int8)
+    for cause, effect in edges:
+        for name in (cause, effect):
+            if name not in columns:
+                raise TableError(f"{title}: the edge {cause} -> {effect} names {name!r}, which is no column of the table{nearest(name, columns)}")
+        adjacency[list(columns).index(cause), list(columns).index(effect)] = 1
+    _acyclic(adjacency, columns, title)
     return adjacency
 
 

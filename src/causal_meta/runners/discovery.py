@@ -29,14 +29,17 @@ def discover(
     truth: Any = None,
     transform: str = "none",
     columns: Sequence[str] = (),
+    interventions: Sequence[str] = (),
+    mask: str | Path | None = None,
 ) -> Discovery:
     """Which causal graphs could have made this table?
 
     `table` is a pandas DataFrame, rows [N, D], a file (CSV, TSV, Parquet, .npz) or `sklearn:diabetes`; `model` a `TrainedModel`, or what
     `load_model` takes (looked up in `store`); None means the embedded default. `truth` is an adjacency [D, D] in the table's order (row
-    causes column) or the path of a CSV with names. Writes nothing. Raises ValueError in one sentence.
+    causes column) or the path of a CSV with names. `interventions` are columns that name the variables intervened on in each row, `mask` a file
+    that marks the cells set (`read_table`). Writes nothing. Raises ValueError in one sentence.
     """
-    read = as_table(table, columns=columns, transform=transform)
+    read = as_table(table, columns=columns, transform=transform, interventions=interventions, mask=mask)
     true = _truth(truth, read)
     if n_samples < 1:
         raise ValueError(f"n_samples is {n_samples}; draw at least one graph.")

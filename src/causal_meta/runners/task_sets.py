@@ -60,6 +60,8 @@ def table_config(table: Table, columns: Sequence[str], truth: np.ndarray | None)
         columns=tuple(columns),
         transform=cast(Any, table.transform),
         truth_sha256="" if truth is None else truth_digest(truth, table.columns),
+        interventions=table.interventions,
+        mask_sha256=table.mask_sha256,
         title=table.title,
     )
     return TasksConfig(data=data, n_tasks=1)
@@ -102,9 +104,13 @@ def _table_batch(config: TableConfig, table: Table | None, truth: np.ndarray | N
         )
     if bool(config.truth_sha256) != (truth is not None) or (truth is not None and truth_digest(truth, table.columns) != config.truth_sha256):
         raise ValueError("The true graph is not the one that the configuration names: give the file again, data.truth=FILE.")
+    if (table.interventions, table.mask_sha256) != (config.interventions, config.mask_sha256):
+        raise ValueError("The table does not tell the interventions that the configuration names: read it again with them.")
     x, location, scale = centred(table.x)
     adjacency = None if truth is None else torch.from_numpy(np.asarray(truth, dtype=np.float32))[None]
     batch = full_batch(torch.from_numpy(x)[None], adjacency, [-1])
+    if table.intervened is not None:
+        batch.intervened = torch.from_numpy(table.intervened)[None]
     return batch, list(table.columns), {"location": location, "scale": scale}
 
 

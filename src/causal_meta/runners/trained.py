@@ -97,5 +97,8 @@ def stream_summary_of(artifact: Artifact) -> dict[str, np.ndarray] | None:
 
 
 def batch_of(table: Table) -> TaskBatch:
-    """A table as a batch of one task, centred, without truth."""
-    return full_batch(torch.from_numpy(centred(table.x)[0])[None], None, [-1])
+    """A table as a batch of one task, centred, with its interventions and without truth."""
+    batch = full_batch(torch.from_numpy(centred(table.x)[0])[None], None, [-1])
+    if table.intervened is not None:
+        batch.intervened = torch.from_numpy(table.intervened)[None]
+    return batch
