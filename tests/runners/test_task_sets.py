@@ -102,7 +102,7 @@ def test_interventions_of_a_table_become_the_mask_and_part_of_its_identity(store
     assert batch.intervened[0].sum(0).tolist() == [10, 0, 5]
     assert batch.intervened[0, 2].tolist() == [True, False, True]
     with pytest.raises(ValueError, match="does not tell the interventions"):
-        make(store, table_config(named, (), None), options={"table": dataclasses.replace(named, interventions=())})
+        make(Store(tmp_path / "other"), table_config(named, (), None), options={"table": dataclasses.replace(named, interventions=())})
     mask = tmp_path / "mask.csv"
     pd.DataFrame({"b": [1] * 10 + [0] * 10}).to_csv(mask, index=False)
     masked = read_table(table.frame(), mask=mask)
