@@ -95,12 +95,14 @@ def _cpdag(edges: Tensor) -> Tensor:
     while True:
         chain = directed.mT @ apart > 0  # rule 1: a -> b, b - c, a and c apart
         shortcut = directed @ directed > 0  # rule 2: a -> b -> c, a - c
+        grown = torch.maximum(directed, edges * (chain | shortcut))
         undirected = skeleton - directed - directed.mT
-        between = undirected[:, :, None, :] * directed.mT[:, None, :, :]  # [a, b, c]: a - c -> b
-        diamond = ((between @ apart[:, None]) * between).sum(dim=-1) > 0  # rule 3: a - c -> b <- d - a, c and d apart
-        grown = torch.maximum(directed, edges * (chain | shortcut | diamond))
-        if torch.equal(grown, directed):
-            return (directed + undirected).to(torch.int8)
+        if torch.equal(grown, directed):  # only now rule 3, the dear one: a - c -> b <- d - a, c and d apart
+            between = undirected[:, :, None, :] * directed.mT[:, None, :, :]  # [a, b, c]: a - c -> b
+            diamond = ((between @ apart[:, None]) * between).sum(dim=-1) > 0
+            grown = torch.maximum(directed, edges * diamond)
+            if torch.equal(grown, directed):
+                return (directed + undirected).to(torch.int8)
         directed = grown
 
 
