@@ -33,7 +33,7 @@ class FamilyConfig(DataConfig):
         "none",
         added=True,
         help="values: every variable is standardised before its children read it and reported so (iSCM); inputs: children read it standardised, "
-        "but it is reported as it is (BCNP). Mean and standard deviation are numbers of the model, found once from its reference rows",
+        "but it is reported as it is (BCNP). Mean and standard deviation are numbers of the model, of the first 256 rows of its noise",
     )
     root_mechanism: MechanismConfig | None = setting(None, added=True, help="the law of variables without parents; none: as of the others")
     interventions: InterventionConfig | None = setting(None, added=True, help="rows under interventions; none: every row is observational")

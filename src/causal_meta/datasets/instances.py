@@ -72,8 +72,10 @@ class SCMInstance:
         interventions: InterventionLaw | None = None,
         n_interventional: int = 0,
         changes: Mapping[int, Change] | None = None,
+        drawn_from: int | None = None,
     ) -> None:
         self.seed, self.n_rows = seed, n_rows
+        self._drawn_from = seed if drawn_from is None else drawn_from  # the seed of mechanisms and noise: another one if the first overflowed
         self.changes: dict[int, Change] = dict(sorted((changes or {}).items()))
         self._batch, self._noise, self._config = batch, noise, config
         self._interventions, self._n_interventional = interventions, n_interventional
@@ -89,7 +91,7 @@ class SCMInstance:
 
     def noise(self, n_samples: int, seed: int | None = None) -> Tensor:
         """Float32 [N, D]: the exogenous noise behind `sample(n_samples, seed)`; interventions do not change it."""
-        rows_seed = self.seed if seed is None else randomness.seeds_of(self.seed, "rows", start=seed, count=1)[0]
+        rows_seed = self._drawn_from if seed is None else randomness.seeds_of(self._drawn_from, "rows", start=seed, count=1)[0]
         return self._noise.sample([rows_seed], n_samples, self.n_nodes)[0]
 
     def sample(self, n_samples: int, seed: int | None = None) -> Tensor:
@@ -168,6 +170,7 @@ class SCMInstance:
             interventions=self._interventions,
             n_interventional=self._n_interventional,
             changes=merged,
+            drawn_from=self._drawn_from,
         )
 
     def _values(self, variables: int | Sequence[int], value: Value) -> dict[int, Tensor]:

@@ -20,6 +20,7 @@ from causal_meta.datasets.graph_families import make_generator
 from causal_meta.datasets.instances import SCMInstance
 from causal_meta.datasets.interventions import InterventionLaw
 from causal_meta.datasets.mechanisms import MechanismFactory
+from causal_meta.datasets.model_law import ModelLaw
 from causal_meta.datasets.noise import make_noise
 from causal_meta.datasets.path_noise import PathNoise
 from causal_meta.datasets.threads import one_thread
@@ -50,16 +51,18 @@ class SCMFamily:
     """A distribution over structural causal models (seed 001 §3), composed of a law of graphs, of mechanisms and of noise.
 
     Attributes: `n_nodes` and `n_rows` (ranges), `sparsity_param` (expected edges per node at the largest number of nodes),
-    `mechanism_proportions` (probability of each named part), `noise_type` (tag of the noise law).
+    `mechanism_proportions` (probability of each named part), `noise_type` (tag of the noise law), `models.redraws` (how many models were drawn
+    again because their values overflowed; the rule is in `model_law`).
     """
 
     def __init__(self, config: FamilyConfig) -> None:
         self.config = config
         self.generator = make_generator(config.graph)
-        self.mechanism_factory = MechanismFactory(config.mechanisms, config.mechanism_mixing)
+        self.mechanism_factory = MechanismFactory(config.mechanisms, config.mechanism_mixing, config.root_mechanism)
         self.noise = make_noise(config.noise)
         if self.mechanism_factory.numbers_per_value > 1:
             self.noise = PathNoise(self.noise, self.mechanism_factory.numbers_per_value)
+        self.models = ModelLaw(config, self.mechanism_factory, self.noise)
         self.interventions = None if config.interventions is None else InterventionLaw(config.interventions)
         self.n_nodes, self.n_rows = config.n_nodes, config.n_rows
         self.sparsity_param = self.generator.expected_edges(config.n_nodes.high) / config.n_nodes.high
@@ -87,12 +90,18 @@ class SCMFamily:
         size, rows = self.shapes([seed])[0]
         total, interventional = self._row_counts([seed], [rows])[0]
         adjacency = self.sample_graphs([seed], n_nodes or size)
+        with one_thread():
+            model, drawn_from = self.models.draw([seed], adjacency), seed
+            if len(self.models.wild(model, [seed])):
+                drawn_from = self.models.settle([seed], adjacency)[0]
+                model = self.models.draw([drawn_from], adjacency)
         return SCMInstance(
             seed,
-            self.mechanism_factory.draw([seed], adjacency),
-            self.noise.law_of(seed),
+            model,
+            self.noise.law_of(drawn_from),
             total,
             to_plain(self.config),
+            drawn_from=drawn_from,
             interventions=self.interventions,
             n_interventional=interventional,
         )
@@ -123,12 +132,18 @@ class SCMFamily:
         step = max(1, _CHUNK // (batch.n_rows * batch.n_nodes))
         for first in range(0, len(seeds), step):
             some, place = seeds[first : first + step], slice(first, first + step)
-            mechanisms = self.mechanism_factory.draw(some, batch.adjacency[place])
-            noise = self.noise.sample(some, batch.n_rows, batch.n_nodes)
+            graph = batch.adjacency[place]
             drawn = self.interventions.draw(some, batch.n_rows, interventional, batch.n_nodes) if self.interventions else None
-            batch.x[place] = mechanisms.rows(noise, drawn)
+            model = self.models.draw(some, graph)
+            x = model.rows(self.noise.sample(some, batch.n_rows, batch.n_nodes), drawn)
+            wild = self.models.wild(model, some, x[:, : batch.n_rows - interventional])
+            if len(wild):
+                settled = self.models.settle([some[b] for b in wild.tolist()], graph[wild])
+                noise = self.noise.sample(settled, batch.n_rows, batch.n_nodes)
+                x[wild] = self.models.draw(settled, graph[wild]).rows(noise, None if drawn is None else drawn.select(wild))
+            batch.x[place] = x
             if drawn is not None and len(drawn):
-                batch.intervened[place] = drawn.mask(*noise.shape[:3])
+                batch.intervened[place] = drawn.mask(len(some), batch.n_rows, batch.n_nodes)
 
     def _padded(self, seeds: Sequence[int], shapes: list[tuple[int, int, int]], adjacency: Tensor | None) -> TaskBatch:
         nodes, rows = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)

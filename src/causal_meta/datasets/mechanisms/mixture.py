@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from causal_meta import graphs
-from causal_meta.conf.mechanism_laws import MechanismPart
+from causal_meta.conf.mechanism_laws import MechanismConfig, MechanismPart
 from causal_meta.conf.registry import implementation
 from causal_meta.datasets.interventions import Interventions
-from causal_meta.datasets.mechanisms.law import MechanismLaw, Parameters, Parents, parents_of
+from causal_meta.datasets.mechanisms.law import MechanismLaw, Names, Parameters, Parents, parents_of
 from causal_meta.datasets.mixtures import draw_parts
+
+LARGEST = 1e18  # values beyond ±LARGEST become ±LARGEST, so that their squares stay finite in single precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +36,19 @@ class MechanismFactory:
     """A named mixture of laws over mechanisms; each node (`mixing="node"`) or each task (`"task"`) draws its part by weight.
 
     The numbers of a part belong to its name: renaming a part draws others, reordering parts changes nothing but the choice.
+    With `root` variables without parents have that law instead, under the name "root".
     """
 
-    def __init__(self, parts: Mapping[str, MechanismPart], mixing: Literal["node", "task"] = "node") -> None:
+    def __init__(self, parts: Mapping[str, MechanismPart], mixing: Literal["node", "task"] = "node", root: MechanismConfig | None = None) -> None:
         self.names = list(parts)
         self.weights = [part.weight for part in parts.values()]
         self.laws: list[MechanismLaw] = [implementation(part.mechanism)(part.mechanism) for part in parts.values()]
         self.mixing = mixing
+        self.streams: list[Names] = [("mechanism", name) for name in self.names]
+        if root is not None:
+            self.names.append("root")
+            self.laws.append(implementation(root)(root))
+            self.streams.append(("root mechanism",))
 
     @property
     def whole_table(self) -> bool:
@@ -55,24 +63,26 @@ class MechanismFactory:
     @property
     def proportions(self) -> dict[str, float]:
         """The probability of each part."""
-        return {name: weight / sum(self.weights) for name, weight in zip(self.names, self.weights, strict=True)}
+        return {name: weight / sum(self.weights) for name, weight in zip(self.names, self.weights, strict=False)}  # a law of roots has no weight
 
     def draw(self, seeds: Sequence[int], adjacency: Tensor) -> MechanismBatch:
         """The mechanisms of all nodes of graphs [B, D, D]; task b depends on seeds[b] and its graph alone."""
         parents = parents_of(adjacency)
         shape = (adjacency.shape[-1],) if self.mixing == "node" else (1,)
         choice = draw_parts(seeds, ("mechanism part",), self.weights, shape).expand(len(seeds), adjacency.shape[-1])
+        if len(self.laws) > len(self.weights):
+            choice = torch.where(parents.count == 0, len(self.weights), choice)
         parameters: list[Parameters] = []
         position = torch.arange(len(seeds)).expand(len(self.laws), -1).clone()
-        for part, (name, law) in enumerate(zip(self.names, self.laws, strict=True)):
+        for part, (stream, law) in enumerate(zip(self.streams, self.laws, strict=True)):
             tasks = torch.nonzero((choice == part).any(dim=-1))[:, 0]
             if len(tasks) == len(seeds):
-                parameters.append(law.draw(seeds, ("mechanism", name), parents))
+                parameters.append(law.draw(seeds, stream, parents))
             else:
                 position[part] = 0
                 position[part, tasks] = torch.arange(len(tasks))
                 chosen = [seeds[b] for b in tasks.tolist()]
-                parameters.append(law.draw(chosen, ("mechanism", name), parents.select(tasks)) if chosen else {})
+                parameters.append(law.draw(chosen, stream, parents.select(tasks)) if chosen else {})
         return MechanismBatch(self, adjacency, parents, choice, parameters, position)
 
 
@@ -98,6 +108,7 @@ class MechanismBatch:
     def rows(self, noise: Tensor, interventions: Interventions | None = None, *, by_level: bool = False) -> Tensor:
         """Float32 [B, N, D]: the tables that the noise [B, N, D] makes, causes before effects, with the `interventions` if there are any.
 
+        All values are finite and at most LARGEST in size; larger ones are set to it, as they come.
         With `by_level=True` affine models too are evaluated from causes to effects, instead of solved at once.
         """
         interventions = interventions if interventions is not None and len(interventions) else None
@@ -105,17 +116,19 @@ class MechanismBatch:
             return self._whole_tables(noise, interventions)
         affine = [law.affine and not by_level for law in self.factory.laws]
         if all(affine):
-            return self._solve(noise, interventions)
+            return self._bounded(self._solve(noise, interventions), noise, interventions)
         if not any(affine):
             return self._propagate(noise, interventions)
         solvable = torch.tensor(affine)[self.choice].all(dim=-1)
         out = torch.empty_like(noise)
-        for flag, method in ((True, MechanismBatch._solve), (False, MechanismBatch._propagate)):
+        for flag in (True, False):
             tasks = torch.nonzero(solvable == flag)[:, 0]
             if len(tasks):
                 some = None if interventions is None else interventions.select(tasks)
-                out[tasks] = method(self.select(tasks), noise[tasks], some if some else None)
-        return out
+                batch, some = self.select(tasks), some if some else None
+                method = batch._solve if flag else batch._propagate
+                out[tasks] = method(noise[tasks], some)
+        return self._bounded(out, noise, interventions) if solvable.any() else out
 
     def _whole_tables(self, noise: Tensor, interventions: Interventions | None) -> Tensor:
         """The tables of tasks each of which has one law that makes whole tables; noise [B, N, D, numbers]."""
@@ -187,6 +200,17 @@ class MechanismBatch:
             interventions.apply_to_affine(x, total, graphs.depths(self.adjacency) if interventions.target.shape[1] > 1 else None)
         return x[:, :rows, :nodes]
 
+    def _bounded(self, x: Tensor, noise: Tensor, interventions: Interventions | None) -> Tensor:
+        """The solved tables x, those beyond LARGEST (or not finite) evaluated anew from causes to effects, where values are bounded."""
+        low, high = torch.aminmax(x)
+        if low >= -LARGEST and high <= LARGEST:  # false for NaN
+            return x
+        wild = torch.nonzero(~(x.abs().amax(dim=(1, 2)) <= LARGEST))[:, 0]
+        some = None if interventions is None else interventions.select(wild)
+        x = x.clone()
+        x[wild] = self.select(wild)._propagate(noise[wild], some if some else None)
+        return x
+
     def _propagate(self, noise: Tensor, interventions: Interventions | None) -> Tensor:
         """Depth after depth of the graphs: all nodes of one depth and one part together, over all tasks; intervened cells are set as they come.
 
@@ -196,25 +220,39 @@ class MechanismBatch:
         columns = noise.new_zeros(tasks, size, max(64, -(-rows // 16) * 16))  # [B, D, N], noise that the values replace
         columns[..., :rows] = noise.mT
         changes = None if interventions is None else interventions.columns(tasks, size, columns.shape[2])
+        for b, j, values in self.by_depth(columns):
+            if changes is not None:
+                first, hard, added = changes
+                late = values[:, first:]
+                torch.add(late.masked_fill(hard[b, j], 0.0), added[b, j], out=late)
+            columns[b, j] = values
+        return columns[..., :rows].mT
+
+    def by_depth(self, columns: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """(b, j, values [n, N]) of all nodes, those of one depth and one part together, causes before effects.
+
+        `columns` [B, D, N] holds the noise; whoever asks puts there what the children shall read, before asking for the next.
+        """
         place = graphs.depths(self.adjacency) * len(self.parameters) + self.choice  # depth after depth, part after part
         for group in range(int(place.max()) + 1):
             b, j = torch.nonzero(place == group, as_tuple=True)
             if not len(b):
                 continue
-            law = self.factory.laws[group % len(self.parameters)]
+            part = group % len(self.parameters)
             order = torch.argsort(self.parents.count[b, j], stable=True)  # few parents first, so that few slots are empty
-            for some in order.split(max(1, law.cells // columns.shape[2])):
-                self._fill(columns, group % len(self.parameters), b[some], j[some], changes)
-        return columns[..., :rows].mT
+            for some in order.split(max(1, self.factory.laws[part].cells // columns.shape[2])):
+                yield b[some], j[some], self._values(columns, part, b[some], j[some])
 
-    def _fill(self, columns: Tensor, part: int, b: Tensor, j: Tensor, changes: tuple[int, Tensor, Tensor] | None) -> None:
-        """Turn the noise of nodes (b, j), all of one part, into their values; their parents' values are there."""
+    def _values(self, columns: Tensor, part: int, b: Tensor, j: Tensor) -> Tensor:
+        """The values of nodes (b, j), all of one part, from the values of their parents and their own noise in `columns`."""
         width = max(1, int(self.parents.count[b, j].max()))
         inputs = columns[b[:, None], self.parents.index[b, j, :width]]
         law = self.factory.laws[part]
-        values = law.apply(law.pick(self.parameters[part], self.position[part, b], j, width), inputs, columns[b, j])
-        if changes is not None:
-            first, hard, added = changes
-            late = values[:, first:]
-            torch.add(late.masked_fill(hard[b, j], 0.0), added[b, j], out=late)
-        columns[b, j] = values
+        return law.apply(law.pick(self.parameters[part], self.position[part, b], j, width), inputs, columns[b, j]).clamp_(-LARGEST, LARGEST)
+
+    def owners(self, part: int) -> Tensor:
+        """Int64: the tasks that the rows of `parameters[part]` belong to, in a batch as drawn."""
+        tasks = torch.nonzero((self.choice == part).any(dim=-1))[:, 0]
+        owners = torch.zeros(int(self.position[part].max()) + 1, dtype=torch.int64)
+        owners[self.position[part, tasks]] = tasks
+        return owners

@@ -1,0 +1,71 @@
+"""The mechanisms of a family's tasks given their graphs: standardised inside where the family says so, and drawn again where values overflow.
+
+Deep graphs of steep mechanisms and heavy-tailed noise make values that no float holds. Tables hold none of them: a value beyond ±LARGEST becomes
+±LARGEST. A model is wild if that happens in the first rows of its own noise without interventions, as many rows as every table of the family has
+(`checked_rows`), so that it depends on the task's seed alone, not on how many rows are asked for. The mechanisms and the noise of a wild task
+are drawn again, for the same graph, from the seed (seed, "overflow", 1), then 2, …; how often is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from causal_meta import graphs, randomness
+from causal_meta.conf.data import FamilyConfig
+from causal_meta.datasets.mechanisms.mixture import LARGEST, MechanismBatch, MechanismFactory
+from causal_meta.datasets.mechanisms.standardising import REFERENCE_ROWS, mode_of, standardised
+from causal_meta.datasets.noise import NoiseLaw
+
+MOST_DRAWS = 100
+_FEW_ROWS = 64  # rows checked where they have to be made for it: where interventions may be in any row of a table
+
+
+class ModelLaw:
+    """Mechanisms and noise of tasks with given graphs. Attribute `redraws`: how many models were drawn again because they overflowed."""
+
+    def __init__(self, config: FamilyConfig, factory: MechanismFactory, noise: NoiseLaw) -> None:
+        self.config, self.factory, self.noise = config, factory, noise
+        self.mode = mode_of(config)
+        self.redraws = 0
+        rows, interventions = config.n_rows.low, config.interventions
+        self.check_is_in_table = interventions is None or (interventions.rows is not None and interventions.row_order == "observational_first")
+        self.checked_rows = rows if self.check_is_in_table else min(rows, _FEW_ROWS)
+
+    def draw(self, seeds: Sequence[int], adjacency: Tensor) -> MechanismBatch:
+        """The mechanisms of graphs [B, D, D], as drawn from these seeds."""
+        batch = self.factory.draw(seeds, adjacency)
+        if self.mode is None:
+            return batch
+        return standardised(batch, self.noise.sample(seeds, REFERENCE_ROWS, adjacency.shape[-1]), self.mode)
+
+    def wild(self, batch: MechanismBatch, seeds: Sequence[int], table: Tensor | None = None) -> Tensor:
+        """Int64: the positions of the tasks that overflow. `table` [B, N, D]: their rows, which are looked at if they hold those to check."""
+        if self.factory.whole_table:
+            return torch.empty(0, dtype=torch.int64)
+        if table is None or not self.check_is_in_table or table.shape[1] < self.checked_rows:
+            table = batch.rows(self.noise.sample(seeds, self.checked_rows, batch.adjacency.shape[-1]))
+        table = table[:, : self.checked_rows]
+        low, high = torch.aminmax(table)
+        if low > -LARGEST and high < LARGEST:
+            return torch.empty(0, dtype=torch.int64)
+        return torch.nonzero(table.abs().amax(dim=(1, 2)) >= LARGEST)[:, 0]
+
+    def settle(self, seeds: Sequence[int], adjacency: Tensor) -> list[int]:
+        """The seeds to draw mechanisms and noise of wild tasks from instead. Raises ValueError if MOST_DRAWS models of one task are all wild."""
+        found, left = list(seeds), torch.arange(len(seeds))
+        for draw in range(1, MOST_DRAWS + 1):
+            self.redraws += len(left)
+            tried = [randomness.seeds_of(seeds[b], "overflow", start=draw, count=1)[0] for b in left.tolist()]
+            for b, seed in zip(left.tolist(), tried, strict=True):
+                found[b] = seed
+            left = left[self.wild(self.draw(tried, adjacency[left]), tried)]
+            if not len(left):
+                return found
+        deepest = int(graphs.depths(adjacency[left[:1]]).max())
+        raise ValueError(
+            f"{MOST_DRAWS} draws of the mechanisms of task {seeds[int(left[0])]} all gave values beyond {LARGEST:g} (its graph has paths of "
+            f"{deepest} edges); give the family internal_standardising=inputs, smaller weights or fewer edges."
+        )
