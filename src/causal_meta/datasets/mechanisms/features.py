@@ -16,36 +16,41 @@ from torch import Tensor
 from causal_meta import randomness
 from causal_meta.datasets.mechanisms.law import Names, Parameters
 
-_CELLS = 1 << 17  # cosines made at once, for a second-level cache
+_CELLS = 1 << 19  # cosines made at once: few calls, and still in the caches
+_WIDTHS = torch.tensor([0, 1, 2, 4, 8, 16, 32, 64, 1 << 30])  # functions of about as many inputs are evaluated together
 _FAR = 70_000.0  # radians beyond which NumPy's vectorised cosine gives way to a slow one
 
 
-def draw_features(seeds: Sequence[int], names: Names, inputs: Tensor, n_features: int) -> Parameters:
-    """Packed normal frequencies, phases and normal weights of a function at every node; inputs int64 [B, D] says how many inputs each has.
+def draw_features(seeds: Sequence[int], names: Names, inputs: Tensor, n_features: int, n_uniforms: int) -> tuple[Parameters, Tensor]:
+    """Packed normal frequencies, phases and normal weights of a function at every node, and float32 [B, D, n_uniforms] uniforms beside them.
 
-    The inputs of node 0 come first in a task's packed rows, then those of node 1, and so on: what is drawn for a task depends on nothing else.
+    `inputs` int64 [B, D] is how many inputs each function has. A task's normals are the weights of its D nodes, then the frequencies of the
+    inputs of node 0, of node 1, and so on: what is drawn for a task depends on nothing else. The caller adds `multiplier` and `scale`,
+    [B, D, M] or [B, D, 1], the factors of a node's frequencies and weights.
     """
     tasks, nodes = inputs.shape
-    start = inputs.cumsum(dim=1) - inputs
-    rows = max(1, int(inputs.sum(dim=1).max()) if tasks else 1)
-    return {
-        "frequency": randomness.normals(seeds, (*names, "frequency"), (rows, n_features)),
-        "start": start,
+    edges = int(inputs.sum(dim=1).max()) if tasks else 0
+    uniforms = randomness.uniforms(seeds, (*names, "uniforms"), (nodes, n_features + n_uniforms))
+    features = {
+        "normals": randomness.normals(seeds, (*names, "normals"), (nodes + edges, n_features)).contiguous(),
+        "start": inputs.cumsum(dim=1) - inputs + nodes,
         "inputs": inputs,
-        "phase": randomness.uniforms(seeds, (*names, "phase"), (nodes, n_features)).mul_(2 * math.pi),
-        "weight": randomness.normals(seeds, (*names, "weight"), (nodes, n_features)),
+        "phase": uniforms[..., :n_features] * (2 * math.pi),
     }
+    return features, uniforms[..., n_features:]
 
 
 def pick_features(parameters: Parameters, row: Tensor, node: Tensor, width: int) -> Parameters:
-    """The functions of some nodes: frequency float32 [b, width, M] times multiplier (0 in empty slots), inputs int64 [b], phase, weight [b, M]."""
-    slots = torch.arange(width)
-    inputs = parameters["inputs"][row, node]
-    place = (parameters["start"][row, node][:, None] + slots).clamp_(max=parameters["frequency"].shape[1] - 1)
-    frequency = parameters["frequency"][row[:, None], place]
-    frequency *= parameters["multiplier"][row, node][:, None]
-    frequency *= (slots < inputs[:, None]).to(torch.float32)[..., None]
-    return {"frequency": frequency, "inputs": inputs, "phase": parameters["phase"][row, node], "weight": parameters["weight"][row, node]}
+    """The functions of some nodes: frequency float32 [b, width, M] (0 in empty slots), inputs int64 [b], phase and weight float32 [b, M]."""
+    nodes, rows = parameters["inputs"].shape[1], parameters["normals"].shape[1]
+    place = row * nodes + node
+    inputs, multiplier, scale, phase = (parameters[name].flatten(0, 1)[place] for name in ("inputs", "multiplier", "scale", "phase"))
+    slots, normals = torch.arange(width), parameters["normals"].flatten(0, 1)
+    used = slots < inputs[:, None]
+    start = parameters["start"].flatten()[place] + row * rows
+    frequency = normals.index_select(0, torch.where(used, start[:, None] + slots, 0).flatten()).view(len(row), width, -1)
+    frequency *= multiplier[:, None] * used[..., None]
+    return {"frequency": frequency, "inputs": inputs, "phase": phase, "weight": normals.index_select(0, row * rows + node).mul_(scale)}
 
 
 def sum_of_cosines(picked: Parameters, inputs: Tensor) -> Tensor:
@@ -54,36 +59,46 @@ def sum_of_cosines(picked: Parameters, inputs: Tensor) -> Tensor:
     out = inputs.new_zeros(nodes, columns)
     if not width or not nodes:
         return out
-    counts = picked["inputs"].clamp(max=width).tolist()
-    reach = (picked["frequency"][:, :width].abs().amax(dim=2) * inputs.abs().amax(dim=2)).sum(dim=1) + 2 * math.pi
-    far = (~(reach < _FAR)).tolist()
-    features = picked["phase"].shape[1]
-    step_columns = min(columns, max(64, _CELLS // features // 16 * 16))
-    step = max(1, _CELLS // (features * step_columns))
-    buffer = inputs.new_empty(step, features, step_columns)
-    for first, last in _runs(list(zip(far, counts, strict=True)), step):
-        used = max(counts[first:last])
-        if not used:
-            continue
-        phase, weight = picked["phase"][first:last, :, None], picked["weight"][first:last, None]
-        frequency = picked["frequency"][first:last, :used].mT
-        for left in range(0, columns, step_columns):
-            some = inputs[first:last, :used, left : left + step_columns]
-            work = buffer[: last - first, :, : some.shape[2]]
-            torch.baddbmm(phase, frequency, some, out=work)
-            _cosines(work, far[first])
-            torch.bmm(weight, work, out=out[first:last, None, left : left + step_columns])
+    frequency, phase, weight = picked["frequency"][:, :width], picked["phase"][..., None], picked["weight"][:, None]
+    group = torch.bucketize(picked["inputs"], _WIDTHS) * 2 + _are_far(frequency, inputs)
+    buffer = inputs.new_empty(max(_CELLS, phase.shape[1] * 64))
+    numbers, sizes = torch.unique_consecutive(group, return_counts=True)  # functions of about as many inputs together, near and far ones apart
+    first = 0
+    for number, size in zip(numbers.tolist(), sizes.tolist(), strict=True):
+        used, some = min(width, int(_WIDTHS[number // 2])), slice(first, first + size)
+        first += size
+        if used:
+            _add_up(frequency[some, :used].mT, phase[some], weight[some], inputs[some, :used], out[some, None], buffer, far=number % 2 == 1)
     return out
 
 
-def _runs(keys: list[tuple[bool, int]], step: int) -> list[tuple[int, int]]:
-    """Stretches of at most `step` neighbours that are all near or all far, and all with inputs or all without."""
-    found, first = [], 0
-    for place in range(1, len(keys) + 1):
-        if place == len(keys) or place - first == step or keys[place][0] != keys[first][0] or (keys[place][1] > 0) != (keys[first][1] > 0):
-            found.append((first, place))
-            first = place
-    return found
+def _are_far(frequency: Tensor, inputs: Tensor) -> Tensor:
+    """Int64 [b]: 1 for functions whose angles may be too large for the vectorised cosine."""
+    low, high = torch.aminmax(inputs)
+    largest = torch.maximum(-low, high) * frequency.shape[1] * frequency.abs().amax() + 2 * math.pi
+    if bool(largest < _FAR):
+        return torch.zeros(len(frequency), dtype=torch.int64)
+    reach = (frequency.abs().amax(dim=2) * inputs.abs().amax(dim=2)).sum(dim=1) + 2 * math.pi
+    return (~(reach < _FAR)).to(torch.int64)
+
+
+def _add_up(frequency: Tensor, phase: Tensor, weight: Tensor, inputs: Tensor, out: Tensor, buffer: Tensor, *, far: bool) -> None:
+    """Write the sums of functions of at most k inputs into `out` [b, 1, N], as many functions and rows at once as the buffer holds."""
+    features, columns = phase.shape[1], inputs.shape[2]
+    rows = len(buffer) // features // 16 * 16
+    if columns > rows:
+        for x, y in zip(inputs.split(rows, dim=2), out.split(rows, dim=2), strict=True):
+            _add_up(frequency, phase, weight, x, y, buffer, far=far)
+        return
+    step = max(1, len(buffer) // (features * columns))
+    whole = buffer[: step * features * columns].view(step, features, columns)
+    sizes = [step] * (len(inputs) // step) + [len(inputs) % step] * (len(inputs) % step > 0)
+    pieces = zip(sizes, *(torch.split(part, step) for part in (frequency, phase, weight, inputs, out)), strict=True)
+    for size, f, p, w, x, y in pieces:
+        angles = whole if size == step else whole[:size]
+        torch.baddbmm(p, f, x, out=angles)
+        _cosines(angles, far)
+        torch.bmm(w, angles, out=y)
 
 
 def _cosines(angles: Tensor, far: bool) -> None:
