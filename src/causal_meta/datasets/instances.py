@@ -16,6 +16,7 @@ from causal_meta.conf.noise_laws import GaussianNoise, NoiseConfig
 from causal_meta.datasets.interventions import InterventionLaw, Interventions
 from causal_meta.datasets.mechanisms import Mechanism, MechanismBatch, MechanismFactory, parents_of
 from causal_meta.datasets.noise import NoiseLaw, make_noise
+from causal_meta.datasets.portraits import portrait
 from causal_meta.datasets.threads import one_thread
 from causal_meta.tasks import Task
 
@@ -313,12 +314,14 @@ class SCMInstance:
             "parameters": {name: _summary(value) for name, value in drawn.parameters.items()},
         }
 
-    def visualize(self) -> Figure:
-        """The graph as a matplotlib figure, every node with the name of its mechanism."""
-        from causal_meta import drawing
+    @property
+    def whole_table(self) -> bool:
+        """Whether a law makes whole tables, so that `mechanisms` cannot be called one by one."""
+        return self._batch.factory.whole_table
 
-        names = [f"{j} {mechanism.name}" for j, mechanism in enumerate(self.mechanisms)]
-        return drawing.graph(self.adjacency_matrix.numpy(), names, title=f"seed {self.seed}")
+    def visualize(self) -> Figure:
+        """The graph and the mechanisms as a matplotlib figure: how every variable answers to each of its causes, with the band of its noise."""
+        return portrait(self)
 
 
 def linear_model(weights: Tensor, bias: Tensor, noise_std: Tensor, *, noise: NoiseConfig | None = None, seed: int = 0) -> SCMInstance:

@@ -2,10 +2,12 @@
 
 from causal_meta.drawing.canvas import png, save, style
 from causal_meta.drawing.families import comparison
+from causal_meta.drawing.model import Response, model
 from causal_meta.drawing.network import chosen_edges, graph
 from causal_meta.drawing.plots import adjacencies, bars, curves, degrees, marginals, matrix, pairs, reliability
 
 __all__ = [
+    "Response",
     "adjacencies",
     "bars",
     "chosen_edges",
@@ -15,6 +17,7 @@ __all__ = [
     "graph",
     "marginals",
     "matrix",
+    "model",
     "pairs",
     "png",
     "reliability",
