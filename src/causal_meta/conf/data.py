@@ -37,6 +37,11 @@ class FamilyConfig(DataConfig):
     )
     root_mechanism: MechanismConfig | None = setting(None, added=True, help="the law of variables without parents; none: as of the others")
     interventions: InterventionConfig | None = setting(None, added=True, help="rows under interventions; none: every row is observational")
+    seed_name: str = setting(
+        "",
+        added=True,
+        help="task sets of families with different names have unrelated seeds; without a name equal seeds give families of one graph law equal graphs",
+    )
 
     def validate(self) -> None:
         if not self.mechanisms:
@@ -106,3 +111,9 @@ class DataModuleConfig(Config):
     with_adjacency: bool = setting(True)
     workers: int = setting(0, low=0, identity=False)
     cache_instances: bool = setting(True, identity=False)
+    cache_folder: str = setting("", identity=False, help="keep the instances in files of this folder, shared by processes; empty: in memory")
+    disjoint: Literal["graph", "isomorphism", "equivalence"] = setting(
+        "graph",
+        added=True,
+        help="no training graph is one of a test set: as a labelled graph, under any renumbering, or up to Markov equivalence",
+    )
