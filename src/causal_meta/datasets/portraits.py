@@ -116,7 +116,7 @@ def _title(instance: Model) -> str:
 def _note(instance: Model, left_out: int) -> str:
     edges, laws = int(instance.adjacency_matrix.sum()), _laws(instance)
     note = f"{instance.n_nodes} variables, {edges} edge{'s' * (edges != 1)}" + (f", {laws.pop()} mechanisms" if len(laws) == 1 else "")
-    note += ". Line: median over the noise, other causes at their medians; band: 10 to 90 %; dots: rows."
+    note += ". Dots: rows." if instance.whole_table else ". Line: median over the noise, other causes at their medians; band: 10 to 90 %; dots: rows."
     return note + (f" {left_out} more panels are left out." if left_out else "")
 
 
