@@ -15,7 +15,7 @@ from causal_meta.conf.mechanism_laws import LinearHeteroskedastic
 from causal_meta.datasets.mechanisms.features import draw_features, pick_features, sum_of_cosines
 from causal_meta.datasets.mechanisms.law import MechanismLaw, Names, Parameters, Parents
 from causal_meta.datasets.mechanisms.scales import draw_bias, draw_gammas, draw_noise_std, draw_weights
-from causal_meta.datasets.ranges import draw_floats
+from causal_meta.datasets.ranges import float_at
 
 
 class AffineLaw(MechanismLaw):
@@ -69,16 +69,16 @@ class LinearRFFNoiseFactory(MechanismLaw):
     At a root h_j is the number that such a sum takes at one point.
     """
 
-    cells: ClassVar[int] = 1 << 20
+    cells = 1 << 17
     config: LinearRFFNoise
 
     def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
         config, (nodes, width) = self.config, parents.index.shape[1:]
-        function = draw_features(seeds, (*names, "variance"), parents.count, config.n_features)
-        function["multiplier"] = draw_floats(config.variance_length_scale, seeds, (*names, "variance_length_scale"), (nodes,)).reciprocal()[..., None]
-        output = draw_floats(config.variance_output_scale, seeds, (*names, "variance_output_scale"), (nodes,))
-        function["weight"] *= (output * math.sqrt(2 / config.n_features))[..., None]
-        function["constant"] = (function["weight"] * function["phase"].cos()).sum(dim=-1) * (parents.count == 0)
+        function, uniforms = draw_features(seeds, (*names, "variance"), parents.count, config.n_features, 2)
+        function["multiplier"] = float_at(config.variance_length_scale, uniforms[..., :1]).reciprocal()
+        function["scale"] = float_at(config.variance_output_scale, uniforms[..., 1:]) * math.sqrt(2 / config.n_features)
+        at_root = (function["normals"][:, :nodes] * function["phase"].cos()).sum(dim=-1) * function["scale"][..., 0]
+        function["constant"] = at_root * (parents.count == 0)
         return {f"variance_{name}": value for name, value in function.items()} | {
             "weight": draw_weights(config, seeds, (*names, "weight"), (width, nodes)).mT * parents.mask,
             "bias": draw_bias(config.bias_bound, seeds, (*names, "bias"), nodes),
