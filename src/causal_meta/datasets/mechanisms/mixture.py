@@ -245,10 +245,11 @@ class MechanismBatch:
 
     def _values(self, columns: Tensor, part: int, b: Tensor, j: Tensor) -> Tensor:
         """The values of nodes (b, j), all of one part, from the values of their parents and their own noise in `columns`."""
-        width = max(1, int(self.parents.count[b, j].max()))
-        inputs = columns[b[:, None], self.parents.index[b, j, :width]]
-        law = self.factory.laws[part]
-        return law.apply(law.pick(self.parameters[part], self.position[part, b], j, width), inputs, columns[b, j]).clamp_(-LARGEST, LARGEST)
+        law, width = self.factory.laws[part], max(1, int(self.parents.count[b, j].max()))
+        first, flat = b * columns.shape[1], columns.flatten(0, 1)  # of one index each: much faster than indexing by two tensors
+        inputs = flat.index_select(0, (self.parents.index[b, j, :width] + first[:, None]).flatten()).view(len(b), width, -1)
+        noise = flat.index_select(0, first + j)
+        return law.apply(law.pick(self.parameters[part], self.position[part, b], j, width), inputs, noise).clamp_(-LARGEST, LARGEST)
 
     def owners(self, part: int) -> Tensor:
         """Int64: the tasks that the rows of `parameters[part]` belong to, in a batch as drawn."""
