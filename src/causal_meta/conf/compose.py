@@ -6,7 +6,6 @@ own dataclasses afterwards (which may thus be frozen, nest polymorphic parts in 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -15,20 +14,20 @@ from typing import Any
 
 from causal_meta.conf import yaml_1_2
 from causal_meta.conf.artifacts import ArtifactConfig
-from causal_meta.conf.convert import from_plain, leaves, presets, to_plain
+from causal_meta.conf.convert import Choices, from_plain, leaves, presets, to_plain
 from causal_meta.conf.registry import config_class, nearest
 from causal_meta.conf.setting import Config, ConfigError, type_of
 
 
-def groups(kind: str) -> dict[str, dict[str, dict[str, Any]]]:
+def groups(kind: str) -> dict[str, Choices]:
     """The choices of each polymorphic or preset field of a kind of artifact: `model=avici`, `data=wide`, `trainer.optimizer=adamw`."""
     cls = config_class(kind, ArtifactConfig)
-    choices: dict[str, dict[str, dict[str, Any]]] = {}
+    choices: dict[str, Choices] = {}
     _collect(cls, "", choices)
     return choices
 
 
-def _collect(cls: type[Config], prefix: str, choices: dict[str, dict[str, dict[str, Any]]]) -> None:
+def _collect(cls: type[Config], prefix: str, choices: dict[str, Choices]) -> None:
     for item in dataclasses.fields(cls):
         wanted = type_of(cls, item.name)
         if isinstance(wanted, type) and issubclass(wanted, Config) and wanted.kind not in ("int_range", "float_range"):
@@ -54,9 +53,10 @@ def compose(kind: str, overrides: Sequence[str] = (), base: dict[str, Any] | Non
         if "${" in value:
             raise ConfigError(f"{key} is {value!r}; interpolations are not allowed, write the value itself.")
         if key in choices:
-            if value not in choices[key]:
+            chosen = choices[key].get(value)
+            if chosen is None:
                 raise ConfigError(f"There is no {key} called {value!r}{nearest(value, choices[key])}")
-            _put(tree, key, copy.deepcopy(choices[key][value]))
+            _put(tree, key, chosen)
         else:
             rest.append(word)
     return from_plain(cls, _hydra(tree, rest))  # type: ignore[return-value]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from causal_meta.conf import yaml_1_2
+from causal_meta.conf import ready, yaml_1_2
 from causal_meta.conf.registry import config_class, nearest, tags
 from causal_meta.conf.setting import Config, ConfigError, type_of
 
@@ -61,7 +61,7 @@ def from_plain(base: type[C], tree: Any, where: str = "") -> C:
     if isinstance(tree, str):
         tree = preset(base, tree)
     elif isinstance(tree, Mapping) and "preset" in tree:
-        tree = _merged(preset(base, str(tree["preset"])), {key: value for key, value in tree.items() if key != "preset"})
+        tree = ready.merge(preset(base, str(tree["preset"])), {key: value for key, value in tree.items() if key != "preset"})
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{where or base.kind} is {tree!r}; give a mapping of settings with their values.")
     tree = {str(key): value for key, value in tree.items()}
@@ -94,28 +94,54 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
     return value
 
 
-def presets(base: type[Config]) -> dict[str, dict[str, Any]]:
-    """Ready configurations of class `base` by name: every registered tag with its defaults, and the files of `conf/presets` of such a kind."""
-    found: dict[str, dict[str, Any]] = {}
-    for tag in tags(base):
-        with contextlib.suppress(ConfigError):  # a class without complete defaults (a mixture, a table) has no bare preset
-            found[tag] = to_plain(from_plain(base, {"kind": tag}))
-    allowed = set(tags(base))
-    for name, tree in _preset_files().items():
-        if tree["kind"] in allowed:
-            found[name] = to_plain(from_plain(base, tree, f"preset {name}"))
-    return found
+class Choices(Mapping[str, dict[str, Any]]):
+    """Ready configurations of class `base` by name, made when they are asked for: every registered tag with its defaults, the files of
+    `conf/presets` of such a kind, and, where a family is wanted, the ready families."""
+
+    def __init__(self, base: type[Config]) -> None:
+        self.base = base
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        found = _preset(self.base, name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        allowed = tags(self.base)
+        yield from (tag for tag in allowed if _preset(self.base, tag) is not None)
+        yield from (name for name, tree in _preset_files().items() if tree["kind"] in allowed)
+        if "family" in allowed:
+            yield from (family.name for family in ready.ready_families())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def presets(base: type[Config]) -> Choices:
+    """Ready configurations of class `base` by name."""
+    return Choices(base)
 
 
 def preset(base: type[Config], name: str) -> dict[str, Any]:
     """The plain tree of one preset; raises `ConfigError` naming the nearest."""
+    found = _preset(base, name)
+    if found is None:
+        what = base.__name__.removesuffix("Config").lower()
+        raise ConfigError(f"There is no {what} called {name!r}{nearest(name, presets(base))}")
+    return found
+
+
+def _preset(base: type[Config], name: str) -> dict[str, Any] | None:
     tree = _preset_files().get(name)
     if tree is not None and tree["kind"] in tags(base):
-        return to_plain(from_plain(base, tree, f"preset {name}"))
+        return to_plain(from_plain(base, tree, f"preset {name}"))  # type: ignore[no-any-return]
     if name in tags(base):
-        return to_plain(from_plain(base, {"kind": name}))
-    what = base.__name__.removesuffix("Config").lower()
-    raise ConfigError(f"There is no {what} called {name!r}{nearest(name, presets(base))}")
+        with contextlib.suppress(ConfigError):  # a class without complete defaults (a mixture, a table) has no bare preset
+            return to_plain(from_plain(base, {"kind": name}))  # type: ignore[no-any-return]
+        return None
+    family = ready.find(name) if "family" in tags(base) else None
+    return None if family is None else to_plain(from_plain(base, family.tree, f"family {name}"))
 
 
 @functools.cache
@@ -123,16 +149,6 @@ def _preset_files() -> dict[str, dict[str, Any]]:
     folder = resources.files("causal_meta.conf") / "presets"
     files = sorted((item for item in folder.iterdir() if item.name.endswith(".yaml")), key=lambda item: item.name)
     return {file.name.removesuffix(".yaml"): yaml_1_2.load(file.read_text("utf-8"), file.name) for file in files}
-
-
-def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """`old` with the leaves of `new` put over it; a value that names another kind or preset replaces the whole node."""
-    result = dict(old)
-    for key, value in new.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        same_kind = both and "preset" not in value and value.get("kind", result[key].get("kind")) == result[key].get("kind")
-        result[key] = _merged(result[key], value) if same_kind else value
-    return result
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
