@@ -138,8 +138,11 @@ def test_the_record_tells_what_happened(tmp_path):
     table = read_scalars(tmp_path / "a")
     train = table[table["split"] == "train"]
     assert set(train["step"]) == {5, 10, 15, 20, 25}
-    names = {"loss", "bce", "gradient_norm", "learning_rate", "tasks_per_second", "steps_per_second"}
+    names = {"loss", "bce", "gradient_norm", "learning_rate", "tasks_per_second", "steps_per_second", "redrawn_graphs", "redrawn_models"}
     assert set(train["name"]) == {f"train/{name}" for name in names}
+    redrawn = train[train["name"] == "train/redrawn_graphs"]["value"].to_numpy()
+    assert (np.diff(redrawn) >= 0).all()
+    assert redrawn[-1] == told[-1]["redrawn_graphs"] > 0, "four nodes: the twenty test graphs come up again in a hundred tasks"
     val = table[table["step"] == 20].set_index("name")["value"]
     for metric in ("loss", "auroc", "auprc", "ece", "brier", "graph_nll"):
         assert val[f"val/{metric}"] == pytest.approx((val[f"val/a/{metric}"] + val[f"val/b/{metric}"]) / 2)

@@ -14,11 +14,15 @@ from torch.utils.data import DataLoader
 from causal_meta import randomness
 from causal_meta.conf.convert import to_plain
 from causal_meta.conf.data import DataModuleConfig
+from causal_meta.datasets.reserved import Reserved
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.streams import MetaFixedDataset, MetaIterableDataset
+from causal_meta.datasets.task_registry import hashes_of, task_statistics
+from causal_meta.graph_classes import class_signatures
 from causal_meta.tasks import TaskBatch, collate
 
 _log = logging.getLogger(__name__)
+_SUMMARISED = 64  # tasks that a family's statistics are means of
 
 
 def _whole(batch: TaskBatch | Tensor) -> TaskBatch | Tensor:
@@ -36,8 +40,8 @@ class _Loader(DataLoader[Any]):
 class CausalMetaModule:
     """Loaders of a training stream and of named test sets whose graphs never occur in it.
 
-    The tasks of test set `name` have the seeds (seed, "test", name, index), so no two sets share a graph by construction. `reserved_hashes`
-    are the graph hashes of all test tasks.
+    The tasks of test set `name` have the seeds (seed, "test", name, index), so the graphs of two sets have nothing to do with each other, even if
+    their families are one. `reserved` are the classes of all test graphs at the level `config.disjoint`, `reserved_hashes` their hashes.
     """
 
     def __init__(self, config: DataModuleConfig, seed: int) -> None:
@@ -48,13 +52,22 @@ class CausalMetaModule:
                 SCMFamily(task_set.family),
                 randomness.seeds_of(seed, "test", name, start=0, count=task_set.n_tasks),
                 cache_instances=config.cache_instances,
+                cache_folder=config.cache_folder or None,
             )
             for name, task_set in config.test.items()
         }
-        self._hashes = {name: task_set.hashes() for name, task_set in self.test_sets.items()}
-        self.reserved_hashes: frozenset[str] = frozenset(digest for hashes in self._hashes.values() for digest in hashes)
+        graphs = {name: task_set.graphs() for name, task_set in self.test_sets.items()}
+        self._hashes = {name: hashes_of(found, "graph") for name, found in graphs.items()}
+        self._classes = self._hashes if config.disjoint == "graph" else {name: hashes_of(found, config.disjoint) for name, found in graphs.items()}
+        signatures = (value for found in graphs.values() for graph in found for value in class_signatures(graph[None], config.disjoint))
+        self.reserved = Reserved(config.disjoint, (digest for hashes in self._classes.values() for digest in hashes), signatures)
         self.stream: MetaIterableDataset | None = None
         _log.info("data module with seed %d: %s", seed, to_plain(config))
+
+    @property
+    def reserved_hashes(self) -> frozenset[str]:
+        """The hashes of the classes that never occur in training."""
+        return self.reserved.hashes
 
     def train_stream(self, start_step: int = 0, rank: int | None = None, world_size: int | None = None) -> MetaIterableDataset:
         """The training stream as a dataset, from `start_step` on."""
@@ -64,7 +77,7 @@ class CausalMetaModule:
             "train",
             tasks_per_step=self.config.tasks_per_step,
             start_step=start_step,
-            reserved=self.reserved_hashes,
+            reserved=self.reserved,
             rank=rank,
             world_size=world_size,
             with_adjacency=self.config.with_adjacency,
@@ -88,9 +101,16 @@ class CausalMetaModule:
 
     def describe(self) -> dict[str, Any]:
         """What is needed to draw everything again: the configuration, the seed, and seeds and graph hashes of every test set."""
-        return {
+        told = {
             "config": to_plain(self.config),
             "seed": self.seed,
             "seed_lists": {name: task_set.seed_list for name, task_set in self.test_sets.items()},
             "hash_registry": self._hashes,
         }
+        return told if self.config.disjoint == "graph" else told | {"class_registry": self._classes}
+
+    def statistics(self) -> dict[str, Any]:
+        """`task_statistics` of the training family ("train") and of every test set ("test", by name), each over 64 tasks at most."""
+        seeds = randomness.seeds_of(self.seed, "statistics", start=0, count=_SUMMARISED)
+        tests = {name: task_statistics(task_set.family.sample_tasks(task_set.seed_list[:_SUMMARISED])) for name, task_set in self.test_sets.items()}
+        return {"train": task_statistics(self.family.sample_tasks(seeds)), "test": tests}

@@ -8,14 +8,19 @@ takes one batch from each worker in turn. So ranks, workers and restarts change 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from causal_meta import graphs, randomness
+from causal_meta import randomness
+from causal_meta.datasets.reserved import Reserved
 from causal_meta.datasets.scm import SCMFamily, draw_range
+from causal_meta.datasets.task_cache import TaskCache
+from causal_meta.datasets.task_registry import hashes_of
+from causal_meta.graph_classes import Level
 from causal_meta.tasks import Task, TaskBatch
 
 __all__ = ["MetaFixedDataset", "MetaIterableDataset", "draw_range"]
@@ -27,8 +32,9 @@ _MOST_WORKERS = 256
 class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
     """The training stream: standardised global batches, for ever (seed 001 §2.1).
 
-    `reserved` are hashes of graphs that must not occur: a task whose graph is among them is drawn again at its own index, from the seed
-    (seed, "redraw", 1), then 2, … The batch carries the seeds that were used. With `with_adjacency=False` it yields x [B, N, D] alone.
+    `reserved` are the classes of graphs that must not occur (a set of hashes is one of labelled graphs): a task whose graph is among them is
+    drawn again at its own index, from the seed (seed, "redraw", 1), then 2, … The batch carries the seeds that were used.
+    With `with_adjacency=False` it yields x [B, N, D] alone.
     `rank` and `world_size` are found out from torch.distributed when not given. Raises ValueError if G is no multiple of `world_size`.
     """
 
@@ -40,7 +46,7 @@ class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
         *,
         tasks_per_step: int,
         start_step: int = 0,
-        reserved: frozenset[str] = frozenset(),
+        reserved: Reserved | frozenset[str] = frozenset(),
         rank: int | None = None,
         world_size: int | None = None,
         with_adjacency: bool = True,
@@ -53,13 +59,19 @@ class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
             )
         self.family, self.base_seed, self.split = family, base_seed, split
         self.tasks_per_step, self.start_step = tasks_per_step, start_step
-        self.reserved, self.with_adjacency = reserved, with_adjacency
-        self._collisions = torch.zeros(_MOST_WORKERS, dtype=torch.int64).share_memory_()  # one cell per worker process
+        self.reserved = reserved if isinstance(reserved, Reserved) else Reserved(hashes=reserved)
+        self.with_adjacency = with_adjacency
+        self._collisions, self._overflows = torch.zeros(2, _MOST_WORKERS, dtype=torch.int64).share_memory_()  # one cell per worker process
 
     @property
     def collisions(self) -> int:
         """How many graphs were drawn again so far, in all workers of this process (steps made ahead of use included)."""
         return int(self._collisions.sum())
+
+    @property
+    def overflows(self) -> int:
+        """How many models were drawn again so far because their values overflowed, counted in the same way."""
+        return int(self._overflows.sum())
 
     def shape(self, step: int) -> tuple[int, int]:
         """(D, N) of a step."""
@@ -75,24 +87,27 @@ class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
         adjacency = self.family.sample_graphs(seeds, nodes)
         if self.reserved:
             self._redraw(seeds, adjacency)
-        return self.family.sample_tasks(seeds, n_rows=rows, n_nodes=nodes, adjacency=adjacency).standardised()
+        before = self.family.models.redraws
+        batch = self.family.sample_tasks(seeds, n_rows=rows, n_nodes=nodes, adjacency=adjacency).standardised()
+        self._overflows[_cell()] += self.family.models.redraws - before
+        return batch
 
     def _redraw(self, seeds: list[int], adjacency: Tensor) -> None:
-        """Replace, in place, every seed and graph whose graph is reserved."""
-        for b, digest in enumerate(graphs.graph_hashes(adjacency)):
-            original, tries = seeds[b], 0
-            while digest in self.reserved:
-                tries += 1
-                if tries > _REDRAWS:
-                    raise ValueError(
-                        f"{_REDRAWS} draws for one task with {adjacency.shape[-1]} nodes all gave graphs reserved by a test set; "
-                        "the training family has too few other graphs: give it more nodes or make the test sets smaller."
-                    )
-                worker = get_worker_info()
-                self._collisions[worker.id % _MOST_WORKERS if worker else 0] += 1
-                seeds[b] = randomness.seeds_of(original, "redraw", start=tries, count=1)[0]
-                adjacency[b] = self.family.sample_graphs([seeds[b]], adjacency.shape[-1])[0]
-                digest = graphs.graph_hash(adjacency[b])
+        """Replace, in place, every seed and graph whose class is reserved; those that still collide are tried again together."""
+        original, left = list(seeds), self.reserved.collisions(adjacency)
+        for tries in range(1, _REDRAWS + 1):
+            if not left:
+                return
+            self._collisions[_cell()] += len(left)
+            for b in left:
+                seeds[b] = randomness.seeds_of(original[b], "redraw", start=tries, count=1)[0]
+            adjacency[left] = self.family.sample_graphs([seeds[b] for b in left], adjacency.shape[-1])
+            left = [left[k] for k in self.reserved.collisions(adjacency[left])]
+        if left:
+            raise ValueError(
+                f"{_REDRAWS} draws for one task with {adjacency.shape[-1]} nodes all gave {self.reserved.words} reserved by a test set; "
+                "the training family has too few others: give it more nodes or make the test sets smaller."
+            )
 
     def __iter__(self) -> Iterator[TaskBatch | Tensor]:
         worker = get_worker_info()
@@ -106,12 +121,14 @@ class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
 class MetaFixedDataset(Dataset[Task]):
     """A fixed list of tasks by their seeds (seed 001 §2.2); each size is drawn from (seed, "shape") unless the family fixes it.
 
-    `cache_instances=True` keeps every task once it was made.
+    `cache_instances=True` keeps every task once it was made: in memory, or, given a `cache_folder`, all tasks of the list in files that are
+    memory-mapped and shared by processes (see `task_cache`).
     """
 
-    def __init__(self, family: SCMFamily, seed_list: Sequence[int], cache_instances: bool = True) -> None:
+    def __init__(self, family: SCMFamily, seed_list: Sequence[int], cache_instances: bool = True, cache_folder: str | Path | None = None) -> None:
         self.family, self.seed_list, self.cache_instances = family, list(seed_list), cache_instances
         self._cache: dict[int, Task] = {}
+        self._files = TaskCache(family, self.seed_list, cache_folder) if cache_instances and cache_folder else None
 
     def __len__(self) -> int:
         return len(self.seed_list)
@@ -121,6 +138,8 @@ class MetaFixedDataset(Dataset[Task]):
 
     def __getitems__(self, indices: list[int]) -> list[Task]:
         """Several tasks at once, which is how a DataLoader asks."""
+        if self._files is not None:
+            return [self._files[index] for index in indices]
         seeds = [self.seed_list[index] for index in indices]
         known = self._cache if self.cache_instances else {}
         missing = [seed for seed in dict.fromkeys(seeds) if seed not in known]
@@ -131,16 +150,24 @@ class MetaFixedDataset(Dataset[Task]):
                 self._cache = known
         return [known[seed] for seed in seeds]
 
-    def hashes(self) -> list[str]:
-        """The graph hash of every task, without making the tables."""
+    def graphs(self) -> list[Tensor]:
+        """The graphs of all tasks, float32 [D, D] each, without making the tables."""
         shapes = self.family.shapes(self.seed_list)
-        found = [""] * len(self)
+        found: dict[int, Tensor] = {}
         for nodes in {shape[0] for shape in shapes}:
             places = [b for b, shape in enumerate(shapes) if shape[0] == nodes]
-            adjacency = self.family.sample_graphs([self.seed_list[b] for b in places], nodes)
-            for b, digest in zip(places, graphs.graph_hashes(adjacency), strict=True):
-                found[b] = digest
-        return found
+            found |= dict(zip(places, self.family.sample_graphs([self.seed_list[b] for b in places], nodes), strict=True))
+        return [found[b] for b in range(len(self))]
+
+    def hashes(self, level: Level = "graph") -> list[str]:
+        """The hash of every task's graph, or of its class at another level, without making the tables."""
+        return hashes_of(self.graphs(), level)
+
+
+def _cell() -> int:
+    """Where this process counts."""
+    worker = get_worker_info()
+    return worker.id % _MOST_WORKERS if worker else 0
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -124,12 +124,13 @@ class Training:
         if self.validated < self.step or not self.best["model"]:
             self.validate()
         self.require_finite()
+        redrawn: Any = self.redrawn()
         if self.writes:
             self.save()
             ended = {"tasks": self.tasks, "validated": self.validated, "best": self.best | {"model": {}}}
             checkpoints.close_last(self.folder, checkpoints.payload_of(self.model, checkpoints.weights_of(self.model), self.step, **ended))
             total = round(self.attempt.facts.wall_s, 3)
-            self.attempt.facts.event("on_train_end", step=self.step, metrics=self.best["metrics"], total_time_s=total, tasks=self.tasks)
+            self.attempt.facts.event("on_train_end", step=self.step, metrics=self.best["metrics"], total_time_s=total, tasks=self.tasks, **redrawn)
         self.fabric.barrier()
         return {"metrics": self.best["metrics"], "best_step": self.best["step"], "steps": self.step, "tasks": self.tasks}
 
@@ -196,10 +197,19 @@ class Training:
         means = self.fabric.all_reduce(torch.stack([self.sums[name].float() for name in names]) / count, reduce_op="mean")
         self.sums = {}
         values = dict(zip(names, means.tolist(), strict=True))  # type: ignore[union-attr]
+        redrawn = self.redrawn()
         speed = {"steps_per_second": count / seconds, "tasks_per_second": tasks / seconds, "learning_rate": rate(self.trainer, self.step - 1)}
         if self.writes:
-            self.attempt.facts.scalars(self.step, "train", {f"train/{name}": value for name, value in (values | speed).items()})
+            self.attempt.facts.scalars(self.step, "train", {f"train/{name}": value for name, value in (values | speed | redrawn).items()})
         return {"loss": values["loss"], "steps/s": speed["steps_per_second"], "tasks/s": speed["tasks_per_second"]}
+
+    def redrawn(self) -> dict[str, float]:
+        """How many graphs of the stream were drawn again because a test set has them, and how many models because their values overflowed: in
+        all processes of this attempt."""
+        stream = self.module.stream
+        counts = torch.tensor([0.0, 0.0] if stream is None else [stream.collisions, stream.overflows], dtype=torch.float64)
+        totals: Any = self.fabric.all_reduce(counts.to(self.fabric.device), reduce_op="sum")
+        return dict(zip(("redrawn_graphs", "redrawn_models"), totals.tolist(), strict=True))
 
     def validate(self) -> None:
         """Metrics of every test family; keep the weights if the monitored metric is the best so far. Without families they are kept always."""

@@ -20,7 +20,7 @@ from causal_meta.store.attempts import Attempt
 
 
 def build_amortised(config: ExperimentConfig, attempt: Attempt) -> dict[str, Any]:
-    """Train the model of `config` and write checkpoints/{last,best}.pt, data.json (stream, test sets and reserved graphs) and
+    """Train the model of `config` and write checkpoints/{last,best}.pt, data.json (stream, test sets, reserved graphs and family statistics) and
     stream_summary.npz (what the training tables look like).
 
     The weights begin as drawn from (seed, "initialisation"), or as those of the artifact in the role `init`, which must have the same shape. The
@@ -37,7 +37,8 @@ def build_amortised(config: ExperimentConfig, attempt: Attempt) -> dict[str, Any
     if "init" in attempt.inputs:
         _start_from(model, attempt.inputs["init"])
     result = fit(model, module, config.trainer, attempt, config.seed)
-    (attempt.folder / "data.json").write_text(json.dumps(describe(module), indent=1, sort_keys=True) + "\n", "utf-8")
+    told = describe(module) | {"family_statistics": module.statistics()}
+    (attempt.folder / "data.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", "utf-8")
     np.savez_compressed(attempt.folder / "stream_summary.npz", **stream_summary(SCMFamily(config.data.train), config.seed))  # type: ignore[arg-type]
     train = config.data.train
     dims = {

@@ -2,7 +2,8 @@
 
 `data.npz` holds x float32 [B, N, D], adjacency int8 [B, D, D] (absent without a truth), node_mask bool [B, D], row_mask bool [B, N],
 intervened bool [B, N, D] and seeds int64 [B]; `columns.json` the D names. Rows are raw, not standardised. A table's columns are centred
-(float64, before the rounding to float32), and `location` and `scale` [D] give its values back: value = location + scale * x.
+(float64, before the rounding to float32), and `location` and `scale` [D] give its values back: value = location + scale * x. Of a family's tasks
+`registry.json` holds the seeds, the hashes of the graphs and of their classes, and statistics.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from causal_meta.conf.artifacts import TasksConfig
 from causal_meta.conf.data import FamilyConfig, TableConfig
 from causal_meta.datasets.real import Table, truth_digest
 from causal_meta.datasets.scm import SCMFamily
+from causal_meta.datasets.task_registry import registry_of
 from causal_meta.randomness import seeds_of
 from causal_meta.runners.build import make
 from causal_meta.tasks import TaskBatch, full_batch
@@ -34,7 +36,8 @@ _BLOCK = 64
 def build_tasks(config: TasksConfig, attempt: Attempt) -> dict[str, Any]:
     """Write the task set that `config` describes into the attempt's folder; the builder of kind `tasks`.
 
-    A family gives `n_tasks` tasks whose seeds are hashes of (config.seed, "tasks", number). For a table its contents come in the options
+    A family gives `n_tasks` tasks whose seeds are hashes of (config.seed, "tasks", number), or of (config.seed, "tasks", seed_name, number) if it
+    has a seed name. For a table its contents come in the options
     `table` (a `Table`) and `truth` (int8 [D, D]) and must have the digests that the configuration names: where they lay is no part of what an
     artifact is. Returns the dims for `meta.json`. Raises ValueError.
     """
@@ -42,9 +45,11 @@ def build_tasks(config: TasksConfig, attempt: Attempt) -> dict[str, Any]:
         batch, columns, extra = _table_batch(config.data, attempt.options.get("table"), attempt.options.get("truth"))
     else:
         family = cast(FamilyConfig, config.data)
-        seeds = seeds_of(config.seed, "tasks", start=0, count=config.n_tasks)
+        named = (family.seed_name,) if family.seed_name else ()
+        seeds = seeds_of(config.seed, "tasks", *named, start=0, count=config.n_tasks)
         batch, columns, extra = _drawn(SCMFamily(family), seeds), [f"X{i + 1}" for i in range(family.n_nodes.high)], {}
         columns = columns[: batch.n_nodes]
+        (attempt.folder / "registry.json").write_text(json.dumps(registry_of(batch), indent=1) + "\n", "utf-8")
     arrays = batch_arrays(batch) | extra
     np.savez(attempt.folder / "data.npz", **arrays)  # type: ignore[arg-type]
     (attempt.folder / "columns.json").write_text(json.dumps(columns, ensure_ascii=False) + "\n", "utf-8")
