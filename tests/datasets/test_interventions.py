@@ -220,6 +220,7 @@ def test_selecting_tasks_keeps_their_interventions():
     mask = drawn.mask(12, 40, 6)
     tasks = torch.tensor([7, 2, 9])
     assert torch.equal(drawn.select(tasks).mask(3, 40, 6), mask[tasks])
+    assert torch.equal(drawn.part(3, 8).mask(5, 40, 6), mask[3:8])
     assert not no_interventions().mask(2, 3, 4).any()
     assert not len(no_interventions().select(tasks))
 

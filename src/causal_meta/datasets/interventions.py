@@ -56,6 +56,12 @@ class Interventions:
         value.view(-1)[place] = self.value[self.used]
         return first, hard, value
 
+    def part(self, first: int, stop: int) -> Interventions:
+        """Those in tasks `first` to `stop - 1`, numbered from 0; `task` must rise."""
+        ends = torch.searchsorted(self.task.contiguous(), torch.tensor([first, stop])).tolist()
+        rows = slice(*ends)
+        return Interventions(self.task[rows] - first, self.row[rows], self.target[rows], self.value[rows], self.hard[rows], self.used[rows])
+
     def select(self, tasks: Tensor) -> Interventions:
         """Those in some of the tasks, which are numbered anew in the order of `tasks` int64 [b]."""
         if not len(self):

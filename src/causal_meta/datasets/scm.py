@@ -130,10 +130,13 @@ class SCMFamily:
         assert batch.adjacency is not None
         seeds = batch.seeds.tolist()
         step = max(1, _CHUNK // (batch.n_rows * batch.n_nodes))
+        done = self.interventions.draw(seeds, batch.n_rows, interventional, batch.n_nodes) if self.interventions else None
+        if done is not None and len(done):
+            batch.intervened = done.mask(len(batch), batch.n_rows, batch.n_nodes)
         for first in range(0, len(seeds), step):
             some, place = seeds[first : first + step], slice(first, first + step)
             graph = batch.adjacency[place]
-            drawn = self.interventions.draw(some, batch.n_rows, interventional, batch.n_nodes) if self.interventions else None
+            drawn = None if done is None else done.part(first, first + step)
             model = self.models.draw(some, graph)
             x = model.rows(self.noise.sample(some, batch.n_rows, batch.n_nodes), drawn)
             wild = self.models.wild(model, some, x[:, : batch.n_rows - interventional])
@@ -142,8 +145,6 @@ class SCMFamily:
                 noise = self.noise.sample(settled, batch.n_rows, batch.n_nodes)
                 x[wild] = self.models.draw(settled, graph[wild]).rows(noise, None if drawn is None else drawn.select(wild))
             batch.x[place] = x
-            if drawn is not None and len(drawn):
-                batch.intervened[place] = drawn.mask(len(some), batch.n_rows, batch.n_nodes)
 
     def _padded(self, seeds: Sequence[int], shapes: list[tuple[int, int, int]], adjacency: Tensor | None) -> TaskBatch:
         nodes, rows = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
