@@ -30,7 +30,12 @@ def verbs():
     for module in VERBS:
         name = module.__name__.rsplit(".", 1)[1]
         found.append([name])
-    return [*found, ["train"], *(["store", action] for action in ("ls", "show", "path", "verify", "name", "export", "import")), ["data", "show"]]
+    return [
+        *found,
+        ["train"],
+        *(["store", action] for action in ("ls", "show", "path", "verify", "name", "export", "import")),
+        *(["data", action] for action in ("ls", "show", "distance", "import")),
+    ]
 
 
 @pytest.mark.parametrize("words", verbs(), ids=" ".join)

@@ -17,7 +17,8 @@ EXAMPLES = """  causal-meta build amortised model=avici data=wide_stream trainer
   causal-meta build tasks data=wide data.n_nodes=10 n_tasks=25 --name held_in
   causal-meta build tasks data.table=table.csv data.truth=adjacency.csv data.transform=log --name mine
 
-kinds: amortised (a graph model trained on a stream of worlds), tasks (draws of a family, or one table)
+kinds: amortised (a graph model trained on a stream of worlds), tasks (draws of a family, or one table);
+portrait and distance have verbs of their own (data show, data distance)
 The same configuration again prints the same id at once. The id is the last line on standard output."""
 
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     kind, base = _experiment(args)
     cls: Any = config_class(kind, TargetConfig)
     store = open_store(args)
-    if any(word.partition("=")[0] in ("data.table", "data.truth") for word in args.words):
+    if any(word.partition("=")[0] in ("data.table", "data.truth", "data.mask", "data.interventions") for word in args.words):
         print(_table(args, store, cls))
         return 0
     roles = [f"{role}={base.pop(role)}" for role in (name.removesuffix("?") for name in cls.inputs) if role in base]

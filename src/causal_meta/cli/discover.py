@@ -33,19 +33,21 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("--n-samples", type=whole(1), default=1000, metavar="N", help="graphs to sample (default: 1000)")
     verb.add_argument("--transform", default="none", metavar="HOW", help="none, or log: the natural logarithm of every value")
     verb.add_argument("--columns", default="", metavar="A,B,…", help="use these columns only, in this order")
+    verb.add_argument("--interventions", default="", metavar="A,B,…", help="columns that name the variable set in each row (empty or none: no one)")
+    verb.add_argument("--mask", metavar="FILE", help="a table of 0 and 1 with the same rows: 1 where the cell was set by an intervention")
     verb.add_argument("--format", default="", metavar="FORMAT", help="csv, tsv, parquet or npz (default: by the file's ending)")
     add_flags(verb, making=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the strongest edges, the share of acyclic samples and the metrics if the truth is known; the last line is the folder."""
-    from causal_meta.cli.tables import read, stored
+    from causal_meta.cli.tables import KEYS, read, stored
     from causal_meta.conf.artifacts import DiscoverConfig
     from causal_meta.runners.named_models import installed_model
     from causal_meta.store import check_name
 
     name = check_name(args.name) if args.name else ""
-    settings = {key: getattr(args, key) for key in ("table", "truth", "format", "columns", "transform") if getattr(args, key)}
+    settings = {key: getattr(args, key) for key in KEYS if getattr(args, key, "")}
     table, truth = read(settings)
     store = open_store(args)
 

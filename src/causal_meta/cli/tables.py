@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from causal_meta.datasets.real import Table
     from causal_meta.store import Artifact, Store
 
-KEYS = ("table", "truth", "format", "columns", "transform", "title")
+KEYS = ("table", "truth", "format", "columns", "transform", "title", "interventions", "mask")
+_FILES = ("table", "truth", "mask")
 
 
 def table_settings(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The settings data.table=FILE, data.truth=FILE, data.format, data.columns=a,b, data.transform and data.title by key, and the other words."""
+    """The settings of a table by key (data.table=FILE, data.truth=FILE, data.columns=a,b and the other `KEYS`), and the other words."""
     from causal_meta.conf.registry import nearest
     from causal_meta.conf.setting import ConfigError
 
@@ -44,15 +45,20 @@ def read(settings: Mapping[str, str]) -> tuple[Table, np.ndarray | None]:
     from causal_meta.datasets.real import read_table, read_truth
 
     table = read_table(
-        settings["table"], format=settings.get("format") or None, columns=_columns(settings), transform=settings.get("transform") or "none"
+        settings["table"],
+        format=settings.get("format") or None,
+        columns=_listed(settings, "columns"),
+        transform=settings.get("transform") or "none",
+        interventions=_listed(settings, "interventions"),
+        mask=settings.get("mask") or None,
     )
     if settings.get("title"):
         table = dataclasses.replace(table, title=settings["title"])
     return table, read_truth(settings["truth"], table.columns) if settings.get("truth") else None
 
 
-def _columns(settings: Mapping[str, str]) -> tuple[str, ...]:
-    listed = settings.get("columns", "").strip().removeprefix("[").removesuffix("]")
+def _listed(settings: Mapping[str, str], key: str) -> tuple[str, ...]:
+    listed = settings.get(key, "").strip().removeprefix("[").removesuffix("]")
     return tuple(name.strip() for name in listed.split(",")) if listed else ()
 
 
@@ -62,6 +68,6 @@ def stored(
     """Find or make the task set of a table. Of its files only their names are recorded, never where they lie."""
     from causal_meta.runners.task_sets import table_config
 
-    overrides = [f"data.{key}={Path(value).name if key in ('table', 'truth') else value}" for key, value in settings.items()]
-    config: Any = table_config(table, _columns(settings), truth)
+    overrides = [f"data.{key}={Path(value).name if key in _FILES else value}" for key, value in settings.items()]
+    config: Any = table_config(table, _listed(settings, "columns"), truth)
     return make(args, store, config, {}, name=name, overrides=overrides, options={"table": table, "truth": truth})

@@ -1,7 +1,8 @@
 """Distances between families of worlds as artifacts: computed once per pair, then read.
 
-`distances.json` holds `distances` (name -> {value, se, null}), the `first` and `second` family in numbers and the conventions;
-`arrays.npz` the spectra, degrees and per-task statistics of both; `figures/distance.png` the picture.
+`distances.json` holds `distances` (name -> {value, se, null}), the `first` and `second` family in numbers, the names of the `signed` distances
+and the conventions; `arrays.npz` the spectra, degrees and per-task statistics of both; `figures/distance.png` the picture. Reading loads neither
+torch nor matplotlib.
 """
 
 from __future__ import annotations
@@ -15,12 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_meta import drawing
 from causal_meta.conf.artifacts import DistanceConfig
 from causal_meta.conf.convert import to_plain
 from causal_meta.conf.data import FamilyConfig
-from causal_meta.datasets.distances import GAPS, SMOOTHING, compare_families
-from causal_meta.datasets.family_features import DEGREES
 from causal_meta.store.key import canonical
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ _CONVENTIONS = {
     "null": "the value for equal families; value - null is at 0 within the standard error se",
     "order": "gaps are second minus first; all other distances are symmetric",
     "errors": "jackknife over tasks; DeLong over the folds of the classifier",
-    "smoothing": f"degree laws are mixed with {SMOOTHING:g} of the uniform law",
     "rows": "the same number of observational rows for both families, whatever theirs are",
 }
 
@@ -44,7 +41,12 @@ def distance_config(a: FamilyConfig, b: FamilyConfig, **settings: Any) -> tuple[
 
 
 def build_distance(config: DistanceConfig, attempt: Attempt) -> dict[str, Any]:
-    """Compare the two families and write the result into the attempt's folder; the builder of kind `distance`."""
+    """Compare the two families and write the result into the attempt's folder; the builder of kind `distance`.
+
+    The option `names` says what the two are called in the picture.
+    """
+    from causal_meta.datasets.distances import GAPS, SMOOTHING, compare_families
+
     found = compare_families(config.first, config.second, config.n_tasks, config.seed, config.n_rows)
     tree: dict[str, Any] = {
         "distances": _without_nan(found.distances),
@@ -52,11 +54,12 @@ def build_distance(config: DistanceConfig, attempt: Attempt) -> dict[str, Any]:
         "second": _without_nan(found.families[1]),
         "n_tasks": config.n_tasks,
         "n_rows": config.n_rows,
-        "conventions": _CONVENTIONS,
+        "signed": list(GAPS),
+        "conventions": _CONVENTIONS | {"smoothing": f"degree laws are mixed with {SMOOTHING:g} of the uniform law"},
     }
     (attempt.folder / "distances.json").write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8")
     np.savez_compressed(attempt.folder / "arrays.npz", **found.arrays)  # type: ignore[arg-type]
-    drawing.save(_figure(tree, found.arrays, ("first", "second")), attempt.folder / "figures" / FIGURE)
+    _draw(tree["distances"], found.arrays, attempt.options.get("names", ("first", "second")), attempt.folder / "figures" / FIGURE)
     metrics = {name: entry["value"] for name, entry in tree["distances"].items()}
     return {"dims": {"n_tasks": config.n_tasks, "n_rows": config.n_rows}, "metrics": metrics}
 
@@ -67,15 +70,19 @@ def _without_nan(tree: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str,
 
 @dataclass(frozen=True)
 class FamilyDistance:
-    """A stored distance as it was asked for: `distances` name -> {value, se, null}; `families` the statistics of both in the order asked."""
+    """A stored distance as it was asked for.
+
+    `distances` name -> {value, se, null}; `families` the statistics of both in the order asked; `figure` where the picture is, or belongs.
+    """
 
     distances: dict[str, dict[str, Any]]
     families: tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]
     arrays: dict[str, np.ndarray]
+    figure: Path
 
-    def draw(self, path: str | Path, names: tuple[str, str]) -> Path:
-        """The picture, with the families called by `names`."""
-        return drawing.save(_figure({"distances": self.distances}, self.arrays, names), path)
+    def draw(self, path: str | Path | None, names: tuple[str, str]) -> Path:
+        """Write the picture (to `figure` without a path), with the families called by `names`."""
+        return _draw(self.distances, self.arrays, names, Path(path or self.figure))
 
 
 def load_distance(artifact: Artifact, *, swapped: bool = False) -> FamilyDistance:
@@ -90,15 +97,20 @@ def load_distance(artifact: Artifact, *, swapped: bool = False) -> FamilyDistanc
     if swapped:
         turned = {"first_": "second_", "second_": "first_"}
         arrays = {turned[start] + name.removeprefix(start): value for start in turned for name, value in arrays.items() if name.startswith(start)}
-        distances = {name: entry | {"value": -entry["value"]} if name in GAPS and entry["value"] else entry for name, entry in distances.items()}
-    return FamilyDistance(distances, (tree[roles[0]], tree[roles[1]]), arrays)
+        distances = {
+            name: entry | {"value": -entry["value"]} if name in tree["signed"] and entry["value"] else entry for name, entry in distances.items()
+        }
+    return FamilyDistance(distances, (tree[roles[0]], tree[roles[1]]), arrays, artifact.folder / "figures" / FIGURE)
 
 
-def _figure(tree: Mapping[str, Any], arrays: Mapping[str, np.ndarray], names: tuple[str, str]) -> Any:
+def _draw(distances: Mapping[str, Any], arrays: Mapping[str, np.ndarray], names: tuple[str, str], path: Path) -> Path:
+    from causal_meta import drawing
+
     shown = dict(zip(("first", "second"), names, strict=True))
     if names[0] == names[1]:
         shown["second"] += " (again)"
-    degrees = {name: {shown[role]: arrays[f"{role}_degrees_{name}"] for role in shown} for name in DEGREES}
+    kinds = [name.removeprefix("first_degrees_") for name in arrays if name.startswith("first_degrees_")]
+    degrees = {kind: {shown[role]: arrays[f"{role}_degrees_{kind}"] for role in shown} for kind in kinds}
     spectra = {shown[role]: arrays[f"{role}_spectra"] for role in shown}
-    count = len(arrays["first_spectra"])
-    return drawing.comparison(tree["distances"], spectra, degrees, title=" and ".join(shown.values()), note=f"{count} tasks of each family")
+    note = f"{len(arrays['first_spectra'])} tasks of each family"
+    return drawing.save(drawing.comparison(distances, spectra, degrees, title=" and ".join(shown.values()), note=note), path)

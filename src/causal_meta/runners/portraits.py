@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from causal_meta.conf.artifacts import PortraitConfig
-from causal_meta.datasets.diagnostics import show_family
-from causal_meta.datasets.scm import SCMFamily
 
 if TYPE_CHECKING:
     from causal_meta.store import Artifact, Attempt
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
 
 def build_portrait(config: PortraitConfig, attempt: Attempt) -> dict[str, Any]:
     """Draw the family into `figures/` and write its numbers, mean and standard error over the tasks; the builder of kind `portrait`."""
+    from causal_meta.datasets.diagnostics import show_family
+    from causal_meta.datasets.scm import SCMFamily
+
     told = show_family(SCMFamily(config.data), attempt.folder / "figures", seed=config.seed, n_tasks=config.n_tasks)
     tree = {name: _plain(value) for name, value in told.items() if name != "files"}
     (attempt.folder / "summary.json").write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8")
@@ -31,3 +33,15 @@ def load_portrait(artifact: Artifact) -> dict[str, Any]:
     if artifact.kind != "portrait":
         raise ValueError(f"{artifact.id} is of kind {artifact.kind!r}; give a portrait (causal-meta data show data=FAMILY).")
     return dict(json.loads((artifact.folder / "summary.json").read_text("utf-8")))
+
+
+def portrait_files(artifact: Artifact) -> list[Path]:
+    """The pictures of a `portrait` target; they are drawn again if somebody deleted them."""
+    folder = artifact.folder / "figures"
+    if not folder.is_dir() or not any(folder.iterdir()):
+        from causal_meta.datasets.diagnostics import show_family
+        from causal_meta.datasets.scm import SCMFamily
+
+        config = cast(PortraitConfig, artifact.config)
+        show_family(SCMFamily(config.data), folder, seed=config.seed, n_tasks=config.n_tasks)
+    return sorted(folder.glob("*.png"))

@@ -1,0 +1,102 @@
+"""A published table is taken only if it is the described one; descriptions hold what a reader must know and never the data."""
+
+from importlib import resources
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+
+from causal_meta.conf.setting import ConfigError
+from causal_meta.conf.table_descriptions import TableDescription, table_description, table_descriptions
+from causal_meta.datasets.described_tables import described_table
+from causal_meta.datasets.real import BUNDLED, TableError, read_truth
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+FOLDERS = {"sachs": "adjacency.csv", "sachs_20": "adjacency_20edge.csv"}
+
+
+@pytest.mark.parametrize("name", list(table_descriptions()))
+def test_every_description_says_what_a_reader_must_know(name):
+    told = table_descriptions()[name]
+    assert all((told.line, told.title, told.published, told.source, told.licence))
+    assert nx.is_directed_acyclic_graph(nx.DiGraph(told.pairs))
+    assert len(set(told.pairs)) == len(told.edges)
+    assert (resources.files("causal_meta.conf") / "tables" / f"{name}.yaml").stat().st_size < 5000, "a description, not the data"
+
+
+def test_the_two_graphs_of_sachs_are_not_nested():
+    one, two = (set(table_description(name).edges) for name in ("sachs", "sachs_20"))
+    assert (len(one), len(two)) == (17, 20)
+    assert one - two == {"Plcg -> PIP3"}
+    assert two - one == {"Plcg -> PKC", "PIP2 -> PKC", "PIP3 -> Plcg", "PIP3 -> Akt"}
+
+
+@pytest.mark.parametrize("name", [name for name, told in table_descriptions().items() if told.bundled])
+def test_bundled_tables_load_without_a_network(name):
+    told = table_description(name)
+    assert told.bundled in BUNDLED
+    table, truth = described_table(told)
+    assert table.x.shape == (told.rows, len(told.columns))
+    assert truth is None
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the published tables are not here")
+@pytest.mark.parametrize("name", [name for name, told in table_descriptions().items() if not told.bundled])
+def test_published_tables_are_recognised_with_their_graph(name):
+    told = table_description(name)
+    folder = SHARED / name.removesuffix("_20")
+    table, truth = described_table(told, folder)
+    assert table.columns == told.columns
+    np.testing.assert_array_equal(truth, read_truth(folder / FOLDERS.get(name, "adjacency.csv"), told.columns))
+    same, _ = described_table(told, folder / "data.csv", transform="none")
+    assert np.array_equal(table.x, np.log(same.x) if told.transform == "log" else same.x)
+
+
+@pytest.fixture
+def known():
+    """A description of a made-up table, and the table with its columns in another order."""
+    rows = np.random.default_rng(0).uniform(1, 3, size=(15, 3)).round(3)
+    told = TableDescription(
+        title="made up", published="here", source="nowhere", licence="none", values="continuous", transform="log", rows=15,
+        columns=("a", "b", "c"), mean=tuple(float(f"{m:.5g}") for m in rows.mean(0)), edges=("a -> c", "b->c"),
+    )  # fmt: skip
+    return told, pd.DataFrame(rows, columns=["a", "b", "c"])[["c", "a", "b"]]
+
+
+def test_a_table_gets_its_order_truth_and_transformation(known, tmp_path):
+    told, frame = known
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    table, truth = described_table(told, tmp_path)
+    np.testing.assert_allclose(table.x, np.log(frame[["a", "b", "c"]].to_numpy()))
+    assert truth.tolist() == [[0, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert table.title == "made up"
+
+
+@pytest.mark.parametrize(
+    ("change", "saying"),
+    [
+        (lambda frame: np.log(frame), "the mean of 'a' is"),
+        (lambda frame: frame.assign(b=frame["b"] * 1.01), "the mean of 'b' is"),
+        (lambda frame: frame.iloc[:14], "has 14 rows and made up 15"),
+        (lambda frame: frame.rename(columns={"a": "A"}), "lacks the column 'a'"),
+        (lambda frame: frame.assign(d=frame["a"]), "has a column 'd' too many"),
+    ],
+)
+def test_another_table_is_refused(known, tmp_path, change, saying):
+    told, frame = known
+    change(frame).to_csv(tmp_path / "data.csv", index=False)
+    with pytest.raises(TableError) as caught:
+        described_table(told, tmp_path)
+    assert saying in str(caught.value)
+
+
+def test_descriptions_that_make_no_sense_are_refused(known):
+    told, _ = known
+    for change in ({"edges": ("a -> x",)}, {"edges": ("a",)}, {"mean": (1.0,)}, {"columns": ("a", "a", "c")}):
+        values = {name: getattr(told, name) for name in ("title", "published", "source", "licence", "values", "rows", "columns", "mean", "edges")}
+        with pytest.raises(ConfigError):
+            TableDescription(**values | change)
+    with pytest.raises(ConfigError, match="did you mean 'sachs'"):
+        table_description("sacks")
