@@ -5,8 +5,9 @@
 D = 30, 600 observational and 200 interventional rows, single hard targets, all 30 variables in turn, each row its own value, as in AVICI's training
 worlds (Erdős–Rényi, 2 edges per node). End to end: every task has a seed of its own, from which its graph, mechanisms, noise, interventions and
 rows are made. One thread, CPU time. "A pass per target" makes the same tables as AVICI's generator goes about it: the observational rows, then,
-for each variable, the rows in which it is set, through the whole graph (by our own code, which pads these 6 or 7 rows to 64). The limit is the same normals alone, and for random features also the same
-cosines. The same run compares 20 of the timed tasks with `sample_task(seed).table()`.
+for each variable, the rows in which it is set, through the whole graph (by our own code, which pads these 6 or 7 rows to 64). The limit is
+the same normals alone, and for random features also the same cosines. The same run compares 20 of the timed tasks with
+`sample_task(seed).table()`.
 """
 
 import argparse
