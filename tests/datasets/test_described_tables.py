@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from causal_meta.conf.convert import from_plain, preset
+from causal_meta.conf.data import FamilyConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.table_descriptions import TableDescription, table_description, table_descriptions
 from causal_meta.datasets.described_tables import described_table
 from causal_meta.datasets.real import BUNDLED, TableError, read_truth
+from causal_meta.datasets.scm import SCMFamily
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 FOLDERS = {"sachs": "adjacency.csv", "sachs_20": "adjacency_20edge.csv"}
@@ -31,6 +34,20 @@ def test_the_two_graphs_of_sachs_are_not_nested():
     assert (len(one), len(two)) == (17, 20)
     assert one - two == {"Plcg -> PIP3"}
     assert two - one == {"Plcg -> PKC", "PIP2 -> PKC", "PIP3 -> Plcg", "PIP3 -> Akt"}
+
+
+@pytest.mark.parametrize("table", ["sachs", "sachs_20"])
+def test_families_on_a_graph_of_sachs_have_it_up_to_the_order_of_the_nodes(table):
+    told = table_description(table)
+    truth = nx.DiGraph(told.pairs)
+    for law in ("linear", "mlp", "rff", "gpcde", "mixed"):
+        config = from_plain(FamilyConfig, preset(FamilyConfig, f"{table}_{law}"))
+        assert set(config.graph.edges) == set(told.edges)
+        graphs = SCMFamily(config).sample_graphs(range(6), 11).numpy()
+        found = [nx.from_numpy_array(graph, create_using=nx.DiGraph) for graph in graphs]
+        assert all(nx.is_isomorphic(graph, truth) for graph in found)
+        assert len({graph.tobytes() for graph in graphs}) > 1, "renumbered"
+    assert not nx.is_isomorphic(found[0], nx.DiGraph(table_description({"sachs": "sachs_20", "sachs_20": "sachs"}[table]).pairs))
 
 
 @pytest.mark.parametrize("name", [name for name, told in table_descriptions().items() if told.bundled])

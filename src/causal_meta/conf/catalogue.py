@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from causal_meta.conf.convert import from_plain, presets
+from causal_meta.conf import yaml_1_2
+from causal_meta.conf.convert import from_plain
 from causal_meta.conf.data import DataModuleConfig, FamilyConfig
 from causal_meta.conf.ranges import IntRange
+from causal_meta.conf.ready import ready_families
 from causal_meta.conf.table_descriptions import table_descriptions
-
-_SHARED = 3  # so many names with one first word make a group
 
 
 @dataclass(frozen=True)
@@ -26,33 +25,26 @@ class Entry:
 
 
 def catalogue() -> list[Entry]:
-    """Families first, by group, then streams, then tables."""
-    families, streams = _named(FamilyConfig), _named(DataModuleConfig)
-    lines = _first_comments()
-    shared = Counter(name.partition("_")[0] for name in families)
-    found = [_family(name, tree, lines.get(name, ""), shared) for name, tree in families.items()]
-    found.sort(key=lambda entry: (entry.group != "families", entry.group))
-    for name, tree in streams.items():
-        config = from_plain(DataModuleConfig, tree)
-        told = lines.get(name) or f"{family_line(config.train)}; {len(config.test)} test sets"
-        found.append(Entry(name, "streams for training", told, _size(config.train)))
+    """Families first, by collection and group, then streams, then tables."""
+    presets, found = _presets(), []
+    for name, (tree, comment) in presets.items():
+        if tree["kind"] == FamilyConfig.kind:
+            config = from_plain(FamilyConfig, tree)
+            found.append(Entry(name, "families", comment or family_line(config), _size(config)))
+    for family in ready_families():
+        config = from_plain(FamilyConfig, family.tree)
+        group = f"families: {family.collection}" + (f", {family.group}" if family.group != family.collection else "")
+        found.append(Entry(family.name, group, family.about or family_line(config), _size(config)))
+    for name, (tree, comment) in presets.items():
+        if tree["kind"] == DataModuleConfig.kind:
+            stream = from_plain(DataModuleConfig, tree)
+            told = comment or f"{family_line(stream.train)}; {len(stream.test)} test sets"
+            found.append(Entry(name, "streams for training", told, _size(stream.train)))
     for name, table in table_descriptions().items():
         truth = f"{len(table.edges)} edges" if table.edges else "no truth"
         where = table.bundled or "give --from"
         found.append(Entry(name, "tables (data import)", f"{table.line} [{table.values}, {truth}, {where}]", f"{len(table.columns)} × {table.rows}"))
     return found
-
-
-def _named(base: Any) -> dict[str, Any]:
-    """The presets of a class that are more than its defaults."""
-    return {name: tree for name, tree in presets(base).items() if name != base.kind}
-
-
-def _family(name: str, tree: Any, comment: str, shared: Counter[str]) -> Entry:
-    config = from_plain(FamilyConfig, tree)
-    first = name.partition("_")[0]
-    group = f"families: {first}" if shared[first] >= _SHARED else "families"
-    return Entry(name, group, comment or family_line(config), _size(config))
 
 
 def family_line(config: FamilyConfig) -> str:
@@ -72,8 +64,12 @@ def _range(bounds: IntRange) -> str:
     return str(bounds.low) if bounds.is_fixed else f"{bounds.low}-{bounds.high}"
 
 
-def _first_comments() -> dict[str, str]:
-    """The comment on the first line of each preset's file."""
+def _presets() -> dict[str, tuple[dict[str, Any], str]]:
+    """The files of `conf/presets` by name: the tree, and the comment on its first line."""
     folder = resources.files("causal_meta.conf") / "presets"
-    heads = {item.name.removesuffix(".yaml"): item.read_text("utf-8").partition("\n")[0] for item in folder.iterdir() if item.name.endswith(".yaml")}
-    return {name: head.removeprefix("#").strip() for name, head in heads.items() if head.startswith("#")}
+    texts = {item.name.removesuffix(".yaml"): item.read_text("utf-8") for item in folder.iterdir() if item.name.endswith(".yaml")}
+    heads = {name: text.partition("\n")[0] for name, text in texts.items()}
+    return {
+        name: (yaml_1_2.load(text, f"{name}.yaml"), heads[name].removeprefix("#").strip() if heads[name].startswith("#") else "")
+        for name, text in sorted(texts.items())
+    }

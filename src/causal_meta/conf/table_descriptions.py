@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from causal_meta.conf import yaml_1_2
+from causal_meta.conf.edge_lists import parse_edge
 from causal_meta.conf.registry import nearest
 from causal_meta.conf.setting import Config, ConfigError, setting
 
@@ -38,13 +39,13 @@ class TableDescription(Config):
         if len(self.mean) != len(self.columns) or len(set(self.columns)) < len(self.columns):
             raise ConfigError(f"{self.title}: {len(self.mean)} means and {len(self.columns)} columns; give one mean for each of different columns.")
         for edge in self.pairs:
-            if len(edge) != 2 or any(name not in self.columns for name in edge):
+            if any(name not in self.columns for name in edge):
                 raise ConfigError(f"{self.title}: the edge {' -> '.join(edge)!r} is not one between columns; write cause -> effect.")
 
     @property
-    def pairs(self) -> list[tuple[str, ...]]:
+    def pairs(self) -> list[tuple[str, str]]:
         """The edges as (cause, effect)."""
-        return [tuple(part.strip() for part in edge.split("->")) for edge in self.edges]
+        return [parse_edge(edge, f"{self.title}: edges") for edge in self.edges]
 
 
 @functools.cache

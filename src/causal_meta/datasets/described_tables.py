@@ -32,8 +32,7 @@ def described_table(
     raw = read_table(where, format=format)
     _check(raw, description)
     table = read_table(where, format=format, columns=description.columns, transform=transform or description.transform)
-    edges = [(cause, effect) for cause, effect in description.pairs]
-    truth = edges_truth(edges, description.columns, title) if edges else None
+    truth = edges_truth(description.pairs, description.columns, title) if description.edges else None
     return dataclasses.replace(table, title=title), truth
 
 
