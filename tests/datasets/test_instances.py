@@ -129,11 +129,13 @@ class TestLinearInterventions:
 
 
 class TestAnyMechanism:
+    @pytest.mark.parametrize("mode", ["none", "values", "inputs"])
     @pytest.mark.parametrize("mechanisms", [LINEAR, FEATURES, NETWORK, LINEAR | NETWORK], ids=["linear", "rff", "mlp", "mixed"])
-    def test_rows_of_the_changed_model_by_hand(self, mechanisms):
-        """Ancestral sampling from the public parts of the changed model; what is no effect of a target keeps its bits."""
+    def test_rows_of_the_changed_model_by_hand(self, mechanisms, mode):
+        """Ancestral sampling from the public parts of the changed model, which keeps the constants of standardising inside; what is no effect of
+        a target keeps its bits."""
         for seed in range(3):
-            instance = instance_of(mechanisms, seed)
+            instance = instance_of(mechanisms, seed, internal_standardising=mode)
             changed = instance.do(2, 1.25).shift([0, 4], [0.5, -1.0])
             noise, x = changed.noise(30), torch.zeros(30, 6)
             assert torch.equal(noise, instance.noise(30))
@@ -145,6 +147,17 @@ class TestAnyMechanism:
             reached[[0, 2, 4]] = True
             assert torch.equal(found[:, ~reached], plain[:, ~reached])
             assert not torch.allclose(found[:, reached], plain[:, reached], atol=1e-3)
+
+    def test_standardising_inside_keeps_the_observational_constants(self):
+        """A model standardised over the changed rows would give every effect of a far target mean 0 and variance 1 again."""
+        weights = LinearHeteroskedastic(weight_law="uniform_sign", weight_low=1.0)
+        instance = instance_of({"linear": MechanismPart(mechanism=weights)}, 3, internal_standardising="values")
+        root = instance.topological_order[0]
+        effects = torch.nonzero(graphs.ancestors(instance.adjacency_matrix)[root])[:, 0]
+        assert len(effects)
+        plain, x = instance.sample(2000), instance.do(root, 10.0).sample(2000)
+        assert (plain[:, effects].mean(dim=0).abs() < 0.3).all()
+        assert (x[:, effects].mean(dim=0).abs() > 1).any()
 
     def test_interventions_follow_one_another(self):
         instance = instance_of(FEATURES, 1)

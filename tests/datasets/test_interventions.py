@@ -39,6 +39,12 @@ FAMILIES = {
     for name, law in LAWS.items()
     if kind == "mixed" or name == "several" or (kind == "linear" and name == "shifts")
 }
+FAMILIES |= {
+    f"standardised {mode}": FamilyConfig(
+        mechanisms=LINEAR | NETWORK, n_nodes=fixed(7), n_rows=fixed(29), interventions=SEVERAL, internal_standardising=mode
+    )
+    for mode in ("values", "inputs")
+}
 SIZES = FamilyConfig(mechanisms=LINEAR | NETWORK, n_nodes=IntRange(low=4, high=8), n_rows=IntRange(low=10, high=40), interventions=ADDED)
 
 
