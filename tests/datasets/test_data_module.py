@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from causal_meta import graphs
-from causal_meta.conf.convert import from_plain
+from causal_meta import graph_classes, graphs
+from causal_meta.conf.convert import from_plain, to_plain
 from causal_meta.conf.data import DataModuleConfig, FamilyConfig, TaskSetConfig
+from causal_meta.conf.graph_laws import ErdosRenyi
 from causal_meta.conf.mechanism_laws import MLP, LinearHeteroskedastic, MechanismPart
 from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.datasets.data_module import CausalMetaModule
@@ -73,6 +74,53 @@ def test_the_description_is_plain_and_enough(module):
     again = CausalMetaModule(from_plain(DataModuleConfig, facts["config"]), facts["seed"])
     assert again.describe() == facts
     assert {digest for hashes in facts["hash_registry"].values() for digest in hashes} == module.reserved_hashes
+
+
+@pytest.mark.parametrize("level", ["graph", "isomorphism", "equivalence"])
+def test_the_level_of_disjointness_is_chosen(level):
+    family = dataclasses.replace(TRAIN, graph=ErdosRenyi(edges_per_node=0.7), n_nodes=fixed(4))
+    tests = {"same": TaskSetConfig(family=family, n_tasks=6), "large": TaskSetConfig(family=dataclasses.replace(family, n_nodes=fixed(8)), n_tasks=4)}
+    config = DataModuleConfig(train=family, test=tests, tasks_per_step=8, disjoint=level)
+    module = CausalMetaModule(config, 3)
+    tested = [task_set[b].adjacency for task_set in module.test_sets.values() for b in range(len(task_set))]
+    classes = {graph_classes.class_hashes(graph[None], level)[0] for graph in tested}
+    assert module.reserved_hashes == classes
+    for batch in itertools.islice(module.train_dataloader(), 40):
+        assert not classes & set(graph_classes.class_hashes(batch.adjacency, level))
+    assert module.stream.collisions > 0
+    told = module.describe()
+    assert told["hash_registry"] == CausalMetaModule(dataclasses.replace(config, disjoint="graph"), 3).describe()["hash_registry"], (
+        "labelled graphs are always told"
+    )
+    assert ("class_registry" in told) == (level != "graph")
+    assert {digest for hashes in told.get("class_registry", told["hash_registry"]).values() for digest in hashes} == classes
+
+
+def test_two_sets_of_one_family_have_unrelated_graphs():
+    """Dense graphs of eight nodes: a chance match of two of 400 is 1 in 500."""
+    family = dataclasses.replace(TRAIN, n_nodes=fixed(8))
+    module = CausalMetaModule(DataModuleConfig(train=TRAIN, test={name: TaskSetConfig(family=family, n_tasks=20) for name in ("a", "b")}), 3)
+    registry = module.describe()["hash_registry"]
+    assert not set(registry["a"]) & set(registry["b"])
+
+
+def test_statistics_of_families(module):
+    told = json.loads(json.dumps(module.statistics()))
+    assert set(told) == {"train", "test"}
+    assert set(told["test"]) == {"same", "large"}
+    assert told["test"]["large"]["n_nodes"] == {"mean": 8.0, "se": 0.0, "n": 4}
+    assert told["train"]["n_edges"]["n"] == 64
+    assert module.statistics() == told
+
+
+def test_test_sets_can_be_kept_on_disk(tmp_path, module):
+    kept = CausalMetaModule(dataclasses.replace(CONFIG, cache_folder=str(tmp_path)), 3)
+    for name, loader in kept.test_dataloader().items():
+        for batch, expected in zip(loader, module.test_dataloader()[name], strict=True):
+            assert torch.equal(batch.adjacency, expected.adjacency)
+            torch.testing.assert_close(batch.x, expected.x, rtol=1e-3, atol=1e-4)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert to_plain(kept.config, identity_only=True) == to_plain(CONFIG, identity_only=True)
 
 
 def trained(workers):

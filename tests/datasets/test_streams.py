@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from causal_meta import graphs, randomness
+from causal_meta import graph_classes, graphs, randomness
 from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.graph_laws import ErdosRenyi
 from causal_meta.conf.mechanism_laws import MLP, LinearHeteroskedastic, MechanismPart
 from causal_meta.conf.ranges import IntRange, fixed
+from causal_meta.datasets.reserved import Reserved
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.streams import MetaFixedDataset, MetaIterableDataset
 from causal_meta.tasks import collate
@@ -160,6 +162,49 @@ def test_redraws_do_not_depend_on_workers_or_ranks(hashes):
 def test_an_exhausted_family_says_so(hashes):
     with pytest.raises(ValueError, match="100 draws for one task with 3 nodes"):
         first(stream(TINY, reserved=frozenset(hashes)), 1)
+
+
+SPARSE = SCMFamily(FamilyConfig(graph=ErdosRenyi(edges_per_node=0.5), n_nodes=fixed(3), n_rows=fixed(4)))
+LEVELS = ("graph", "isomorphism", "equivalence")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_member_of_a_reserved_class_is_drawn(level):
+    """Reserved by one chain; the other levels keep out renumbered or equivalent graphs that the level of labelled graphs lets through."""
+    chain = torch.tensor([[[0.0, 1, 0], [0, 0, 1], [0, 0, 0]]])
+    reserved = Reserved.of(level, [chain])
+    held = stream(SPARSE, tasks_per_step=20, reserved=reserved)
+    drawn = torch.cat([batch.adjacency for batch in first(held, 20)])
+    found = {other: graph_classes.class_hashes(chain, other)[0] in graph_classes.class_hashes(drawn, other) for other in LEVELS}
+    assert found == {"graph": False, "isomorphism": level != "isomorphism", "equivalence": level != "equivalence"}
+    free = torch.cat([batch.adjacency for batch in first(stream(SPARSE, tasks_per_step=20), 20)])
+    assert held.collisions >= len(reserved.collisions(free)) > 0
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("n_nodes", [2, 3])
+def test_an_exhausted_space_says_so_at_every_level(level, n_nodes):
+    family = SCMFamily(FamilyConfig(graph=ErdosRenyi(edges_per_node=0.4), n_nodes=fixed(n_nodes), n_rows=fixed(4)))
+    all_graphs = family.sample_graphs(randomness.seeds_of(8, start=0, count=2000), n_nodes)
+    reserved = Reserved.of(level, [all_graphs])
+    assert len(reserved) == {"graph": (3, 25), "isomorphism": (2, 6), "equivalence": (2, 11)}[level][n_nodes - 2]
+    with pytest.raises(ValueError, match=f"100 draws for one task with {n_nodes} nodes all gave {reserved.words} reserved"):
+        first(stream(family, reserved=reserved), 1)
+
+
+def test_models_that_overflow_are_counted(monkeypatch):
+    family = SCMFamily(LINEAR.config)
+    source = stream(family)
+    draw = family.sample_tasks
+
+    def wild(*args, **options):
+        family.models.redraws += 3
+        return draw(*args, **options)
+
+    monkeypatch.setattr(family, "sample_tasks", wild)
+    first(source, 2)
+    assert source.overflows == 6
+    assert source.collisions == 0
 
 
 # ------------------------------------------------------------------------------------------------------------------- fixed sets

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,12 @@ import torch
 from causal_meta.conf.artifacts import TasksConfig
 from causal_meta.conf.convert import from_plain
 from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.graph_laws import ErdosRenyi
 from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.datasets.real import read_table
 from causal_meta.datasets.scm import SCMFamily
+from causal_meta.graphs import graph_hash
+from causal_meta.randomness import seeds_of
 from causal_meta.runners.build import make
 from causal_meta.runners.task_sets import centred, columns_of, load_tasks, store_table, table_config
 from causal_meta.store import Store
@@ -49,6 +53,28 @@ def test_a_longer_set_begins_with_the_shorter_one_and_another_seed_shares_nothin
     short, long, other = (load_tasks(make(store, dataclasses.replace(config, **change))) for change in ({}, {"n_tasks": 5}, {"seed": 2}))
     assert torch.equal(long.x[:3], short.x)
     assert not set(long.seeds.tolist()) & set(other.seeds.tolist())
+
+
+def test_families_with_names_of_their_own_share_no_graph(store):
+    """Without seed names two families of one graph law have equal graphs at equal seeds; with them the seeds are unrelated."""
+    plain = dataclasses.replace(WIDE, graph=ErdosRenyi(), n_nodes=fixed(8), n_rows=fixed(12))
+    families = [dataclasses.replace(plain, n_rows=fixed(rows), seed_name=name) for rows, name in ((12, ""), (13, ""), (12, "one"), (13, "two"))]
+    artifacts = [make(store, TasksConfig(data=family, n_tasks=10)) for family in families]
+    hashes = [set(json.loads((artifact.folder / "registry.json").read_text())["hashes"]["graph"]) for artifact in artifacts]
+    assert hashes[0] == hashes[1]
+    assert not hashes[0] & hashes[2]
+    assert not hashes[2] & hashes[3]
+    assert load_tasks(artifacts[2]).seeds.tolist() == seeds_of(0, "tasks", "one", start=0, count=10)
+
+
+def test_the_registry_tells_seeds_classes_and_statistics(store, table):
+    artifact = make(store, TasksConfig(data=WIDE, n_tasks=5))
+    batch, told = load_tasks(artifact), json.loads((artifact.folder / "registry.json").read_text())
+    assert told["seeds"] == batch.seeds.tolist()
+    assert told["hashes"]["graph"] == [graph_hash(batch.task(b).adjacency) for b in range(5)]
+    assert told["statistics"]["n_edges"]["mean"] == pytest.approx(float(batch.adjacency.sum()) / 5)
+    assert not (store_table(store, table).folder / "registry.json").exists()
+    assert store.verify() == []
 
 
 def test_columns_are_named_up_to_the_largest_task(store):
