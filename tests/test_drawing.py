@@ -192,6 +192,22 @@ def test_distributions_and_bars_are_drawn():
     assert [bar.get_width() for bar in bars.patches] == [0.8, 0.5]
 
 
+def test_a_model_is_drawn_with_and_without_curves():
+    rows = np.random.default_rng(0).normal(size=(50, 2))
+    grid = np.linspace(-1, 1, 5)
+    curve = drawing.Response("a", "b", rows[:, 1], rows[:, 0], grid, grid, grid - 1, grid + 1)
+    dots, alone = drawing.Response("a", "b", rows[:, 1], rows[:, 0]), drawing.Response(None, "a", np.ones(50))
+    figure = drawing.model([[0, 1], [0, 0]], ["a", "a rather long name for $b$"], [alone, curve, dots], title="two", note="a note")
+    graph, hist, with_curve, without = figure.axes
+    assert len(graph.texts) == 2
+    assert hist.patches
+    assert [len(axes.lines) for axes in (with_curve, without)] == [2, 1]
+    np.testing.assert_array_equal(with_curve.lines[1].get_ydata(), grid)
+    assert len(drawing.model(np.zeros((3, 3)), "abc", []).axes) == 1
+    with pytest.raises(ValueError, match="2 names"):
+        drawing.model(np.zeros((3, 3)), "ab", [])
+
+
 def test_equal_figures_give_equal_bytes_without_date_or_program(tmp_path):
     first, second = (drawing.save(drawing.graph(random_dag(1, 6), "abcdef"), tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
     assert first == second

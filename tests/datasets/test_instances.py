@@ -13,6 +13,7 @@ import scipy.stats
 import torch
 
 from causal_meta import graphs, randomness
+from causal_meta.conf.convert import from_plain
 from causal_meta.conf.data import FamilyConfig
 from causal_meta.conf.graph_laws import ErdosRenyi
 from causal_meta.conf.interventions import InterventionConfig
@@ -335,6 +336,15 @@ class TestWhatItSays:
         wide = [node["parameters"] for node in facts["nodes"] if node["law"] == "rff"]
         assert wide
         assert any(isinstance(value, dict) and value["min"] <= value["mean"] <= value["max"] for node in wide for value in node.values())
+
+    def test_a_family_says_what_it_is(self):
+        config = FamilyConfig(mechanisms=LINEAR | FEATURES, interventions=InterventionConfig(), n_nodes=fixed(5))
+        facts = json.loads(json.dumps(SCMFamily(config).metadata()))
+        assert from_plain(FamilyConfig, facts["config"]) == config
+        assert facts["mechanism_proportions"] == {"linear": 0.5, "rff": 0.5}
+        assert facts["n_nodes"] == [5, 5]
+        assert facts["interventions"]["change"] == "do"
+        assert SCMFamily(FamilyConfig()).metadata()["interventions"] is None
 
     def test_a_linear_model_of_ones_own(self):
         weights = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [1.0, -1.0, 0.0]])

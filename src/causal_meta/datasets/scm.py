@@ -7,7 +7,7 @@ values agree to float rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -162,6 +162,18 @@ class SCMFamily:
             batch.node_mask[tasks, d:] = False
             batch.row_mask[tasks, n:] = False
         return batch
+
+    def metadata(self) -> dict[str, Any]:
+        """What the family is, in plain values that JSON can hold: its attributes and its whole configuration."""
+        return {
+            "n_nodes": [self.n_nodes.low, self.n_nodes.high],
+            "n_rows": [self.n_rows.low, self.n_rows.high],
+            "sparsity_param": self.sparsity_param,
+            "mechanism_proportions": self.mechanism_proportions,
+            "noise_type": self.noise_type,
+            "interventions": None if self.interventions is None else to_plain(self.interventions.config),
+            "config": to_plain(self.config),
+        }
 
     def plot_example(self, seed: int = 0) -> Figure:
         """The structural causal model of `seed`, drawn."""

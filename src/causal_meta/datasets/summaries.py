@@ -202,7 +202,9 @@ def _stream_vectors(family: SCMFamily, seed: int, n_nodes: int, n_rows: int, cou
     vectors = []
     for start in range(0, count, block):
         seeds = seeds_of(seed, "stream_summary", n_nodes, n_rows, start=start, count=min(block, count - start))
-        vectors.append(table_summary(family.sample_tasks(seeds, n_rows=n_rows, n_nodes=n_nodes).x.numpy()))
+        batch = family.sample_tasks(seeds, n_rows=n_rows, n_nodes=n_nodes)
+        whole = bool(batch.row_mask.all())  # false where tasks have different numbers of interventional rows in addition
+        vectors.append(table_summary(batch.x.numpy()) if whole else np.stack([table_summary(batch.task(b).x.numpy()) for b in range(len(batch))]))
     return np.concatenate(vectors)
 
 
