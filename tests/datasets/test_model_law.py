@@ -1,4 +1,4 @@
-"""Models whose values overflow: drawn again at their own index, counted, bounded; no table holds anything infinite, however many rows are asked for."""
+"""Models whose values overflow: drawn again at their own index, counted, bounded; no table holds anything infinite, however many rows it has."""
 
 import pytest
 import torch
