@@ -20,7 +20,7 @@ from causal_meta import graphs
 Level = Literal["graph", "isomorphism", "equivalence"]
 
 _BRANCHES = 20_000  # nodes tried in the search for one canonical order before it gives up
-_SIGNATURE_ROUNDS = 3
+_SIGNATURE_ROUNDS = 1
 _Certificate = tuple[tuple[int, tuple[int, ...]], ...]
 _Neighbours = Mapping[int, frozenset[int]]
 
@@ -65,7 +65,7 @@ def _hashes(level: bytes, adjacency: Tensor) -> list[str]:
 def class_signatures(adjacency: Tensor, level: Level) -> list[int]:
     """A 64-bit number per graph of [B, D, D]; graphs of one class have the same, other graphs rarely do.
 
-    Of the labelled graph its edges, of its isomorphism class three rounds of colour refinement, of its equivalence class the skeleton.
+    Of the labelled graph its edges, of its isomorphism class the degrees of the nodes and of their neighbours, of its equivalence class the skeleton.
     """
     edges = (adjacency != 0).numpy(force=True)
     if level == "isomorphism":
@@ -114,12 +114,13 @@ def _mixed(value: np.ndarray) -> np.ndarray:
 
 
 def _colours(edges: np.ndarray, rounds: int | None = None) -> np.ndarray:
-    """Uint64 [B, D]: colours that depend on a node's surroundings only; refined until no graph gains a colour, or for some rounds.
+    """Uint64 [B, D]: colours that depend on a node's surroundings only: its degrees, refined until no graph gains a colour, or for some rounds.
 
     A graph stops by itself, so its colours do not depend on the others in the batch.
     """
-    colour = np.full(edges.shape[:2], np.uint64(edges.shape[-1]))
-    number = np.ones(len(edges), dtype=np.int64)
+    size = np.uint64(edges.shape[-1] + 1)
+    colour = _mixed((edges.sum(axis=1, dtype=np.uint64) * size + edges.sum(axis=2, dtype=np.uint64)) * size + size)
+    number = np.zeros(len(edges), dtype=np.int64)
     active = np.arange(len(edges))
     while len(active) and rounds != 0:
         some, mine = edges[active], colour[active]
