@@ -3,6 +3,7 @@
 Statistical bounds are 4.5 standard errors with fixed seeds: false alarms of 7e-6 for each number that is compared.
 """
 
+import json
 import math
 
 import numpy as np
@@ -32,6 +33,7 @@ SEVERAL = InterventionConfig(targets_per_row=IntRange(low=1, high=3), targets=fi
 ADDED = InterventionConfig(rows=IntRange(low=5, high=9), row_share=None, observational_share=0.5, value_per="target")
 SHIFTS = InterventionConfig(change="shift", targets_per_row=fixed(2), target_share=0.5, value_law="normal", value_mean=1.0, value_std=2.0)
 CONSTANT = InterventionConfig(value_law="constant", value_mean=0.0, targets=IntRange(low=1, high=4), target_share=None)
+HALF_OR_ALL = InterventionConfig(target_share=(0.5, 1.0))
 LAWS = {"single": SINGLE, "several": SEVERAL, "added": ADDED, "shifts": SHIFTS, "constant": CONSTANT}
 FAMILIES = {
     f"{kind} {name}": FamilyConfig(mechanisms=mechanisms, n_nodes=fixed(7), n_rows=fixed(29), interventions=law)
@@ -102,7 +104,7 @@ class TestEveryFamily:
 class TestCells:
     def test_targets_take_turns(self):
         """With one target per row, targets differ by at most one row, and the target list has the stated length."""
-        for config, lengths in ((SINGLE, {7}), (CONSTANT, {1, 2, 3, 4}), (InterventionConfig(target_share=0.5), {4})):
+        for config, lengths in ((SINGLE, {7}), (CONSTANT, {1, 2, 3, 4}), (InterventionConfig(target_share=0.5), {4}), (HALF_OR_ALL, {4, 7})):
             mask = SCMFamily(FamilyConfig(n_nodes=fixed(7), n_rows=fixed(100), interventions=config)).sample_tasks(SEEDS).intervened
             assert (mask.sum(dim=2).sum(dim=1) == 25).all()
             assert not mask[:, :75].any(), "observational rows first"
@@ -268,6 +270,8 @@ class TestBadConfigurations:
         [
             ({"targets": fixed(3)}, "targets and target_share"),
             ({"target_share": None}, "targets and target_share"),
+            ({"target_share": ()}, "empty list"),
+            ({"target_share": (0.5, 0.0)}, "target_share is 0.0; it must be above 0"),
             ({"rows": fixed(3)}, "rows and row_share"),
             ({"row_share": 0.0}, "row_share is 0.0; it must be above 0"),
             ({"target_share": 1.5}, "at most 1"),
@@ -298,4 +302,6 @@ class TestBadConfigurations:
         assert from_plain(FamilyConfig, to_plain(config)) == config
         assert "interventions" not in to_plain(FamilyConfig(), identity_only=True)
         assert to_plain(config, identity_only=True)["interventions"]["observational_share"] == 0.5
+        several = FamilyConfig(interventions=HALF_OR_ALL)
+        assert from_plain(FamilyConfig, json.loads(json.dumps(to_plain(several)))) == several
         assert from_plain(FamilyConfig, {"interventions": {"rows": 3, "row_share": None}}).interventions.rows == fixed(3)

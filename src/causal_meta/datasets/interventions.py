@@ -15,6 +15,7 @@ from torch import Tensor
 from causal_meta import randomness
 from causal_meta.conf.interventions import InterventionConfig
 from causal_meta.conf.ranges import IntRange
+from causal_meta.datasets.mixtures import draw_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,12 +124,21 @@ class InterventionLaw:
 
         The list of a task without interventions has length 0.
         """
-        length = _draw_whole(self.config.n_targets(n_nodes), seeds, ("interventions", "list length"), ())
+        length = self._list_lengths(seeds, n_nodes)
         order = randomness.permutations(seeds, ("interventions", "list"), n_nodes)[:, : int(length.max())]
         if self.config.observational_share > 0:
             none = randomness.uniforms(seeds, ("interventions", "observational"), ()) < self.config.observational_share
             length = torch.where(none, 0, length)
         return order, length
+
+    def _list_lengths(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+        """Int64 [B]."""
+        laws, names = self.config.n_targets(n_nodes), ("interventions", "list length")
+        lengths = torch.stack([_draw_whole(law, seeds, names, ()) for law in laws])
+        if len(laws) == 1:
+            return lengths[0]
+        which = draw_parts(seeds, ("interventions", "list length law"), [1.0] * len(laws), ())
+        return lengths.gather(0, which[None])[0]
 
     def draw(self, seeds: Sequence[int], n_rows: int, n_interventional: int, n_nodes: int) -> Interventions:
         """The interventions in tables [B, N, D] of `seeds`, in M = `n_interventional` rows of each task that has any."""
