@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from causal_meta.conf.graph_laws import ErdosRenyi, GraphConfig
 from causal_meta.conf.interventions import InterventionConfig
-from causal_meta.conf.mechanism_laws import LinearHeteroskedastic, MechanismConfig, MechanismPart
+from causal_meta.conf.mechanism_laws import GPCDE, LinearHeteroskedastic, MechanismConfig, MechanismPart
 from causal_meta.conf.noise_laws import GaussianNoise, NoiseConfig
 from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.conf.setting import Config, ConfigError, setting
@@ -40,7 +40,7 @@ class FamilyConfig(DataConfig):
     seed_name: str = setting(
         "",
         added=True,
-        help="task sets of families with different names have unrelated seeds; without a name equal seeds give families of one graph law equal graphs",
+        help="task sets of families with different names have unrelated seeds; without one, equal seeds give families of one graph law equal graphs",
     )
 
     def validate(self) -> None:
@@ -52,8 +52,20 @@ class FamilyConfig(DataConfig):
             raise ConfigError(f"family.n_rows starts at {self.n_rows.low}; a table needs at least 2 rows.")
         self.graph.check_nodes(self.n_nodes)
         self._check_whole_tables()
+        self._check_functions()
         if self.interventions is not None:
             self.interventions.check_nodes(self.n_nodes)
+
+    def _check_functions(self) -> None:
+        """What standardising and the roots ask of the mechanisms."""
+        root = self.root_mechanism
+        if root is not None and root.whole_table and not all(part.mechanism.whole_table for part in self.mechanisms.values()):
+            raise ConfigError(f"family.root_mechanism is {root.kind}, which makes whole tables; give a law of single variables, such as linear.")
+        laws = [part.mechanism for part in self.mechanisms.values()] + ([] if root is None else [root])
+        if self.internal_standardising != "none" and any(isinstance(law, GPCDE) and law.exact for law in laws):
+            raise ConfigError(
+                "family.internal_standardising needs functions that further rows see again, which gpcde with exact=True has not; set exact=False."
+            )
 
     def _check_whole_tables(self) -> None:
         """What laws that make whole tables can be combined with."""

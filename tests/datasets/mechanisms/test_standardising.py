@@ -24,7 +24,11 @@ LAWS = {
     "network": {"mlp": MechanismPart(mechanism=MLP())},
     "cube": {"cube": MechanismPart(mechanism=PostNonlinear(nonlinearity="cube"))},
     "additive": {"mlp": MechanismPart(mechanism=MLPAdditive()), "rff": MechanismPart(mechanism=RFF(n_features=20))},
-    "mixed": {"linear": MechanismPart(mechanism=STEEP), "square": MechanismPart(mechanism=Polynomial()), "sine": MechanismPart(mechanism=Periodic(frequency=0.2))},
+    "mixed": {
+        "linear": MechanismPart(mechanism=STEEP),
+        "square": MechanismPart(mechanism=Polynomial()),
+        "sine": MechanismPart(mechanism=Periodic(frequency=0.2)),
+    },
 }
 NOISES = NoiseMixture(parts={"g": NoisePart(noise=GaussianNoise()), "l": NoisePart(noise=LaplaceNoise())})
 
@@ -156,3 +160,9 @@ def test_a_law_of_roots_is_standardised_too():
 def test_nonsense_is_refused():
     with pytest.raises(ConfigError, match="'none', 'values', 'inputs'"):
         from_plain(FamilyConfig, {"internal_standardising": "yes"})
+    exact = {"gp": {"mechanism": {"kind": "gpcde", "exact": True}}}
+    with pytest.raises(ConfigError, match="set exact=False"):
+        from_plain(FamilyConfig, {"internal_standardising": "inputs", "mechanisms": exact})
+    assert from_plain(FamilyConfig, {"mechanisms": exact}).internal_standardising == "none"
+    with pytest.raises(ConfigError, match="makes whole tables"):
+        from_plain(FamilyConfig, {"root_mechanism": "gene_expression"})
