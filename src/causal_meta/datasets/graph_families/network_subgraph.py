@@ -81,15 +81,19 @@ class NetworkSubgraphGenerator(GraphGenerator):
         nodes = torch.empty(number.shape, dtype=torch.int64)
         nodes[:, 0] = start[(number[:, 0] * len(start)).to(torch.int64)]
         inside = torch.zeros(len(number), len(self.joined), dtype=torch.bool)
-        links = torch.zeros(inside.shape, dtype=torch.int64)
+        around = torch.zeros(inside.shape, dtype=torch.bool)
+        links = torch.zeros(inside.shape, dtype=torch.int32) if self.config.top < 1 else None
         for step in range(1, n_nodes):
+            reached = self.joined[nodes[:, step - 1]]
             inside[task, nodes[:, step - 1]] = True
-            links += self.joined[nodes[:, step - 1]]
-            candidates = (links > 0) & ~inside
-            if self.config.top < 1:
+            around |= reached
+            candidates = around & ~inside
+            if links is not None:
+                links += reached
                 candidates = self._best(candidates, links, self.degree[nodes[:, :step]].sum(dim=1))
-            so_far = candidates.cumsum(dim=1)
-            nodes[:, step] = (so_far <= (number[:, step] * so_far[:, -1]).to(torch.int64)[:, None]).sum(dim=1)
+            so_far = candidates.cumsum(dim=1, dtype=torch.int32)
+            chosen = (number[:, step] * so_far[:, -1]).to(torch.int32)
+            nodes[:, step] = torch.searchsorted(so_far, chosen[:, None], right=True)[:, 0]
         return nodes
 
     def _best(self, candidates: Tensor, links: Tensor, degree: Tensor) -> Tensor:
@@ -97,5 +101,5 @@ class NetworkSubgraphGenerator(GraphGenerator):
         gain = links * self.degree.sum() - self.degree * degree[:, None]
         gain = torch.where(candidates, gain, torch.iinfo(torch.int64).min)
         count = torch.ceil(self.config.top * candidates.sum(dim=1, keepdim=True) - 1e-9).to(torch.int64)
-        last = gain.sort(dim=1, descending=True).values.gather(1, count - 1)
+        last = gain.topk(int(count.max()), dim=1).values.gather(1, count - 1)
         return candidates & (gain >= last)
