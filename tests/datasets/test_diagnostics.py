@@ -1,5 +1,6 @@
 """Sortability by its definition, path by path, and what `data show` makes of a family."""
 
+import dataclasses
 import itertools
 
 import networkx as nx
@@ -10,6 +11,7 @@ from sklearn.linear_model import LinearRegression
 
 from causal_meta.conf.data import FamilyConfig
 from causal_meta.conf.graph_laws import ErdosRenyi
+from causal_meta.conf.interventions import InterventionConfig
 from causal_meta.conf.mechanism_laws import MLP, MechanismPart
 from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.datasets import diagnostics
@@ -155,6 +157,27 @@ def test_the_summary_of_a_family_agrees_with_its_law():
     again = diagnostics.family_summary(family, seed=3, n_tasks=120)
     assert all(np.array_equal(summary[name], again[name], equal_nan=True) for name in summary)
     assert set(diagnostics.family_summary(family, seed=4, n_tasks=120)["seeds"]).isdisjoint(summary["seeds"].tolist())
+
+
+def test_sortability_is_that_of_the_rows_in_which_nothing_was_set():
+    """Values of ±1000 at single variables drown the noise; the observational rows know nothing of it."""
+    config = FamilyConfig(n_nodes=fixed(6), n_rows=fixed(200))
+    set_far = InterventionConfig(row_share=0.5, value_low=1000.0, value_high=1000.0)
+    plain, mixed = (diagnostics.family_summary(SCMFamily(one), 0, 60) for one in (config, dataclasses.replace(config, interventions=set_far)))
+    for name in ("varsortability", "r2_sortability"):
+        (one, se, _), (two, other, _) = (diagnostics.mean_and_error(summary[name]) for summary in (plain, mixed))
+        assert abs(one - two) < 4.5 * np.hypot(se, other)
+    assert np.allclose(mixed["varsortability_standardised"], 0.5, equal_nan=True)
+    batch = SCMFamily(dataclasses.replace(config, interventions=set_far)).sample_tasks(range(60))
+    wrong, right = (r2_sortability(batch.x, batch.adjacency, rows) for rows in (batch.row_mask, diagnostics.observational_rows(batch)))
+    assert (wrong - right).abs().nanmean() > 0.1, "all rows would tell another story"
+
+
+def test_a_task_without_an_observational_row_keeps_its_rows():
+    batch = linear_family(n_nodes=fixed(3)).sample_tasks(range(2))
+    batch.intervened[0, :, 1] = True
+    batch.intervened[1, :40, 2] = True
+    assert diagnostics.observational_rows(batch).sum(1).tolist() == [100, 60]
 
 
 def test_a_family_is_shown_in_four_pictures_and_in_numbers(tmp_path):

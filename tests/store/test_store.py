@@ -193,7 +193,7 @@ def test_a_stored_configuration_that_lacks_a_default_stops_with_a_diff(store, ta
 
 def test_a_field_outside_the_identity_may_differ(store, target):
     path = target.folder / "config.yaml"
-    path.write_text(path.read_text().replace("name: ''", "name: other"))
+    path.write_text(path.read_text().replace("\nname: ''", "\nname: other"))
     assert store.lookup(TasksConfig(seed=1)) == target
 
 

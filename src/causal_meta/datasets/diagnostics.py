@@ -18,7 +18,7 @@ from torch import Tensor
 from causal_meta import drawing
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.randomness import seeds_of
-from causal_meta.tasks import TaskBatch
+from causal_meta.tasks import TaskBatch, standardise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +123,7 @@ def mean_and_error(values: Sequence[float] | np.ndarray | Tensor) -> tuple[float
 def family_summary(family: SCMFamily, seed: int, n_tasks: int = 200) -> dict[str, np.ndarray]:
     """`n_tasks` tasks of `family`, drawn from (seed, "show"), in numbers, per task where no other shape is named [B]:
 
-    n_nodes, n_rows, n_edges, edges_per_node, density; varsortability (raw rows), varsortability_standardised, r2_sortability;
+    n_nodes, n_rows, n_edges, edges_per_node, density; varsortability (raw), varsortability_standardised, r2_sortability (observational rows);
     degrees_causes, degrees_effects, degrees_neighbours (nodes by degree); std_quantiles, skewness_quantiles, kurtosis_quantiles (over all
     variables of all tasks, at `QUANTILES`; excess kurtosis); seeds.
     """
@@ -149,6 +149,7 @@ def _block_summary(batch: TaskBatch) -> dict[str, np.ndarray]:
     weight = batch.row_mask.double() / batch.row_mask.sum(1, keepdim=True)
     third, fourth = (torch.einsum("bn,bnd->bd", weight, z**power) for power in (3, 4))
     into, out = (batch.adjacency != 0).sum(1), (batch.adjacency != 0).sum(2)
+    rows = observational_rows(batch)
     tensors = {
         "seeds": batch.seeds,
         "n_nodes": nodes,
@@ -156,9 +157,9 @@ def _block_summary(batch: TaskBatch) -> dict[str, np.ndarray]:
         "n_edges": edges,
         "edges_per_node": edges / nodes,
         "density": edges / (nodes * (nodes - 1)),
-        "varsortability": varsortability(batch.x, batch.adjacency, batch.row_mask),
-        "varsortability_standardised": varsortability(batch.standardised().x, batch.adjacency, batch.row_mask),
-        "r2_sortability": r2_sortability(batch.x, batch.adjacency, batch.row_mask),
+        "varsortability": varsortability(batch.x, batch.adjacency, rows),
+        "varsortability_standardised": varsortability(standardise(batch.x, real, rows), batch.adjacency, rows),
+        "r2_sortability": r2_sortability(batch.x, batch.adjacency, rows),
         "std": variance.sqrt()[real],
         "skewness": third[real],
         "kurtosis": fourth[real] - 3,
@@ -166,6 +167,12 @@ def _block_summary(batch: TaskBatch) -> dict[str, np.ndarray]:
         "out": out[real],
     }
     return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def observational_rows(batch: TaskBatch) -> Tensor:
+    """Bool [B, N]: the real rows of each task in which nothing was set; all real rows of a task that has no such row."""
+    quiet = batch.row_mask & ~batch.intervened.any(2)
+    return torch.where(quiet.any(1, keepdim=True), quiet, batch.row_mask)
 
 
 def show_family(family: SCMFamily, folder: str | Path, seed: int = 0, n_tasks: int = 200) -> dict[str, Any]:

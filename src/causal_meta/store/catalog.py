@@ -24,20 +24,24 @@ def target_line(artifact: Artifact) -> dict[str, Any]:
         "created_at": meta["created_at"],
         "kind": artifact.kind,
         "model": _short(meta.get("model_cfg")),
-        "data": _short(meta.get("data_cfg")),
+        "data": _short(meta.get("data_cfg")) or _pair(meta.get("first_cfg"), meta.get("second_cfg")),
         "seed": meta["seed"],
     }
 
 
 def _short(tree: Any) -> str | None:
-    """A short name of a model or of data: the tag, for a family that of its graphs too, for a table its title."""
+    """A short name of a model or of data: the tag, for a family its seed name or the tag of its graphs too, for a table its title."""
     if not isinstance(tree, dict):
         return None
     if isinstance(tree.get("train"), dict):
         return _short(tree["train"])
     if isinstance(tree.get("graph"), dict):
-        return f"{tree.get('kind')}:{tree['graph'].get('kind')}"
+        return tree.get("seed_name") or f"{tree.get('kind')}:{tree['graph'].get('kind')}"
     return str(tree.get("title") or tree.get("kind"))
+
+
+def _pair(first: Any, second: Any) -> str | None:
+    return f"{_short(first)} | {_short(second)}" if first and second else None
 
 
 def run_line(artifact: Artifact, root: Path) -> dict[str, Any]:
