@@ -169,6 +169,8 @@ class TestAnyMechanism:
         assert torch.equal(instance.do([1, 3], 2.0).sample(9), instance.do(3, 2.0).do(1, 2.0).sample(9))
         assert torch.equal(instance.shift(1, 0.0).sample(9), instance.sample(9))
         assert not instance.changes, "the model itself is as it was"
+        for variables in (np.int64(3), torch.tensor(3), np.array([3]), torch.tensor([3])):
+            assert torch.equal(instance.do(variables, 2.0).sample(9), instance.do(3, 2.0).sample(9))
 
     def test_values_by_row(self):
         instance = instance_of(NETWORK, 2)
@@ -281,6 +283,10 @@ class TestBadCalls:
             ([0, 1], [1.0, 2.0, 3.0], r"shape \(3,\); give a number, 2 numbers"),
             (0, [[1.0, 2.0]], "give a number or one per row"),
             (0, [], "missing"),
+            (0, "high", "value of an intervention is 'high'; give a number"),
+            ([0, 1], [[1.0], [1.0, 2.0]], "equally long rows"),
+            (None, 1.0, "There is no variable None"),
+            (1.5, 1.0, "There is no variable 1.5"),
         ],
     )
     def test_interventions_that_make_no_sense(self, variables, value, words):

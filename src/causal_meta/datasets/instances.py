@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -176,14 +178,19 @@ class SCMInstance:
 
     def _values(self, variables: int | Sequence[int], value: Value) -> dict[int, Tensor]:
         """Each variable's value, float32 [] or [N]."""
-        one = isinstance(variables, int)
-        chosen = [variables] if isinstance(variables, int) else list(variables)
-        for j in chosen:
-            if isinstance(j, bool) or not isinstance(j, int) or not 0 <= j < self.n_nodes:
+        listed: Any = variables.tolist() if isinstance(variables, Tensor | np.ndarray) else variables
+        one = not isinstance(listed, Sequence) or isinstance(listed, str)
+        chosen: list[int] = []
+        for j in [listed] if one else listed:
+            if isinstance(j, bool) or not isinstance(j, Integral) or not 0 <= int(j) < self.n_nodes:
                 raise ValueError(f"There is no variable {j!r}; the model has the variables 0 to {self.n_nodes - 1}.")
+            chosen.append(int(j))
         if not chosen or len(set(chosen)) < len(chosen):
             raise ValueError(f"The variables of an intervention are {chosen}; name at least one, and none twice.")
-        given = torch.as_tensor(value, dtype=torch.float32)
+        try:
+            given = torch.as_tensor(value, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"The value of an intervention is {value!r}; give a number, or numbers in equally long rows.") from None
         if not bool(torch.isfinite(given).all()) or not given.numel():
             raise ValueError("The value of an intervention is missing, not a number or infinite; give finite numbers.")
         if given.ndim == 0:
