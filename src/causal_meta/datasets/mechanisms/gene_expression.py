@@ -101,13 +101,13 @@ class GeneExpressionFactory(MechanismLaw):
         midpoint = torch.empty(len(seeds), nodes)
         for some in self._pieces(len(seeds), nodes, cells):
             noise = randomness.normals([seeds[b] for b in some.tolist()], (*names, "reference cells"), (cells, nodes, self.numbers_per_value))
-            part, theirs = {name: value[some] for name, value in parameters.items()}, parents.select(some)
-            part["half"] = half[some]
-            cell_type = (torch.arange(cells) % types).expand(len(some), -1)
-            x = self._concentrations(part, theirs, noise, cell_type, find_half=True)
+            part = {name: value[some] for name, value in parameters.items()} | {"half": half[some]}
+            numbers = _by_gene(noise.permute(3, 0, 2, 1))
+            cell_type = (torch.arange(numbers.shape[-1]) % types).expand(len(some), -1)
+            x = self._concentrations(part, parents.select(some), numbers, cell_type, reference=cells)[..., :cells]
             half[some] = part["half"]
             if self.config.technical_noise is not None:
-                scaled = technical_noise.library_scaled(part, x, noise[:, :, 1, -1])
+                scaled = technical_noise.library_scaled(part, x, numbers[-1, :, 1, :cells])
                 midpoint[some] = technical_noise.dropout_midpoint(part, scaled)
         return {"half": half} | ({} if self.config.technical_noise is None else {"midpoint": midpoint})
 
@@ -122,14 +122,15 @@ class GeneExpressionFactory(MechanismLaw):
         out = torch.empty(tasks, rows, nodes)
         for some in self._pieces(tasks, nodes, rows):
             part = {name: number[some] for name, number in parameters.items()}
-            numbers = noise[some]
-            done = None if changes is None else (pad(changes[1][some], (changes[0], 0)), pad(changes[2][some], (changes[0], 0)))
-            cell_type = (torch.special.ndtr(numbers[:, :, 0, -1]) * self.config.cell_types).long().clamp_(max=self.config.cell_types - 1)
+            numbers = _by_gene(noise[some].permute(3, 0, 2, 1))
+            done = None if changes is None else (_by_gene(changes[1][some], changes[0]), _by_gene(changes[2][some], changes[0]))
+            cell_type = (torch.special.ndtr(numbers[-1, :, 0]) * self.config.cell_types).long().clamp_(max=self.config.cell_types - 1)
             x = self._concentrations(part, parents.select(some), numbers, cell_type, done)
             if self.config.technical_noise is not None:
-                scaled = technical_noise.library_scaled(part, x, numbers[:, :, 1, -1])
-                x = technical_noise.counts(part, scaled, numbers[..., -3].mT, numbers[..., -2].mT)
-            out[some] = technical_noise.log_cpm(x.mT) if self.config.output == "log_cpm" else x.mT
+                scaled = technical_noise.library_scaled(part, x, numbers[-1, :, 1])
+                x = technical_noise.counts(part, scaled, numbers[-3], numbers[-2])
+            x = x[..., :rows].mT
+            out[some] = technical_noise.log_cpm(x) if self.config.output == "log_cpm" else x
         return out
 
     def _pieces(self, tasks: int, nodes: int, rows: int) -> tuple[Tensor, ...]:
@@ -139,40 +140,38 @@ class GeneExpressionFactory(MechanismLaw):
         self,
         parameters: Parameters,
         parents: Parents,
-        noise: Tensor,
+        numbers: Tensor,
         cell_type: Tensor,
         done: tuple[Tensor, Tensor] | None = None,
-        find_half: bool = False,
+        reference: int = 0,
     ) -> Tensor:
-        """[B, D, N] at the end of the paths. With `find_half` the entries `half` are found on the way, depth after depth."""
-        tasks, rows, nodes = noise.shape[:3]
-        spare = -rows % _WIDTH
-        times, columns = len(self.steps), rows + spare
-        kick = pad(noise[..., :times].permute(3, 0, 2, 1), (0, spare)).reshape(times, -1, columns)  # [T, B D, N]
-        cell_type = pad(cell_type, (0, spare))
+        """[B, D, N] at the end of the paths that numbers [S, B, D, N] drive; `half` is found on the way from `reference` cells, if any."""
+        tasks, nodes, columns = numbers.shape[1:]
+        times = len(self.steps)
+        kick = numbers[:times].reshape(times, -1, columns)  # [T, B D, N]
         logs, mean = torch.empty(times + 1, tasks * nodes, columns), torch.ones(tasks, nodes)
         depth = depths_of(parents)
         for level in range(int(depth.max()) + 1):
             b, j = torch.nonzero(depth == level, as_tuple=True)
             genes = b * nodes + j
-            if find_half:
+            if reference:
                 parameters["half"][b, j] = torch.where(parents.mask[b, j] > 0, mean[b[:, None], parents.index[b, j]], 1.0)
             own = {name: number[b, j] for name, number in parameters.items()}
             if level == 0:
                 production = own["basal_rate"].gather(1, cell_type[b])[None].expand(times + 1, -1, -1)
             else:
                 production = self._production(own, parents, logs, b, j)
-            hard, value = (None, None) if done is None else (pad(done[0][b, j], (0, spare)), pad(done[1][b, j], (0, spare)))
+            hard, value = (None, None) if done is None else (done[0][b, j], done[1][b, j])
             if hard is not None and value is not None and bool((value != 0).logical_and_(~hard).any()):
                 production = (production + own["decay"][:, None] * value.masked_fill(hard, 0.0)).clamp_(min=0)
             path = self._path(own, production, kick.index_select(1, genes))
             if hard is not None and value is not None and bool(hard.any()):
                 path = torch.where(hard, value.clamp(min=0), path)
-            if find_half:
-                late = path[-(-2 * times // 3) :, :, :rows].to(torch.float64)
-                mean[b, j] = (late.sum(dim=2).sum(dim=0) / (late.shape[0] * rows)).to(torch.float32)
+            if reference:
+                late = path[-(-2 * times // 3) :, :, :reference].to(torch.float64)
+                mean[b, j] = (late.sum(dim=2).sum(dim=0) / (len(late) * reference)).to(torch.float32)
             logs.index_copy_(1, genes, path.log_())
-        return logs[-1].exp().view(tasks, nodes, columns)[..., :rows]
+        return logs[-1].exp().view(tasks, nodes, columns)
 
     @staticmethod
     def _production(own: Parameters, parents: Parents, logs: Tensor, b: Tensor, j: Tensor) -> Tensor:
@@ -190,16 +189,17 @@ class GeneExpressionFactory(MechanismLaw):
     def _path(self, own: Parameters, production: Tensor, kick: Tensor) -> Tensor:
         """[T + 1, M, N]: the concentrations of M genes along time, from the steady state of the rates at the start."""
         decay, amplitude = own["decay"][:, None], own["noise_amplitude"][:, None]
+        length = decay * torch.tensor(self.steps)[:, None, None]  # [T, M, 1]
+        kept = torch.exp(-length)
+        even = (1 - kept) / length
+        first, last = (even - kept) / decay, (1 - even) / decay  # the weights of the rates at both ends
+        kick = kick.mul_(amplitude * ((1 - kept * kept) / (2 * decay)).sqrt())
         path = torch.empty(len(self.steps) + 1, *kick.shape[1:])
         torch.div(production[0], decay, out=path[0])
-        for t, h in enumerate(self.steps):
-            kept = torch.exp(-decay * h)
-            even = (1 - kept) / (decay * h)
-            spread = amplitude * ((1 - kept * kept) / (2 * decay)).sqrt()
-            x, now, then = path[t], production[t], production[t + 1]
-            size = torch.add(now, then).mul_(0.5).addcmul_(x, decay).sqrt_().mul_(spread)
-            torch.mul(x, kept, out=path[t + 1])
-            path[t + 1].addcmul_(now, (even - kept) / decay).addcmul_(then, (1 - even) / decay).addcmul_(size, kick[t]).abs_()
+        for x, then, now, end, a, b, c, z in zip(path, path[1:], production, production[1:], kept, first, last, kick, strict=False):
+            size = torch.add(now, end).mul_(0.5).addcmul_(x, decay).sqrt_()
+            torch.mul(x, a, out=then)
+            then.addcmul_(now, b).addcmul_(end, c).addcmul_(size, z).abs_()
         return path
 
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
@@ -212,6 +212,11 @@ class GeneExpressionFactory(MechanismLaw):
         production = parameters["basal_rate"].mean(dim=1)[:, None] + regulated.sum(dim=1)
         mean = production / parameters["decay"][:, None]
         return (mean + parameters["noise_amplitude"][:, None] * mean.sqrt() * noise.reshape(*mean.shape, -1)[..., 0]).abs()
+
+
+def _by_gene(table: Tensor, before: int = 0) -> Tensor:
+    """[..., N] with zeros for the `before` cells that are missing in front, and for as many behind as fill whole vector registers."""
+    return pad(table, (before, -(before + table.shape[-1]) % _WIDTH))
 
 
 def depths_of(parents: Parents) -> Tensor:

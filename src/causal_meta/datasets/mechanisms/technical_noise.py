@@ -16,6 +16,7 @@ from causal_meta.conf.gene_laws import TechnicalNoiseConfig
 from causal_meta.datasets.mechanisms.law import Names, Parameters
 
 _SMALL = 12.0  # up to this mean the Poisson law is inverted by adding its probabilities
+_TERMS = 120  # far more of them than any chance in float32 asks for
 
 
 def draw_experiment(config: TechnicalNoiseConfig, seeds: Sequence[int], names: Names, n_nodes: int) -> Parameters:
@@ -77,22 +78,26 @@ def poisson_at(mean: Tensor, z: Tensor) -> Tensor:
     square = z * z
     large = mean + root * z + (square + 2) / 6 - z * (square + 2) / (72 * root) + ((3 * square + 7) * square - 16) / (810 * mean.clamp(min=_SMALL))
     found = large.floor_().clamp_(min=0)
-    small = mean <= _SMALL
+    small = (mean <= _SMALL) & (mean > 0)
     chosen = mean[small].to(torch.float64)
-    if not len(chosen):
-        return found
-    above = torch.special.ndtr(-z[small].to(torch.float64))
-    term = torch.exp(-chosen)
-    left = 1 - term - above  # how much probability must still be passed: P(X > k) - P(Z > z)
-    number = torch.zeros_like(chosen)
-    k = 0
-    while bool((left > 0).any()) and k < 120:
-        k += 1
-        number += left > 0
-        term = term * chosen / k
-        left = left - term
-    found[small] = number.to(torch.float32)
-    return found
+    if len(chosen):
+        above = torch.special.ndtr(-z[small].to(torch.float64))
+        found[small] = _by_summation(chosen, above).to(torch.float32)
+    return found.masked_fill_(mean <= 0, 0.0)
+
+
+def _by_summation(mean: Tensor, above: Tensor) -> Tensor:
+    """The least k with P(X > k) <= `above`, for X of the Poisson law with `mean`."""
+    number, term = torch.zeros_like(mean), torch.exp(-mean)
+    left = 1 - term - above  # P(X > k) - above
+    for k in range(1, _TERMS):
+        further = left > 0
+        if not bool(further.any()):
+            break
+        number += further
+        term = term * mean / k
+        left -= term
+    return number
 
 
 def log_cpm(table: Tensor) -> Tensor:
