@@ -50,15 +50,17 @@ LAWS = {
     "ws_2": WattsStrogatz(dim=2, neighbours=2, rewire=0.4),
     "ws_3": WattsStrogatz(dim=3, neighbours=1, rewire=0.0),
     "geometric": Geometric(radius=0.3),
+    "ws_ordered": WattsStrogatz(dim=2, neighbours=1, rewire=0.1, order="lattice"),
     "geometric_3": Geometric(radius=0.5, dim=3),
+    "geometric_ordered": Geometric(radius=0.4, order="axis"),
     "layered": Layered(n_layers=4, edges_per_node=2.0, skip=0.2),
     "er_m": ErdosRenyiM(n_edges=IntRange(low=20, high=60, power=-1.0)),
     "er_m_one": ErdosRenyiM(n_edges=fixed(1)),
     "network": NetworkSubgraph(edges=tuple(sorted({f"{i} -> {i * i % 41}" for i in range(2, 41)} | {f"{i} -> {i * 7 % 41}" for i in range(1, 41)}))),
     "known": KnownGraph(edges=("a -> b", "c -> b", "b -> d"), nodes=("a", "b", "c", "d", "alone")),
 }
-SIZES = {"er_m": [20], "known": [5]}
-CASES = [(name, n_nodes) for name in LAWS for n_nodes in SIZES.get(name, [2, 3, 20])]
+SIZES = {"er_m": [20], "er_m_one": [2, 3, 20], "known": [5]}
+CASES = [(name, n_nodes) for name in LAWS for n_nodes in SIZES.get(name, [1, 2, 3, 20])]
 
 
 @pytest.mark.parametrize(("name", "n_nodes"), CASES)
@@ -302,49 +304,17 @@ def test_a_known_graph_in_every_numbering():
         law(SEEDS, 4)
 
 
-def walked(edges, size):
-    """The law of the undirected walk by enumeration: the probability of every set of nodes."""
-    graph = nx.Graph(edges)
-    starts = [node for part in nx.connected_components(graph) if len(part) >= size for node in part]
-    law = {frozenset([node]): 1 / len(starts) for node in starts}
-    for _ in range(size - 1):
-        grown = collections.Counter()
-        for nodes, p in law.items():
-            around = set(itertools.chain.from_iterable(graph[node] for node in nodes)) - nodes
-            for node in around:
-                grown[nodes | {node}] += p / len(around)
-        law = grown
-    return law
+def test_the_order_of_the_lattice_and_of_an_axis():
+    """A ring of ten steps followed in order is one path closed by an edge from its first node to its last; along one axis all paths lead right."""
+    ring = make_generator(WattsStrogatz(neighbours=1, rewire=0.0, order="lattice"))(SEEDS[:50], 10)
+    assert set(graph_classes.isomorphism_hashes(ring)) == set(graph_classes.isomorphism_hashes(dag_of([*itertools.pairwise(range(10)), (0, 9)])))
+    line = make_generator(Geometric(radius=0.2, dim=1, order="axis"))(SEEDS[:50], 12)
+    assert ((line.mT @ line > 0) <= ((line + line.mT + torch.eye(12)) > 0)).all(), "two effects of one cause lie on its right, so within reach"
 
 
-def test_a_subgraph_is_drawn_by_its_walk():
-    """Eight nodes in parts of six and two; each set of nodes is known by its edges, all of which are kept."""
-    edges = [("a", "b"), ("a", "c"), ("c", "d"), ("b", "d"), ("d", "e"), ("e", "f"), ("y", "z")]
-    expected = collections.Counter()
-    for nodes, p in walked(edges, 4).items():
-        kept = nx.DiGraph([edge for edge in edges if set(edge) <= nodes])
-        expected[graph_classes.isomorphism_hashes(torch.tensor(nx.to_numpy_array(kept))[None])[0]] += p
-    drawn = make_generator(NetworkSubgraph(edges=tuple(f"{a} -> {b}" for a, b in edges)))(randomness.seeds_of(6, start=0, count=4000), 4)
-    found = collections.Counter(graph_classes.isomorphism_hashes(drawn))
-    assert set(found) == set(expected)
-    assert len(found) == 3
-    assert scipy.stats.chisquare([found[key] for key in expected], [4000 * p for p in expected.values()]).pvalue > 1e-6
-
-
-def test_cycles_of_a_network_are_opened_at_random():
-    """Of a ring of three, all orders equally likely: two edges in half of the graphs, one in the others. Of two opposite edges always one."""
-    ring = make_generator(NetworkSubgraph(edges=("a -> b", "b -> c", "c -> a", "a -> a")))(SEEDS, 3)
-    two = (ring.sum(dim=(1, 2)) == 2).double().mean()
-    assert ((ring.sum(dim=(1, 2)) == 1) | (ring.sum(dim=(1, 2)) == 2)).all()
-    assert abs(two - 0.5) < 5 * math.sqrt(0.25 / 800)
-    assert (make_generator(NetworkSubgraph(edges=("a -> b", "b -> a", "b -> c")))(SEEDS, 3).sum(dim=(1, 2)) == 2).all()
-
-
-def test_the_gain_of_modularity_keeps_to_communities():
-    cliques = [f"{side}{i} -> {side}{j}" for side in "ab" for i, j in itertools.combinations(range(5), 2)]
-    edges = tuple([*cliques, "a0 -> b0"])
-    assert (make_generator(NetworkSubgraph(edges=edges, top=0.2))(SEEDS, 5).sum(dim=(1, 2)) == 10).all()
-    assert (make_generator(NetworkSubgraph(edges=edges))(SEEDS, 5).sum(dim=(1, 2)) < 10).any()
+def dag_of(edges):
+    """One graph from its edges, [1, D, D]."""
+    return torch.tensor(nx.to_numpy_array(nx.DiGraph(edges)))[None]
 
 
 def test_laws_share_no_graph_by_sharing_seeds():

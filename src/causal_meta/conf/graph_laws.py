@@ -85,25 +85,31 @@ class StochasticBlock(GraphConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class WattsStrogatz(GraphConfig):
-    """A periodic lattice in which pairs up to `neighbours` steps apart are joined, edges rewired with probability `rewire`, in a random order.
+    """A periodic lattice in which pairs up to `neighbours` steps apart are joined, edges rewired with probability `rewire`.
 
     In one dimension the lattice is a ring of D nodes, each joined to `neighbours` on either side; in more its side is ceil(D^(1/dim)) and D of
-    its nodes, drawn at random after rewiring, are kept.
+    its nodes, drawn at random after rewiring, are kept. Edges follow a random order, or with `order="lattice"` that of the lattice, row after row
+    (as AVICI's do); the numbering is random in both cases.
     """
 
     kind: ClassVar[str] = "watts_strogatz"
     dim: int = setting(1, low=1, high=4, unit="dimensions")
     neighbours: int = setting(2, low=1, high=50, unit="lattice steps")
     rewire: float = setting(0.3, low=0, high=1)
+    order: Literal["random", "lattice"] = setting("random")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Geometric(GraphConfig):
-    """Nodes uniform in the unit cube of `dim` dimensions; pairs at most `radius` apart are joined, in a random order."""
+    """Nodes uniform in the unit cube of `dim` dimensions; pairs at most `radius` apart are joined.
+
+    Edges follow a random order, or with `order="axis"` the first coordinate (as AVICI's do).
+    """
 
     kind: ClassVar[str] = "geometric"
     radius: float = setting(0.3, above=0, high=2, unit="sides of the cube")
     dim: int = setting(2, low=1, high=3, unit="dimensions")
+    order: Literal["random", "axis"] = setting("random")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +154,15 @@ class KnownGraph(GraphConfig):
 class NetworkSubgraph(GraphConfig):
     """A connected subgraph of D nodes of a given network, grown from a random node by adding one random neighbour after another.
 
-    With `top` below 1 the neighbour is drawn from that share of the neighbours with the largest gain of modularity (Marbach et al. 2009).
+    With `top` below 1 the neighbour is drawn from that share of the neighbours with the largest gain of modularity (Marbach et al. 2009); with
+    `start="cause"` the first node is one with effects, such as a regulator among genes.
     The network may have cycles; self-loops are left out, and of the edges on a cycle of the subgraph those that agree with a random order stay.
     """
 
     kind: ClassVar[str] = "network_subgraph"
     edges: tuple[str, ...] = setting(help="'cause -> effect' each")
     top: float = setting(1.0, above=0, high=1)
+    start: Literal["any", "cause"] = setting("any")
 
     def validate(self) -> None:
         object.__setattr__(self, "edges", edge_lists.canonical_edges(self.edges, "network_subgraph.edges"))
@@ -162,7 +170,7 @@ class NetworkSubgraph(GraphConfig):
             raise ConfigError("network_subgraph.edges is empty; give the network as 'cause -> effect' edges.")
 
     def check_nodes(self, n_nodes: IntRange) -> None:
-        largest = edge_lists.largest_component(self.edges)
+        largest = edge_lists.largest_component(self.edges)  # it has an edge, hence a cause
         if n_nodes.high > largest:
             raise ConfigError(
                 f"network_subgraph has no connected part of {n_nodes.high} nodes (its largest has {largest}); ask for at most {largest} nodes."

@@ -43,7 +43,7 @@ def _within(radius: np.ndarray, dim: int) -> np.ndarray:
 class GeometricGenerator(GraphGenerator):
     """Random geometric graph (Gilbert 1961): D points uniform in the unit cube (no wrapping), pairs at most `radius` apart joined.
 
-    Edges are directed by a uniformly random order, which has nothing to do with the points.
+    Edges are directed by a uniformly random order, which has nothing to do with the points, or by the points' first coordinate.
     """
 
     config: Geometric
@@ -54,4 +54,9 @@ class GeometricGenerator(GraphGenerator):
     def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
         points = randomness.uniforms(seeds, ("graph", "geometric", "points"), (self.config.dim, n_nodes))
         apart = (points[:, :, :, None] - points[:, :, None, :]).square_().sum(dim=1)
-        return ((apart <= self.config.radius**2) & earlier(seeds, "geometric", n_nodes)).to(torch.float32)
+        if self.config.order == "axis":
+            place = points[:, 0].argsort(dim=1, stable=True).argsort(dim=1)  # two points may share a coordinate
+            forward = place[:, :, None] < place[:, None, :]
+        else:
+            forward = earlier(seeds, "geometric", n_nodes)
+        return ((apart <= self.config.radius**2) & forward).to(torch.float32)

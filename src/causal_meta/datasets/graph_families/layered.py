@@ -29,7 +29,7 @@ class LayeredGenerator(GraphGenerator):
 
     def _probabilities(self, n_nodes: int) -> Tensor:
         odds = self._odds(n_nodes)
-        return odds * min(1.0, self.config.edges_per_node * n_nodes / float(odds.sum()))
+        return odds * min(1.0, self.config.edges_per_node * n_nodes / max(float(odds.sum()), 1e-300))
 
     def expected_edges(self, n_nodes: int) -> float:
         return float(self._probabilities(n_nodes).sum())

@@ -35,7 +35,7 @@ def lattice(side: int, dim: int, neighbours: int) -> tuple[np.ndarray, np.ndarra
 
 
 class WattsStrogatzGenerator(GraphGenerator):
-    """Watts & Strogatz (1998) on a lattice of one or more dimensions, directed by a uniformly random order.
+    """Watts & Strogatz (1998) on a lattice of one or more dimensions, directed by a uniformly random order or by that of the lattice.
 
     The edges (u, v) of the lattice, nearest first, are visited in turn; with probability `rewire` an edge gets another end, uniform among the
     nodes that u is not joined to (if there are none it stays). A lattice with more than D nodes is thinned to D of them, uniformly.
@@ -60,7 +60,7 @@ class WattsStrogatzGenerator(GraphGenerator):
     def expected_edges(self, n_nodes: int) -> float:
         """Rewiring keeps the number of edges, and an edge survives the thinning when both its ends do."""
         nodes, u, _ = self._lattice(n_nodes)
-        return len(u) * n_nodes * (n_nodes - 1) / (nodes * (nodes - 1))
+        return len(u) * n_nodes * (n_nodes - 1) / max(1, nodes * (nodes - 1))
 
     def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
         nodes, u, v = self._lattice(n_nodes)
@@ -71,7 +71,8 @@ class WattsStrogatzGenerator(GraphGenerator):
             _rewire(joined, u, v, numbers[:, 0] < self.config.rewire, numbers[:, 1])
         kept = randomness.permutations(seeds, ("graph", "watts_strogatz", "kept"), nodes)[:, :n_nodes]
         ends = torch.from_numpy(joined).gather(1, kept[:, :, None].expand(-1, -1, nodes)).gather(2, kept[:, None, :].expand(-1, n_nodes, -1))
-        return (ends & earlier(seeds, "watts_strogatz", n_nodes)).to(torch.float32)
+        forward = earlier(seeds, "watts_strogatz", n_nodes) if self.config.order == "random" else kept[:, :, None] < kept[:, None, :]
+        return (ends & forward).to(torch.float32)
 
 
 def _rewire(joined: np.ndarray, u: np.ndarray, v: np.ndarray, moved: np.ndarray, number: np.ndarray) -> None:
