@@ -36,10 +36,15 @@ class ModelLaw:
 
     def draw(self, seeds: Sequence[int], adjacency: Tensor) -> MechanismBatch:
         """The mechanisms of graphs [B, D, D], as drawn from these seeds."""
-        batch = self.factory.draw(seeds, adjacency)
+        return self.sample(seeds, adjacency, 1)[0]
+
+    def sample(self, seeds: Sequence[int], adjacency: Tensor, n_rows: int) -> tuple[MechanismBatch, Tensor]:
+        """The same, and the noise [B, N, D] of their first rows, of which standardising takes what it needs."""
+        nodes, batch = adjacency.shape[-1], self.factory.draw(seeds, adjacency)
         if self.mode is None:
-            return batch
-        return standardised(batch, self.noise.sample(seeds, REFERENCE_ROWS, adjacency.shape[-1]), self.mode)
+            return batch, self.noise.sample(seeds, n_rows, nodes)
+        noise = self.noise.sample(seeds, max(n_rows, REFERENCE_ROWS), nodes)
+        return standardised(batch, noise[:, :REFERENCE_ROWS], self.mode), noise[:, :n_rows]
 
     def wild(self, batch: MechanismBatch, seeds: Sequence[int], table: Tensor | None = None) -> Tensor:
         """Int64: the positions of the tasks that overflow. `table` [B, N, D]: their rows, which are looked at if they hold those to check."""

@@ -137,13 +137,13 @@ class SCMFamily:
             some, place = seeds[first : first + step], slice(first, first + step)
             graph = batch.adjacency[place]
             drawn = None if done is None else done.part(first, first + step)
-            model = self.models.draw(some, graph)
-            x = model.rows(self.noise.sample(some, batch.n_rows, batch.n_nodes), drawn)
+            model, noise = self.models.sample(some, graph, batch.n_rows)
+            x = model.rows(noise, drawn)
             wild = self.models.wild(model, some, x[:, : batch.n_rows - interventional])
             if len(wild):
                 settled = self.models.settle([some[b] for b in wild.tolist()], graph[wild])
-                noise = self.noise.sample(settled, batch.n_rows, batch.n_nodes)
-                x[wild] = self.models.draw(settled, graph[wild]).rows(noise, None if drawn is None else drawn.select(wild))
+                calm, noise = self.models.sample(settled, graph[wild], batch.n_rows)
+                x[wild] = calm.rows(noise, None if drawn is None else drawn.select(wild))
             batch.x[place] = x
 
     def _padded(self, seeds: Sequence[int], shapes: list[tuple[int, int, int]], adjacency: Tensor | None) -> TaskBatch:
