@@ -32,6 +32,7 @@ from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.datasets.graph_families import ScaleFreeGenerator, make_generator
 from causal_meta.datasets.graph_families.geometric import within
 from causal_meta.datasets.graph_families.watts_strogatz import lattice
+from causal_meta.datasets.mixtures import draw_parts
 
 SEEDS = randomness.seeds_of(0, "families", start=0, count=800)
 LAWS = {
@@ -160,6 +161,35 @@ def test_a_mixture_draws_its_parts_by_weight_and_as_they_are():
     assert torch.equal(drawn[full], make_generator(parts["full"].graph)([s for s, f in zip(SEEDS, full, strict=True) if f], 5))
     assert not drawn[~full].any()
     assert abs(full.double().mean() - 0.75) < 5 * math.sqrt(0.75 * 0.25 / len(SEEDS))
+
+
+GROUPED = {
+    "er_1": ErdosRenyi(edges_per_node=1.0),
+    "er_3": ErdosRenyi(edges_per_node=3.0),
+    "sf_1": ScaleFree(edges_per_node=1, power=1.5, hubs="effects"),
+    "sf_3": ScaleFree(edges_per_node=3, power=0.5),
+    "sbm_2": StochasticBlock(n_blocks=2, edges_per_node=1.0, blocks="random"),
+    "sbm_9": StochasticBlock(n_blocks=9, p_within=0.7, damp=0.3, blocks="random"),
+    "sbm_equal": StochasticBlock(n_blocks=3, edges_per_node=3.0),
+    "ws_0": WattsStrogatz(rewire=0.0),
+    "ws_4": WattsStrogatz(rewire=0.4),
+    "ws_dim": WattsStrogatz(dim=2, rewire=0.4),
+    "grg_1": Geometric(radius=0.1),
+    "grg_5": Geometric(radius=0.5),
+    "grg_axis": Geometric(radius=0.5, order="axis"),
+}
+
+
+def test_parts_drawn_together_are_drawn_as_alone():
+    mixture = make_generator(GraphMixture(parts={name: GraphPart(graph=law) for name, law in GROUPED.items()}))
+    assert len(mixture.groups) == 8, "laws that differ in numbers only share a call"
+    for n_nodes in (2, 12):
+        drawn, alone = mixture(SEEDS[:300], n_nodes), torch.stack([make_generator(law)(SEEDS[:300], n_nodes) for law in GROUPED.values()])
+        part = draw_parts(SEEDS[:300], ("graph part",), [1.0] * len(GROUPED), ())
+        assert [sorted(GROUPED)[number] for number in range(13)] == list(mixture.config.parts)
+        order = torch.tensor([list(GROUPED).index(name) for name in mixture.config.parts])
+        assert torch.equal(drawn, alone[order[part], torch.arange(300)])
+        assert len(part.unique()) == 13
 
 
 def test_nested_mixtures_choose_by_numbers_of_their_own():

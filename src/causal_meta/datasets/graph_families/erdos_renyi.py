@@ -9,7 +9,7 @@ from torch import Tensor
 
 from causal_meta import randomness
 from causal_meta.conf.graph_laws import ErdosRenyi
-from causal_meta.datasets.graph_families.law import GraphGenerator
+from causal_meta.datasets.graph_families.law import GraphGenerator, values_of
 
 
 class ErdosRenyiGenerator(GraphGenerator):
@@ -24,8 +24,16 @@ class ErdosRenyiGenerator(GraphGenerator):
     def expected_edges(self, n_nodes: int) -> float:
         return self.edge_probability(n_nodes) * n_nodes * (n_nodes - 1) / 2
 
+    @property
+    def group(self) -> tuple[object, ...]:
+        return ()
+
     def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+        return self.together([self], torch.zeros(len(seeds), dtype=torch.int64), seeds, n_nodes)
+
+    @classmethod
+    def together(cls, laws: Sequence[ErdosRenyiGenerator], which: Tensor, seeds: Sequence[int], n_nodes: int) -> Tensor:
         place = randomness.permutations(seeds, ("graph", "order"), n_nodes)
         earlier = place[:, :, None] < place[:, None, :]
-        chosen = randomness.uniforms(seeds, ("graph", "edges"), (n_nodes, n_nodes)) < self.edge_probability(n_nodes)
-        return (chosen & earlier).to(torch.float32)
+        p = values_of(laws, which, lambda law: law.edge_probability(n_nodes), 2)
+        return ((randomness.uniforms(seeds, ("graph", "edges"), (n_nodes, n_nodes)) < p) & earlier).to(torch.float32)

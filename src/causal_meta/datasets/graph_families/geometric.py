@@ -11,7 +11,7 @@ from torch import Tensor
 
 from causal_meta import randomness
 from causal_meta.conf.graph_laws import Geometric
-from causal_meta.datasets.graph_families.law import GraphGenerator, earlier
+from causal_meta.datasets.graph_families.law import GraphGenerator, earlier, values_of
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
@@ -51,12 +51,21 @@ class GeometricGenerator(GraphGenerator):
     def expected_edges(self, n_nodes: int) -> float:
         return within(self.config.radius, self.config.dim) * n_nodes * (n_nodes - 1) / 2
 
+    @property
+    def group(self) -> tuple[object, ...]:
+        return (self.config.dim, self.config.order)
+
     def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
-        points = randomness.uniforms(seeds, ("graph", "geometric", "points"), (self.config.dim, n_nodes))
+        return self.together([self], torch.zeros(len(seeds), dtype=torch.int64), seeds, n_nodes)
+
+    @classmethod
+    def together(cls, laws: Sequence[GeometricGenerator], which: Tensor, seeds: Sequence[int], n_nodes: int) -> Tensor:
+        config = laws[0].config
+        points = randomness.uniforms(seeds, ("graph", "geometric", "points"), (config.dim, n_nodes))
         apart = (points[:, :, :, None] - points[:, :, None, :]).square_().sum(dim=1)
-        if self.config.order == "axis":
+        if config.order == "axis":
             place = points[:, 0].argsort(dim=1, stable=True).argsort(dim=1)  # two points may share a coordinate
             forward = place[:, :, None] < place[:, None, :]
         else:
             forward = earlier(seeds, "geometric", n_nodes)
-        return ((apart <= self.config.radius**2) & forward).to(torch.float32)
+        return ((apart <= values_of(laws, which, lambda law: law.config.radius**2, 2)) & forward).to(torch.float32)

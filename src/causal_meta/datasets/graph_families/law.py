@@ -6,8 +6,10 @@ Node numbers carry no information: every law ends in a random order or a random 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from causal_meta import randomness
@@ -28,6 +30,17 @@ class GraphGenerator(ABC):
     def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
         """Float32 [B, D, D] of 0 and 1, acyclic."""
 
+    @property
+    def group(self) -> tuple[object, ...]:
+        """Laws of one class and equal groups are drawn in one call of `together`; a law is in a group of its own unless it says otherwise."""
+        return (id(self),)
+
+    @classmethod
+    def together(cls, laws: Sequence[Any], which: Tensor, seeds: Sequence[int], n_nodes: int) -> Tensor:
+        """Graphs of several laws of one group, the same as each law draws alone: task b by laws[which[b]], which int64 [B]."""
+        found: Tensor = laws[0](seeds, n_nodes)
+        return found
+
     @abstractmethod
     def expected_edges(self, n_nodes: int) -> float:
         """The mean number of edges of a graph with D nodes."""
@@ -37,6 +50,11 @@ def make_generator(config: GraphConfig, path: tuple[str, ...] = ()) -> GraphGene
     """The law that `config` describes."""
     law: GraphGenerator = implementation(config)(config, path)
     return law
+
+
+def values_of(laws: Sequence[Any], which: Tensor, value: Callable[[Any], float], dims: int) -> Tensor:
+    """Float32 [B, 1, …] with `dims` trailing dimensions: a number of each task's law."""
+    return torch.tensor([value(law) for law in laws], dtype=torch.float32)[which].view(-1, *[1] * dims)
 
 
 def earlier(seeds: Sequence[int], law: str, n_nodes: int) -> Tensor:

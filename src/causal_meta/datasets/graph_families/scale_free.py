@@ -9,7 +9,7 @@ from torch import Tensor
 
 from causal_meta import graphs, randomness
 from causal_meta.conf.graph_laws import ScaleFree
-from causal_meta.datasets.graph_families.law import GraphGenerator
+from causal_meta.datasets.graph_families.law import GraphGenerator, values_of
 
 
 class ScaleFreeGenerator(GraphGenerator):
@@ -25,15 +25,28 @@ class ScaleFreeGenerator(GraphGenerator):
     def expected_edges(self, n_nodes: int) -> float:
         return float(sum(min(t, self.config.edges_per_node) for t in range(n_nodes)))
 
+    @property
+    def group(self) -> tuple[object, ...]:
+        return ()
+
     def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+        return self.together([self], torch.zeros(len(seeds), dtype=torch.int64), seeds, n_nodes)
+
+    @classmethod
+    def together(cls, laws: Sequence[ScaleFreeGenerator], which: Tensor, seeds: Sequence[int], n_nodes: int) -> Tensor:
+        power = values_of(laws, which, lambda law: law.config.power, 1)
+        count = values_of(laws, which, lambda law: law.config.edges_per_node, 1)
+        most = int(count.max())
+        wanted = (torch.arange(most) < count).to(torch.float32)
         gumbel = -torch.log(-torch.log(randomness.uniforms(seeds, ("graph", "attachment"), (n_nodes, n_nodes))))
         joined = torch.zeros(len(seeds), n_nodes, n_nodes)  # [b, t, s]: t joined the earlier s
         degree = torch.zeros(len(seeds), n_nodes)
         for t in range(1, n_nodes):
-            score = self.config.power * torch.log1p(degree[:, :t]) + gumbel[:, t, :t]
-            chosen = score.topk(min(t, self.config.edges_per_node), dim=-1).indices
-            joined[:, t].scatter_(1, chosen, 1.0)
+            score = power * torch.log1p(degree[:, :t]) + gumbel[:, t, :t]
+            chosen = score.topk(min(t, most), dim=-1).indices
+            joined[:, t].scatter_(1, chosen, wanted[:, : chosen.shape[1]])
             degree += joined[:, t]
-            degree[:, t] = chosen.shape[-1]
-        adjacency = joined if self.config.hubs == "effects" else joined.mT
+            degree[:, t] = count[:, 0].clamp(max=t)
+        to_causes = values_of(laws, which, lambda law: law.config.hubs == "causes", 2) != 0
+        adjacency = torch.where(to_causes, joined.mT, joined)
         return graphs.permute(adjacency, randomness.permutations(seeds, ("graph", "order"), n_nodes))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from causal_meta import randomness
 from causal_meta.conf.graph_laws import WattsStrogatz
-from causal_meta.datasets.graph_families.law import GraphGenerator, earlier
+from causal_meta.datasets.graph_families.law import GraphGenerator, earlier, values_of
 
 
 def lattice(side: int, dim: int, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,16 +62,25 @@ class WattsStrogatzGenerator(GraphGenerator):
         nodes, u, _ = self._lattice(n_nodes)
         return len(u) * n_nodes * (n_nodes - 1) / max(1, nodes * (nodes - 1))
 
+    @property
+    def group(self) -> tuple[object, ...]:
+        return (self.config.dim, self.config.neighbours, self.config.order)
+
     def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
-        nodes, u, v = self._lattice(n_nodes)
+        return self.together([self], torch.zeros(len(seeds), dtype=torch.int64), seeds, n_nodes)
+
+    @classmethod
+    def together(cls, laws: Sequence[WattsStrogatzGenerator], which: Tensor, seeds: Sequence[int], n_nodes: int) -> Tensor:
+        nodes, u, v = laws[0]._lattice(n_nodes)
         joined = np.zeros((len(seeds), nodes, nodes), dtype=bool)
         joined[:, u, v] = joined[:, v, u] = True
-        if self.config.rewire:
-            numbers = randomness.uniforms(seeds, ("graph", "watts_strogatz", "rewiring"), (2, len(u))).numpy()
-            _rewire(joined, u, v, numbers[:, 0] < self.config.rewire, numbers[:, 1])
+        rewire = values_of(laws, which, lambda law: law.config.rewire, 1)
+        if rewire.any():
+            numbers = randomness.uniforms(seeds, ("graph", "watts_strogatz", "rewiring"), (2, len(u)))
+            _rewire(joined, u, v, (numbers[:, 0] < rewire).numpy(), numbers[:, 1].numpy())
         kept = randomness.permutations(seeds, ("graph", "watts_strogatz", "kept"), nodes)[:, :n_nodes]
         ends = torch.from_numpy(joined).gather(1, kept[:, :, None].expand(-1, -1, nodes)).gather(2, kept[:, None, :].expand(-1, n_nodes, -1))
-        forward = earlier(seeds, "watts_strogatz", n_nodes) if self.config.order == "random" else kept[:, :, None] < kept[:, None, :]
+        forward = earlier(seeds, "watts_strogatz", n_nodes) if laws[0].config.order == "random" else kept[:, :, None] < kept[:, None, :]
         return (ends & forward).to(torch.float32)
 
 
