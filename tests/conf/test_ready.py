@@ -71,6 +71,9 @@ def test_on_the_command_line_and_in_files():
     config = compose("tasks", base={"data": {"preset": "bcnp_gp_er40", "n_nodes": 30}})
     assert config.data.n_nodes.high == 30
     assert config.data.internal_standardising == "inputs"
+    network = {"kind": "network_subgraph", "edges": ["a -> b", "b -> c", "b -> d"], "top": 0.2}
+    config = compose("tasks", base={"data": {"preset": "avici_ood_grn_d30_obs", "n_nodes": 3, "graph": network}})
+    assert config.data.graph.top == 0.2
     assert compose("amortised", ["data.train=avici_train_linear"]).data.train.interventions.observational_share == 0.5
     with pytest.raises(ConfigError, match="did you mean 'bcnp_gp_er40'"):
         compose("tasks", ["data=bcnp_gp_er41"])
