@@ -55,7 +55,14 @@ GOLDEN_SEEDS = [854977254375482907, 4605992752393094068]
 GOLDEN_BITS = [1813277597, -900836683, 866360569, -1206753548]
 
 
-@pytest.mark.parametrize("draw", [randomness.uniforms, randomness.normals, randomness.laplaces], ids=lambda f: f.__name__)
+def student_ts(seeds, names, shape):
+    return randomness.student_ts(seeds, names, shape, 3.0)
+
+
+DRAWS = [randomness.uniforms, randomness.normals, randomness.laplaces, randomness.cauchys, randomness.gumbels, student_ts]
+
+
+@pytest.mark.parametrize("draw", DRAWS, ids=lambda f: f.__name__)
 class TestDraws:
     def test_a_row_depends_on_its_seed_alone(self, draw):
         together = draw(SEEDS[:9], ("a",), (37, 3))
@@ -117,6 +124,39 @@ def test_normals_are_box_and_muller():
     radius, angle = np.sqrt(-2 * np.log(np.abs(raw[:16]) / 2**31)), raw[16:] * np.pi / 2**31
     expected = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
     np.testing.assert_allclose(randomness.normals([3], ("a",), (32,))[0].numpy(), expected, atol=3e-6)
+
+
+HEAVY = {
+    "cauchy": (randomness.cauchys, scipy.stats.cauchy()),
+    "gumbel": (randomness.gumbels, scipy.stats.gumbel_r(-np.euler_gamma * math.sqrt(6) / math.pi, math.sqrt(6) / math.pi)),
+    **{f"t, {df} df": (lambda *a, df=df: randomness.student_ts(*a, df), scipy.stats.t(df)) for df in (0.7, 1.0, 2.5, 8.0)},
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_the_laws_with_few_moments(name):
+    """Kolmogorov and Smirnov at 1e-6, and both tails at 1 in 2,000 within 5 standard errors."""
+    draw, law = HEAVY[name]
+
+    def fits(values):
+        tails = [(values < law.ppf(5e-4)).sum(), (values > law.isf(5e-4)).sum()]
+        return scipy.stats.kstest(values, law.cdf).pvalue > 1e-6 and all(abs(t - 100) < 50 for t in tails)
+
+    values = draw(SEEDS, ("law",), (500,)).double().flatten().numpy()
+    assert fits(values)
+    assert not fits(values * 1.05)
+    assert not fits(values + 0.03)
+
+
+def test_extreme_bits_give_finite_numbers(monkeypatch):
+    """Of all half-words at the ends, in both places where the polar method takes two."""
+    ends = [-(2**31), -1, 0, 1, 2**31 - 1]
+    pairs = torch.tensor([[word for first in ends for second in ends for word in (first, second)] + [0] * 14], dtype=torch.int32)
+    monkeypatch.setattr(randomness, "bits", lambda seeds, names, count: pairs[:, :count])
+    assert torch.isfinite(randomness.cauchys([0], (), (32,))).all()
+    assert torch.isfinite(randomness.gumbels([0], (), (32,))).all()
+    for df in (0.7, 3.0, 1e6):
+        assert torch.isfinite(randomness.student_ts([0], (), (32,), df)).all()
 
 
 def test_uniforms_never_reach_the_ends(monkeypatch):

@@ -92,6 +92,11 @@ def _shaped(flat: Tensor, shape: tuple[int, ...]) -> Tensor:
     return flat[:, : math.prod(shape)].reshape(len(flat), *shape)
 
 
+def _padded(shape: tuple[int, ...]) -> int:
+    """How many numbers to make for `shape`: whole blocks, as the last ones of a vector register are rounded in another way."""
+    return -(-math.prod(shape) // _BLOCK) * _BLOCK
+
+
 def uniforms(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...]) -> Tensor:
     """Float32 [B, *shape], uniform on the open interval (0, 1): the 2^23 midpoints (k + 1/2) / 2^23. Row b depends on seeds[b] and names only."""
     whole = torch.bitwise_right_shift(bits(seeds, names, math.prod(shape)), 9)  # keeps the sign: -2^22 .. 2^22 - 1
@@ -103,7 +108,7 @@ def normals(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...
 
     u = |k| / 2^31 of a signed half-word k (0 becomes 1/2^32), so values reach 6.66; a is uniform on [-pi, pi).
     """
-    padded = -(-math.prod(shape) // _BLOCK) * _BLOCK
+    padded = _padded(shape)
     raw = bits(seeds, names, padded)
     out = torch.empty(raw.shape, dtype=torch.float32)
     step = max(1, _CHUNK // max(padded, 1))
@@ -123,7 +128,7 @@ def laplaces(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ..
 
     u = |k| / 2^31 of a signed half-word k (0 becomes 1/2^32), so values reach 15.7. Row b depends on seeds[b] and names only.
     """
-    padded = -(-math.prod(shape) // _BLOCK) * _BLOCK
+    padded = _padded(shape)
     signed = bits(seeds, names, padded).to(torch.float32)
     size = signed.abs().mul_(2.0**-31).clamp_(min=2.0**-32).log_().mul_(-math.sqrt(0.5))
     return _shaped(torch.copysign(size, signed), shape)
@@ -135,7 +140,7 @@ def cauchys(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...
     v = |k| / 2^32 of a signed half-word k (0 becomes 1/2^33), precise where v is small, so values reach 2.7e9. Row b depends on seeds[b] and names
     only.
     """
-    signed = bits(seeds, names, math.prod(shape)).to(torch.float32)
+    signed = bits(seeds, names, _padded(shape)).to(torch.float32)
     size = signed.abs().mul_(2.0**-32).clamp_(min=2.0**-33).mul_(math.pi).tan_().reciprocal_()
     return _shaped(torch.copysign(size, signed), shape)
 
@@ -145,8 +150,8 @@ def gumbels(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...
 
     Values lie between -2.7 and 12.5. Row b depends on seeds[b] and names only.
     """
-    u = uniforms(seeds, names, shape)
-    return u.log_().neg_().log_().add_(EULER).mul_(-math.sqrt(6) / math.pi)
+    u = uniforms(seeds, names, (_padded(shape),))
+    return _shaped(u.log_().neg_().log_().add_(EULER).mul_(-math.sqrt(6) / math.pi), shape)
 
 
 def student_ts(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...], df: float) -> Tensor:
@@ -155,10 +160,21 @@ def student_ts(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, 
     Number i takes half-words 2i and 2i + 1: u = |k| / 2^31 (0 becomes 1/2^32) and an angle a uniform on [-pi, pi). Exact in distribution for
     every df, without rejection. Row b depends on seeds[b] and names only.
     """
-    raw = bits(seeds, names, 2 * math.prod(shape)).view(len(seeds), -1, 2)
+    raw = bits(seeds, names, 2 * _padded(shape)).unflatten(1, (-1, 2))
     # in double precision, as u^(-2/df) - 1 is a small difference of large parts
-    radius = raw[..., 0].to(torch.float64).abs_().mul_(2.0**-31).clamp_(min=2.0**-32).log_().mul_(-2 / df).expm1_().mul_(df).sqrt_()
-    angle = raw[..., 1].to(torch.float32).mul_(math.pi / 2.0**31)
+    radius = (
+        raw[..., 0]
+        .to(torch.float64, memory_format=torch.contiguous_format)
+        .abs_()
+        .mul_(2.0**-31)
+        .clamp_(min=2.0**-32)
+        .log_()
+        .mul_(-2 / df)
+        .expm1_()
+        .mul_(df)
+        .sqrt_()
+    )
+    angle = raw[..., 1].to(torch.float32, memory_format=torch.contiguous_format).mul_(math.pi / 2.0**31)
     return _shaped(angle.cos_().mul_(radius.to(torch.float32)), shape)
 
 
