@@ -161,19 +161,8 @@ def student_ts(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, 
     every df, without rejection. Row b depends on seeds[b] and names only.
     """
     raw = bits(seeds, names, 2 * _padded(shape)).unflatten(1, (-1, 2))
-    # in double precision, as u^(-2/df) - 1 is a small difference of large parts
-    radius = (
-        raw[..., 0]
-        .to(torch.float64, memory_format=torch.contiguous_format)
-        .abs_()
-        .mul_(2.0**-31)
-        .clamp_(min=2.0**-32)
-        .log_()
-        .mul_(-2 / df)
-        .expm1_()
-        .mul_(df)
-        .sqrt_()
-    )
+    u = raw[..., 0].to(torch.float64, memory_format=torch.contiguous_format).abs_().mul_(2.0**-31).clamp_(min=2.0**-32)
+    radius = u.log_().mul_(-2 / df).expm1_().mul_(df).sqrt_()  # in double precision: a small difference of large parts
     angle = raw[..., 1].to(torch.float32, memory_format=torch.contiguous_format).mul_(math.pi / 2.0**31)
     return _shaped(angle.cos_().mul_(radius.to(torch.float32)), shape)
 
