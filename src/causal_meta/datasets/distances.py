@@ -207,8 +207,9 @@ def gap(a: np.ndarray, b: np.ndarray) -> Estimate:
 def classifier_auroc(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Estimate:
     """AUROC of telling tasks of b from tasks of a by their features, [m, F] and [n, F]: a random forest, mean over five stratified folds.
 
-    Within a fold the forest has seen none of the tasks, so equal families give 1/2 in expectation. The error is that of DeLong et al. (1988)
-    of every fold, and at least half a task's worth, since forests that make no mistake would show none.
+    Within a fold the forest has seen none of the tasks, so equal families give 1/2 in expectation. The variance is that of DeLong et al. (1988)
+    of a fold, times 1/K + 1/(K - 1) instead of 1/K, since the K forests share tasks (Nadeau and Bengio, 2003); the error is at least half a
+    task's worth, since forests that make no mistake would show none.
     """
     from sklearn.ensemble import RandomForestClassifier
 
@@ -225,7 +226,8 @@ def classifier_auroc(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Estimate:
         values.append(value)
         variances.append(variance)
     least = 0.5 / min(len(a), len(b))
-    return _estimate(float(np.mean(values)), max(float(np.sqrt(np.mean(variances) / _FOLDS)), least), 0.5)
+    spread = float(np.sqrt(np.mean(variances) * (1 / _FOLDS + 1 / (_FOLDS - 1))))
+    return _estimate(float(np.mean(values)), max(spread, least), 0.5)
 
 
 def auroc_with_variance(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:

@@ -28,7 +28,7 @@ FIGURE = "distance.png"
 _CONVENTIONS = {
     "null": "the value for equal families; value - null is at 0 within the standard error se",
     "order": "gaps are second minus first; all other distances are symmetric",
-    "errors": "jackknife over tasks; DeLong over the folds of the classifier",
+    "errors": "jackknife over tasks; of the classifier DeLong's, corrected for folds that share training tasks (Nadeau and Bengio)",
     "rows": "the same number of observational rows for both families, whatever theirs are",
 }
 
