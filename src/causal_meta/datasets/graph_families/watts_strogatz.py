@@ -73,7 +73,7 @@ class WattsStrogatzGenerator(GraphGenerator):
     def together(cls, laws: Sequence[WattsStrogatzGenerator], which: Tensor, seeds: Sequence[int], n_nodes: int) -> Tensor:
         nodes, u, v = laws[0]._lattice(n_nodes)
         joined = np.zeros((len(seeds), nodes, nodes), dtype=bool)
-        joined[:, u, v] = joined[:, v, u] = True
+        joined[:, u, v] = joined[:, v, u] = joined[:, range(nodes), range(nodes)] = True
         rewire = values_of(laws, which, lambda law: law.config.rewire, 1)
         if rewire.any():
             numbers = randomness.uniforms(seeds, ("graph", "watts_strogatz", "rewiring"), (2, len(u)))
@@ -85,21 +85,24 @@ class WattsStrogatzGenerator(GraphGenerator):
 
 
 def _rewire(joined: np.ndarray, u: np.ndarray, v: np.ndarray, moved: np.ndarray, number: np.ndarray) -> None:
-    """Carry out, in place, the rewiring of the edges `moved` bool [B, E], one after another in every task, all tasks at once."""
+    """Carry out, in place, the rewiring of the edges `moved` bool [B, E], one after another in every task, all tasks at once.
+
+    `joined` bool [B, V, V], contiguous; a node counts as joined to itself. `number` [B, E] in (0, 1) chooses the new end.
+    """
+    nodes = joined.shape[1]
     count = moved.sum(axis=1)
     tasks = np.argsort(-count, kind="stable")  # those with most to do first, so that the ones still at work are a slice
     edges = np.argsort(~moved[tasks], axis=1, kind="stable")
+    share = np.take_along_axis(number[tasks], edges, axis=1)
+    from_a, to_old = u[edges], v[edges]
     still = np.searchsorted(-count[tasks], -np.arange(count.max(initial=0)), side="left")
+    rows, cells, first = joined.reshape(-1, nodes), joined.reshape(-1), tasks * nodes
     for step, active in enumerate(still):
-        b, edge = tasks[:active], edges[:active, step]
-        a, old = u[edge], v[edge]
-        free = ~joined[b, a]
-        free[np.arange(active), a] = False
-        so_far = free.cumsum(axis=1, dtype=np.int32)
+        a, old, base = from_a[:active, step], to_old[:active, step], first[:active]
+        row = base + a
+        so_far = np.logical_not(rows.take(row, axis=0)).cumsum(axis=1, dtype=np.int32)  # free nodes up to each
         some = so_far[:, -1]
-        chosen = np.minimum((number[b, edge] * some).astype(np.int32), some - 1)
-        new = (so_far <= chosen[:, None]).sum(axis=1)
-        if not some.all():
-            b, a, old, new = (values[some > 0] for values in (b, a, old, new))
-        joined[b, a, old] = joined[b, old, a] = False
-        joined[b, a, new] = joined[b, new, a] = True
+        chosen = np.minimum((share[:active, step] * some).astype(np.int32), some - 1)
+        new = np.where(some > 0, (so_far <= chosen[:, None]).sum(axis=1), old)
+        cells[row * nodes + old] = cells[(base + old) * nodes + a] = False
+        cells[row * nodes + new] = cells[(base + new) * nodes + a] = True
