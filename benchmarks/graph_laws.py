@@ -14,6 +14,7 @@ import time
 import torch
 
 from causal_meta import graph_classes, randomness
+from causal_meta.conf.convert import from_plain
 from causal_meta.conf.data import DataModuleConfig, FamilyConfig, TaskSetConfig
 from causal_meta.conf.graph_laws import (
     ErdosRenyi,
@@ -55,6 +56,7 @@ def laws(nodes: int) -> dict[str, object]:
         "geometric, 0.3": Geometric(),
         "layered, 4": Layered(),
         "known_graph": KnownGraph(edges=tuple(f"v{i} -> v{j}" for j in range(1, nodes) for i in {j // 2, j // 3})),
+        "graph_mixture of 9 (3 erdos_renyi, 6 sf)": from_plain(FamilyConfig, "avici_train_linear").graph,
         "network_subgraph": NetworkSubgraph(edges=edges),
         "network_subgraph, top 0.2": NetworkSubgraph(edges=edges, top=0.2),
     }
@@ -85,7 +87,7 @@ def main() -> None:
     whole = statistics.median(times["linear task"][1:])
     for name, found in times.items():
         middle = statistics.median(found[1:])
-        print(f"{name:38} {args.batch / middle:10,.0f} per CPU second   {middle / whole:6.1%}")
+        print(f"{name:42} {args.batch / middle:10,.0f} per CPU second   {middle / whole:6.1%}")
 
     drawn = linear.sample_graphs(randomness.seeds_of(0, "hashed", start=0, count=args.batch), args.nodes)
     for level in ("graph", "isomorphism", "equivalence"):
@@ -97,7 +99,8 @@ def main() -> None:
             CausalMetaModule(DataModuleConfig(train=linear.config, test=test, tasks_per_step=args.batch, disjoint=level), 0).train_stream()
             for test in ({}, sets)
         ]
-        free, held = (statistics.median([seconds(stream.batch, step) for step in range(args.rounds)][1:]) for stream in streams)
+        rounds = [[seconds(stream.batch, step) for stream in streams] for step in range(2 * args.rounds)][1:]  # side by side
+        free, held = (statistics.median(found) for found in zip(*rounds, strict=True))
         signature, whole_hash = (f"{1e6 * cost / args.batch:.1f} µs" for cost in costs)
         print(
             f"{level:12} signature {signature}, hash {whole_hash}; "
