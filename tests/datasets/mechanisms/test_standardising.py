@@ -149,6 +149,36 @@ def test_no_variable_outgrows_another():
     assert grown["inputs"] < 100
 
 
+def test_causes_explain_equally_much_at_every_depth():
+    """A chain with weight and noise 1: neighbours correlate 1/sqrt 2 everywhere in the closed form (Ormaniec et al. 2025), to 5 standard errors.
+
+    Without standardising inside it is sqrt(j / (j + 1)) for the j-th pair, which the same check refuses.
+    """
+    size, count, law = 8, 400, LinearHeteroskedastic(weight_law="uniform", weight_low=1.0, weight_high=1.0, noise_std_law="constant", noise_std_a=1.0)
+    seeds = randomness.seeds_of(1, "standardising", start=0, count=count)
+    chain = torch.diag(torch.ones(size - 1), 1).expand(count, size, size)
+    batch = MechanismFactory({"m": MechanismPart(mechanism=law)}).draw(seeds, chain)
+    fresh = randomness.normals(seeds, ("further rows",), (400, size))
+
+    def correlations(model):
+        x = model.rows(fresh).double()
+        x = x - x.mean(dim=1, keepdim=True)
+        x = x / x.square().mean(dim=1, keepdim=True).sqrt()
+        return (x[:, :, 1:] * x[:, :, :-1]).mean(dim=1)
+
+    def deviations(found, expected):
+        return (found.mean(dim=0) - torch.as_tensor(expected)).abs() / (found.std(dim=0) / count**0.5)
+
+    plain = [(j / (j + 1)) ** 0.5 for j in range(1, size)]
+    noise = randomness.normals(seeds, ("noise",), (REFERENCE_ROWS, size))
+    for mode in ("values", "inputs"):
+        found = correlations(standardised(batch, noise, mode))
+        assert deviations(found, 0.5**0.5).max() < 5  # finite rows make it too small by 0.0013, one standard error
+        assert deviations(found, plain).max() > 20
+    assert deviations(correlations(batch), 0.5**0.5).max() > 20
+    assert deviations(correlations(batch), plain).max() < 5
+
+
 def test_heavy_tails_and_constants_are_survived():
     x = family("mixed", "values", noise=CauchyNoise()).sample_tasks(SEEDS).x
     assert torch.isfinite(x).all()
