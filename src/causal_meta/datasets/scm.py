@@ -129,7 +129,7 @@ class SCMFamily:
         """Put rows and, if there are any, interventions into a batch of one size that has its graphs and seeds; some tasks at a time."""
         assert batch.adjacency is not None
         seeds = batch.seeds.tolist()
-        step = max(1, _CHUNK // (batch.n_rows * batch.n_nodes))
+        step = max(1, _CHUNK // (max(64, batch.n_rows) * batch.n_nodes))  # parameters take memory too, where there are few rows
         done = self.interventions.draw(seeds, batch.n_rows, interventional, batch.n_nodes) if self.interventions else None
         if done is not None and len(done):
             batch.intervened = done.mask(len(batch), batch.n_rows, batch.n_nodes)
