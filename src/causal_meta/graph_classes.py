@@ -19,6 +19,7 @@ from causal_meta import graphs
 
 Level = Literal["graph", "isomorphism", "equivalence"]
 
+_CELLS = 1 << 22  # cells of adjacencies coloured at once
 _BRANCHES = 20_000  # nodes tried in the search for one canonical order before it gives up
 _SIGNATURE_ROUNDS = 1
 _Certificate = tuple[tuple[int, tuple[int, ...]], ...]
@@ -118,6 +119,9 @@ def _colours(edges: np.ndarray, rounds: int | None = None) -> np.ndarray:
 
     A graph stops by itself, so its colours do not depend on the others in the batch.
     """
+    step = max(1, _CELLS // max(1, edges.shape[-1] ** 2))
+    if len(edges) > step:
+        return np.concatenate([_colours(edges[first : first + step], rounds) for first in range(0, len(edges), step)])
     size = np.uint64(edges.shape[-1] + 1)
     colour = _mixed((edges.sum(axis=1, dtype=np.uint64) * size + edges.sum(axis=2, dtype=np.uint64)) * size + size)
     number = np.zeros(len(edges), dtype=np.int64)

@@ -72,3 +72,17 @@ def test_cycles_and_parts_against_networkx():
             assert cycle[0] == cycle[-1]
         if edges:
             assert edge_lists.largest_component(edges) == max(map(len, nx.weakly_connected_components(graph)))
+
+
+def test_edges_from_a_file(tmp_path):
+    file = tmp_path / "network.tsv"
+    file.write_text('# regulators\nlacI\tlacZ\t-\ncrp\tlacZ\t+\n\ncrp,lacI\ncrp -> lacI\n "a b" , c\n', encoding="utf-8")
+    edges = edge_lists.read_edges(file)
+    assert edges == ("lacI -> lacZ", "crp -> lacZ", "crp -> lacI", "a b -> c")
+    assert KnownGraph(edges=edges).nodes == ("a b", "c", "crp", "lacI", "lacZ")
+    file.write_text("a\tb\nalone\n")
+    with pytest.raises(ConfigError, match="line 2 is 'alone'"):
+        edge_lists.read_edges(file)
+    file.write_text("a\t\n")
+    with pytest.raises(ConfigError, match="line 1"):
+        edge_lists.read_edges(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from causal_meta.conf.setting import ConfigError
 
@@ -20,6 +21,24 @@ def parse_edge(text: str, where: str = "edge") -> tuple[str, str]:
     if len(names) != 2 or not all(names):
         raise ConfigError(f"{where} is {text!r}; write an edge as 'cause -> effect', one at a time.")
     return names[0], names[1]
+
+
+def read_edges(path: str | Path) -> tuple[str, ...]:
+    """The edges of a text file for `KnownGraph` and `NetworkSubgraph`: a line each, "cause -> effect" or the names with a tab or comma between.
+
+    What follows a second tab or comma (a sign, a weight) is left out, as are empty lines, lines that begin with #, and repeated edges.
+    Raises `ConfigError` naming the line.
+    """
+    found: dict[str, None] = {}
+    for number, line in enumerate(Path(path).read_text("utf-8-sig").splitlines(), start=1):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            names = [name.strip().strip('"') for name in text.split("\t" if "\t" in text else ",")]
+            if ARROW not in text and len(names) < 2:
+                raise ConfigError(f"{path}, line {number} is {text!r}; write 'cause -> effect', or two names separated by a tab or a comma.")
+            cause, effect = parse_edge(text if ARROW in text else f" {ARROW} ".join(names[:2]), f"{path}, line {number}")
+            found[f"{cause} {ARROW} {effect}"] = None
+    return tuple(found)
 
 
 def canonical_edges(edges: Iterable[str], where: str) -> tuple[str, ...]:

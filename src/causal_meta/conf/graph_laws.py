@@ -157,6 +157,7 @@ class NetworkSubgraph(GraphConfig):
     With `top` below 1 the neighbour is drawn from that share of the neighbours with the largest gain of modularity (Marbach et al. 2009); with
     `start="cause"` the first node is one with effects, such as a regulator among genes.
     The network may have cycles; self-loops are left out, and of the edges on a cycle of the subgraph those that agree with a random order stay.
+    `edge_lists.read_edges` takes the edges from a file.
     """
 
     kind: ClassVar[str] = "network_subgraph"
