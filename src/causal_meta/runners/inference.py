@@ -115,7 +115,7 @@ def infer_amortised(config: DiscoverConfig, attempt: Attempt) -> dict[str, Any]:
     write_posterior(attempt, posterior, graphs, seconds)
     said: dict[str, Any] = {"dims": _dims(posterior, config.n_samples)}
     if isinstance(tasks.config, TasksConfig) and isinstance(tasks.config.data, TableConfig):
-        said["warnings"] = trained.warnings_for(batch.x[0].numpy(), columns_of(tasks), config.seed)
+        said["warnings"] = trained.warnings_for(batch.x[0].numpy(), columns_of(tasks), config.seed, bool(batch.intervened.any()))
     return said
 
 

@@ -54,14 +54,18 @@ class TrainedModel:
 
     def warnings(self, table: Table, seed: int = 0) -> list[str]:
         """What is unusual about a table for this model, in sentences."""
-        return self.warnings_for(table.x, table.columns, seed)
+        return self.warnings_for(table.x, table.columns, seed, table.intervened is not None and bool(table.intervened.any()))
 
-    def warnings_for(self, x: np.ndarray, columns: Sequence[str], seed: int = 0) -> list[str]:
-        """The same for bare rows [N, D] with the names of their columns."""
+    def warnings_for(self, x: np.ndarray, columns: Sequence[str], seed: int = 0, interventional: bool = False) -> list[str]:
+        """The same for bare rows [N, D] with the names of their columns; `interventional`: some cells were set."""
         if self.summary is None:
             unusual = ["The model stores no summary of its training stream, so nobody checked whether the table is like it."]
         else:
             unusual = check_table(x[parts(len(x), self.most_rows, seed)[0]], self.summary, columns)
+        if interventional and self.config.data.train.interventions is None:
+            unusual.append(
+                "Some rows of the table are marked as interventions, but the model was trained on observational rows only and has not learnt their use."
+            )
         return parts_warning(len(x), self.most_rows) + unusual
 
 
