@@ -64,7 +64,7 @@ class TrainedModel:
             unusual = check_table(x[parts(len(x), self.most_rows, seed)[0]], self.summary, columns)
         if interventional and self.config.data.train.interventions is None:
             unusual.append(
-                "Some rows of the table are marked as interventions, but the model was trained on observational rows only and has not learnt their use."
+                "Some rows are marked as interventions, but the model was trained on observational rows only and has not learnt their use."
             )
         return parts_warning(len(x), self.most_rows) + unusual
 
