@@ -114,12 +114,15 @@ def normals(seeds: Sequence[int], names: tuple[Name, ...], shape: tuple[int, ...
     step = max(1, _CHUNK // max(padded, 1))
     for first in range(0, len(raw), step):
         source = raw[first : first + step].view(-1, 2, _HALF)
-        radius = source[:, 0].to(torch.float32, memory_format=torch.contiguous_format)
-        radius.abs_().mul_(2.0**-31).clamp_(min=2.0**-32).log_().mul_(-2.0).sqrt_()
+        radius = source[:, 0].to(torch.float32, memory_format=torch.contiguous_format).abs_().mul_(2.0**-31).clamp_(min=2.0**-32)
         angle = source[:, 1].to(torch.float32, memory_format=torch.contiguous_format).mul_(math.pi / 2.0**31)
+        logs, angles = radius.numpy(), angle.numpy()  # NumPy's vectorised functions are twice as fast as torch's
+        np.log(logs, out=logs)
+        radius.mul_(-2.0).sqrt_()
         pair = out[first : first + step].view(-1, 2, _HALF)
-        torch.mul(radius, torch.cos(angle), out=pair[:, 0])
-        torch.mul(radius, angle.sin_(), out=pair[:, 1])
+        torch.mul(radius, torch.from_numpy(np.cos(angles)), out=pair[:, 0])
+        np.sin(angles, out=angles)
+        torch.mul(radius, angle, out=pair[:, 1])
     return _shaped(out, shape)
 
 
