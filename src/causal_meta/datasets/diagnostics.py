@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_meta import drawing
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.randomness import seeds_of
 from causal_meta.tasks import TaskBatch, standardise
@@ -181,6 +180,8 @@ def show_family(family: SCMFamily, folder: str | Path, seed: int = 0, n_tasks: i
     Each of n_edges, edges_per_node, density, varsortability, varsortability_standardised and r2_sortability is {mean, se, n} over the tasks;
     std is a mapping quantile -> value; files lists the pictures.
     """
+    from causal_meta import drawing  # whoever needs numbers only is spared the drawing library
+
     target = Path(folder)
     summary = family_summary(family, seed, n_tasks)
     batch = family.sample_tasks([int(s) for s in summary["seeds"][:8]])

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from causal_meta.datasets.diagnostics import mean_and_error, r2_sortability, varsortability
 from causal_meta.graph_classes import Level, class_hashes
 from causal_meta.tasks import TaskBatch
 
@@ -40,8 +41,6 @@ def task_statistics(batch: TaskBatch) -> dict[str, dict[str, float | int | None]
 
     A number that does not exist (the sortability of graphs without edges, the error of one task) is None. Raises ValueError without truth.
     """
-    from causal_meta.datasets.diagnostics import mean_and_error, r2_sortability, varsortability  # draws pictures too, so not until it is needed
-
     if batch.adjacency is None:
         raise ValueError("These tasks have no true graphs, so nothing can be said about them; give tasks of a family.")
     nodes, edges = batch.node_mask.sum(1), (batch.adjacency != 0).sum((1, 2))
