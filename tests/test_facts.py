@@ -479,6 +479,22 @@ def test_runs_are_discovered_and_loaded(store):
     assert curves["value"].tolist() == [1.0, 0.5]
 
 
+def test_what_is_torn_or_damaged_in_one_run_is_reported_and_the_others_are_read(store):
+    runs = sorted(store.root.glob("targets/*/run_*"))
+    assert aggregate_results(store.root).attrs["problems"] == load_runs(store.root)[0].attrs["problems"] == []
+    (runs[0] / "analysis.json").write_text('{"llc_mean": 12.')
+    (runs[1] / "config.yaml").write_text("kind: empty\nseed: [0")
+    scalars = next(store.root.glob("targets/*/facts/scalars.csv"))
+    scalars.write_text(scalars.read_text()[:-4])
+    frame = aggregate_results(store.root)
+    assert len(frame) == 2
+    assert frame.attrs["problems"] == [f"{runs[0] / 'analysis.json'}: no readable JSON object, left out."]
+    table, curves, _ = load_runs(store.root)
+    assert len(table) == 4
+    assert len(curves) == 1
+    assert [problem.split(",")[0] for problem in table.attrs["problems"]] == [str(scalars), str(runs[1] / "config.yaml")]
+
+
 def test_a_run_counts_as_complete_when_it_ended(tmp_path):
     for name, moment in (("job10", "on_train_end"), ("job2", "heartbeat"), ("job1", "on_train_end")):
         Facts(tmp_path / name, name, 1, 0).event(moment)

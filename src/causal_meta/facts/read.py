@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from causal_meta.conf import yaml_1_2
 from causal_meta.conf.convert import leaves
+from causal_meta.conf.setting import ConfigError
 from causal_meta.facts.upgrade import event_from_v1, rows_from_v1
 from causal_meta.facts.write import COLUMNS, EVENTS, SCALARS, SCHEMA_VERSION, build_event_payload
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FIELDS = build_event_payload("on_start")
+
+Row = tuple[Any, ...]  # attempt, step, split, name, value, wall_s, cpu_s
+_TYPES = {"attempt": "int64", "step": "Int64", "value": "float64", "wall_s": "float64", "cpu_s": "float64"}
 
 Runs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -86,17 +90,24 @@ def read_scalars(folder: str | os.PathLike[str], *, all_attempts: bool = False) 
 
     path = Path(folder) / "facts" / SCALARS
     rows, problems = _scalar_rows(path) if path.is_file() else ([], [])
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    frame = frame.astype({"attempt": "int64", "step": "Int64", "value": "float64", "wall_s": "float64", "cpu_s": "float64"})
-    frame = frame.sort_values(["step", "attempt"], kind="stable", na_position="last")
-    if not all_attempts:
-        frame = frame.drop_duplicates(["step", "split", "name"], keep="last")
-    frame = frame.reset_index(drop=True)
+    frame = pd.DataFrame(_ordered(rows, all_attempts), columns=list(COLUMNS)).astype(_TYPES)
     frame.attrs["problems"] = problems
     return frame
 
 
-def _scalar_rows(path: Path) -> tuple[list[tuple[Any, ...]], list[str]]:
+def _ordered(rows: list[Row], all_attempts: bool = False) -> list[Row]:
+    """Rows by step and attempt, those without a step last; of a (step, split, name) written twice the last one, unless `all_attempts`."""
+    rows = sorted(rows, key=lambda row: (row[1] is None, row[1] or 0, row[0]))
+    if all_attempts:
+        return rows
+    kept: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        kept.pop(row[1:4], None)  # the later one stands where it was written
+        kept[row[1:4]] = row
+    return list(kept.values())
+
+
+def _scalar_rows(path: Path) -> tuple[list[Row], list[str]]:
     lines = path.read_text("utf-8", errors="replace").split("\n")
     problems = []
     if lines.pop():
@@ -113,8 +124,8 @@ def _scalar_rows(path: Path) -> tuple[list[tuple[Any, ...]], list[str]]:
     return rows, [*problems, *(f"{path}, line {number + 2}: malformed row, left out." for number in wrong)]
 
 
-def _rows(lines: Sequence[str]) -> tuple[list[tuple[Any, ...]], list[int]]:
-    rows: list[tuple[Any, ...]] = []
+def _rows(lines: Sequence[str]) -> tuple[list[Row], list[int]]:
+    rows: list[Row] = []
     wrong = []
     for number, line in enumerate(lines):
         try:
@@ -174,28 +185,28 @@ def load_runs(runs: Runs, require_complete: bool = True) -> tuple[pd.DataFrame, 
     """
     import pandas as pd
 
-    records, curves, problems = [], [], []
+    records: list[dict[str, Any]] = []
+    curves: list[Row] = []
+    problems: list[str] = []
     for folder in discover_runs(runs):
-        events, scalars = read_events(folder), read_scalars(folder)
-        problems += [*events.problems, *scalars.attrs["problems"]]
-        record = _record(folder, events, scalars)
+        path = folder / "facts" / SCALARS
+        events, (rows, torn) = read_events(folder), _scalar_rows(path) if path.is_file() else ([], [])
+        problems += [*events.problems, *torn]
+        rows = _ordered(rows)
+        record = _record(folder, events, rows)
+        record |= {key: value for key, value in _settings(folder, problems).items() if key not in record}
         if record["complete"] or not require_complete:
             records.append(record)
-            scalars.insert(0, "run_dir", str(folder))
-            curves.append(scalars)
+            curves += [(record["run_dir"], *row) for row in rows]
     table = pd.DataFrame(records)
     table.attrs["problems"] = problems
-    filled = [curve for curve in curves if len(curve)]
-    for curve in filled:
-        curve.attrs = {}
-    empty = pd.DataFrame(columns=["run_dir", *COLUMNS])
-    return table, pd.concat(filled, ignore_index=True) if filled else empty, [record["run_dir"] for record in records]
+    return table, pd.DataFrame(curves, columns=["run_dir", *COLUMNS]).astype(_TYPES), [record["run_dir"] for record in records]
 
 
-def _record(folder: Path, events: Events, scalars: pd.DataFrame) -> dict[str, Any]:
+def _record(folder: Path, events: Events, rows: Sequence[Row]) -> dict[str, Any]:
     meta = read_json(folder / "meta.json")
     first = next((event.get("meta") or {} for event in events if event.get("meta")), {})
-    steps = scalars["step"].dropna()
+    last = {(row[2] or "", row[3]): float(row[4]) for row in rows}
     record: dict[str, Any] = {
         "run_dir": str(folder),
         "run_id": meta.get("run_id") or meta.get("target_id") or (events[0]["run_id"] if events else ""),
@@ -204,28 +215,42 @@ def _record(folder: Path, events: Events, scalars: pd.DataFrame) -> dict[str, An
         "git_commit": meta.get("code_sha", first.get("git_commit")),
         "attempts": max((event["attempt"] for event in events), default=0),
         "complete": bool(meta) or any(event["moment"] == "on_train_end" for event in events),
-        "last_step": int(steps.max()) if len(steps) else None,
+        "last_step": max((row[1] for row in rows if row[1] is not None), default=None),
         "total_time_s": meta.get("walltime_sec", max((event["wall_s"] or 0.0 for event in events), default=None)),
         "cpu_s": meta.get("cpu_sec", max((event["cpu_s"] or 0.0 for event in events), default=None)),
     }
-    for (split, name), part in scalars.groupby(["split", "name"], dropna=False, sort=True):
-        record[f"{split}/{name}" if isinstance(split, str) else str(name)] = float(part["value"].iloc[-1])
-    return record | {key: value for key, value in _settings(folder).items() if key not in record}
+    for (split, name), value in sorted(last.items()):
+        record[f"{split}/{name}" if split else name] = value
+    return record
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def _settings(folder: Path, problems: list[str]) -> dict[str, Any]:
     path = folder / "config.yaml"
-    tree = yaml_1_2.load(path.read_text("utf-8"), str(path)) if path.is_file() else {}
+    try:
+        tree = yaml_1_2.load(path.read_text("utf-8", errors="replace"), str(path)) if path.is_file() else {}
+    except ConfigError as error:
+        problems.append(f"{str(error).rstrip('.')}, left out.")
+        return {}
     return {key: value for key, value in leaves(tree) if key}
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in `path`; empty if the file is absent or holds none."""
+    return _json(path, [])
+
+
+def _json(path: Path, problems: list[str]) -> dict[str, Any]:
+    """The JSON object in `path`; empty if the file is absent, or if it holds none, which becomes a problem."""
     try:
         tree = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    return tree if isinstance(tree, dict) else {}
+    except (OSError, ValueError):
+        tree = None
+    if not isinstance(tree, dict):
+        problems.append(f"{path}: no readable JSON object, left out.")
+        return {}
+    return tree
 
 
 def aggregate_results(runs_root: str | os.PathLike[str] = "runs") -> pd.DataFrame:
@@ -233,19 +258,23 @@ def aggregate_results(runs_root: str | os.PathLike[str] = "runs") -> pd.DataFram
 
     Columns: target_id, target_kind, model, data, seed (of the target), dims and metrics of the target as `target.<name>`, run_id, sampler
     (the run's kind), run_seed, walltime_sec, cpu_sec, then the numbers by dotted path (`summary.shd.mean`; lists are left out).
+    `attrs["problems"]` names the files that were torn or damaged and left out.
     """
     import pandas as pd
 
-    rows = []
+    rows: list[dict[str, Any]] = []
+    problems: list[str] = []
     targets = Path(runs_root) / "targets"
     folders = [folder for folder in _children(targets, any_folder=True) if folder.name.startswith("tgt_")] if targets.is_dir() else []
     for folder in folders:
-        target = read_json(folder / "meta.json")
+        target = _json(folder / "meta.json", problems)
         for run in _children(folder, any_folder=True):
-            meta = read_json(run / "meta.json") if run.name.startswith("run_") else {}
+            meta = _json(run / "meta.json", problems) if run.name.startswith("run_") else {}
             if target and meta:
-                rows.append(_result(target, meta, read_json(run / "analysis.json") | read_json(run / "metrics.json")))
-    return pd.DataFrame(rows)
+                rows.append(_result(target, meta, _json(run / "analysis.json", problems) | _json(run / "metrics.json", problems)))
+    frame = pd.DataFrame(rows)
+    frame.attrs["problems"] = problems
+    return frame
 
 
 def _result(target: dict[str, Any], run: dict[str, Any], analysis: dict[str, Any]) -> dict[str, Any]:

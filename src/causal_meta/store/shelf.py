@@ -112,6 +112,9 @@ class Shelf:
             return folder
         if not is_id_start(token):
             check_name(token)
+        whole = self.folder_of(token)
+        if whole is not None:
+            return whole
         known = sorted({folder.name for folder in self.folders()})
         matches = [token] if token in known else [name for name in known if is_id_start(token) and name.startswith(token)]
         if len(matches) == 1:
@@ -132,8 +135,12 @@ class Shelf:
         for folder in self.folders():
             with contextlib.suppress(StoreError):
                 found.append(self.read(folder))
+        runs: dict[str, list[Artifact]] = {}
+        for item in found:
+            if not item.is_target:
+                runs.setdefault(item.folder.parent.name, []).append(item)
         targets = sorted((item for item in found if item.is_target), key=_age)
-        return [item for target in targets for item in (target, *sorted((run for run in found if run.folder.parent == target.folder), key=_age))]
+        return [item for target in targets for item in (target, *sorted(runs.get(target.id, ()), key=_age))]
 
     def runs_of(self, artifact: Artifact) -> list[Artifact]:
         """The runs in a target's folder that can be read, oldest first."""
