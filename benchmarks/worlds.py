@@ -83,7 +83,7 @@ class Record(TorchDispatchMode):
             for name in ("normals", "laplaces", "uniforms"):
                 stack.enter_context(mock.patch.object(randomness, name, self.noting(name)))
             cosines = features._cosines
-            noted = lambda angles, far: (self.cosines.append(angles.numel()), cosines(angles, far))  # noqa: E731
+            noted = lambda angles, far=None: (self.cosines.append(angles.numel()), cosines(angles, far))  # noqa: E731
             stack.enter_context(mock.patch.object(features, "_cosines", noted))
             stack.enter_context(self)
             yield

@@ -25,6 +25,7 @@ CONFIGS = {
     "features": GPCDE(n_features=40),
     "exact": GPCDE(exact=True),
     "rough": GPCDE(kernels=("exponential_gamma", "rational_quadratic"), n_features=30, gamma=FloatRange(low=0.8, high=2.0)),
+    "roughest": GPCDE(kernels=("exponential_gamma",) * 2, n_features=64),
     "latent mean and row noise": GPCDE(mean="latent", row_noise_rate=10.0, n_features=16),
 }
 
