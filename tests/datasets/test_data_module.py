@@ -16,6 +16,7 @@ from causal_meta.conf.graph_laws import ErdosRenyi
 from causal_meta.conf.mechanism_laws import MLP, LinearHeteroskedastic, MechanismPart
 from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.datasets.data_module import CausalMetaModule
+from causal_meta.datasets.distances import family_distances
 from causal_meta.tasks import TaskBatch
 
 BOTH = {"linear": MechanismPart(mechanism=LinearHeteroskedastic()), "mlp": MechanismPart(mechanism=MLP())}
@@ -169,3 +170,14 @@ def test_no_global_generator_is_touched(module):
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert random.getstate() == before[2]
+
+
+def test_distances_of_the_training_family_to_the_test_sets(module):
+    """Those of `family_distances`, and the set that is drawn from the training family is at distance 0 within the error."""
+    told = module.distances(n_tasks=40, seed=1)
+    assert set(told) == set(CONFIG.test)
+    assert told["large"] == family_distances(CONFIG.train, CONFIG.test["large"].family, 40, 1)
+    z = {name: {key: (e["value"] - e["null"]) / e["se"] for key, e in told[name].items() if e["se"] > 0} for name in told}
+    assert max(map(abs, z["same"].values())) < 4.5
+    assert max(map(abs, z["large"].values())) > 4.5
+    assert module.distances(n_tasks=40, seed=1) is told

@@ -17,6 +17,7 @@ from causal_meta.conf.artifacts import (
     TasksConfig,
 )
 from causal_meta.conf.data import DataModuleConfig, FamilyConfig
+from causal_meta.conf.interventions import InterventionConfig
 from causal_meta.conf.models import AviciConfig
 from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.conf.setting import ConfigError
@@ -81,6 +82,25 @@ def test_baselines_never_see_the_truth(store, tasks, config, monkeypatch, tmp_pa
     other = Store(tmp_path / "poisoned")
     blind = make(other, config, {"of": make(other, TasksConfig(data=FAMILY, n_tasks=4, seed=3))})
     assert blind.meta["digests"]["posterior.npz"] == seen.meta["digests"]["posterior.npz"]
+
+
+def test_baselines_leave_rows_under_interventions_out(store):
+    """The same graphs as for the same tables without those rows; with them the answer would be another."""
+    asked = InterventionConfig(row_share=None, rows=fixed(20))
+    family = FamilyConfig(n_nodes=fixed(4), n_rows=fixed(40), interventions=asked)
+    mixed, plain = (make(store, TasksConfig(data=data, n_tasks=3, seed=3)) for data in (family, dataclasses.replace(family, interventions=None)))
+    whole = load_tasks(mixed)
+    assert whole.intervened.any()
+    left = inference.observational(whole.without_truth())
+    assert torch.equal(left.x, load_tasks(plain).x)
+    config = SortnregressConfig(n_samples=3, order="variance")
+    told, other = (make(store, config, {"of": tasks}) for tasks in (mixed, plain))
+    assert told.meta["digests"]["posterior.npz"] == other.meta["digests"]["posterior.npz"]
+    assert told.meta["interventional_rows_left_out"] == 3 * 20
+    assert other.meta["interventional_rows_left_out"] == 0
+    few = make(store, TasksConfig(data=dataclasses.replace(family, n_rows=fixed(9)), n_tasks=1))
+    with pytest.raises(ConfigError, match="Task 0 has 9 rows without interventions; a baseline reads only those and needs at least 10"):
+        make(store, config, {"of": few})
 
 
 def test_another_seed_is_another_bootstrap(store, tasks):

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from causal_meta import randomness
 from causal_meta.conf.convert import to_plain
 from causal_meta.conf.data import DataModuleConfig
+from causal_meta.datasets.distances import Estimate, family_distances
 from causal_meta.datasets.reserved import Reserved
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.streams import MetaFixedDataset, MetaIterableDataset
@@ -62,6 +63,7 @@ class CausalMetaModule:
         signatures = (value for found in graphs.values() for graph in found for value in class_signatures(graph[None], config.disjoint))
         self.reserved = Reserved(config.disjoint, (digest for hashes in self._classes.values() for digest in hashes), signatures)
         self.stream: MetaIterableDataset | None = None
+        self._distances: dict[tuple[int, int], dict[str, dict[str, Estimate]]] = {}
         _log.info("data module with seed %d: %s", seed, to_plain(config))
 
     @property
@@ -114,3 +116,10 @@ class CausalMetaModule:
         seeds = randomness.seeds_of(self.seed, "statistics", start=0, count=_SUMMARISED)
         tests = {name: task_statistics(task_set.family.sample_tasks(task_set.seed_list[:_SUMMARISED])) for name, task_set in self.test_sets.items()}
         return {"train": task_statistics(self.family.sample_tasks(seeds)), "test": tests}
+
+    def distances(self, n_tasks: int = 200, seed: int = 0) -> dict[str, dict[str, Estimate]]:
+        """`family_distances` of the training family to the family of every test set, by its name; computed once per module and numbers asked."""
+        if (n_tasks, seed) not in self._distances:
+            told = {name: family_distances(self.family, task_set.family, n_tasks, seed) for name, task_set in self.test_sets.items()}
+            self._distances[n_tasks, seed] = told
+        return self._distances[n_tasks, seed]

@@ -22,6 +22,7 @@ from torch import Tensor
 from causal_meta.conf.artifacts import BaselineConfig, DiscoverConfig, TasksConfig
 from causal_meta.conf.data import TableConfig
 from causal_meta.conf.setting import ConfigError
+from causal_meta.datasets.real import MIN_ROWS
 from causal_meta.facts import read_scalars
 from causal_meta.models.base import TOKENS_AT_ONCE, BaseModel
 from causal_meta.models.baselines import make_baseline
@@ -49,10 +50,13 @@ ENTRIES_AT_ONCE = 1 << 26
 def infer_baseline(config: BaselineConfig, attempt: Attempt) -> dict[str, Any]:
     """Answer every task of `attempt.inputs["of"]` with a baseline; the builder of their kinds. Writes `posterior.npz`.
 
-    The rows are standardised per task and column, except for a baseline that reads their scale. Task b has a random stream of its own, so a
-    killed run that goes on from its checkpoint gives the same graphs. Returns dims, and counts of mended replicates, for `meta.json`.
+    Rows under interventions are left out: every baseline takes its rows for draws from one law. The others are standardised per task and
+    column, except for a baseline that reads their scale. Task b has a random stream of its own, so a killed run that goes on from its
+    checkpoint gives the same graphs. Returns dims, the number of rows left out, and counts of mended replicates, for `meta.json`. Raises
+    `ConfigError` if too few rows are left.
     """
-    batch = load_tasks(attempt.inputs["of"]).without_truth()
+    given = load_tasks(attempt.inputs["of"]).without_truth()
+    batch = observational(given)
     baseline = make_baseline(config)
     rows = batch if baseline.needs_scale else batch.standardised()
     work = _Unfinished.resumed(attempt) if attempt.resumed else _Unfinished()
@@ -74,7 +78,26 @@ def infer_baseline(config: BaselineConfig, attempt: Attempt) -> dict[str, Any]:
     posterior = EmpiricalGraphs(torch.from_numpy(graphs), batch.node_mask)
     write_posterior(attempt, posterior, posterior.graphs, np.array(work.seconds))
     remove_tree(attempt.folder / "checkpoints")
-    return {"dims": _dims(posterior, config.n_samples), "mended": {name: int(count) for name, count in sorted(work.mended.items())}}
+    left_out = int(given.row_mask.sum() - batch.row_mask.sum())
+    counts = {name: int(count) for name, count in sorted(work.mended.items())}
+    return {"dims": _dims(posterior, config.n_samples), "interventional_rows_left_out": left_out, "mended": counts}
+
+
+def observational(batch: TaskBatch) -> TaskBatch:
+    """The batch without its rows under interventions. Raises `ConfigError` if a task keeps fewer than `MIN_ROWS` rows."""
+    if not bool(batch.intervened.any()):
+        return batch
+    tasks = []
+    for b in range(len(batch)):
+        task = batch.task(b)
+        kept = ~task.intervened.any(dim=1)
+        if int(kept.sum()) < MIN_ROWS:
+            raise ConfigError(
+                f"Task {b} has {int(kept.sum())} rows without interventions; a baseline reads only those and needs at least {MIN_ROWS}: "
+                "use a model that was trained on interventions (causal-meta discover), or give more observational rows."
+            )
+        tasks.append(dataclasses.replace(task, x=task.x[kept], intervened=task.intervened[kept]))
+    return cast(TaskBatch, collate(tasks, standardise=False))
 
 
 @dataclasses.dataclass
