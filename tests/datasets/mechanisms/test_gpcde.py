@@ -13,12 +13,13 @@ import torch
 
 from causal_meta import graphs, randomness
 from causal_meta.conf.graph_laws import ErdosRenyi
-from causal_meta.conf.mechanism_laws import GPCDE, MechanismPart
+from causal_meta.conf.mechanism_laws import GPCDE, RFF, MechanismPart
 from causal_meta.conf.ranges import FloatRange, constant
 from causal_meta.conf.setting import ConfigError
 from causal_meta.datasets.graph_families import make_generator
 from causal_meta.datasets.mechanisms import MechanismFactory, gpcde
 from causal_meta.datasets.mechanisms.kernels import kernel, multipliers
+from causal_meta.datasets.mechanisms.mixture import LARGEST
 
 SEEDS = randomness.seeds_of(0, "gpcde", start=0, count=16)
 CONFIGS = {
@@ -215,3 +216,10 @@ def test_row_noise_has_its_law_and_leaves_the_rest():
 def test_nonsense_is_refused(settings, says):
     with pytest.raises(ConfigError, match=says):
         GPCDE(**settings)
+
+
+@pytest.mark.parametrize("config", [RFF(), RFF(heteroskedastic=True), RFF(length_scale=constant(1e-6)), GPCDE(), CONFIGS["roughest"]])
+def test_causes_at_the_bound_of_values_give_finite_effects(config):
+    batch = draw(config, [1, 2], torch.triu(torch.ones(3, 3), 1).expand(2, 3, 3))
+    parents = LARGEST * torch.tensor([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
+    assert torch.isfinite(batch.mechanism(0, 2)(parents, torch.zeros(3))).all()
