@@ -169,3 +169,18 @@ def test_an_experiment_file_says_its_kind(tmp_path):
         load_experiment(tmp_path / "x.yaml")
     with pytest.raises(ConfigError, match="not a file"):
         load_experiment(tmp_path)
+
+
+def test_a_law_inside_a_family_is_chosen_by_its_name_and_then_set():
+    words = ["data=linear_er", "data.graph=scale_free", "data.graph.power=2", "data.noise=student_t", "data.noise.df=4"]
+    family = compose(
+        "tasks", [*words, "data.mechanisms.linear.mechanism=rff", "data.interventions=interventions", "data.interventions.row_share=0.5"]
+    ).data
+    assert (family.graph.kind, family.graph.power) == ("scale_free", 2.0)
+    assert (family.noise.kind, family.noise.df) == ("student_t", 4.0)
+    assert family.mechanisms["linear"].mechanism.kind == "rff"
+    assert family.interventions.row_share == 0.5
+    with pytest.raises(ConfigError, match="There is no graph called 'scale_fee'; did you mean 'scale_free'?"):
+        compose("tasks", ["data.graph=scale_fee"])
+    with pytest.raises(ConfigError, match="'data.graph.radius'"):
+        compose("tasks", ["data.graph=scale_free", "data.graph.radius=0.3"])

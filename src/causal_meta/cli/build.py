@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     kind, base = _experiment(args)
     cls: Any = config_class(kind, TargetConfig)
     store = open_store(args)
-    if any(word.partition("=")[0] in ("data.table", "data.truth", "data.mask", "data.interventions") for word in args.words):
+    if any(word.partition("=")[0] in ("data.table", "data.truth", "data.mask") for word in args.words):
         print(_table(args, store, cls))
         return 0
     roles = [f"{role}={base.pop(role)}" for role in (name.removesuffix("?") for name in cls.inputs) if role in base]

@@ -10,11 +10,11 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from causal_meta.conf import yaml_1_2
 from causal_meta.conf.artifacts import ArtifactConfig
-from causal_meta.conf.convert import Choices, from_plain, leaves, presets, to_plain
+from causal_meta.conf.convert import Choices, from_plain, leaves, preset, presets, to_plain
 from causal_meta.conf.registry import config_class, nearest
 from causal_meta.conf.setting import Config, ConfigError, type_of
 
@@ -57,9 +57,24 @@ def compose(kind: str, overrides: Sequence[str] = (), base: dict[str, Any] | Non
             if chosen is None:
                 raise ConfigError(f"There is no {key} called {value!r}{nearest(value, choices[key])}")
             _put(tree, key, chosen)
+        elif (base_class := _law_at(tree, key)) is not None and re.fullmatch(r"[A-Za-z][\w-]*", value) and value != "null":
+            _put(tree, key, preset(base_class, value))
         else:
             rest.append(word)
     return from_plain(cls, _hydra(tree, rest))  # type: ignore[return-value]
+
+
+def _law_at(tree: dict[str, Any], key: str) -> type[Config] | None:
+    """The class that a configuration at the dotted place `key` of a plain tree must have, such as that of `data.graph` once data is a family."""
+    *parents, last = key.split(".")
+    node: Any = tree
+    for name in parents:
+        node = node.get(name) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or last not in node or "kind" not in node:
+        return None
+    wanted = type_of(config_class(node["kind"]), last)
+    classes = [option for option in (wanted, *get_args(wanted)) if isinstance(option, type) and issubclass(option, Config)]
+    return classes[0] if classes and isinstance(node[last], dict | None) else None
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
