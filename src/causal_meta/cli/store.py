@@ -1,4 +1,4 @@
-"""`store …`: what is there, whether it is whole, and what comes and goes. Loads neither torch nor JAX, except for `import`."""
+"""`store …`: what is there and whether it is whole (what comes and goes is in `store_moves`). Loads neither torch nor JAX."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import datetime
 import json
 from typing import TYPE_CHECKING, Any
 
-from causal_meta.cli.arguments import Verbs, add_flags, add_verb, add_words, open_store, split
+from causal_meta.cli import store_moves
+from causal_meta.cli.arguments import Verbs, add_flags, add_verb, open_store
 
 if TYPE_CHECKING:
     from causal_meta.store import Artifact, Store
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def add(verbs: Verbs) -> None:
     """The verb and its actions."""
-    verb = verbs.add_parser("store", help="list, show, verify, import and export artifacts", description="What is in the store.")
+    verb = verbs.add_parser("store", help="list, show, verify, ask, move and remove artifacts", description="What is in the store.")
     inner = verb.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(verb))
     listing = add_verb(inner, "ls", "list targets and their runs", "  causal-meta store ls --kind tasks", list_all)
     listing.add_argument("--kind", metavar="KIND", default="", help="list this kind only")
@@ -29,21 +30,12 @@ def add(verbs: Verbs) -> None:
     label.add_argument("token", metavar="ID", help="a name, an id or the beginning of one")
     label.add_argument("name", metavar="NAME", help="the new name")
     label.add_argument("--force", action="store_true", help="take the name from another artifact")
-    out = add_verb(inner, "export", "copy an artifact into a folder of its own", "  causal-meta store export first exported/", export)
-    out.add_argument("token", metavar="ID", help="a name, an id or the beginning of one")
-    out.add_argument("folder", metavar="DIR", help="a new or empty folder")
-    into = add_verb(
-        inner,
-        "import",
-        "bring a checkpoint or an exported artifact into the store",
-        "  causal-meta store import best.pt data=wide_stream --name theirs\n  causal-meta store import exported/",
-        import_file,
+    again = add_verb(
+        inner, "rebuild-catalog", "write the catalog and the lists of runs again from the folders", "  causal-meta store rebuild-catalog", rebuild
     )
-    into.add_argument("file", metavar="FILE", help="a checkpoint FILE.pt of this package, or the folder of an exported artifact")
-    add_words(into, "for a checkpoint: data=… and seed=…, what its owner says it was trained on")
-    add_flags(into, making=True)
-    for one in (listing, check, label, out):
+    for one in (listing, check, label, again):
         add_flags(one)
+    store_moves.add(inner)
 
 
 def list_all(args: argparse.Namespace) -> int:
@@ -134,25 +126,11 @@ def rename(args: argparse.Namespace) -> int:
     return 0
 
 
-def export(args: argparse.Namespace) -> int:
-    """Print the folder."""
+def rebuild(args: argparse.Namespace) -> int:
+    """Say how many artifacts the lists hold now; 1 if some could not be read."""
     store = open_store(args)
-    print(store.export(store.find(args.token), args.folder))
-    return 0
-
-
-def import_file(args: argparse.Namespace) -> int:
-    """Print the id of what was imported."""
-    from causal_meta.cli.making import Watcher, watched
-    from causal_meta.conf.artifacts import ExperimentConfig
-    from causal_meta.conf.compose import compose
-    from causal_meta.runners.importing import import_artifact, settings_words
-
-    words = split(settings_words(args.words), ExperimentConfig, args.name)
-    config: Any = compose(ExperimentConfig.kind, words.settings)
-    store = open_store(args)
-    watcher = Watcher(store)
-    with watched(watcher):
-        found = import_artifact(store, args.file, config, name=words.name, force=args.force, overrides=words.settings, subscribers=[watcher])
-    print(found.id)
-    return 0
+    store.rebuild_catalog()
+    readable, folders = len(store.artifacts()), len(store.folders())
+    lost = f", and {folders - readable} cannot be read (store verify names them)" if readable != folders else ""
+    print(f"The lists hold {readable} artifacts{lost}.")
+    return int(readable != folders)

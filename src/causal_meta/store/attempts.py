@@ -53,7 +53,7 @@ def reserve(staging: Path, artifact_id: str, patience: float = 0.0) -> tuple[Pat
         if busy(staging, artifact_id, patience):
             return None
         home.mkdir(parents=True, exist_ok=True)
-        number = 1 + max((_number(path.name) for path in home.iterdir()), default=0)
+        number = 1 + max((number_of(path.name) for path in home.iterdir()), default=0)
         descriptor = os.open(_lock_file(home, number), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             disk.try_lock(descriptor)
@@ -65,7 +65,8 @@ def reserve(staging: Path, artifact_id: str, patience: float = 0.0) -> tuple[Pat
     return folder, number, descriptor
 
 
-def _number(name: str) -> int:
+def number_of(name: str) -> int:
+    """The number of the attempt that a folder or a lock belongs to; 0 for anything else."""
     found = re.match(r"attempt-(\d+)[-.]", name)
     return int(found.group(1)) if found else 0
 
@@ -122,7 +123,7 @@ def clear(staging: Path, artifact_id: str) -> None:
         for path in list(home.iterdir()):
             if path.name.startswith("stale-"):
                 disk.remove_tree(path)
-            if path.suffix == ".lock" and not is_live(staging, artifact_id, _number(path.name)):
+            if path.suffix == ".lock" and not is_live(staging, artifact_id, number_of(path.name)):
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             home.rmdir()
@@ -176,6 +177,12 @@ def _vouched(checkpoints: Path) -> dict[str, Any] | None:
     return next((entry for entry in entries if entry["sha256"] == digest), None)
 
 
+def most_advanced(staging: Path, artifact_id: str) -> Path | None:
+    """The folder of the attempt whose verified checkpoint is furthest: the one that `resume` would take; None if there is none."""
+    steps = ((verified_step(path / "checkpoints"), path) for _, path in folders(staging, artifact_id))
+    return max(((step, path) for step, path in steps if step is not None), default=(0, None))[1]
+
+
 def resume(staging: Path, artifact_id: str, into: Path) -> bool:
     """Copy `checkpoints/` and `facts/` of the most advanced earlier attempt whose checkpoint can be verified into the folder `into`.
 
@@ -192,6 +199,6 @@ def resume(staging: Path, artifact_id: str, into: Path) -> bool:
                         disk.copy_files(source / "facts", into / "facts")
                     return True
             disk.remove_tree(into / "checkpoints")
-            if not is_live(staging, artifact_id, _number(source.name)):
+            if not is_live(staging, artifact_id, number_of(source.name)):
                 break
     return False

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,17 @@ def point(root: Path, name: str, artifact_id: str, force: bool) -> None:
         disk.write_atomic(root / NAMES, json.dumps(dict(sorted(names.items())), indent=1) + "\n")
 
 
+def unname(root: Path, ids: Iterable[str]) -> list[str]:
+    """Let nothing be called after the artifacts `ids`, under a lock; returns the names that went."""
+    gone = set(ids)
+    if gone.isdisjoint(read_names(root).values()):
+        return []
+    with disk.locked(root / ".staging" / "names.lock"):
+        names = read_names(root)
+        disk.write_atomic(root / NAMES, json.dumps({name: found for name, found in names.items() if found not in gone}, indent=1) + "\n")
+    return sorted(name for name, found in names.items() if found in gone)
+
+
 # ----------------------------------------------------------------------------------------------------------------------- views
 
 
@@ -128,13 +140,37 @@ def view(root: Path, name: str, artifact: Artifact) -> None:
     for old in [home / "config.yaml", home / "checkpoints", *(home / "results").iterdir(), *(home / "inference").iterdir()]:
         if old.is_symlink() and (old not in wanted or os.readlink(old) != os.path.relpath(wanted[old], old.parent)):
             old.unlink()
-    for link, goal in wanted.items():
-        _link(link, os.path.relpath(goal, link.parent))
+    for place, goal in wanted.items():
+        link(place, os.path.relpath(goal, place.parent))
 
 
-def _link(link: Path, goal: str) -> None:
+def unview(root: Path, name: str) -> None:
+    """Take away what leads to nothing in `experiments/<name>/`, and its folders where nothing else lies in them."""
+    home = root / "experiments" / name
+    for folder in (home / "results", home / "inference", home):
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        for path in folder.iterdir():
+            if _leads_nowhere(path):
+                path.unlink()
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _leads_nowhere(path: Path) -> bool:
+    if path.is_symlink():
+        return not path.exists()
+    try:
+        goal = json.loads(path.read_text("utf-8")) if path.suffix == ".json" and path.is_file() else None
+    except (OSError, ValueError):
+        return False
+    return isinstance(goal, dict) and goal.keys() == {"path"} and not (path.parent / str(goal["path"])).exists()
+
+
+def link(place: Path, goal: str) -> None:
+    """Let `place` lead to the relative path `goal`: by a link, or by a file `<place>.json` where links fail. What is there stays."""
     try:
         with contextlib.suppress(FileExistsError):
-            link.symlink_to(goal)
+            place.symlink_to(goal)
     except (OSError, NotImplementedError):
-        disk.write_atomic(link.with_name(f"{link.name}.json"), json.dumps({"path": goal}) + "\n")
+        disk.write_atomic(place.with_name(f"{place.name}.json"), json.dumps({"path": goal}) + "\n")

@@ -15,10 +15,11 @@ from causal_meta.conf.artifacts import ArtifactConfig, TargetConfig
 from causal_meta.conf.convert import to_plain
 from causal_meta.facts import Facts
 from causal_meta.facts.write import Subscriber
-from causal_meta.store import attempts, catalog, disk, meta, transfer, verify
+from causal_meta.store import archive, arrivals, attempts, catalog, disk, meta, removal, transfer, verify
 from causal_meta.store.artifact import Artifact
 from causal_meta.store.attempts import Attempt
 from causal_meta.store.key import Key, StoreError
+from causal_meta.store.removal import Leftover, Removal
 from causal_meta.store.shelf import Shelf, is_stale
 
 Builder = Callable[[Any, Attempt], Mapping[str, Any] | None]
@@ -201,3 +202,36 @@ class Store(Shelf):
         """Copy an exported artifact into this store, digests and id checked; one that is there already is returned."""
         with disk.disk_errors(self.root):
             return transfer.install(self, self.staging, Path(folder))
+
+    def pack(self, artifacts: Sequence[Artifact], file: str | os.PathLike[str]) -> Path:
+        """Write artifacts into the new `file`, one archive that `take` of another store checks byte for byte; returns its path."""
+        return archive.pack(self, artifacts, Path(file))
+
+    def take(self, file: str | os.PathLike[str], *, largest: int | None = None) -> tuple[list[Artifact], dict[str, str]]:
+        """Install what is in an archive, all checked before the first; returns the artifacts and the names that they had.
+
+        `largest`: bytes that it may take on the disk (default: what is free).
+        """
+        self.refuse_links(self.staging)
+        with disk.disk_errors(self.root):
+            return arrivals.take(self, self.staging, Path(file), largest=largest)
+
+    def plan_removal(self, *tokens: str) -> Removal:
+        """What removing these artifacts would take, and what depends on it; nothing is touched."""
+        with disk.disk_errors(self.root):
+            return removal.plan(self, tokens)
+
+    def remove(self, planned: Removal, *, force: bool = False) -> None:
+        """Carry out `plan_removal`; raises `StoreError` if something depends on what goes, unless `force`."""
+        with disk.disk_errors(self.root):
+            removal.remove(self, self.staging, planned, force=force)
+
+    def leftovers(self, *, idle: float = 3600.0) -> list[Leftover]:
+        """What broken commands left behind; nothing in use, and nothing written to within `idle` seconds, is among it."""
+        with disk.disk_errors(self.root):
+            return removal.leftovers(self, self.staging, idle=idle)
+
+    def sweep(self, chosen: Sequence[Leftover], *, idle: float = 3600.0) -> list[Leftover]:
+        """Remove leftovers, each looked at again first; returns those that went."""
+        with disk.disk_errors(self.root):
+            return removal.sweep(self, self.staging, chosen, idle=idle)

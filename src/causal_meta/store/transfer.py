@@ -70,7 +70,7 @@ def install(store: Shelf, staging: Path, folder: Path) -> Artifact:
     place = store.root / "targets" / (source.id if source.is_target else f"{source.inputs['of']}/{source.id}")
     present = store.folder_of(source.id)
     if present is not None:
-        return _same(store.find(source.id), source)
+        return check_same(store.find(source.id), source)
     if not source.is_target and not place.parent.is_dir():
         raise StoreError(f"{source.id} is a run on {source.inputs['of']}, which is not in the store {store.root}; install that first.")
     home = staging / source.id
@@ -87,10 +87,11 @@ def install(store: Shelf, staging: Path, folder: Path) -> Artifact:
     if published:
         disk.sync_folder(place.parent)
         catalog.add(store.find(source.id), store.root)
-    return _same(store.find(source.id), source)
+    return check_same(store.find(source.id), source)
 
 
-def _same(present: Artifact, source: Artifact) -> Artifact:
+def check_same(present: Artifact, source: Artifact) -> Artifact:
+    """Return `present`, or raise `StoreError` if the artifact of the same id that is to come in has other content."""
     if artifact_digest(present) != artifact_digest(source):
         raise StoreError(f"{source.id} is in the store already with other content; delete that one, or use it.")
     return present

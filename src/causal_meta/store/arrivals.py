@@ -1,0 +1,63 @@
+"""What comes in an archive: checked whole in the staging area, then installed artifact by artifact."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from causal_meta.store import archive, disk, transfer
+from causal_meta.store.artifact import Artifact, read_artifact
+from causal_meta.store.key import StoreError
+from causal_meta.store.shelf import Shelf
+
+
+@contextlib.contextmanager
+def draft(staging: Path) -> Iterator[Path]:
+    """A folder `import-<uuid>` in the staging area, gone at the end; the lock `import-<uuid>.lock` is held as long as it is in use."""
+    folder = staging / f"import-{uuid.uuid4().hex}"
+    lock = folder.with_suffix(".lock")
+    staging.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        disk.try_lock(descriptor)
+        folder.mkdir()
+        yield folder
+    finally:
+        disk.remove_tree(folder)
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+
+
+def take(store: Shelf, staging: Path, file: Path, *, largest: int | None = None) -> tuple[list[Artifact], dict[str, str]]:
+    """Install the artifacts of an archive into `store`; returns them, and the names that they had (which are not given here).
+
+    The whole archive is checked, and every artifact against its digests, its id and what the store holds, before the first is published. Each
+    is published whole; those that are there already stay as they are, so a broken import is repeated until it is through. `largest`: bytes
+    that it may take; None is the free space of the store's disk.
+    """
+    if not file.is_file():
+        raise StoreError(f"There is no archive {file}; give a file that `store export` wrote.")
+    with draft(staging) as folder:
+        free = shutil.disk_usage(folder).free
+        folders, names = archive.unpack(file, folder, largest=free if largest is None else min(free, largest))
+        coming = {path.name for path in folders}
+        sources = [_checked(store, path, coming) for path in folders]
+        return [transfer.install(store, staging, source.folder) for source in sorted(sources, key=lambda source: not source.is_target)], names
+
+
+def _checked(store: Shelf, folder: Path, coming: set[str]) -> Artifact:
+    source = read_artifact(folder)
+    if source.id != folder.name:
+        raise StoreError(f"{folder.name} in the archive says that it is {source.id}; it was altered, so ask for another one.")
+    transfer.check_content(source)
+    present = store.folder_of(source.id)
+    if present is not None:
+        transfer.check_same(store.read(present), source)
+    elif not source.is_target and source.inputs["of"] not in coming and store.folder_of(source.inputs["of"]) is None:
+        raise StoreError(f"{source.id} is a run on {source.inputs['of']}, which is neither in the archive nor in {store.root}; import that first.")
+    return source
