@@ -8,16 +8,17 @@ import sys
 from collections.abc import Sequence
 
 import causal_meta
-from causal_meta.cli import build, data, discover, evaluate, failures, infer, report, store
+from causal_meta.cli import build, data, discover, evaluate, failures, infer, report, store, study, watch
 from causal_meta.cli.arguments import Parser, UsageError
 
-VERBS = (build, infer, evaluate, discover, report, store, data)
+VERBS = (build, infer, evaluate, discover, study, watch, report, store, data)
 EPILOG = """examples:
   causal-meta discover sklearn:diabetes --out answer/
   causal-meta build amortised data=wide_stream trainer.max_steps=500 seed=1 --name first
   causal-meta build tasks data=wide n_tasks=25 --name held_in
   causal-meta infer boss of=held_in
   causal-meta evaluate of=first tasks=held_in
+  causal-meta study experiments/benchmark_small.yaml
   causal-meta report first
 
 exit status: 0 done, 1 failed, 2 the input cannot be used (nothing was lost), 130 interrupted"""

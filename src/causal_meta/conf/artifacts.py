@@ -1,17 +1,18 @@
 """What can be built and run: one configuration class per kind of target and per kind of run (architecture §2).
 
 `revision` is raised when the same configuration would give another result (a mended bug). `inputs` names the roles of the artifacts that
-a kind needs; a role ending in `?` may be missing. A run's target is the role `of`.
+a kind needs; a role ending in `?` may be missing. A run's target is the role `of`. `takes` says which kinds fit a role, or what they must give.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from causal_meta.conf.data import DataConfig, DataModuleConfig, FamilyConfig
 from causal_meta.conf.models import AviciConfig, ModelConfig
-from causal_meta.conf.setting import Config, setting
+from causal_meta.conf.setting import Config, ConfigError, setting
 from causal_meta.conf.training import InferenceConfig, TrainerConfig
 
 
@@ -21,7 +22,19 @@ class ArtifactConfig(Config):
 
     revision: ClassVar[int] = 1
     inputs: ClassVar[tuple[str, ...]] = ()
+    takes: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    gives: ClassVar[str] = ""
     seed: int = setting(0, low=0, high=2**63 - 1)
+
+    @classmethod
+    def accepts(cls, role: str, other: type[ArtifactConfig]) -> bool:
+        """Whether an artifact of class `other` fits `role`: its kind or what it gives is among those that the role takes."""
+        wanted = cls.takes.get(role)
+        return wanted is None or other.kind in wanted or (bool(other.gives) and other.gives in wanted)
+
+    @classmethod
+    def check_inputs(cls, kinds: Mapping[str, str]) -> None:
+        """Relations between the kinds of the inputs by role, overridden where there are any. Raises `ConfigError`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +53,7 @@ class ExperimentConfig(TargetConfig):
 
     kind: ClassVar[str] = "amortised"
     inputs: ClassVar[tuple[str, ...]] = ("init?",)
+    takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"init": ("amortised",)}
     model: ModelConfig = setting(AviciConfig())
     data: DataModuleConfig = setting(DataModuleConfig())
     trainer: TrainerConfig = setting(TrainerConfig())
@@ -92,9 +106,18 @@ class EvaluateConfig(RunConfig):
 
     kind: ClassVar[str] = "evaluate"
     inputs: ClassVar[tuple[str, ...]] = ("of", "tasks?", "posterior?")
+    takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"of": ("amortised", "tasks"), "tasks": ("tasks",), "posterior": ("posterior",)}
     n_samples: int = setting(100, low=1, unit="graphs")
     shd_reversal: Literal[1, 2] = setting(1, help="what a reversed edge costs in the structural Hamming distance")
     ece_bins: int = setting(10, low=2)
+
+    @classmethod
+    def check_inputs(cls, kinds: Mapping[str, str]) -> None:
+        """A model is scored on tasks, tasks are scored with a posterior."""
+        needed, other = ("tasks", "posterior") if kinds["of"] == "amortised" else ("posterior", "tasks")
+        if needed not in kinds or other in kinds:
+            came = f"without {needed}" if needed not in kinds else f"with {other}"
+            raise ConfigError(f"evaluate of a target of kind {kinds['of']!r} came {came}; a model takes tasks, a task set takes a posterior.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +126,8 @@ class DiscoverConfig(RunConfig):
 
     kind: ClassVar[str] = "discover"
     inputs: ClassVar[tuple[str, ...]] = ("of", "tasks")
+    takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"of": ("amortised",), "tasks": ("tasks",)}
+    gives: ClassVar[str] = "posterior"
     n_samples: int = setting(1000, low=1, unit="graphs")
 
 
@@ -110,6 +135,8 @@ class DiscoverConfig(RunConfig):
 class BaselineConfig(RunConfig):
     """Base of the baselines: each gives posterior samples for every task of a tasks target."""
 
+    takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"of": ("tasks",)}
+    gives: ClassVar[str] = "posterior"
     n_samples: int = setting(20, low=1, unit="graphs", help="bootstrap replicates, or draws")
 
 

@@ -64,6 +64,33 @@ def load(text: str, where: str = "the YAML text") -> Any:
         raise ConfigError(f"{where}{line} is no valid YAML: {getattr(error, 'problem', error)}.") from None
 
 
+def load_with_lines(text: str, where: str = "the YAML text") -> tuple[Any, dict[tuple[str | int, ...], int]]:
+    """The tree that `text` holds, and the line (from 1) on which each key and each item of a list stands, by its path.
+
+    >>> load_with_lines("a: 1\\nb:\\n- c: 2\\n")[1]
+    {(): 1, ('a',): 1, ('b',): 2, ('b', 0): 3, ('b', 0, 'c'): 3}
+    """
+    tree = load(text, where)
+    node = _Loader(text).get_single_node()
+    lines: dict[tuple[str | int, ...], int] = {(): 1}
+    if node is not None:
+        _collect_lines(node, (), lines, (), where)
+    return tree, lines
+
+
+def _collect_lines(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], above: tuple[int, ...], where: str) -> None:
+    if id(node) in above:
+        raise ConfigError(f"{where}, line {node.start_mark.line + 1} holds an anchor that holds itself; write its content out.")
+    children: list[tuple[str | int, yaml.Node, yaml.Node]] = []
+    if isinstance(node, yaml.MappingNode):
+        children = [(str(key.value), key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        children = [(i, item, item) for i, item in enumerate(node.value)]
+    for name, marked, child in children:
+        lines[(*path, name)] = marked.start_mark.line + 1
+        _collect_lines(child, (*path, name), lines, (*above, id(node)), where)
+
+
 class _Dumper(yaml.SafeDumper):
     """SafeDumper that quotes every word which one of the two versions would take for something else (`1e3`, `on`)."""
 

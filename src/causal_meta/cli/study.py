@@ -1,0 +1,215 @@
+"""`study FILE`: carry out what a study lacks. The plan comes first, a live table while it works, the results at the end."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from causal_meta.cli.arguments import Verbs, add_flags, add_verb, open_store, whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from causal_meta.store import Store
+    from causal_meta.workflow import Cell, Outcome, Plan
+    from causal_meta.workflow.execute import Notify, State
+
+EXAMPLES = """  causal-meta study experiments/benchmark_small.yaml --dry-run
+  causal-meta study experiments/benchmark_small.yaml
+  causal-meta study experiments/benchmark_small.yaml --executor processes --workers 4
+  causal-meta study experiments/benchmark_small.yaml --only 'kind=boss' --max-failures 1
+
+What exists is not made again; what is stale or missing is made, inputs first. A failure stops only what depends on it, and the same command
+again makes the rest. Results: experiments/NAME/results.parquet in the store. Exit status 1 if anything failed or was left."""
+SHOWN = ("e_shd", "e_f1", "auroc", "graph_nll", "ece")
+STATES = ("exists", "built", "found", "running", "waiting", "failed", "blocked", "left")
+
+
+def add(verbs: Verbs) -> None:
+    """The verb."""
+    verb = add_verb(verbs, "study", "carry out a file of targets and runs, as far as it is not done", EXAMPLES, run)
+    verb.add_argument("file", metavar="FILE", help="the study file")
+    add_study_flags(verb)
+
+
+def add_study_flags(verb: argparse.ArgumentParser) -> None:
+    """The flags of the verb, also for `python -m causal_meta.run`."""
+    verb.add_argument("--executor", choices=("local", "processes"), default="local", help="here, or in worker processes (default: local)")
+    verb.add_argument("--workers", type=whole(1), metavar="N", default=os.cpu_count() or 1, help="worker processes (default: one per core)")
+    verb.add_argument("--dry-run", action="store_true", help="print the plan and end")
+    verb.add_argument(
+        "--only", action="append", metavar="WORD", default=[], help="kind=PATTERN, name=PATTERN or id=PATTERN, and what that needs; may come again"
+    )
+    verb.add_argument("--max-failures", type=whole(1), metavar="N", help="begin nothing more after so many failures (default: no limit)")
+    verb.add_argument("--quiet", action="store_true", help="print failures only")
+    add_flags(verb)  # type: ignore[arg-type]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, work, results."""
+    from causal_meta.workflow import carry_out, load_study, plan_of
+    from causal_meta.workflow.results import RESULTS, folder_of, write_file, write_results
+
+    store = open_store(args)
+    study = load_study(args.file, store)
+    plan = plan_of(study, store, args.only)
+    if not args.quiet or args.dry_run:
+        print("\n".join(plan_lines(plan, store)))
+    if args.dry_run:
+        return 0
+    write_file(plan, store)
+    with _display(plan, store, quiet=args.quiet) as notify:
+        outcome = carry_out(plan, store, executor=args.executor, workers=args.workers, max_failures=args.max_failures, notify=notify)
+    table = write_results(plan, outcome, store)
+    if not args.quiet:
+        _print_results(table)
+        print(f"{folder_of(store, study.name) / RESULTS}")
+    told = failure_lines(plan, outcome)
+    if told:
+        print("\n".join(told), file=sys.stderr)
+    return 0 if outcome.ok else 1
+
+
+# --------------------------------------------------------------------------------------------------------------------------- plan
+
+
+def plan_lines(plan: Plan, store: Store) -> list[str]:
+    """How many artifacts of each kind exist, are stale, are missing, and how long the rest may take."""
+    from causal_meta.workflow.plan import estimate
+
+    counts = plan.counts()
+    width = max(len("kind"), *(len(kind) for kind in counts))
+    lines = [f"study {plan.study.name}, store {store.root}", f"{'kind':{width}}  exists   stale  missing"]
+    lines += [f"{kind:{width}}  {found['exists']:6}  {found['stale']:6}  {found['missing']:7}" for kind, found in counts.items()]
+    left = len(plan.to_make)
+    if not left:
+        return [*lines, "Everything is there."]
+    seconds, unknown = estimate(plan, store)
+    known = f"about {_duration(seconds)} of one process" if unknown < left else "no estimate, since nothing of these kinds was made here before"
+    rest = f", and {unknown} of unknown length" if 0 < unknown < left else ""
+    return [*lines, f"{left} to make: {known}{rest}"]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# -------------------------------------------------------------------------------------------------------------------------- display
+
+
+@contextlib.contextmanager
+def _display(plan: Plan, store: Store, *, quiet: bool) -> Iterator[Notify]:
+    """A live table on a terminal (what libraries say goes to the study's log); a line per artifact elsewhere; nothing where it is to be quiet."""
+    if quiet or not plan.to_make:
+        yield lambda cell, state: None
+        return
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    from causal_meta.workflow.execute import log_file
+
+    board = Board(plan)
+    live = Live(console=Console(file=sys.stderr), get_renderable=board.table, refresh_per_second=4, redirect_stderr=False)
+    with live, log_file(plan, store).open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
+        yield board
+
+
+class _Lines:
+    """A line on standard error when something is made or fails."""
+
+    def __init__(self) -> None:
+        self.begun: dict[str, float] = {}
+
+    def __call__(self, cell: Cell, state: State) -> None:
+        if state == "running":
+            self.begun[cell.id] = time.monotonic()
+        elif state in ("built", "found", "failed"):
+            print(f"{cell.label}: {state} after {time.monotonic() - self.begun[cell.id]:.1f} s", file=sys.stderr)
+
+
+class Board:
+    """The states of the cells of a plan, counted by kind, as a table of rich."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.kinds = {cell.id: cell.kind for cell in plan.cells}
+        self.states: dict[str, str] = {key: "exists" if value == "exists" else "waiting" for key, value in plan.status.items()}
+        self.running: dict[str, str] = {}
+
+    def __call__(self, cell: Cell, state: State) -> None:
+        """A cell is in another state now."""
+        self.states[cell.id] = state
+        self.running.pop(cell.id, None)
+        if state == "running":
+            self.running[cell.id] = cell.label
+
+    def table(self) -> Table:
+        """What is to be seen."""
+        from rich.table import Table
+
+        table = Table(caption=", ".join(list(self.running.values())[:4]) or None)
+        counts = {kind: Counter[str]() for kind in self.kinds.values()}
+        for key, state in list(self.states.items()):
+            counts[self.kinds[key]][state] += 1
+        shown = [state for state in STATES if any(found[state] for found in counts.values())]
+        for column in ("kind", *shown):
+            table.add_column(column, justify="left" if column == "kind" else "right")
+        for kind, found in counts.items():
+            table.add_row(kind, *(str(found[state] or "") for state in shown))
+        return table
+
+
+# -------------------------------------------------------------------------------------------------------------------------- results
+
+
+def failure_lines(plan: Plan, outcome: Outcome) -> list[str]:
+    """Each failure with its first cause and log, what it stopped, and what was not begun."""
+    cells = {cell.id: cell for cell in plan.cells}
+    told = []
+    for key, answer in outcome.answers.items():
+        if not answer.ok:
+            stopped = sum(1 for failed in outcome.blocked_by.values() if failed == key)
+            behind = f" ({stopped} that need it were not made)" if stopped else ""
+            told.append(f"Failed: {cells[key].label}, {cells[key].place.file} line {cells[key].place.line}: {answer.cause}{behind}")
+            if answer.log:
+                told.append(f"  log: {answer.log}")
+    left = sum(1 for state in outcome.states.values() if state == "left")
+    if left:
+        told.append(f"{left} were not begun, since there were too many failures; the same command goes on.")
+    return told
+
+
+def _print_results(table: pd.DataFrame) -> None:
+    """Means over tasks, a line per evaluation, with their standard errors where there is room for them."""
+    shown = [name for name in SHOWN if name in table]
+    if not shown:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    errors = console.width >= 130
+    out = Table(title="means over tasks ± standard error" if errors else "means over tasks")
+    for column in ("method", "on", *shown):
+        out.add_column(column, justify="right" if column in shown else "left", overflow="fold", no_wrap=column in shown)
+    for row in table[table[shown].notna().any(axis=1)].to_dict("records"):
+        method = row["method"] if row["of"] == row["on"] else f"{row['method']} {row['of']}"
+        out.add_row(method, row["on"], *(_cell(row[name], row[f"{name}_se"] if errors else None) for name in shown))
+    console.print(out)
+
+
+def _cell(mean: float | None, error: float | None) -> str:
+    if mean is None or mean != mean:
+        return ""
+    return f"{mean:.3f}" if error is None or error != error else f"{mean:.3f} ± {error:.3f}"

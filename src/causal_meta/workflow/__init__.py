@@ -1,0 +1,7 @@
+"""Workflows: a study of many artifacts from one file, carried out as far as it is missing. Loads neither torch nor JAX nor pandas."""
+
+from causal_meta.workflow.cells import Cell, Study, load_study
+from causal_meta.workflow.execute import Outcome, carry_out
+from causal_meta.workflow.plan import Plan, plan_of
+
+__all__ = ["Cell", "Outcome", "Plan", "Study", "carry_out", "load_study", "plan_of"]

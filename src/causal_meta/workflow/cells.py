@@ -1,0 +1,263 @@
+"""From the entries of a study file to its cells: one artifact each, with its id, which follows from the configuration and the ids of its inputs.
+
+A word in a role (`of: small*`) is looked for among the kinds and names of this file; only if nothing there fits, among the names and ids of the
+store. A pattern takes what fits the role. A run in a further role goes with the targets it was computed on.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from causal_meta.conf.artifacts import ArtifactConfig, TargetConfig, TasksConfig
+from causal_meta.conf.data import TableConfig
+from causal_meta.conf.registry import by_tag, nearest
+from causal_meta.conf.setting import ConfigError
+from causal_meta.runners.named_models import DEFAULT, found_model
+from causal_meta.store import Artifact, Key, Store, StoreError, key_of
+from causal_meta.workflow.study_file import MOST_CELLS, Entry, Place, StudyFile, Variant, read_study_file, variants
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One artifact of a study, built or not: its key, its configuration, the ids of its inputs by role."""
+
+    key: Key
+    config: ArtifactConfig
+    inputs: dict[str, str]
+    name: str
+    place: Place
+    swept: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The id of the artifact."""
+        return self.key.id
+
+    @property
+    def kind(self) -> str:
+        """The kind of the artifact."""
+        return self.config.kind
+
+    @property
+    def is_target(self) -> bool:
+        """Whether it is a target (and not a run)."""
+        return isinstance(self.config, TargetConfig)
+
+    @property
+    def label(self) -> str:
+        """What it is called for people."""
+        return f"{self.kind} {self.name or self.id}"
+
+    @property
+    def path(self) -> str:
+        """Its folder, relative to the store."""
+        return f"targets/{self.id}" if self.is_target else f"targets/{self.inputs['of']}/{self.id}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study: its cells so ordered that inputs come first, and the artifacts from elsewhere that they build on, with their words, by id."""
+
+    name: str
+    text: str
+    cells: list[Cell]
+    others: dict[str, Artifact]
+    words: dict[str, str]
+
+    @property
+    def by_id(self) -> dict[str, Cell]:
+        """The cells by id."""
+        return {cell.id: cell for cell in self.cells}
+
+
+def load_study(path: str | Path, store: Store, default_name: str = "") -> Study:
+    """Read and check a study file; nothing is built or written. Raises `ConfigError` in one sentence with the line."""
+    return study_of(read_study_file(path, default_name), store)
+
+
+def study_of(file: StudyFile, store: Store) -> Study:
+    """The study of a file that was read; raises `ConfigError` with the line."""
+    if file.name in store.names():
+        raise file.place.error(f"the study is called {file.name!r}, a name that an artifact has already; give the study another one ('name: …').")
+    expansion = _Expansion(file.entries, store)
+    for index in range(len(file.entries)):
+        expansion.cells(index)
+    _check_names(file, expansion.order, store)
+    return Study(file.name, file.text, expansion.order, expansion.others, expansion.words)
+
+
+def _check_names(file: StudyFile, cells: list[Cell], store: Store) -> None:
+    taken = store.names()
+    seen: dict[str, Place] = {}
+    for cell in cells:
+        if not cell.name:
+            continue
+        if cell.name == file.name:
+            raise cell.place.error(f"{cell.name!r} is the name of the study already; choose another name.")
+        if cell.name in seen:
+            raise cell.place.error(f"the name {cell.name!r} is that of line {seen[cell.name].line} already; choose another name.")
+        if taken.get(cell.name, cell.id) != cell.id:
+            raise cell.place.error(f"the name {cell.name!r} means {taken[cell.name]} in the store already; choose another name.")
+        seen[cell.name] = cell.place
+
+
+@dataclass(frozen=True)
+class _Node:
+    """What a role can be filled with: a cell of this file or an artifact of the store."""
+
+    id: str
+    kind: str
+    inputs: dict[str, str]
+    label: str
+
+    @property
+    def is_target(self) -> bool:
+        return self.id.startswith("tgt_")
+
+
+@dataclass
+class _Expansion:
+    """The entries on their way to cells."""
+
+    entries: list[Entry]
+    store: Store
+    order: list[Cell] = field(default_factory=list)
+    others: dict[str, Artifact] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=dict)
+    done: dict[int, list[Cell]] = field(default_factory=dict)
+    at_work: list[int] = field(default_factory=list)
+    places: dict[str, Place] = field(default_factory=dict)
+
+    def cells(self, index: int) -> list[Cell]:
+        """The cells of an entry, those of the entries that it refers to before."""
+        if index in self.done:
+            return self.done[index]
+        entry = self.entries[index]
+        if index in self.at_work:
+            circle = [self.entries[i].place.line for i in self.at_work[self.at_work.index(index) :]]
+            told = ", ".join(str(line) for line in circle)
+            raise entry.place.error(f"the inputs go round in a circle through line{'s' * (len(circle) > 1)} {told}; take one of them away.")
+        self.at_work.append(index)
+        combinations = self._inputs(index, entry)
+        configurations = variants(entry)
+        made = [self._cell(entry, variant, nodes) for nodes in combinations for variant in configurations]
+        for cell in made:
+            if cell.id in self.places:
+                raise cell.place.error(
+                    f"{cell.label} is {cell.id}, the same as that of line {self.places[cell.id].line}; take one away or let them differ."
+                )
+            self.places[cell.id] = cell.place
+        if len(self.order) + len(made) > MOST_CELLS:
+            raise entry.place.error(f"the study has more than {MOST_CELLS} members; split it.")
+        self.at_work.pop()
+        self.order += made
+        self.done[index] = made
+        return made
+
+    def _cell(self, entry: Entry, variant: Variant, nodes: dict[str, tuple[_Node, bool]]) -> Cell:
+        config = variant.config
+        inputs = {role: node.id for role, (node, _) in nodes.items()}
+        key = key_of(config, inputs)
+        if isinstance(config, TasksConfig) and isinstance(config.data, TableConfig) and self.store.folder_of(key.id) is None:
+            raise entry.at("data").error(
+                "a table is brought into the store first (causal-meta data import TABLE --name NAME); runs then say 'of: NAME'."
+            )
+        among = "".join(f"-{node.label}" for node, several in nodes.values() if several)
+        name = f"{entry.name}{variant.suffix}{among}" if entry.name else ""
+        return Cell(key, config, inputs, name, entry.place, variant.swept)
+
+    # -------------------------------------------------------------------------------------------------------------------- inputs
+
+    def _inputs(self, index: int, entry: Entry) -> list[dict[str, tuple[_Node, bool]]]:
+        """Every fitting choice of inputs by role, and for each whether there were several for its role."""
+        choices = {role: self._choices(index, entry, role) for role in entry.roles}
+        found = []
+        for nodes in itertools.product(*choices.values()):
+            chosen = dict(zip(choices, nodes, strict=True))
+            if _go_together(chosen):
+                found.append({role: (node, len(choices[role]) > 1) for role, node in chosen.items()})
+        if not found:
+            raise entry.place.error(f"none of the runs that {entry.cls.kind} names was computed on a target that 'of:' names; let them go together.")
+        for nodes_by_role in found:
+            try:
+                entry.cls.check_inputs({role: node.kind for role, (node, _) in nodes_by_role.items()})
+            except ConfigError as error:
+                raise entry.place.error(str(error)) from None
+        return found
+
+    def _choices(self, index: int, entry: Entry, role: str) -> list[_Node]:
+        found: dict[str, _Node] = {}
+        for pattern in entry.roles[role]:
+            nodes = self._here(index, entry, role, pattern) or self._elsewhere(entry, role, pattern)
+            found |= {node.id: node for node in nodes}
+        return list(found.values())
+
+    def _here(self, index: int, entry: Entry, role: str, pattern: str) -> list[_Node]:
+        """What a word means among the entries of this file."""
+        found = []
+        for i, other in enumerate(self.entries):
+            target_wanted = role == "of" or issubclass(entry.cls, TargetConfig)
+            if (target_wanted and not issubclass(other.cls, TargetConfig)) or not _may_match(pattern, other):
+                continue
+            if _is_glob(pattern) and (i == index or not entry.cls.accepts(role, other.cls)):
+                continue
+            for cell in self.cells(i):
+                if any(fnmatch.fnmatchcase(word, pattern) for word in (cell.kind, other.name, cell.name) if word):
+                    if not entry.cls.accepts(role, type(cell.config)):
+                        raise entry.at(role).error(f"{role} of {entry.cls.kind} cannot be {cell.label}{_wanted(entry, role)}")
+                    found.append(_Node(cell.id, cell.kind, cell.inputs, cell.name or cell.id[-8:]))
+        return found
+
+    def _elsewhere(self, entry: Entry, role: str, pattern: str) -> list[_Node]:
+        """What a word means in the store; `default` is the model inside the package."""
+        names = self.store.names()
+        tokens = sorted(name for name in names if fnmatch.fnmatchcase(name, pattern)) if _is_glob(pattern) else [pattern]
+        found = []
+        for token in tokens:
+            try:
+                artifact = found_model(token, self.store) if token == DEFAULT else self.store.find(token)
+            except StoreError as error:
+                here = sorted({word for other in self.entries for word in (other.cls.kind, other.name) if word})
+                known = token in names or token == DEFAULT or token.startswith(("tgt_", "run_"))
+                told = str(error) if known else f"nothing here or in the store is called {token!r}{nearest(token, [*here, *names, DEFAULT])}"
+                raise entry.at(role).error(told) from None
+            cls: Any = by_tag().get(artifact.kind, ArtifactConfig)
+            fits = entry.cls.accepts(role, cls) and (artifact.is_target or role != "of")
+            if fits:
+                self.others[artifact.id], self.words[artifact.id] = artifact, token
+                found.append(_Node(artifact.id, artifact.kind, artifact.inputs, token.replace("tgt_", "").replace("run_", "")))
+            elif not _is_glob(pattern):
+                raise entry.at(role).error(f"{role} of {entry.cls.kind} cannot be {artifact.kind} {token}{_wanted(entry, role)}")
+        if not found:
+            raise entry.at(role).error(f"the pattern {pattern!r} matches nothing here or in the store that {role} of {entry.cls.kind} can be.")
+        return found
+
+
+def _go_together(nodes: dict[str, _Node]) -> bool:
+    """Whether the runs in further roles were computed on the target in the role `of`."""
+    of = nodes.get("of")
+    return of is None or all(node.is_target or of.id in node.inputs.values() for node in nodes.values())
+
+
+def _wanted(entry: Entry, role: str) -> str:
+    kinds = sorted(tag for tag, cls in by_tag().items() if issubclass(cls, ArtifactConfig) and entry.cls.accepts(role, cls))
+    return f"; it can be of kind {', '.join(kinds)}."
+
+
+def _is_glob(pattern: str) -> bool:
+    return any(sign in pattern for sign in "*?[")
+
+
+def _may_match(pattern: str, other: Entry) -> bool:
+    """Whether a cell of an entry could be meant, before its cells are known: by the kind, the name, or a name that goes on after it."""
+    if fnmatch.fnmatchcase(other.cls.kind, pattern):
+        return True
+    if not other.name:
+        return False
+    start = next((pattern[:i] for i, sign in enumerate(pattern) if sign in "*?["), pattern)
+    longer = start.startswith(f"{other.name}-") or (start != pattern and f"{other.name}-".startswith(start))
+    return fnmatch.fnmatchcase(other.name, pattern) or longer

@@ -1,0 +1,148 @@
+"""Carrying out a plan: what is missing is made, inputs first; a failure stops only what depends on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from causal_meta.store import Artifact, Store
+from causal_meta.store.disk import disk_errors
+from causal_meta.workflow.cells import Cell
+from causal_meta.workflow.jobs import Answer, job_of, relative
+from causal_meta.workflow.plan import Plan
+from causal_meta.workflow.workers import Here, Processes, Workers
+
+State = Literal["exists", "waiting", "running", "built", "found", "failed", "blocked", "left"]
+Notify = Callable[[Cell, State], None]
+
+
+@dataclass
+class Outcome:
+    """The state of every cell in the end, the answers of those that were carried out, and which failure stopped which cell."""
+
+    states: dict[str, State]
+    answers: dict[str, Answer] = field(default_factory=dict)
+    blocked_by: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was asked for is there."""
+        return not set(self.states.values()) & {"failed", "blocked", "left", "waiting", "running"}
+
+
+def carry_out(
+    plan: Plan, store: Store, *, executor: str = "local", workers: int = 2, max_failures: int | None = None, notify: Notify | None = None
+) -> Outcome:
+    """Make what a plan lacks, here (`local`) or in worker `processes`; nothing more is begun after `max_failures` failures.
+
+    States: built, found (somebody else made it meanwhile), failed, blocked (an input failed), left (not begun, after too many failures).
+    """
+    tell = notify or (lambda cell, state: None)
+    outcome = Outcome({cell.id: "exists" if plan.status[cell.id] == "exists" else "waiting" for cell in plan.cells})
+    to_make = plan.to_make
+    if not to_make:
+        _name_existing(plan, store)
+        return outcome
+    places = _places(plan, store)
+    _name_existing(plan, store)
+    pool: Workers = Here() if executor == "local" else Processes(store, min(workers, len(to_make)), log_file(plan, store))
+    try:
+        _Schedule(plan, store, outcome, places, tell, max_failures).run(pool)
+    finally:
+        pool.close()
+    return outcome
+
+
+def log_file(plan: Plan, store: Store) -> Path:
+    """Where goes what workers and libraries say while a study is carried out; its folder is made."""
+    folder = store.root / "experiments" / plan.study.name
+    with disk_errors(store.root):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder / "study.log"
+
+
+def _places(plan: Plan, store: Store) -> dict[str, str]:
+    """The folder of every artifact that may be an input, relative to the store; what lies elsewhere is brought into the store."""
+    places = {cell.id: cell.path for cell in plan.cells}
+    needed = {found for cell in plan.cells for found in cell.inputs.values()}
+    for other in plan.study.others.values():
+        if other.id in needed:
+            places[other.id] = relative(_installed(other, store).folder, store)
+    return places
+
+
+def _installed(artifact: Artifact, store: Store) -> Artifact:
+    return artifact if store.root in artifact.folder.absolute().parents else store.install(artifact.folder)
+
+
+def _name_existing(plan: Plan, store: Store) -> None:
+    """Give what exists the name that it has in the file."""
+    names = store.names()
+    for cell in plan.cells:
+        if cell.name and plan.status[cell.id] == "exists" and names.get(cell.name) != cell.id:
+            store.name(plan.artifacts[cell.id], cell.name)
+
+
+@dataclass
+class _Schedule:
+    plan: Plan
+    store: Store
+    outcome: Outcome
+    places: dict[str, str]
+    tell: Notify
+    max_failures: int | None
+
+    def run(self, pool: Workers) -> None:
+        """Begin what is ready as long as the pool takes it, then wait for an answer, until nothing is left."""
+        cells = {cell.id: cell for cell in self.plan.to_make}
+        needed_by: dict[str, list[str]] = {}
+        lacking: dict[str, set[str]] = {}
+        for cell in cells.values():
+            lacking[cell.id] = {found for found in cell.inputs.values() if found in cells}
+            for found in lacking[cell.id]:
+                needed_by.setdefault(found, []).append(cell.id)
+        ready = deque(found for found in cells if not lacking[found])
+        running, failures = 0, 0
+        while ready or running:
+            while ready and pool.free() and not self._enough(failures):
+                cell = cells[ready.popleft()]
+                self._set(cell, "running")
+                pool.begin(job_of(cell, self.store, self.places))
+                running += 1
+            if not running:
+                break
+            answer = pool.answer()
+            running -= 1
+            self.outcome.answers[answer.id] = answer
+            self._set(cells[answer.id], ("built" if answer.built else "found") if answer.ok else "failed")
+            if answer.ok:
+                for other in needed_by.get(answer.id, []):
+                    lacking[other].discard(answer.id)
+                    if not lacking[other]:
+                        ready.append(other)
+            else:
+                failures += 1
+                self._block(answer.id, needed_by, cells)
+        for cell in cells.values():
+            if self.outcome.states[cell.id] == "waiting":
+                self._set(cell, "left")
+
+    def _enough(self, failures: int) -> bool:
+        return self.max_failures is not None and failures >= self.max_failures
+
+    def _set(self, cell: Cell, state: State) -> None:
+        self.outcome.states[cell.id] = state
+        self.tell(cell, state)
+
+    def _block(self, failed: str, needed_by: dict[str, list[str]], cells: dict[str, Cell]) -> None:
+        """What needs a failed cell, directly or not, cannot be made."""
+        queue = list(needed_by.get(failed, []))
+        while queue:
+            found = queue.pop()
+            if self.outcome.states[found] == "waiting":
+                self.outcome.blocked_by[found] = failed
+                self._set(cells[found], "blocked")
+                queue += needed_by.get(found, [])

@@ -1,0 +1,118 @@
+"""One cell carried out: in this process, or in a worker that reads jobs and answers in lines of JSON.
+
+`work` is such a worker's life. It ends when its input ends, so that none outlives its driver for longer than its job.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from causal_meta.conf.artifacts import ArtifactConfig
+from causal_meta.conf.convert import from_plain, to_plain
+from causal_meta.store import Store
+from causal_meta.workflow.cells import Cell
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker must know: the store, the configuration as a tree, and the folders of the inputs by role, relative to the store."""
+
+    root: str
+    id: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    name: str
+    overrides: list[str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a job went: `built` tells that something was made and not found; `cause` is the first cause of a failure, `log` where its facts are."""
+
+    id: str
+    ok: bool
+    seconds: float
+    built: bool = False
+    cause: str = ""
+    log: str = ""
+
+
+def job_of(cell: Cell, store: Store, places: Mapping[str, str]) -> Job:
+    """The job of a cell; `places` holds the folder of each input by id, relative to the store."""
+    inputs = {role: places[found] for role, found in cell.inputs.items()}
+    return Job(str(store.root), cell.id, to_plain(cell.config), inputs, cell.name, [f"{key}={value}" for key, value in cell.swept.items()])
+
+
+def carry_out_job(job: Job) -> Answer:
+    """Make the artifact, or find it; a failure is an answer and not an exception."""
+    from causal_meta.runners.build import make
+
+    begin = time.monotonic()
+    seen: list[int] = []
+    store = Store(job.root)
+    try:
+        config = from_plain(ArtifactConfig, job.config)
+        inputs = {role: store.read(store.root / folder) for role, folder in job.inputs.items()}
+        make(
+            store,
+            config,
+            inputs,
+            name=job.name,
+            overrides=job.overrides,
+            subscribers=[lambda event: seen.append(int(event["attempt"]))],
+            options={"progress": "off"},
+        )
+    except Exception as error:
+        return Answer(job.id, False, time.monotonic() - begin, True, first_cause(error), log_of(store, job.id))
+    return Answer(job.id, True, time.monotonic() - begin, bool(seen))
+
+
+def log_of(store: Store, artifact_id: str) -> str:
+    """The events of the newest attempt at an artifact that lies in the staging area, or nothing."""
+    found = sorted((store.staging / artifact_id).glob("attempt-*/facts/events.jsonl"), key=lambda path: path.stat().st_mtime)
+    return str(found[-1]) if found else ""
+
+
+def first_cause(error: BaseException) -> str:
+    """An error in one line, with its first cause and where that was raised; a sentence for the user stands alone."""
+    first = error
+    while (cause := first.__cause__ or (None if first.__suppress_context__ else first.__context__)) is not None:
+        first = cause
+    if isinstance(error, ValueError) and type(error).__module__.startswith("causal_meta"):
+        return _words(error)
+    trace = first.__traceback__ or error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f" ({'/'.join(PurePath(trace.tb_frame.f_code.co_filename).parts[-3:])}, line {trace.tb_lineno})"
+    before = "" if first is error else f"; first cause: {type(first).__name__}: {_words(first)}"
+    return f"{type(error).__name__}: {_words(error)}{before}{where}"
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def work() -> int:
+    """Answer jobs until the input ends. What libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        for line in sys.stdin:
+            answer = carry_out_job(Job(**json.loads(line)))
+            answers.write(json.dumps(asdict(answer)) + "\n")
+            answers.flush()
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+    return 0
+
+
+def relative(folder: Path, store: Store) -> str:
+    """A folder of the store, relative to it."""
+    return folder.relative_to(store.root).as_posix()

@@ -1,0 +1,150 @@
+"""What a study leaves behind in `experiments/<name>/`: its file, links to what it is made of, and the table of its results.
+
+    config.yaml      the study file as it was carried out
+    targets/         links to targets, by name or id
+    results/         links to runs that score something
+    inference/       links to other runs
+    results.parquet  a row for every run of the study, with its settings and metrics; results.csv holds the same
+    study.log        what workers and libraries said
+
+Where links fail there is a file `<name>.json` with the path in it. All of it is rebuilt by the same command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from causal_meta.conf.artifacts import EvaluateConfig
+from causal_meta.conf.convert import leaves, to_plain
+from causal_meta.store import Artifact, Store, StoreError
+from causal_meta.store.catalog import link
+from causal_meta.store.disk import disk_errors, write_atomic
+from causal_meta.workflow.cells import Cell
+from causal_meta.workflow.execute import Outcome
+from causal_meta.workflow.plan import Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULTS = "results.parquet"
+_PARTS = ("targets", "results", "inference")
+
+
+def folder_of(store: Store, name: str) -> Path:
+    """The folder of a study."""
+    return store.root / "experiments" / name
+
+
+def write_file(plan: Plan, store: Store) -> None:
+    """Put a copy of the study file into the folder of the study, so that it is known by its name."""
+    home = folder_of(store, plan.study.name)
+    with disk_errors(store.root):
+        home.mkdir(parents=True, exist_ok=True)
+        write_atomic(home / "config.yaml", plan.study.text)
+
+
+def write_results(plan: Plan, outcome: Outcome, store: Store) -> pd.DataFrame:
+    """Write the folder of the study again, over all of its cells that exist; returns the table of its runs."""
+    found = _found(plan, outcome, store)
+    table = results_table(plan, found)
+    home = folder_of(store, plan.study.name)
+    write_file(plan, store)
+    with disk_errors(store.root):
+        _links(plan, found, store, home)
+        temporary = home / f".{RESULTS}.{uuid.uuid4().hex}.tmp"
+        try:
+            table.to_parquet(temporary, index=False)
+            os.replace(temporary, home / RESULTS)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+        write_atomic(home / "results.csv", table.to_csv(index=False))
+    return table
+
+
+def _found(plan: Plan, outcome: Outcome, store: Store) -> dict[str, Artifact]:
+    """Every artifact of the study that is there now, by id."""
+    found = dict(plan.study.others)
+    for cell in plan.study.cells:
+        if outcome.states.get(cell.id) == "exists":
+            found[cell.id] = plan.artifacts[cell.id]
+        elif outcome.states.get(cell.id) in ("built", "found", None):
+            with contextlib.suppress(StoreError):
+                found[cell.id] = store.read(store.root / cell.path)
+    return found
+
+
+def _links(plan: Plan, found: dict[str, Artifact], store: Store, home: Path) -> None:
+    wanted: dict[Path, Path] = {}
+    for cell in plan.study.cells:
+        if cell.id in found:
+            part = "targets" if cell.is_target else "results" if isinstance(cell.config, EvaluateConfig) else "inference"
+            wanted[home / part / (cell.name or cell.id)] = store.root / cell.path
+    for part in _PARTS:
+        (home / part).mkdir(exist_ok=True)
+        for old in (home / part).iterdir():
+            if old.is_symlink() and (old not in wanted or os.readlink(old) != os.path.relpath(wanted[old], old.parent)):
+                old.unlink()
+    for place, goal in wanted.items():
+        link(place, os.path.relpath(goal, place.parent))
+
+
+# -------------------------------------------------------------------------------------------------------------------------- table
+
+
+def results_table(plan: Plan, found: dict[str, Artifact]) -> pd.DataFrame:
+    """A row for every run of the study that exists, in the order of the study.
+
+    Columns: id, kind, name; of and on (the target, and the tasks that were answered, by name); method (the kind of what answered);
+    seed; walltime_sec; every setting of the kinds of run that a sweep or the file sets; metrics as NAME and NAME_se, over tasks.
+    """
+    import pandas as pd
+
+    names = plan.study.words | {cell.id: cell.name or cell.id for cell in plan.study.cells}
+    rows = []
+    for cell in plan.study.cells:
+        if cell.is_target or cell.id not in found:
+            continue
+        rows.append(_row(cell, found[cell.id], found, names))
+    table = pd.DataFrame(rows)
+    first = [name for name in ("id", "kind", "name", "method", "of", "on", "seed", "walltime_sec") if name in table]
+    return table[[*first, *(name for name in table if name not in first)]]
+
+
+def _row(cell: Cell, run: Artifact, found: dict[str, Artifact], names: dict[str, str]) -> dict[str, Any]:
+    inputs = {role: names.get(value, value) for role, value in cell.inputs.items()}
+    answered = found.get(cell.inputs.get("posterior", cell.inputs["of"]))
+    row: dict[str, Any] = {
+        "id": cell.id,
+        "kind": cell.kind,
+        "name": cell.name,
+        "method": cell.kind,
+        "of": inputs["of"],
+        "on": inputs.get("tasks", inputs["of"]),
+        "seed": run.seed,
+        "walltime_sec": run.meta.get("walltime_sec"),
+    }
+    if isinstance(cell.config, EvaluateConfig) and answered is not None:
+        row["method"] = answered.kind
+        row["method_seed"] = answered.seed
+    for key, value in leaves(to_plain(cell.config)):
+        if key not in ("kind", "seed") and isinstance(value, str | int | float):
+            row[f"setting.{key}"] = value
+    return row | _metrics(run)
+
+
+def _metrics(run: Artifact) -> dict[str, float | None]:
+    """Mean and standard error over tasks of every metric of a run."""
+    path = run.folder / "metrics.json"
+    if not path.is_file():
+        return {}
+    summary = json.loads(path.read_text("utf-8")).get("summary", {})
+    found: dict[str, float | None] = {}
+    for name, entry in summary.items():
+        found[name], found[f"{name}_se"] = entry.get("mean"), entry.get("se")
+    return found

@@ -1,0 +1,296 @@
+"""What a study file says, entry by entry, with the line of every word of it.
+
+name: sizes                       # default: the file's name
+targets:
+  - target: tasks
+    name: small
+    data: [wide, bcnp_linear_er40] # a list is a sweep: one target for each
+    seed: 0..2                    # also [0, 1, 2] or {from: 0, to: 2}; both ends belong to it
+    overrides: {n_tasks: 10, data.n_nodes: [5, 10]}
+runs:                             # or `samplers:`
+  - {run: [empty, boss], of: small}
+  - {run: evaluate, of: small, posterior: [empty, boss]}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from causal_meta.conf import yaml_1_2
+from causal_meta.conf.artifacts import ArtifactConfig, RunConfig, TargetConfig
+from causal_meta.conf.compose import compose
+from causal_meta.conf.convert import from_plain, to_plain
+from causal_meta.conf.registry import config_class, nearest
+from causal_meta.conf.setting import ConfigError
+from causal_meta.store import StoreError, check_name
+
+MOST_CELLS = 100_000
+_SECTIONS: dict[str, tuple[str, type[ArtifactConfig]]] = {"targets": ("target", TargetConfig), "runs": ("run", RunConfig)}
+_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a file, for sentences."""
+
+    file: str
+    line: int
+
+    def error(self, sentence: str) -> ConfigError:
+        """The error that says what is wrong there."""
+        return ConfigError(f"{self.file}, line {self.line}: {sentence}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An item of `targets` or `runs`, for one kind: what it is made of, not yet expanded."""
+
+    cls: type[ArtifactConfig]
+    name: str
+    suffix: str
+    settings: dict[str, Any]
+    overrides: list[dict[str, Any]]
+    roles: dict[str, list[str]]
+    places: dict[str, Place]
+
+    @property
+    def place(self) -> Place:
+        """Where it begins."""
+        return self.places[""]
+
+    def at(self, key: str) -> Place:
+        """Where a key of it stands."""
+        return self.places.get(key, self.place)
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A study file that was read: its name, its text and its entries."""
+
+    name: str
+    path: str
+    text: str
+    place: Place
+    entries: list[Entry]
+
+
+def read_study_file(path: str | Path, default_name: str = "") -> StudyFile:
+    """Read a study file that is called `default_name` (or as the file) unless it says how; raises `ConfigError` in one sentence with the line."""
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"{path} is not a file; give a study file such as experiments/benchmark_small.yaml.")
+    try:
+        text = file.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is no text; give a study file such as experiments/benchmark_small.yaml.") from None
+    tree, lines = yaml_1_2.load_with_lines(text, str(path))
+    top = Place(str(path), 1)
+    if not isinstance(tree, dict) or not tree.keys() & {"targets", "runs", "samplers"}:
+        raise top.error("a study file has the keys targets and runs, each with a list; for one target use causal-meta build --experiment FILE.")
+    for key in tree:
+        if key not in ("name", "targets", "runs", "samplers"):
+            raise Place(str(path), lines[key,]).error(f"a study has no {key!r}{nearest(str(key), ['name', 'targets', 'runs'])}")
+    if "runs" in tree and "samplers" in tree:
+        raise Place(str(path), lines["samplers",]).error("samplers is an older word for runs; give one of them.")
+    entries: list[Entry] = []
+    for section in ("targets", "runs", "samplers"):
+        listed = tree.get(section)
+        if listed is None:
+            continue
+        if not isinstance(listed, list):
+            raise Place(str(path), lines[section,]).error(f"{section} is {listed!r}; give a list, each item after a dash.")
+        for i, item in enumerate(listed):
+            places = {str(p[2]) if len(p) > 2 else "": Place(str(path), n) for p, n in lines.items() if p[:2] == (section, i) and len(p) <= 3}
+            entries += _entries("runs" if section == "samplers" else section, item, places)
+    if not entries:
+        raise top.error("the study holds no targets and no runs; give one at least.")
+    place = Place(str(path), lines.get(("name",), 1))
+    name = tree.get("name", default_name or re.sub(r"[^A-Za-z0-9_-]", "_", file.stem))
+    return StudyFile(_name(name, place), str(path), text, place, entries)
+
+
+def _name(value: Any, place: Place) -> str:
+    try:
+        return check_name(value)
+    except StoreError as error:
+        raise place.error(str(error)) from None
+
+
+def _entries(section: str, item: Any, places: dict[str, Place]) -> list[Entry]:
+    """The entries of one item: one for each kind that it lists."""
+    word, base = _SECTIONS[section]
+    place = places[""]
+    if not isinstance(item, dict) or word not in item:
+        raise place.error(f"an item of {section} names no kind; begin it with '{word}: KIND'.")
+    given = {str(key): value for key, value in item.items()}
+    kinds = given.pop(word) if isinstance(given[word], list) else [given.pop(word)]
+    if not kinds:
+        raise places[word].error(f"{word} is an empty list; name a kind.")
+    name = _name(given.pop("name"), places["name"]) if "name" in given else ""
+    overrides = given.pop("overrides", {})
+    found = []
+    for kind in kinds:
+        try:
+            cls: Any = config_class(kind, base)
+        except ConfigError as error:
+            raise places[word].error(str(error)) from None
+        roles, settings = _parts(cls, given, places)
+        suffix = f"-{kind}" if len(kinds) > 1 else ""
+        found.append(Entry(cls, name, suffix, settings, _overrides(overrides, places.get("overrides", place)), roles, places))
+    return found
+
+
+def _parts(cls: type[ArtifactConfig], given: dict[str, Any], places: dict[str, Place]) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """Inputs by role and settings, of what an item says beside kind, name and overrides."""
+    fields = {item.name for item in dataclasses.fields(cls)} - {"name"}
+    known = [role.removesuffix("?") for role in cls.inputs]
+    roles: dict[str, list[str]] = {}
+    settings: dict[str, Any] = {}
+    for key, value in given.items():
+        if key in known:
+            roles[key] = _patterns(key, value, places[key])
+        elif key in fields:
+            settings[key] = value
+        else:
+            raise places[key].error(f"{cls.kind} has no setting or input {key!r}{nearest(key, [*fields, *known, 'name', 'overrides'])}")
+    missing = [role for role in cls.inputs if not role.endswith("?") and role not in roles]
+    if missing:
+        raise places[""].error(f"{cls.kind} needs the input {missing[0]}; give '{missing[0]}: NAME', a kind or a pattern.")
+    return roles, settings
+
+
+def _patterns(key: str, value: Any, place: Place) -> list[str]:
+    listed = value if isinstance(value, list) else [value]
+    if not listed or not all(isinstance(item, str) and item for item in listed):
+        raise place.error(f"{key} is {value!r}; give a name, a kind, a pattern such as 'small*', or a list of them.")
+    return listed
+
+
+def _overrides(value: Any, place: Place) -> list[dict[str, Any]]:
+    """A mapping, or a list of mappings that are taken one after the other, with dotted keys."""
+    listed = value if isinstance(value, list) else [value]
+    if not listed or not all(isinstance(item, dict) for item in listed):
+        raise place.error(f"overrides is {value!r}; give a mapping of settings with their values, or a list of such mappings.")
+    return [dict(_flat(item)) for item in listed]
+
+
+def _flat(tree: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted key and value; a mapping that names its kind or preset is a value."""
+    found: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        inner = isinstance(value, dict) and value and not value.keys() & {"kind", "preset"}
+        found += _flat(value, f"{prefix}{key}.") if inner else [(f"{prefix}{key}", value)]
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------------------ sweeps
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One configuration of an entry, what the sweeps set in it, and what that adds to its name."""
+
+    config: ArtifactConfig
+    swept: dict[str, Any]
+    suffix: str
+
+
+def variants(entry: Entry) -> list[Variant]:
+    """Every configuration of an entry. A base is composed once for each choice of settings; seeds and overrides are put into it."""
+    axes = {key: value if isinstance(value, list) else [value] for key, value in entry.settings.items() if key != "seed"}
+    seeds = _seeds(entry.settings["seed"], entry.at("seed")) if "seed" in entry.settings else [0]
+    for key, values in (axes | {"seed": seeds}).items():
+        if not values:
+            raise entry.at(key).error(f"{key} is an empty list; give a value.")
+    if _count(axes) > MOST_CELLS:
+        raise entry.place.error(f"the sweep has more than {MOST_CELLS} members; split the study.")
+    found: list[Variant] = []
+    for choice in itertools.product(*axes.values()):
+        settings = dict(zip(axes, choice, strict=True))
+        base = to_plain(_composed(entry, settings))
+        several = {key: value for key, value in settings.items() if len(axes[key]) > 1}
+        found += _overridden(entry, base, seeds, several, MOST_CELLS - len(found))
+    return found
+
+
+def _overridden(entry: Entry, base: dict[str, Any], seeds: list[Any], settings: dict[str, Any], most: int) -> list[Variant]:
+    """The configurations of one base: for every mapping of overrides, all choices from its lists, with every seed."""
+    found: list[Variant] = []
+    for n, overrides in enumerate(entry.overrides):
+        axes = {"seed": seeds} | {key: value if isinstance(value, list) else [value] for key, value in overrides.items()}
+        if len(found) + _count(axes) > most:
+            raise entry.place.error(f"the sweep has more than {MOST_CELLS} members; split the study.")
+        numbered = f"-{n}" if len(entry.overrides) > 1 else ""
+        for choice in itertools.product(*axes.values()):
+            changes = dict(zip(axes, choice, strict=True))
+            several = settings | {key: value for key, value in changes.items() if len(axes[key]) > 1}
+            told = several | (changes if numbered else {})
+            suffix = entry.suffix + numbered + "".join(f"-{_word(key, value)}" for key, value in several.items())
+            found.append(Variant(_changed(entry, base, changes), told, suffix))
+    return found
+
+
+def _count(axes: Mapping[str, list[Any]]) -> int:
+    count = 1
+    for values in axes.values():
+        count *= len(values)
+    return count
+
+
+def _seeds(value: Any, place: Place) -> list[Any]:
+    if isinstance(value, dict) and value.keys() == {"from", "to"} and all(type(v) is int for v in value.values()):
+        low, high = value["from"], value["to"]
+    elif isinstance(value, str) and (match := _RANGE.fullmatch(value)):
+        low, high = int(match.group(1)), int(match.group(2))
+    else:
+        return value if isinstance(value, list) else [value]
+    if not low <= high < low + MOST_CELLS:
+        raise place.error(f"the seeds go from {low} to {high}; give a last seed that is not below the first, and at most {MOST_CELLS} of them.")
+    return list(range(low, high + 1))
+
+
+def _word(key: str, value: Any) -> str:
+    """What a swept value adds to a name."""
+    if isinstance(value, dict):
+        value = value.get("preset") or value.get("kind") or "-".join(f"{name}{inner}" for name, inner in _flat(value))
+    text = str(value) if isinstance(value, str) else f"{key.rpartition('.')[2]}{value}"
+    return re.sub(r"[^A-Za-z0-9_]+", "_", text)[:60].strip("_")
+
+
+def _composed(entry: Entry, tree: dict[str, Any]) -> ArtifactConfig:
+    """The base of an entry; an error is put at the line of the setting that is wrong by itself."""
+    try:
+        return compose(entry.cls.kind, [], tree)
+    except ConfigError as error:
+        for key, value in tree.items():
+            try:
+                compose(entry.cls.kind, [], {key: value})
+            except ConfigError as inner:
+                raise entry.at(key).error(str(inner)) from None
+        raise entry.place.error(str(error)) from None
+
+
+def _changed(entry: Entry, base: dict[str, Any], changes: dict[str, Any]) -> ArtifactConfig:
+    tree = base
+    for key, value in sorted(changes.items(), key=lambda item: item[0].count(".")):
+        tree = _put(tree, key.split("."), value)
+    try:
+        return from_plain(entry.cls, tree)
+    except ConfigError as error:
+        try:
+            from_plain(entry.cls, _put(base, ["seed"], changes["seed"]))
+        except ConfigError:
+            raise entry.at("seed").error(str(error)) from None
+        raise entry.at("overrides").error(str(error)) from None
+
+
+def _put(tree: Any, path: list[str], value: Any) -> dict[str, Any]:
+    """A copy of `tree` with `value` at `path`; what does not change is shared. A word on the way is the name of a preset."""
+    inner = tree if isinstance(tree, dict) else {"preset": tree} if isinstance(tree, str) else {}
+    return {**inner, path[0]: value if len(path) == 1 else _put(inner.get(path[0]), path[1:], value)}

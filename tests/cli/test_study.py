@@ -1,0 +1,167 @@
+"""`study FILE` from the outside: the plan, the results, the status; a driver that is killed and started again loses nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from causal_meta.cli import main
+from causal_meta.cli.study import Board
+from causal_meta.run import study_words
+from causal_meta.store import Store, attempts
+from causal_meta.workflow import load_study, plan_of
+
+STUDY = """
+targets:
+  - {target: tasks, name: set, seed: 0..1, n_tasks: 2, overrides: {data.n_nodes: 3, data.n_rows: 20}}
+runs:
+  - {run: [empty, random], of: set}
+  - {run: evaluate, of: set, posterior: [empty, random]}
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(run, file, store):
+    before = sorted(store.rglob("*"))
+    ran = run("study", file, "--dry-run")
+    assert ran.status == 0
+    assert [line.split() for line in ran.out.splitlines() if line.startswith("evaluate")] == [["evaluate", "0", "0", "4"]]
+    assert "10 to make" in ran.out
+    assert sorted(store.rglob("*")) == before
+
+
+def test_a_study_prints_its_results_and_is_done_once(run, file, store):
+    ran = run("study", file)
+    assert ran.status == 0
+    assert "e_shd" in ran.out
+    assert "set-seed1" in ran.out
+    assert Path(ran.last) == store / "experiments" / "mine" / "results.parquet"
+    assert ran.err.count(": built after") == 10
+    again = run("study", file)
+    assert "Everything is there." in again.out
+    assert again.err == ""
+    quiet = run("study", file, "--quiet")
+    assert (quiet.status, quiet.out, quiet.err) == (0, "", "")
+
+
+def test_python_m_causal_meta_run_is_the_same(run, file, store, monkeypatch):
+    words = study_words(["--config", str(file), "--only", "kind=empty", "--dry-run"])
+    assert run(*words).out == run("study", file, "--only", "kind=empty", "--dry-run").out
+    done = subprocess.run([sys.executable, "-m", "causal_meta.run", f"--config={file}", "--dry-run"], capture_output=True, text=True, check=True)
+    assert "10 to make" in done.stdout
+
+
+def test_a_study_is_watched_from_what_lies_in_the_store(run, refused, file, store):
+    assert run("study", file, "--only", "kind=empty", "--quiet").status == 0
+    seen = run("watch", "mine", "--once")
+    assert seen.status == 0
+    assert seen.out.splitlines() == ["tasks: 2 of 2", "empty: 2 of 2", "random: 0 of 2", "evaluate: 0 of 4"]
+    held = next(cell for cell in load_study(file, Store(store)).cells if cell.kind == "random")
+    _, _, lock = attempts.reserve(Store(store).staging, held.id)  # as a living builder does
+    assert f"  at work: {held.label}, attempt 1" in run("watch", file, "--once").out.splitlines()
+    os.close(lock)
+    assert "at work" not in run("watch", file, "--once").out
+    assert run("study", file, "--quiet").status == 0
+    assert run("watch", "mine").out.splitlines()[-1] == "evaluate: 4 of 4"  # and it ends
+    refused("watch", "first", saying="is not a file")
+    refused("watch", "../store/experiments/mine", saying="is not a file")
+
+
+def test_mistakes_are_refused_before_anything_is_made(run, refused, file, store, tmp_path):
+    refused("study", tmp_path / "no.yaml", saying="is not a file")
+    refused("study", tmp_path, saying="is not a file")
+    file.write_text(STUDY.replace("of: set}", "of: sot}"))
+    refused("study", file, saying="mine.yaml, line 5: nothing here or in the store is called 'sot'; did you mean 'set'")
+    file.write_text(STUDY.replace("name: set", "name: other"))
+    refused("study", file, saying="mine.yaml, line 5: nothing here or in the store is called 'set'")
+    file.write_text(STUDY.replace("name: set, seed: 0..1", "name: first").replace("of: set", "of: first"))
+    refused("study", file, saying="mine.yaml, line 3: the name 'first' means tgt_")
+    file.write_text("name: first\n" + STUDY)
+    refused("study", file, saying="line 1: the study is called 'first', a name that an artifact has already")
+    file.write_text(STUDY)
+    refused("study", file, "--only", "kind=boss", saying="--only kind=boss fits nothing")
+    refused("study", file, "--executor", "slurm", saying="invalid choice")
+    refused("study", file, "--max-failures", "0", saying="no whole number from 1")
+
+
+def test_a_failure_is_told_with_its_first_cause_its_line_and_its_log(run, file, monkeypatch):
+    from causal_meta.runners import inference
+
+    working = inference.infer_baseline
+
+    def fails(config, attempt):
+        if config.kind == "random":
+            raise RuntimeError("the sky fell")
+        return working(config, attempt)
+
+    monkeypatch.setattr(inference, "infer_baseline", fails)
+    ran = run("study", file)
+    assert ran.status == 1
+    told = [line for line in ran.err.splitlines() if line.startswith(("Failed", "  log"))]
+    assert len(told) == 4
+    assert f"{file} line 5: RuntimeError: the sky fell" in told[0]
+    assert told[0].endswith("(1 that need it were not made)")
+    assert "the sky fell" in Path(told[1].removeprefix("  log: ")).read_text()
+    assert "e_shd" in ran.out  # what could be made is shown
+    monkeypatch.setattr(inference, "infer_baseline", working)
+    assert run("study", file).status == 0
+
+
+def test_the_board_counts(file, store):
+    plan = plan_of(load_study(file, Store(store)), Store(store))
+    board = Board(plan)
+    board(plan.cells[0], "running")
+    assert board.table().row_count == 4
+    assert "tasks set-seed0" in str(board.table().caption)
+    board(plan.cells[0], "failed")
+    assert "failed" in [column.header for column in board.table().columns]
+
+
+def test_the_committed_study_is_understood(tmp_path):
+    path = Path(__file__).parents[2] / "experiments" / "benchmark_small.yaml"
+    study = load_study(path, Store(tmp_path / "none"))
+    assert len(study.cells) == 40
+    assert all(cell.config.data.n_nodes.low == 8 for cell in study.cells if cell.kind == "tasks")
+
+
+def results(root):
+    import pandas as pd
+
+    return pd.read_parquet(root / "experiments" / "mine" / "results.parquet").drop(columns="walltime_sec")
+
+
+@pytest.mark.parametrize("executor", ["local", "processes"])
+def test_a_killed_driver_loses_nothing(file, tmp_path, executor):
+    killed, calm = tmp_path / "killed", tmp_path / "calm"
+    words = [sys.executable, "-m", "causal_meta", "study", str(file), "--store", str(killed), "--executor", executor, "--workers", "1"]
+    driver = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True)
+    lines = []
+    for line in driver.stderr:
+        lines.append(line)
+        if len(lines) == 3:
+            os.kill(driver.pid, signal.SIGKILL)
+            break
+    driver.wait()
+    driver.stderr.close()
+    assert driver.returncode == -signal.SIGKILL
+    store = Store(killed)
+    there = [artifact.id for artifact in store.artifacts()]
+    assert 3 <= len(there) < 10
+    made = {found: store.find(found).meta["created_at"] for found in there}
+    begin = time.monotonic()
+    assert main(["study", str(file), "--store", str(killed), "--quiet"]) == 0
+    assert time.monotonic() - begin < 60
+    assert main(["study", str(file), "--store", str(calm), "--quiet"]) == 0
+    assert {found: store.find(found).meta["created_at"] for found in there} == made  # nothing was made twice
+    assert results(killed).equals(results(calm))
+    assert store.verify() == []

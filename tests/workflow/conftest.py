@@ -1,0 +1,33 @@
+"""A store, and studies of tiny kinds from text."""
+
+import pytest
+
+from causal_meta.store import Store
+from causal_meta.workflow import load_study, plan_of
+
+TASKS = "overrides: {data.n_nodes: 3, data.n_rows: 20, n_tasks: 2}"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store", patience=0)
+
+
+@pytest.fixture
+def study(tmp_path, store):
+    """The study that a text describes; `%` stands for the overrides that make tasks tiny."""
+
+    def read(text, name="s"):
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(text.replace("%", TASKS), "utf-8")
+        return load_study(file, store)
+
+    return read
+
+
+@pytest.fixture
+def plan(study, store):
+    def make(text, only=()):
+        return plan_of(study(text), store, only)
+
+    return make

@@ -1,0 +1,131 @@
+"""A study file means what it says: sweeps, patterns, references; every mistake is one sentence with its line."""
+
+import re
+
+import pytest
+
+from causal_meta.conf.compose import compose
+from causal_meta.conf.setting import ConfigError
+from causal_meta.runners.build import make
+from causal_meta.store import key_of
+
+
+def kinds(study):
+    return [cell.kind for cell in study.cells]
+
+
+def test_ids_are_those_of_single_commands_and_inputs_come_first(study):
+    found = study(
+        "targets:\n  - {target: tasks, name: a, data: wide, seed: 3, overrides: {n_tasks: 4, data.n_nodes: 5}}\n"
+        "runs:\n  - {run: evaluate, of: a, posterior: empty, n_samples: 7}\n  - {run: empty, of: a}\n"
+    )
+    tasks = compose("tasks", ["data=wide", "n_tasks=4", "data.n_nodes=5", "seed=3"])
+    ids = [key_of(tasks, {}).id]
+    ids.append(key_of(compose("empty"), {"of": ids[0]}).id)
+    ids.append(key_of(compose("evaluate", ["n_samples=7"]), {"of": ids[0], "posterior": ids[1]}).id)
+    assert [cell.id for cell in found.cells] == ids
+    assert found.cells[0].name == "a"
+
+
+@pytest.mark.parametrize("seeds", ["0..2", "[0, 1, 2]", "{from: 0, to: 2}"])
+def test_seeds_are_a_range_or_a_list(study, seeds):
+    found = study(f"targets:\n  - {{target: tasks, name: a, seed: {seeds}, %}}\n")
+    assert [(cell.config.seed, cell.name) for cell in found.cells] == [(0, "a-seed0"), (1, "a-seed1"), (2, "a-seed2")]
+
+
+def test_lists_expand_and_overrides_go_over_the_preset_that_a_sweep_chose(study):
+    found = study("targets:\n  - {target: tasks, name: a, data: [wide, linear_er], overrides: {data.n_nodes: [3, 4], n_tasks: 2}}\n")
+    told = {(cell.name, cell.config.data.n_nodes.low, len(cell.config.data.mechanisms) > 1) for cell in found.cells}
+    assert told == {(f"a-{data}-n_nodes{n}", n, data == "wide") for data in ("wide", "linear_er") for n in (3, 4)}
+
+
+def test_a_list_of_overrides_is_tried_one_after_the_other_and_keys_may_be_nested(study):
+    found = study("targets:\n  - {target: tasks, overrides: [{n_tasks: 2, data: {n_nodes: 3}}, {n_tasks: 5}]}\n")
+    assert [(cell.config.n_tasks, cell.config.data.n_nodes.low) for cell in found.cells] == [(2, 3), (5, 20)]
+
+
+def test_a_pattern_takes_what_fits_and_runs_go_with_their_targets(study):
+    found = study(
+        "targets:\n  - {target: tasks, name: small, seed: 0..1, %}\n  - {target: tasks, name: other, seed: 9, %}\n"
+        "samplers:\n  - {run: [empty, random], of: 'small*'}\n  - {run: evaluate, of: '*', posterior: '*'}\n"
+    )
+    assert kinds(found).count("empty") == 2
+    assert kinds(found).count("evaluate") == 4
+    by_id = found.by_id
+    for cell in found.cells:
+        if cell.kind == "evaluate":
+            assert by_id[cell.inputs["posterior"]].inputs["of"] == cell.inputs["of"]
+
+
+def test_what_is_not_in_the_file_is_looked_for_in_the_store(study, store):
+    stored = make(store, compose("tasks", ["n_tasks=2", "data.n_nodes=3", "data.n_rows=20"]), name="kept")
+    assert study("runs:\n  - {run: empty, of: 'kep*'}\n").cells[0].inputs == {"of": stored.id}
+    found = study("runs:\n  - {run: evaluate, of: default, tasks: kept}\n")
+    assert found.others.keys() == {stored.id, found.cells[0].inputs["of"]}
+    assert not store.folder_of(found.cells[0].inputs["of"])  # reading a study writes nothing
+
+
+def test_the_file_goes_before_the_store(study, store):
+    make(store, compose("tasks", ["n_tasks=2", "data.n_nodes=3", "data.n_rows=20", "seed=8"]), name="a1")
+    found = study("targets:\n  - {target: tasks, name: a2, %}\nruns:\n  - {run: empty, of: 'a*'}\n")
+    assert found.cells[1].inputs == {"of": found.cells[0].id}
+
+
+WRONG = {
+    "unknown kind": ("targets:\n  - {target: taks}\n", 2, "no target called 'taks'; did you mean 'tasks'"),
+    "run among targets": ("targets:\n  - {target: boss}\n", 2, "no target called 'boss'"),
+    "unknown setting": ("targets:\n  - target: tasks\n    n_task: 3\n", 3, "no setting or input 'n_task'; did you mean 'n_tasks'"),
+    "bad value": ("targets:\n  - target: tasks\n    seed: 1\n    n_tasks: 0\n", 4, "must be at least 1"),
+    "bad seed": ("targets:\n  - target: tasks\n    n_tasks: 2\n    seed: -1\n", 4, "tasks.seed is -1"),
+    "bad preset": ("targets:\n  - target: tasks\n    data: wode\n", 3, "did you mean 'wide'"),
+    "bad override": ("targets:\n  - target: tasks\n    n_tasks: 2\n    overrides: {data.n_nods: 3}\n", 4, "did you mean 'n_nodes'"),
+    "range": ("targets:\n  - target: tasks\n    seed: 4..1\n", 3, "not below the first"),
+    "endless range": ("targets:\n  - target: tasks\n    seed: 0..999999999\n", 3, "at most 100000"),
+    "nothing matches": ("targets:\n  - {target: tasks}\nruns:\n  - run: empty\n    of: smal*\n", 5, "'smal*' matches nothing"),
+    "no such name": ("targets:\n  - {target: tasks, name: small}\nruns:\n  - {run: empty, of: smal}\n", 4, "did you mean 'small'"),
+    "wrong kind": ("targets:\n  - {target: tasks}\nruns:\n  - {run: discover, of: tasks, tasks: tasks}\n", 4, "can be of kind amortised"),
+    "missing input": ("targets:\n  - {target: tasks}\nruns:\n  - {run: empty}\n", 4, "needs the input of"),
+    "missing posterior": ("targets:\n  - {target: tasks}\nruns:\n  - {run: evaluate, of: tasks}\n", 4, "came without posterior"),
+    "two with one id": ("targets:\n  - {target: tasks}\n  - {target: tasks, name: b}\n", 3, "the same as that of line 2"),
+    "two with one name": ("targets:\n  - {target: tasks, name: b}\n  - {target: tasks, name: b, seed: 1}\n", 3, "that of line 2 already"),
+    "bad name": ("targets:\n  - {target: tasks, name: 2b}\n", 2, "cannot be a name"),
+    "name of the study": ("name: b\ntargets:\n  - {target: tasks, name: b}\n", 3, "name of the study"),
+    "circle": ("targets:\n  - {target: amortised, name: a, init: b}\n  - {target: amortised, name: b, init: a}\n", 2, "circle through lines 2, 3"),
+    "circle of one": ("targets:\n  - {target: amortised, init: amortised}\n", 2, "circle through line 2"),
+    "no pair": (
+        "targets:\n  - {target: tasks, name: a}\n  - {target: tasks, name: b, seed: 1}\nruns:\n  - {run: empty, of: a}\n"
+        "  - {run: evaluate, of: b, posterior: empty}\n", 6, "none of the runs",
+    ),
+    "unknown section": ("target:\n  - {target: tasks}\nruns: []\n", 1, "did you mean 'targets'"),
+    "no list": ("targets: tasks\n", 1, "give a list"),
+    "nothing": ("targets: []\n", 1, "no targets and no runs"),
+    "no kind": ("targets:\n  - {seed: 1}\n", 2, "target: KIND"),
+    "no YAML": ("targets:\n  - {target: tasks\n", 3, "no valid YAML"),
+    "key twice": ("targets:\n  - target: tasks\n    seed: 1\n    seed: 2\n", 4, "comes twice"),
+    "anchor in itself": ("targets: &a\n  - *a\n", 1, "holds itself"),
+    "empty sweep": ("targets:\n  - {target: tasks, data: []}\n", 2, "empty list"),
+    "both words": ("runs: []\nsamplers: []\n", 2, "older word"),
+    "table": ("targets:\n  - {target: tasks, data: {kind: table, sha256: ab}}\n", 2, "causal-meta data import"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", list(WRONG))
+def test_a_mistake_is_one_sentence_with_its_line(study, store, case):
+    text, line, saying = WRONG[case]
+    with pytest.raises(ConfigError) as error:
+        study(text)
+    said = str(error.value)
+    assert re.search(rf"s\.yaml, line {line}\b", said), said
+    assert saying in said
+    assert said.endswith(".")
+    assert "\n" not in said
+    assert not store.root.exists()
+
+
+def test_a_name_that_the_store_knows_is_taken_unless_it_means_the_same(study, store):
+    make(store, compose("tasks", ["n_tasks=2", "data.n_nodes=3", "data.n_rows=20"]), name="mine")
+    assert study("targets:\n  - {target: tasks, name: mine, %}\n").cells[0].name == "mine"
+    with pytest.raises(ConfigError, match=r"line 2: the name 'mine' means tgt_"):
+        study("targets:\n  - {target: tasks, name: mine, seed: 1, %}\n")
+    with pytest.raises(ConfigError, match="a name that an artifact has already"):
+        study("targets:\n  - {target: tasks, %}\n", name="mine")
