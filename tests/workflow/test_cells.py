@@ -44,6 +44,11 @@ def test_a_list_of_overrides_is_tried_one_after_the_other_and_keys_may_be_nested
     assert [(cell.config.n_tasks, cell.config.data.n_nodes.low) for cell in found.cells] == [(2, 3), (5, 20)]
 
 
+def test_values_that_would_be_called_alike_are_numbered(study):
+    found = study("targets:\n  - {target: tasks, name: a, data: [{preset: wide, n_nodes: 3}, {preset: wide, n_nodes: 4}], n_tasks: 2}\n")
+    assert [(cell.name, cell.config.data.n_nodes.low) for cell in found.cells] == [("a-wide_0", 3), ("a-wide_1", 4)]
+
+
 def test_a_pattern_takes_what_fits_and_runs_go_with_their_targets(study):
     found = study(
         "targets:\n  - {target: tasks, name: small, seed: 0..1, %}\n  - {target: tasks, name: other, seed: 9, %}\n"

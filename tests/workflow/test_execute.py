@@ -222,6 +222,7 @@ def test_a_process_that_is_killed_is_replaced(plan, store, tmp_path):
     answer = pool.answer()
     assert answer.ok
     assert pool.deaths == {target.id: 1}
+    assert f"{target.id}: its process {first[0]} was killed by SIGKILL, time 1 of {TRIES}" in (tmp_path / "log").read_text()
     assert pool.pids
     assert pool.pids != first
     pool.close()

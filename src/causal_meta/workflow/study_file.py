@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,15 +211,14 @@ def variants(entry: Entry) -> list[Variant]:
     if _count(axes) > MOST_CELLS:
         raise entry.place.error(f"the sweep has more than {MOST_CELLS} members; split the study.")
     found: list[Variant] = []
-    for choice in itertools.product(*axes.values()):
-        settings = dict(zip(axes, choice, strict=True))
+    for settings, word in _choices(axes):
         base = to_plain(_composed(entry, settings))
         several = {key: value for key, value in settings.items() if len(axes[key]) > 1}
-        found += _overridden(entry, base, seeds, several, MOST_CELLS - len(found))
+        found += _overridden(entry, base, seeds, several, word, MOST_CELLS - len(found))
     return found
 
 
-def _overridden(entry: Entry, base: dict[str, Any], seeds: list[Any], settings: dict[str, Any], most: int) -> list[Variant]:
+def _overridden(entry: Entry, base: dict[str, Any], seeds: list[Any], settings: dict[str, Any], before: str, most: int) -> list[Variant]:
     """The configurations of one base: for every mapping of overrides, all choices from its lists, with every seed."""
     found: list[Variant] = []
     for n, overrides in enumerate(entry.overrides):
@@ -227,13 +226,25 @@ def _overridden(entry: Entry, base: dict[str, Any], seeds: list[Any], settings: 
         if len(found) + _count(axes) > most:
             raise entry.place.error(f"the sweep has more than {MOST_CELLS} members; split the study.")
         numbered = f"-{n}" if len(entry.overrides) > 1 else ""
-        for choice in itertools.product(*axes.values()):
-            changes = dict(zip(axes, choice, strict=True))
-            several = settings | {key: value for key, value in changes.items() if len(axes[key]) > 1}
-            told = several | (changes if numbered else {})
-            suffix = entry.suffix + numbered + "".join(f"-{_word(key, value)}" for key, value in several.items())
-            found.append(Variant(_changed(entry, base, changes), told, suffix))
+        for changes, word in _choices(axes):
+            several = settings | {key: value for key, value in changes.items() if len(axes[key]) > 1 or numbered}
+            found.append(Variant(_changed(entry, base, changes), several, f"{entry.suffix}{numbered}{before}{word}"))
     return found
+
+
+def _choices(axes: Mapping[str, list[Any]]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every choice of one value for each key, and what it adds to a name: a word for each key that has several values."""
+    words = {key: [""] if len(values) == 1 else _words(key, values) for key, values in axes.items()}
+    for numbers in itertools.product(*(range(len(values)) for values in axes.values())):
+        chosen = dict(zip(axes, numbers, strict=True))
+        yield {key: axes[key][i] for key, i in chosen.items()}, "".join(words[key][i] for key, i in chosen.items())
+
+
+def _words(key: str, values: list[Any]) -> list[str]:
+    """What each of several values adds to a name; those that would be called alike are numbered."""
+    words = [_word(key, value) for value in values]
+    alike = len(set(words)) < len(words)
+    return [f"-{word}_{i}" if alike else f"-{word}" for i, word in enumerate(words)]
 
 
 def _count(axes: Mapping[str, list[Any]]) -> int:

@@ -110,8 +110,10 @@ class Processes:
             if job is None:
                 continue
             self.deaths[job.id] += 1
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(f"{job.id}: its process {process.pid} {how}, time {self.deaths[job.id]} of {TRIES}\n")
             if self.deaths[job.id] >= TRIES:
-                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
                 return Answer(job.id, False, 0.0, True, f"its process {how}, {TRIES} times", log_of(self.store, job.id) or str(self.log))
             self.begin(job)
 
