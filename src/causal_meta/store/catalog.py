@@ -70,10 +70,10 @@ def read_lines(root: Path) -> list[dict[str, Any]]:
     return [line for line in disk.read_lines(root / "targets" / CATALOG) if {"target_id", "created_at"} <= line.keys()]
 
 
-def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Replace a file of lines."""
+def write_lines(root: Path, path: Path, lines: list[dict[str, Any]]) -> None:
+    """Replace a file of lines; a crash leaves nothing beside it, where an artifact's files lie."""
     ordered = sorted(lines, key=lambda line: line["created_at"])
-    disk.write_atomic(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in ordered))
+    disk.write_atomic(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in ordered), drafts=root / ".staging")
 
 
 # ----------------------------------------------------------------------------------------------------------------------- names

@@ -109,9 +109,14 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace `path` by `text` so that a reader sees the old or the new content, whatever happens in between."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+def write_atomic(path: Path, text: str, *, drafts: Path | None = None) -> None:
+    """Replace `path` by `text` so that a reader sees the old or the new content, whatever happens in between.
+
+    The new content is first a file `.<name>.<uuid>.tmp` in `drafts`, a folder on the same file system, or beside `path`.
+    """
+    if drafts is not None:
+        drafts.mkdir(parents=True, exist_ok=True)
+    temporary = (drafts or path.parent) / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)

@@ -185,14 +185,14 @@ class Store(Shelf):
             found = self.artifacts()
             path = self.root / "targets" / catalog.CATALOG
             if found or path.exists():
-                catalog.write_lines(path, [catalog.target_line(item) for item in found if item.is_target])
+                catalog.write_lines(self.root, path, [catalog.target_line(item) for item in found if item.is_target])
             runs: dict[Path, list[Artifact]] = {item.folder: [] for item in found if item.is_target}
             for item in found:
                 if not item.is_target:
                     runs[item.folder.parent].append(item)
             for folder, inside in runs.items():
                 if inside or (folder / catalog.RUNS).exists():
-                    catalog.write_lines(folder / catalog.RUNS, [catalog.run_line(item, self.root) for item in inside])
+                    catalog.write_lines(self.root, folder / catalog.RUNS, [catalog.run_line(item, self.root) for item in inside])
 
     def export(self, artifact: Artifact, folder: str | os.PathLike[str]) -> Path:
         """Write the artifact alone (no figures, no runs in it) to the new or empty `folder`; `install` and `read_artifact` take it."""

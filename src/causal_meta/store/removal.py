@@ -126,13 +126,13 @@ def forget(store: Shelf, folders: Sequence[Path], ids: set[str]) -> None:
         catalog.unview(store.root, name)
     if any(TARGET_ID.fullmatch(folder.name) for folder in folders):
         path = store.root / "targets" / catalog.CATALOG
-        catalog.write_lines(path, [line for line in catalog.read_lines(store.root) if line["target_id"] not in ids])
+        catalog.write_lines(store.root, path, [line for line in catalog.read_lines(store.root) if line["target_id"] not in ids])
     for parent in {folder.parent for folder in folders if not TARGET_ID.fullmatch(folder.name)}:
         path = parent / catalog.RUNS
         lines = [line for line in disk.read_lines(path) if "created_at" in line]
         kept = [line for line in lines if str(line.get("artifact_path", "")).rpartition("/")[2] not in ids]
         if parent.is_dir() and kept != lines:
-            catalog.write_lines(path, kept)
+            catalog.write_lines(store.root, path, kept)
 
 
 # ------------------------------------------------------------------------------------------------------------------------ gc
@@ -200,7 +200,9 @@ def _staged(store: Shelf, staging: Path, idle: float) -> Iterator[Found]:
         return
     for path in sorted((staging / TRASH).iterdir()) if (staging / TRASH).is_dir() else []:
         yield path, "staging", "was removed before"
-    for path in sorted(staging.iterdir()):
+    for path in sorted([*staging.iterdir(), *store.root.glob(".*.tmp"), *(store.root / "targets").glob(".*.tmp")]):
+        if path.name.startswith(".") and path.suffix == ".tmp" and _silent(path, now) >= idle:
+            yield path, "staging", "a file that was not finished"
         is_import = path.name.startswith("import-") and path.is_dir() and not path.is_symlink()
         if is_import and _silent(path, now) >= idle and not _is_held(path.with_suffix(".lock")):
             yield path, "staging", "an import that did not end"
@@ -220,8 +222,10 @@ def _staged(store: Shelf, staging: Path, idle: float) -> Iterator[Found]:
 
 
 def _silent(folder: Path, now: float) -> float:
-    """Seconds since anything in a folder was written."""
+    """Seconds since a file, or anything in a folder, was written."""
     beats = [0.0]
+    with contextlib.suppress(OSError):
+        beats.append(os.lstat(folder).st_mtime)
     for top, _, names in os.walk(folder):
         for path in (top, *(os.path.join(top, name) for name in names)):
             with contextlib.suppress(OSError):
