@@ -115,9 +115,10 @@ def test_the_committed_experiments_are_understood():
     from causal_meta.conf.compose import compose, load_experiment
 
     for file in (Path(__file__).parents[2] / "experiments").glob("*.yaml"):
-        if file.stem.startswith("benchmark"):
+        if "\ntargets:" in file.read_text("utf-8"):
             continue  # a study, understood in tests/cli/test_study.py
         kind, tree = load_experiment(file)
+        tree.pop("init", None)  # the name of another model, which the verb takes out
         assert compose(kind, [], tree).kind == kind
 
 

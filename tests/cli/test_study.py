@@ -11,10 +11,12 @@ import pytest
 
 from causal_meta.cli import main
 from causal_meta.cli.study import Board
+from causal_meta.conf.compose import compose, load_experiment
 from causal_meta.run import study_words
 from causal_meta.store import Store, attempts
 from causal_meta.workflow import load_study, plan_of
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 STUDY = """
 targets:
   - {target: tasks, name: set, seed: 0..1, n_tasks: 2, overrides: {data.n_nodes: 3, data.n_rows: 20}}
@@ -127,11 +129,33 @@ def test_the_board_counts(file, store):
     assert "failed" in [column.header for column in board.table().columns]
 
 
-def test_the_committed_study_is_understood(tmp_path):
-    path = Path(__file__).parents[2] / "experiments" / "benchmark_small.yaml"
-    study = load_study(path, Store(tmp_path / "none"))
-    assert len(study.cells) == 40
-    assert all(cell.config.data.n_nodes.low == 8 for cell in study.cells if cell.kind == "tasks")
+@pytest.mark.parametrize(("name", "count"), [("benchmark_small", 40), ("demonstration", 20)])
+def test_the_committed_studies_are_understood(store, name, count):
+    shelf = Store(store)
+    shelf.name(shelf.find("held_in"), "diabetes")  # the one table that a study expects in the store
+    study = load_study(EXPERIMENTS / f"{name}.yaml", shelf)
+    assert len(study.cells) == count
+    if name == "benchmark_small":
+        assert all(cell.config.data.n_nodes.low == 8 for cell in study.cells if cell.kind == "tasks")
+    else:
+        kind, tree = load_experiment(EXPERIMENTS / "demo.yaml")
+        assert study.cells[0].config == compose(kind, [], tree)
+
+
+def test_a_training_in_a_study_draws_its_curves(run, tmp_path, store):
+    (tmp_path / "train.yaml").write_text(
+        "targets:\n  - target: amortised\n    name: third\n    seed: 9\n    init: first\n"
+        "    model: {preset: avici, dim: 8, n_pairs: 1, n_heads: 2, key_size: 4, dropout: 0.0}\n"
+        "    data: {train: {n_nodes: 4, n_rows: 30}, tasks_per_step: 2}\n    trainer: {max_steps: 2, log_every_n_steps: 1}\n"
+        "runs:\n  - {run: evaluate, of: amortised, tasks: held_in}\n  - {run: discover, of: third, tasks: held_in, n_samples: 5}\n"
+        "  - {run: evaluate, of: [first, default], tasks: 'held*'}\n"
+    )
+    ran = run("study", tmp_path / "train.yaml")
+    assert ran.status == 0, ran
+    third = Store(store).find("third")
+    assert (third.folder / "figures" / "losses.png").is_file()
+    assert third.inputs == {"init": Store(store).find("first").id}
+    assert "amortised default" in ran.out
 
 
 def results(root):

@@ -70,6 +70,13 @@ def test_what_is_not_in_the_file_is_looked_for_in_the_store(study, store):
     assert not store.folder_of(found.cells[0].inputs["of"])  # reading a study writes nothing
 
 
+def test_a_name_that_several_kinds_share_means_what_fits(study):
+    found = study(
+        "targets:\n  - {target: tasks, name: a, %}\nruns:\n  - {run: [empty, random], of: a, name: a}\n  - {run: evaluate, of: a, posterior: a}\n"
+    )
+    assert [cell.name for cell in found.cells] == ["a", "a-empty", "a-random", "", ""]
+
+
 def test_the_file_goes_before_the_store(study, store):
     make(store, compose("tasks", ["n_tasks=2", "data.n_nodes=3", "data.n_rows=20", "seed=8"]), name="a1")
     found = study("targets:\n  - {target: tasks, name: a2, %}\nruns:\n  - {run: empty, of: 'a*'}\n")

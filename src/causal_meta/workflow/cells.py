@@ -197,20 +197,27 @@ class _Expansion:
         return list(found.values())
 
     def _here(self, index: int, entry: Entry, role: str, pattern: str) -> list[_Node]:
-        """What a word means among the entries of this file."""
-        found = []
-        for i, other in enumerate(self.entries):
-            target_wanted = role == "of" or issubclass(entry.cls, TargetConfig)
-            if (target_wanted and not issubclass(other.cls, TargetConfig)) or not _may_match(pattern, other):
-                continue
-            if _is_glob(pattern) and (i == index or not entry.cls.accepts(role, other.cls)):
-                continue
-            for cell in self.cells(i):
-                if any(fnmatch.fnmatchcase(word, pattern) for word in (cell.kind, other.name, cell.name) if word):
-                    if not entry.cls.accepts(role, type(cell.config)):
-                        raise entry.at(role).error(f"{role} of {entry.cls.kind} cannot be {cell.label}{_wanted(entry, role)}")
-                    found.append(_Node(cell.id, cell.kind, cell.inputs, cell.name or cell.id[-8:]))
+        """What a word means among the entries of this file: what fits the role; raises if a name or kind has only what does not."""
+        target_wanted = role == "of" or issubclass(entry.cls, TargetConfig)
+        meant = [
+            i
+            for i, other in enumerate(self.entries)
+            if _may_match(pattern, other)
+            and not (_is_glob(pattern) and i == index)
+            and not (target_wanted and not issubclass(other.cls, TargetConfig))
+        ]
+        fitting = [i for i in meant if entry.cls.accepts(role, self.entries[i].cls)]
+        found = [_Node(cell.id, cell.kind, cell.inputs, cell.name or cell.id[-8:]) for i in fitting for cell in self._matching(i, pattern)]
+        if not found and not _is_glob(pattern):
+            misfit = next((cell for i in meant if i not in fitting for cell in self._matching(i, pattern)), None)
+            if misfit is not None:
+                raise entry.at(role).error(f"{role} of {entry.cls.kind} cannot be {misfit.label}{_wanted(entry, role)}")
         return found
+
+    def _matching(self, index: int, pattern: str) -> list[Cell]:
+        """The cells of an entry whose kind, name, or name of the entry a pattern fits."""
+        name = self.entries[index].name
+        return [cell for cell in self.cells(index) if any(fnmatch.fnmatchcase(word, pattern) for word in (cell.kind, name, cell.name) if word)]
 
     def _elsewhere(self, entry: Entry, role: str, pattern: str) -> list[_Node]:
         """What a word means in the store; `default` is the model inside the package."""

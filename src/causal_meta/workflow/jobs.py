@@ -16,6 +16,7 @@ from typing import Any
 
 from causal_meta.conf.artifacts import ArtifactConfig
 from causal_meta.conf.convert import from_plain, to_plain
+from causal_meta.facts.write import Subscriber
 from causal_meta.store import Store
 from causal_meta.workflow.cells import Cell
 
@@ -66,12 +67,21 @@ def carry_out_job(job: Job) -> Answer:
             inputs,
             name=job.name,
             overrides=job.overrides,
-            subscribers=[lambda event: seen.append(int(event["attempt"]))],
+            subscribers=[lambda event: seen.append(int(event["attempt"])), *_pictures(store, config)],
             options={"progress": "off"},
         )
     except Exception as error:
         return Answer(job.id, False, time.monotonic() - begin, True, first_cause(error), log_of(store, job.id))
     return Answer(job.id, True, time.monotonic() - begin, bool(seen))
+
+
+def _pictures(store: Store, config: ArtifactConfig) -> list[Subscriber]:
+    """The subscriber that draws curves while a model is trained."""
+    if not hasattr(config, "trainer"):
+        return []
+    from causal_meta.monitoring import subscriber
+
+    return [subscriber(store)]
 
 
 def log_of(store: Store, artifact_id: str) -> str:

@@ -111,7 +111,7 @@ def estimate(plan: Plan, store: Store) -> tuple[float, int]:
 
 def _of_the_plan(plan: Plan) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
-    for artifact in plan.artifacts.values():
+    for artifact in (plan.artifacts[cell.id] for cell in plan.cells if cell.id in plan.artifacts):
         if isinstance(artifact.meta.get("walltime_sec"), int | float):
             found.setdefault(artifact.kind, []).append(float(artifact.meta["walltime_sec"]))
     return found
