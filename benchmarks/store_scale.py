@@ -1,8 +1,8 @@
 """How a store of thousands of artifacts is read: seconds and peak memory of each way of reading it.
 
-    python benchmarks/store_scale.py [--runs 1000] [--artifacts 10000] [--steps 20]
+    python benchmarks/store_scale.py [--runs 1000] [--artifacts 10000] [--steps 20] [--each 100]
 
-Two stores of synthetic artifacts are made in a temporary folder: targets (task sets) with a hundred runs each, whose ids, configurations and
+Two stores of synthetic artifacts are made in a temporary folder: targets (task sets) with `--each` runs (`empty`) each, whose ids, configurations and
 digests are those that building them would have given. In the first, `--runs` runs are recognised as finished by `Store.lookup` over their keys,
 as a study does when it is started again, and read into tables. In the second, the catalog of `--artifacts` artifacts is rebuilt. Every figure
 is taken in a process of its own, whose start and imports count.
@@ -22,7 +22,7 @@ from causal_meta.conf.artifacts import EmptyConfig, TasksConfig
 from causal_meta.conf.convert import to_plain
 from causal_meta.store import Store, disk
 
-RUNS_EACH = 100
+EACH = 100  # runs of a target
 RESULT = {"kind": "empty", "summary": {name: {"mean": 0.5, "se": 0.01, "n": 25} for name in ("shd", "auroc", "auprc", "ece")}}
 RESULT["per_task"] = {name: [0.5] * 25 for name in RESULT["summary"]}
 
@@ -61,9 +61,9 @@ def fill(root, n_runs, steps):
     store = Store(root)
     first = template(store, TasksConfig(seed=100_000), {}, steps)
     run = template(store, EmptyConfig(seed=100_000), {"of": first}, steps)
-    for number in range(-(-n_runs // RUNS_EACH)):
+    for number in range(-(-n_runs // EACH)):
         target = copy_as(store, first, TasksConfig(seed=number), {})
-        for seed in range(min(RUNS_EACH, n_runs - RUNS_EACH * number)):
+        for seed in range(min(EACH, n_runs - EACH * number)):
             copy_as(store, run, EmptyConfig(seed=seed), {"of": target})
     for made in (run, first):
         disk.remove_tree(made.folder)
@@ -74,8 +74,8 @@ def fill(root, n_runs, steps):
 def lookup(root, n_runs):
     """Recognise every run by its key."""
     store = Store(root)
-    targets = [store.lookup(TasksConfig(seed=number)) for number in range(-(-n_runs // RUNS_EACH))]
-    seeds = [(target, seed) for target in targets for seed in range(RUNS_EACH)][:n_runs]
+    targets = [store.lookup(TasksConfig(seed=number)) for number in range(-(-n_runs // EACH))]
+    seeds = [(target, seed) for target in targets for seed in range(EACH)][:n_runs]
     found = [store.lookup(EmptyConfig(seed=seed), {"of": target}) for target, seed in seeds]
     assert None not in found
     return f"{len(found)} runs recognised as finished"
@@ -85,7 +85,7 @@ def rebuild(root, n_runs):
     """Write the catalog and the lists of runs again."""
     Store(root).rebuild_catalog()
     lines = len((Path(root) / "targets" / "_catalog.jsonl").read_text().splitlines())
-    assert lines == -(-n_runs // RUNS_EACH)
+    assert lines == -(-n_runs // EACH)
     return f"catalog of {lines} targets and {n_runs} runs rebuilt"
 
 
@@ -94,7 +94,7 @@ def load(root, n_runs):
     from causal_meta.facts import load_runs
 
     table, curves, _ = load_runs(root)
-    assert len(table) == n_runs + -(-n_runs // RUNS_EACH)
+    assert len(table) == n_runs + -(-n_runs // EACH)
     return f"load_runs: {len(table)} runs, {len(curves)} points of curves"
 
 
@@ -127,20 +127,23 @@ STEPS = {function.__name__: function for function in (lookup, rebuild, load, agg
 def measured(root, n_runs, name):
     """One line: what was done, wall and CPU seconds, peak memory of the process that did it."""
     begin = time.perf_counter()
-    code = [sys.executable, __file__, "--step", name, "--root", str(root), "--runs", str(n_runs)]
+    code = [sys.executable, __file__, "--step", name, "--root", str(root), "--runs", str(n_runs), "--each", str(EACH)]
     done = subprocess.run(code, capture_output=True, text=True, check=True)
     print(f"{done.stdout.strip()}: {time.perf_counter() - begin:.2f} s wall with the start of Python", flush=True)
 
 
 def main():
     """Make the stores and print the figures."""
+    global EACH
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--artifacts", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=20, help="points of each run's curve")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--root", help=argparse.SUPPRESS)
+    parser.add_argument("--each", type=int, default=100, help="runs of each target")
     args = parser.parse_args()
+    EACH = args.each
     if args.step:
         cpu = time.process_time()
         told = STEPS[args.step](args.root, args.runs)
@@ -152,7 +155,7 @@ def main():
         for name in STEPS:
             if name != "rebuild":
                 measured(Path(folder) / "small", args.runs, name)
-        n_runs = args.artifacts * RUNS_EACH // (RUNS_EACH + 1)
+        n_runs = args.artifacts * EACH // (EACH + 1)
         fill(Path(folder) / "large", n_runs, 1)
         for name in ("rebuild", "lookup"):
             measured(Path(folder) / "large", n_runs, name)
