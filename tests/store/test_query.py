@@ -82,9 +82,14 @@ def test_a_question_reads_nothing_else_and_changes_nothing(filled, tmp_path, mon
     with pytest.raises(StoreError) as caught:
         ask(filled, question)
     assert "\n" not in str(caught.value)
-    assert str(caught.value).endswith((".", "!", "?"))
+    assert str(caught.value).endswith((".", "!"))
     assert sorted(tmp_path.rglob("*")) == before
     assert len(secret) == 1
+
+
+def test_an_unknown_table_is_answered_with_the_tables(filled):
+    with pytest.raises(StoreError, match=r"Table with name rusn does not exist! The tables are targets and runs\.$"):
+        ask(filled, "select * from rusn")
 
 
 def test_quotes_in_names_are_names(filled, target):

@@ -66,9 +66,10 @@ def ask(store: Shelf, question: str) -> Answer:
 
 
 def _first(text: str) -> str:
-    """DuckDB's message on one line, without the picture of the place."""
-    text = " ".join(text.partition("\n\nLINE")[0].split())
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+    """DuckDB's message on one line, without the picture of the place and its guesses, which are names of its own tables."""
+    text = " ".join(text.partition("\n\nLINE")[0].partition("\nDid you mean")[0].split())
+    tables = " The tables are targets and runs." if "Table with name" in text else ""
+    return (text if text.endswith((".", "!")) else f"{text}.") + tables
 
 
 def records(store: Shelf) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
