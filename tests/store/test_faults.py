@@ -119,7 +119,7 @@ def expected(verb, store, scored):
     return stale, lost
 
 
-EVERY = [("target", 1), ("run", 1), ("stale", 1), ("take", 2), ("name", 1), ("catalog", 1), ("remove", 1)]
+EVERY = [("target", 1), ("run", 2), ("stale", 2), ("take", 3), ("name", 1), ("catalog", 1), ("remove", 1)]
 
 
 @pytest.mark.parametrize(("verb", "every"), EVERY, ids=[verb for verb, _ in EVERY])
@@ -267,3 +267,62 @@ for act in (
     assert len(told) == 6
     assert all(line.startswith("The store") and "permission denied" in line and line.endswith(".") for line in told), told
     assert published(store) == before
+
+
+# ------------------------------------------------------------------------------------------------------------------- crowds
+
+CROWD = """
+import json, os, sys, time
+from pathlib import Path
+from causal_meta.conf.artifacts import EmptyConfig, TasksConfig
+from causal_meta.store import Store
+
+root = Path(sys.argv[1])
+
+def result(config, attempt):
+    time.sleep(0.02)
+    (attempt.folder / "data.npz").write_bytes(b"result of " + attempt.artifact_id.encode())
+
+def member(number):
+    while not (root.parent / "go").exists():
+        time.sleep(0.005)
+    store = Store(root, patience=0 if number % 2 else 60)
+    for seed in (number % 3, 10 + number):
+        target = store.build(TasksConfig(seed=seed), {}, result, name=f"n{number}-{seed}")
+        store.build(EmptyConfig(seed=number % 4), {"of": target}, result)
+    if number == 0:
+        store.rebuild_catalog()
+    if number == 1:
+        store.sweep(store.leftovers(idle=0), idle=0)
+
+processes = []
+for number in range(16):
+    process = os.fork()
+    if process == 0:
+        try:
+            member(number)
+            os._exit(0)
+        except BaseException as error:
+            print(number, repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+    processes.append(process)
+(root.parent / "go").touch()
+print(json.dumps([os.waitpid(process, 0)[1] for process in processes]))
+"""
+
+
+def test_sixteen_processes_publish_the_same_and_different_ids_at_once(store, python):
+    """While one of them rebuilds the catalog and another one sweeps."""
+    out, err = python(CROWD, store.root).communicate()
+    assert err == ""
+    assert json.loads(out) == [0] * 16
+    targets = {artifact.config.seed: artifact for artifact in store.artifacts() if artifact.is_target}
+    assert set(targets) == {0, 1, 2} | set(range(10, 26))
+    for number in range(16):
+        for seed in (number % 3, 10 + number):
+            assert store.names()[f"n{number}-{seed}"] == targets[seed].id
+            assert store.lookup(EmptyConfig(seed=number % 4), {"of": targets[seed]}) is not None
+    assert all((artifact.folder / "data.npz").read_text() == f"result of {artifact.id}" for artifact in store.artifacts())
+    assert store.verify() == []
+    assert [line["target_id"] for line in store.catalog()] == [artifact.id for artifact in store.artifacts() if artifact.is_target]
+    assert store.leftovers(idle=0) == []
