@@ -119,7 +119,7 @@ def expected(verb, store, scored):
     return stale, lost
 
 
-EVERY = [("target", 1), ("run", 2), ("stale", 2), ("take", 3), ("name", 1), ("catalog", 1), ("remove", 1)]
+EVERY = [("target", 1), ("run", 3), ("stale", 3), ("take", 4), ("name", 1), ("catalog", 1), ("remove", 1)]
 
 
 @pytest.mark.parametrize(("verb", "every"), EVERY, ids=[verb for verb, _ in EVERY])
@@ -146,10 +146,10 @@ def test_a_kill_before_any_call_loses_nothing(base, python, verb, every):
 
 @pytest.mark.parametrize("verb", ["target", "run", "stale", "take", "remove"])
 def test_the_same_command_after_a_kill_does_the_rest(base, python, verb):
-    """Every fifth call, since each is followed by a whole second command."""
+    """Every ninth call, since each is followed by a whole second command."""
     store, scored = base
     gone = scored.folder.relative_to(store.root / "targets").as_posix()
-    out, _ = python(HARNESS, store.root, verb, gone, 5).communicate()
+    out, _ = python(HARNESS, store.root, verb, gone, 9).communicate()
     cases = [json.loads(line)[0] for line in out.splitlines()]
     again, err = python(HARNESS.partition("base, verb, every")[0] + AGAIN, verb, "x", gone, json.dumps(cases)).communicate()
     assert err == ""

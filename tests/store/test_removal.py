@@ -9,7 +9,7 @@ import time
 import pytest
 
 from causal_meta.conf.artifacts import EmptyConfig, EvaluateConfig, PCConfig, TasksConfig
-from causal_meta.store import StoreError, attempts, removal, seal_checkpoint
+from causal_meta.store import StoreError, attempts, removal, seal_checkpoint, transfer
 
 HOURS_AGO = time.time() - 7200
 
@@ -240,6 +240,15 @@ def test_an_attempt_that_is_alive_is_never_touched(store, python, paused):
     out, err = process.communicate()
     assert err == ""
     assert (store.find(out.strip()).folder / "data.npz").read_text() == "whole"
+
+
+def test_an_import_that_is_under_way_is_never_touched(store):
+    with transfer.draft(store.staging) as folder:
+        (folder / "half").write_text("half")
+        age(folder)
+        assert store.leftovers(idle=0) == []
+    folder.mkdir()
+    assert [item.path for item in store.leftovers(idle=0)] == [folder]
 
 
 def test_without_a_lock_a_sign_of_life_saves_an_attempt(store):

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-from causal_meta.store import archive, disk, transfer
+from causal_meta.store import archive, transfer
 from causal_meta.store.artifact import Artifact, read_artifact
 from causal_meta.store.key import StoreError
 from causal_meta.store.shelf import Shelf
-
-
-@contextlib.contextmanager
-def draft(staging: Path) -> Iterator[Path]:
-    """A folder `import-<uuid>` in the staging area, gone at the end; the lock `import-<uuid>.lock` is held as long as it is in use."""
-    folder = staging / f"import-{uuid.uuid4().hex}"
-    lock = folder.with_suffix(".lock")
-    staging.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        disk.try_lock(descriptor)
-        folder.mkdir()
-        yield folder
-    finally:
-        disk.remove_tree(folder)
-        with contextlib.suppress(OSError):
-            lock.unlink()
-        os.close(descriptor)
 
 
 def take(store: Shelf, staging: Path, file: Path, *, largest: int | None = None) -> tuple[list[Artifact], dict[str, str]]:
@@ -42,7 +20,7 @@ def take(store: Shelf, staging: Path, file: Path, *, largest: int | None = None)
     """
     if not file.is_file():
         raise StoreError(f"There is no archive {file}; give a file that `store export` wrote.")
-    with draft(staging) as folder:
+    with transfer.draft(staging) as folder:
         free = shutil.disk_usage(folder).free
         folders, names = archive.unpack(file, folder, largest=free if largest is None else min(free, largest))
         coming = {path.name for path in folders}

@@ -217,8 +217,8 @@ def _staged(store: Shelf, staging: Path, idle: float) -> Iterator[Found]:
             else:
                 yield path, "staging", "a broken attempt" + (" at what is published now" if published else "")
         for path in sorted(home.iterdir()):
-            if path.name.startswith(("stale-", "install-")) and _silent(path, now) >= idle:
-                yield path, "staging", "was replaced" if path.name.startswith("stale-") else "an import that did not end"
+            if path.name.startswith("stale-") and _silent(path, now) >= idle:
+                yield path, "staging", "was replaced"
 
 
 def _silent(folder: Path, now: float) -> float:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from causal_meta.store import attempts, catalog, disk
@@ -63,6 +66,24 @@ def changed_id(artifact: Artifact) -> list[str]:
     return [] if computed == artifact.id else [f"its id should be {computed} by its configuration and inputs"]
 
 
+@contextlib.contextmanager
+def draft(staging: Path) -> Iterator[Path]:
+    """A folder `import-<uuid>` in the staging area, gone at the end; the lock `import-<uuid>.lock` is held as long as it is in use."""
+    folder = staging / f"import-{uuid.uuid4().hex}"
+    lock = folder.with_suffix(".lock")
+    staging.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        disk.try_lock(descriptor)
+        folder.mkdir()
+        yield folder
+    finally:
+        disk.remove_tree(folder)
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+
+
 def install(store: Shelf, staging: Path, folder: Path) -> Artifact:
     """Put the exported artifact in `folder` into `store`; the one that is there already is returned if its content is the same."""
     source = read_artifact(folder)
@@ -73,17 +94,14 @@ def install(store: Shelf, staging: Path, folder: Path) -> Artifact:
         return check_same(store.find(source.id), source)
     if not source.is_target and not place.parent.is_dir():
         raise StoreError(f"{source.id} is a run on {source.inputs['of']}, which is not in the store {store.root}; install that first.")
-    home = staging / source.id
-    copy = home / f"install-{uuid.uuid4().hex}"
-    copy.mkdir(parents=True)
-    try:
+    with draft(staging) as folder_of_copy:
+        copy = folder_of_copy / source.id
+        copy.mkdir()
         _copy(folder, copy)
         check_content(read_artifact(copy))
         place.parent.mkdir(parents=True, exist_ok=True)
         published = disk.rename_new(copy, place)
-    finally:
-        disk.remove_tree(copy)
-        attempts.clear(staging, source.id)
+    attempts.clear(staging, source.id)
     if published:
         disk.sync_folder(place.parent)
         catalog.add(store.find(source.id), store.root)
