@@ -195,3 +195,10 @@ def test_a_checkpoint_that_is_a_link_does_not_come_along(tmp_path):
     (tmp_path / "from" / "x").write_text("whole")
     disk.copy_files(tmp_path / "from", tmp_path / "to")
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["x"]
+
+
+def test_a_folder_that_others_clear_away_has_no_entries(tmp_path):
+    (tmp_path / "b").touch()
+    (tmp_path / "a").mkdir()
+    assert disk.entries(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert disk.entries(tmp_path / "a" / "gone") == disk.entries(tmp_path / "b") == []

@@ -77,10 +77,7 @@ def _lock_file(home: Path, number: int) -> Path:
 
 def folders(staging: Path, artifact_id: str) -> list[tuple[int, Path]]:
     """Number and folder of every attempt at an artifact, oldest first."""
-    home = staging / artifact_id
-    if not home.is_dir():
-        return []
-    matches = ((_FOLDER.fullmatch(path.name), path) for path in home.iterdir())
+    matches = ((_FOLDER.fullmatch(path.name), path) for path in disk.entries(staging / artifact_id))
     return sorted((int(match.group(1)), path) for match, path in matches if match and not path.is_symlink())
 
 

@@ -194,6 +194,14 @@ def digests(folder: Path, *, sync: bool = False) -> dict[str, str]:
     return found
 
 
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing if there is no such folder, or none any more: others may be clearing it away."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def copy_files(source: Path, destination: Path) -> None:
     """Copy the plain files and folders in `source` (no links, nothing named *.tmp) into `destination`."""
     destination.mkdir(parents=True, exist_ok=True)

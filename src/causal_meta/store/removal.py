@@ -180,13 +180,13 @@ Found = tuple[Path, str, str]
 
 
 def _homes(staging: Path) -> list[Path]:
-    return sorted(path for path in staging.iterdir() if is_id(path.name) and not path.is_symlink() and path.is_dir()) if staging.is_dir() else []
+    return [path for path in disk.entries(staging) if is_id(path.name) and not path.is_symlink() and path.is_dir()]
 
 
 def _tidy(staging: Path, home: Path) -> None:
     """Remove the locks of dead attempts whose folders have gone, and the folder of an artifact when it is empty."""
     numbers = {number for number, _ in attempts.folders(staging, home.name)}
-    for path in list(home.iterdir()):
+    for path in disk.entries(home):
         number = attempts.number_of(path.name)
         if path.suffix == ".lock" and number not in numbers and not attempts.is_live(staging, home.name, number):
             path.unlink(missing_ok=True)
@@ -198,9 +198,9 @@ def _staged(store: Shelf, staging: Path, idle: float) -> Iterator[Found]:
     now = time.time()
     if not staging.is_dir() or staging.is_symlink():
         return
-    for path in sorted((staging / TRASH).iterdir()) if (staging / TRASH).is_dir() else []:
+    for path in disk.entries(staging / TRASH):
         yield path, "staging", "was removed before"
-    for path in sorted([*staging.iterdir(), *store.root.glob(".*.tmp"), *(store.root / "targets").glob(".*.tmp")]):
+    for path in sorted([*disk.entries(staging), *store.root.glob(".*.tmp"), *(store.root / "targets").glob(".*.tmp")]):
         if path.name.startswith(".") and path.suffix == ".tmp" and _silent(path, now) >= idle:
             yield path, "staging", "a file that was not finished"
         is_import = path.name.startswith("import-") and path.is_dir() and not path.is_symlink()
@@ -216,7 +216,7 @@ def _staged(store: Shelf, staging: Path, idle: float) -> Iterator[Found]:
                 yield path, "work", "a broken attempt with a checkpoint, from which building it again goes on"
             else:
                 yield path, "staging", "a broken attempt" + (" at what is published now" if published else "")
-        for path in sorted(home.iterdir()):
+        for path in disk.entries(home):
             if path.name.startswith("stale-") and _silent(path, now) >= idle:
                 yield path, "staging", "was replaced"
 
@@ -256,7 +256,7 @@ def _views(store: Shelf) -> Iterator[Found]:
     for folder in sorted((store.root / "experiments").glob("*")):
         if folder.is_symlink() or not folder.is_dir():
             continue
-        for path in sorted((*folder.iterdir(), *folder.glob("results/*"), *folder.glob("inference/*"))):
+        for path in sorted((*disk.entries(folder), *folder.glob("results/*"), *folder.glob("inference/*"))):
             if path.is_symlink() and not path.exists():
                 yield path, "view", "a link to what has gone"
 
