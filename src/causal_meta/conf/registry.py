@@ -14,6 +14,8 @@ from typing import Any
 from causal_meta.conf import artifacts, data, form_laws, gene_laws, graph_laws, interventions, mechanism_laws, models, noise_laws, ranges, training
 from causal_meta.conf.setting import Config, ConfigError
 
+_LISTED, _LIKELY = 30, 8  # names that an error lists in full; how many of more
+
 # configuration class -> "module:attribute" that takes the configuration whole ("" for plain records)
 _MEMBERS: dict[type[Config], str] = {
     ranges.IntRange: "",
@@ -106,9 +108,15 @@ def implementation(config: Config | type[Config]) -> Any:
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """The end of an error sentence: `; did you mean 'x'? Allowed are a, b, c.`"""
+    """The end of an error sentence: `; did you mean 'x'? Allowed are a, b, c.`, with the names most like `word` where there are many.
+
+    >>> nearest("linaer", ["linear", "mlp"])
+    "; did you mean 'linear'? Allowed are linear, mlp."
+    """
     names = sorted(allowed)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else "."
-    shown = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
-    return f"{hint} Allowed are {shown or 'none'}."
+    if len(names) > _LISTED:
+        likely = sorted(difflib.get_close_matches(word, names, n=_LIKELY, cutoff=0.3)) or names[:_LIKELY]
+        return f"{hint} Allowed are {len(names)} names, such as {', '.join(likely)}."
+    return f"{hint} Allowed are {', '.join(names) or 'none'}."
