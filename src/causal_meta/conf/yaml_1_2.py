@@ -9,8 +9,10 @@ import yaml
 
 from causal_meta.conf.setting import ConfigError
 
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same loader, its scanner and parser in C where libyaml is there
 
-class _Loader(yaml.SafeLoader):
+
+class _Loader(_Base):  # type: ignore[misc]
     """SafeLoader with the core schema of YAML 1.2, which refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -20,7 +22,8 @@ class _Loader(yaml.SafeLoader):
             if key.value in seen and isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} comes twice", key.start_mark)
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 _Loader.yaml_implicit_resolvers = {
