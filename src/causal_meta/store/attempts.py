@@ -83,14 +83,7 @@ def folders(staging: Path, artifact_id: str) -> list[tuple[int, Path]]:
 
 def is_live(staging: Path, artifact_id: str, number: int) -> bool:
     """Whether the process of an attempt seems to live: its lock cannot be taken."""
-    try:
-        descriptor = os.open(_lock_file(staging / artifact_id, number), os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        return not disk.try_lock(descriptor)
-    finally:
-        os.close(descriptor)
+    return disk.is_held(_lock_file(staging / artifact_id, number))
 
 
 def seconds_silent(folder: Path, now: float) -> float:

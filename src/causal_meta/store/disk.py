@@ -90,6 +90,18 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def is_held(lock: Path) -> bool:
+    """Whether a living process holds the lock file; not if there is none."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` survive a power cut, where the system can."""
     with contextlib.suppress(OSError):

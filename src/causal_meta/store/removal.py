@@ -204,7 +204,7 @@ def _staged(store: Shelf, staging: Path, idle: float) -> Iterator[Found]:
         if path.name.startswith(".") and path.suffix == ".tmp" and _silent(path, now) >= idle:
             yield path, "staging", "a file that was not finished"
         is_import = path.name.startswith("import-") and path.is_dir() and not path.is_symlink()
-        if is_import and _silent(path, now) >= idle and not _is_held(path.with_suffix(".lock")):
+        if is_import and _silent(path, now) >= idle and not disk.is_held(path.with_suffix(".lock")):
             yield path, "staging", "an import that did not end"
     for home in _homes(staging):
         published = store.folder_of(home.name) is not None
@@ -231,17 +231,6 @@ def _silent(folder: Path, now: float) -> float:
             with contextlib.suppress(OSError):
                 beats.append(os.lstat(path).st_mtime)
     return now - max(beats)
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        descriptor = os.open(lock, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        return not disk.try_lock(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _drafts(store: Shelf, idle: float) -> Iterator[Found]:
