@@ -13,7 +13,6 @@ knocked out; the type of a cell is drawn, not dealt out; decay, noise amplitude 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from torch.nn.functional import pad
 from causal_meta import randomness
 from causal_meta.conf.gene_laws import GeneExpression
 from causal_meta.datasets.mechanisms import technical_noise
-from causal_meta.datasets.mechanisms.law import MechanismLaw, Names, Parameters, Parents
+from causal_meta.datasets.mechanisms.law import Names, Parameters, Parents, WholeTableLaw
 from causal_meta.datasets.ranges import draw_floats
 
 _EXTRA = 3  # numbers per cell and gene beside the path's: dropout, count, and one for the cell (gene 0: its type, gene 1: its library)
@@ -47,10 +46,9 @@ def step_lengths(config: GeneExpression) -> list[float]:
     return steps[::-1]
 
 
-class GeneExpressionFactory(MechanismLaw):
+class GeneExpressionFactory(WholeTableLaw):
     """Regulatory networks; see the configuration for the laws of their numbers."""
 
-    whole_table: ClassVar[bool] = True
     config: GeneExpression
 
     def __init__(self, config: GeneExpression) -> None:

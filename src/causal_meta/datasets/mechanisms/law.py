@@ -46,39 +46,22 @@ def parents_of(adjacency: Tensor) -> Parents:
     return Parents(index, (torch.arange(width) < count[..., None]).to(torch.float32), count)
 
 
-class MechanismLaw(ABC):
-    """A law over mechanisms (seed 001 §4.2). A new law is a file with a subclass, its dataclass and its line in the registry."""
+class AppliedLaw(ABC):
+    """What turns drawn parameters, inputs and noise into values."""
 
     affine: ClassVar[bool] = False  # x = weight . parents + bias + noise_std e with parameters of these names: tables are then solved at once
-    whole_table: ClassVar[bool] = False  # the values of a row are not functions of one number each: `tables` makes whole tables
     cells: ClassVar[int] = 1 << 15  # values of nodes that `apply` is best given at once: what fits a second-level cache with their hidden units
 
     def __init__(self, config: MechanismConfig) -> None:
         self.config = config
 
-    @abstractmethod
-    def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
-        """The parameters of all nodes, each [B, D, ...] unless `pick` knows better; task b depends on seeds[b] and its own graph alone."""
-
     def pick(self, parameters: Parameters, row: Tensor, node: Tensor, width: int) -> Parameters:
-        """The parameters [b, ...] of the nodes node[b] in rows row[b] of what `draw` gave; none of them has more than `width` parents."""
+        """The parameters [b, ...] of the nodes node[b] in rows row[b] of what was drawn; none of them has more than `width` parents."""
         return {name: value[row, node] for name, value in parameters.items()}
 
     @abstractmethod
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
         """Float32 [b, N]: the values of b nodes from parameters [b, ...], their parents [b, K, N] in slots, and their noise [b, N]."""
-
-    @property
-    def numbers_per_value(self) -> int:
-        """How many numbers of noise a value takes; more than 1 only where `whole_table` is set."""
-        return 1
-
-    def tables(self, parameters: Parameters, parents: Parents, noise: Tensor, changes: tuple[int, Tensor, Tensor] | None = None) -> Tensor:
-        """Float32 [B, N, D] from the parameters of B tasks and noise [B, N, D, numbers_per_value], where `whole_table` is set.
-
-        `changes`: the interventions as `Interventions.columns` gives them.
-        """
-        raise NotImplementedError(f"{self.config.kind} makes no whole tables.")
 
     def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor] | None:
         """m and s > 0, each [b, N] (s may be [b, 1]), of a law x = m(parents) + s(parents) e; None where the noise enters in another way.
@@ -89,3 +72,27 @@ class MechanismLaw(ABC):
             return None
         mean = (parameters["weight"][:, None, : inputs.shape[1]] @ inputs)[:, 0] + parameters["bias"][:, None]
         return mean, parameters["noise_std"][:, None]
+
+
+class MechanismLaw(AppliedLaw):
+    """A law over mechanisms (seed 001 §4.2). A new law is a file with a subclass, its dataclass and its line in the registry."""
+
+    @abstractmethod
+    def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
+        """The parameters of all nodes, each [B, D, ...] unless `pick` knows better; task b depends on seeds[b] and its own graph alone."""
+
+
+class WholeTableLaw(MechanismLaw):
+    """A law whose values are not functions of one number of noise each: it makes whole tables, so a task has no other law beside it."""
+
+    @property
+    @abstractmethod
+    def numbers_per_value(self) -> int:
+        """How many numbers of noise a value takes."""
+
+    @abstractmethod
+    def tables(self, parameters: Parameters, parents: Parents, noise: Tensor, changes: tuple[int, Tensor, Tensor] | None = None) -> Tensor:
+        """Float32 [B, N, D] from the parameters of B tasks and noise [B, N, D, numbers_per_value].
+
+        `changes`: the interventions as `Interventions.columns` gives them.
+        """

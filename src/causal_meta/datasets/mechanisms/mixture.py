@@ -13,7 +13,7 @@ from causal_meta import graphs
 from causal_meta.conf.mechanism_laws import MechanismConfig, MechanismPart
 from causal_meta.conf.registry import implementation
 from causal_meta.datasets.interventions import Interventions
-from causal_meta.datasets.mechanisms.law import MechanismLaw, Names, Parameters, Parents, parents_of
+from causal_meta.datasets.mechanisms.law import AppliedLaw, MechanismLaw, Names, Parameters, Parents, WholeTableLaw, parents_of
 from causal_meta.datasets.mixtures import draw_parts
 
 LARGEST = 1e18  # values beyond ±LARGEST become ±LARGEST, so that their squares stay finite in single precision
@@ -24,7 +24,7 @@ class Mechanism:
     """The function of one node: `mechanism(parents [N, k], noise [N]) -> [N]`, the k parents by rising number."""
 
     name: str
-    law: MechanismLaw
+    law: AppliedLaw
     parameters: Parameters  # of this node alone, without batch dimension
 
     def __call__(self, parents: Tensor, noise: Tensor) -> Tensor:
@@ -42,23 +42,24 @@ class MechanismFactory:
     def __init__(self, parts: Mapping[str, MechanismPart], mixing: Literal["node", "task"] = "node", root: MechanismConfig | None = None) -> None:
         self.names = list(parts)
         self.weights = [part.weight for part in parts.values()]
-        self.laws: list[MechanismLaw] = [implementation(part.mechanism)(part.mechanism) for part in parts.values()]
+        self.sources: list[MechanismLaw] = [implementation(part.mechanism)(part.mechanism) for part in parts.values()]
         self.mixing = mixing
         self.streams: list[Names] = [("mechanism", name) for name in self.names]
         if root is not None:
             self.names.append("root")
-            self.laws.append(implementation(root)(root))
+            self.sources.append(implementation(root)(root))
             self.streams.append(("root mechanism",))
+        self.laws: list[AppliedLaw] = [*self.sources]  # what turns the parameters that the sources draw into values; standardising changes it
 
     @property
     def whole_table(self) -> bool:
         """Whether the laws make whole tables instead of one variable after another: then every task has one law."""
-        return all(law.whole_table for law in self.laws)
+        return all(isinstance(law, WholeTableLaw) for law in self.sources)
 
     @property
     def numbers_per_value(self) -> int:
         """How many numbers of noise a value takes."""
-        return max(law.numbers_per_value for law in self.laws)
+        return max(law.numbers_per_value if isinstance(law, WholeTableLaw) else 1 for law in self.sources)
 
     @property
     def proportions(self) -> dict[str, float]:
@@ -70,11 +71,11 @@ class MechanismFactory:
         parents = parents_of(adjacency)
         shape = (adjacency.shape[-1],) if self.mixing == "node" else (1,)
         choice = draw_parts(seeds, ("mechanism part",), self.weights, shape).expand(len(seeds), adjacency.shape[-1])
-        if len(self.laws) > len(self.weights):
+        if len(self.sources) > len(self.weights):
             choice = torch.where(parents.count == 0, len(self.weights), choice)
         parameters: list[Parameters] = []
-        position = torch.arange(len(seeds)).expand(len(self.laws), -1).clone()
-        for part, (stream, law) in enumerate(zip(self.streams, self.laws, strict=True)):
+        position = torch.arange(len(seeds)).expand(len(self.sources), -1).clone()
+        for part, (stream, law) in enumerate(zip(self.streams, self.sources, strict=True)):
             tasks = torch.nonzero((choice == part).any(dim=-1))[:, 0]
             if len(tasks) == len(seeds):
                 parameters.append(law.draw(seeds, stream, parents))
@@ -133,9 +134,9 @@ class MechanismBatch:
     def _whole_tables(self, noise: Tensor, interventions: Interventions | None) -> Tensor:
         """The tables of tasks each of which has one law that makes whole tables; noise [B, N, D, numbers]."""
         out = torch.empty(noise.shape[:3])
-        for part, law in enumerate(self.factory.laws):
+        for part, law in enumerate(self.factory.sources):
             tasks = torch.nonzero(self.choice[:, 0] == part)[:, 0]
-            if not len(tasks):
+            if not len(tasks) or not isinstance(law, WholeTableLaw):
                 continue
             place = self.position[part, tasks]
             some = None if interventions is None else interventions.select(tasks)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from causal_meta.conf.data import FamilyConfig
-from causal_meta.datasets.mechanisms.law import MechanismLaw, Names, Parameters, Parents
+from causal_meta.datasets.mechanisms.law import AppliedLaw, Parameters
 from causal_meta.datasets.mechanisms.mixture import MechanismBatch
 
 Mode = Literal["values", "inputs"]
@@ -26,17 +26,13 @@ _CONSTANT = 1e-6  # a standard deviation below this part of the mean is float ro
 _MEAN, _STD = "standardising_mean", "standardising_std"
 
 
-class StandardisedLaw(MechanismLaw):
+class StandardisedLaw(AppliedLaw):
     """`law` with the means and standard deviations of its inputs [b, K] (mode "inputs") or of its own variable [b] ("values") as parameters."""
 
-    def __init__(self, law: MechanismLaw, mode: Mode) -> None:
+    def __init__(self, law: AppliedLaw, mode: Mode) -> None:
         super().__init__(law.config)
         self.law, self.mode = law, mode
         self.cells = law.cells  # type: ignore[misc]
-
-    def draw(self, seeds: object, names: Names, parents: Parents) -> Parameters:
-        """Not drawn: made of a drawn law by `standardised`."""
-        raise NotImplementedError("A standardised law is made of one that was drawn.")
 
     def pick(self, parameters: Parameters, row: Tensor, node: Tensor, width: int) -> Parameters:
         inner = {name: value for name, value in parameters.items() if name not in (_MEAN, _STD)}
