@@ -27,6 +27,11 @@ class LocalPosteriorConfig(Config):
     polish: int = setting(0, low=0, unit="steps", help="L-BFGS steps in float64 that take a trained graph model to a minimum of L_n first")
 
 
+FIRST_DRAWS = 1000
+"""Draws of each chain before the first look at the estimate, where their number is left open (`draws` 0)."""
+MOST_DRAWS = 16_000
+"""Draws of each chain at which such a run ends at the latest."""
+
 #: What samplers that also run on torch models take: networks, and trained graph models with tasks (`llc/torch_samplers.py`).
 TAKES_TORCH: Mapping[str, tuple[str, ...]] = {"of": ("network", "amortised"), "tasks": ("tasks",)}
 
@@ -65,24 +70,34 @@ class ChainConfig(SamplerConfig):
     stiffest direction. Everything before the first kept draw is warm-up and is discarded.
     """
 
+    draws: int = setting(
+        0, low=0, unit="draws of each chain", help="0: 1,000, and up to 16,000 while the error of λ̂ is above `aim` and longer chains can mend it"
+    )
+    aim: float = setting(0.015, above=0, help="Monte Carlo error of λ̂, in terms of λ̂, at which chains end whose number of draws is left open")
     start_jitter: float = setting(1.0, low=0, unit="posterior standard deviations of the stiffest direction")
     thin: int = setting(1, low=1, unit="transitions per draw kept")
-    row_chunk: int = setting(0, low=0, unit="rows", help="rows of the full loss evaluated at once; 0 means all (less takes less memory)")
+    row_chunk: int = setting(
+        0, low=0, unit="rows", help="rows of the full loss evaluated at once (less takes less memory); 0: all of them, on a CPU 2,000 of many"
+    )
     row_moments: bool = setting(False, help="keep mean and variance of each row's loss (for WAIC); a third of a gradient per draw")
+
+    def validate(self) -> None:
+        """Enough draws for an error; raises `ConfigError`."""
+        if 0 < self.draws < 10:
+            raise ConfigError(f"{self.kind}.draws is {self.draws}; give at least 10, or 0 where as many are made as the error of λ̂ asks for.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HMCConfig(ChainConfig):
     """Hamiltonian Monte Carlo with jittered trajectory lengths, one step size and one mass for all chains, adapted on the draws of all of them.
 
-    Good where one length scale rules, and after whitening on any Gaussian. The acceptance aimed at is raised while the warm-up diverges. With
-    `leapfrogs` 0 the length is the one after which the loss is forgotten at least cost, and one trajectory in twenty is far longer, so that flat
-    directions are crossed too.
+    Good where one length scale rules, and after whitening on any Gaussian. Where the warm-up diverged, three transitions of four have smaller steps,
+    down to 1/32 of the tuned one: narrow valleys are entered, and left, by those. With `leapfrogs` 0 the length is the one after which the loss is
+    forgotten at least cost, and one trajectory in twenty is far longer, so that flat directions are crossed too.
     """
 
     kind: ClassVar[str] = "hmc"
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
-    draws: int = setting(2000, low=10, unit="draws of each chain")
     warmup: int = setting(1000, low=20, unit="transitions")
     leapfrogs: int = setting(0, low=0, high=1000, help="mean number of leapfrogs of a trajectory; 0 chooses it in the warm-up")
     max_leapfrogs: int = setting(64, low=1, high=1000, help="largest mean number of leapfrogs that the warm-up may choose")
@@ -101,9 +116,8 @@ class NUTSConfig(ChainConfig):
 
     kind: ClassVar[str] = "nuts"
     warmup: int = setting(1000, low=20, unit="transitions")
-    draws: int = setting(2000, low=10, unit="draws of each chain")
     max_doublings: int = setting(10, low=1, high=15)
-    target_acceptance: float = setting(0.98, above=0, high=0.999, help="high, since singular valleys are narrow: 0.8 leaves parts of them out")
+    target_acceptance: float = setting(0.9, above=0, high=0.999)
     mass: Literal["identity", "diagonal", "low_rank"] = setting("diagonal", help="shape of the mass matrix")
     rank: int = setting(64, low=1, unit="directions", help="directions that a low-rank mass scales beside the diagonal")
 
@@ -119,10 +133,8 @@ class MCLMCConfig(ChainConfig):
 
     kind: ClassVar[str] = "mclmc"
     adjusted: bool = setting(False, help="accept or refuse trajectories (no bias)")
-    draws: int = setting(2000, low=10, unit="draws of each chain")
-    thin: int = setting(2, low=1, unit="transitions per draw kept")
-    warmup: int = setting(1000, low=20, unit="transitions")
-    steps: int = setting(10, low=1, unit="steps of an unadjusted transition, two gradients each")
+    warmup: int = setting(2000, low=20, unit="transitions")
+    steps: int = setting(5, low=1, unit="steps of an unadjusted transition, two gradients each")
     energy_variance: float = setting(3e-7, above=0, help="variance of the energy error per parameter and step that the unadjusted step is tuned to")
     decoherence: float = setting(0.5, above=0, help="length over which the unadjusted direction is forgotten, in units of sqrt(P) posterior widths")
     leapfrogs: int = setting(0, low=0, high=1000, help="mean number of steps of an adjusted trajectory; 0 chooses it in the warm-up")
@@ -139,7 +151,7 @@ class MALAConfig(ChainConfig):
 
     kind: ClassVar[str] = "mala"
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
-    warmup: int = setting(2000, low=20, unit="steps")
+    warmup: int = setting(20000, low=20, unit="steps")
     thin: int = setting(50, low=1, unit="steps per draw kept")
     target_acceptance: float = setting(0.574, above=0, high=0.999)
     mass: Literal["identity", "diagonal", "low_rank"] = setting("diagonal", help="shape of the preconditioner")
@@ -211,4 +223,6 @@ class VIConfig(SamplerConfig):
     elbo_samples: int = setting(8, low=1, unit="draws per step")
     learning_rate: float = setting(0.02, above=0)
     batch_size: int = setting(0, low=0, unit="rows", help="rows of a minibatch; 0 means all rows in every step")
-    row_chunk: int = setting(0, low=0, unit="rows", help="rows of the full loss evaluated at once; 0 means all (less takes less memory)")
+    row_chunk: int = setting(
+        0, low=0, unit="rows", help="rows of the full loss evaluated at once (less takes less memory); 0: all of them, on a CPU 2,000 of many"
+    )

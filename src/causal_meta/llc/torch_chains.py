@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from causal_meta.conf.samplers import ChainConfig, LocalPosteriorConfig
+from causal_meta.conf.samplers import FIRST_DRAWS, ChainConfig, LocalPosteriorConfig
 from causal_meta.llc.draws import Draws, virial_groups
+from causal_meta.llc.lengthening import further
 from causal_meta.llc.torch_landscape import TorchLandscape
 from causal_meta.randomness import generator, torch_generator
 
@@ -184,10 +185,21 @@ class Record:
     told: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=lambda: {"compile": 0.0, "warmup": 0.0, "sampling": 0.0})
 
+    @property
+    def length(self) -> int:
+        """Draws of each chain that there is room for."""
+        return self.arrays["loss"].shape[1]
+
+    def lengthen(self, more: int) -> None:
+        """Room for `more` draws of each chain."""
+        for name, values in self.arrays.items():
+            if name not in ("row_moments", "row_count"):
+                self.arrays[name] = np.concatenate([values, np.resize(values[:, -1:], (len(values), more, *values.shape[2:]))], axis=1)
+
     @classmethod
     def empty(cls, config: ChainConfig, landscape: TorchLandscape) -> Record:
         """A record of the size that `config` asks for."""
-        size, width = (config.chains, config.draws), str(landscape.dtype).removeprefix("torch.")
+        size, width = (config.chains, config.draws or FIRST_DRAWS), str(landscape.dtype).removeprefix("torch.")
         groups = virial_groups(landscape.n_parameters)
         arrays: Arrays = {name: np.full(size, np.nan, width) for name in ("loss", "distance", "energy", "acceptance")}
         arrays["gradients"] = np.zeros(size)
@@ -277,37 +289,41 @@ def run_chains(
 ) -> Draws:
     """Warm up, draw and keep, in segments, from where `resumed`, the arrays of a checkpoint, stands; `setting` is kept and told with the draws."""
     warmup, record = int(cast(Any, config).warmup), Record.empty(config, posterior.landscape)
-    total = warmup + config.draws * config.thin
-    length = max(1, math.ceil(total / SEGMENTS))
-    segments = math.ceil(total / length)
-    first = 0 if resumed is None else _resume(kernel, record, streams, resumed)
+    length = max(1, math.ceil((warmup + record.length * config.thin) / SEGMENTS))
+    done = 0 if resumed is None else _resume(kernel, record, streams, resumed)
     fixed = {"centre": posterior.landscape.centre.cpu().numpy(), "setting": np.array(json.dumps(setting))}
-    for segment in range(first, segments):
-        streams.settle(length)
-        for number in range(segment * length, min(total, (segment + 1) * length)):
-            begin = time.perf_counter()
-            kernel.step(number, number < warmup)
-            if number == warmup - 1:
-                kernel.end_warmup()
-            if number >= warmup and (number + 1 - warmup) % config.thin == 0:
-                record.keep(kernel.told(), posterior, kernel.gradients)
-            record.seconds["warmup" if number < warmup else "sampling"] += time.perf_counter() - begin
-        if checkpoint is not None and segment + 1 < segments:
-            checkpoint.save(fixed | _all_arrays(kernel, record, streams, segment + 1), segment + 1)
-        if progress is not None:
-            progress(segment + 1, segments)
-    return record.draws(posterior, kernel.adapted(), setting | kernel.statistics())
+    while True:
+        while done < (total := warmup + record.length * config.thin):
+            streams.settle(length)
+            for number in range(done, min(total, done + length)):
+                begin = time.perf_counter()
+                kernel.step(number, number < warmup)
+                if number == warmup - 1:
+                    kernel.end_warmup()
+                if number >= warmup and (number + 1 - warmup) % config.thin == 0:
+                    record.keep(kernel.told(), posterior, kernel.gradients)
+                record.seconds["warmup" if number < warmup else "sampling"] += time.perf_counter() - begin
+            done = min(total, done + length)
+            if checkpoint is not None:
+                checkpoint.save(fixed | _all_arrays(kernel, record, streams, done), math.ceil(done / length))
+            if progress is not None:
+                progress(math.ceil(done / length), math.ceil(total / length))
+        draws = record.draws(posterior, kernel.adapted(), setting | kernel.statistics())
+        more = 0 if config.draws else further(draws, config.aim)
+        if more == 0:
+            return draws
+        record.lengthen(more)
 
 
-def _all_arrays(kernel: Kernel, record: Record, streams: Streams, segments: int) -> Arrays:
+def _all_arrays(kernel: Kernel, record: Record, streams: Streams, transitions: int) -> Arrays:
     kept = {f"kept.{name}": values for name, values in record.arrays.items()}
-    numbers = {"gradients": kernel.gradients.cpu().numpy(), "done": np.array(record.done), "segments": np.array(segments)}
+    numbers = {"gradients": kernel.gradients.cpu().numpy(), "done": np.array(record.done), "transitions": np.array(transitions)}
     seconds = {f"seconds.{name}": np.array(value) for name, value in record.seconds.items()} | {"told": np.array(sorted(record.told), dtype=str)}
     return state_arrays(kernel.state) | streams.arrays() | kept | numbers | seconds
 
 
 def _resume(kernel: Kernel, record: Record, streams: Streams, arrays: Arrays) -> int:
-    """Take up what a checkpoint holds; the segments that are behind."""
+    """Take up what a checkpoint holds; the transitions that are behind."""
     load_state(kernel.state, arrays)
     streams.load(arrays)
     kernel.gradients = torch.from_numpy(np.array(arrays["gradients"])).to(kernel.gradients)
@@ -315,4 +331,4 @@ def _resume(kernel: Kernel, record: Record, streams: Streams, arrays: Arrays) ->
     record.seconds = {name: float(arrays[f"seconds.{name}"]) for name in record.seconds}
     record.done = int(arrays["done"])
     record.told = {str(name) for name in arrays["told"]}
-    return int(arrays["segments"])
+    return int(arrays["transitions"])

@@ -66,7 +66,7 @@ def estimate_llc(config: SamplerConfig, attempt: Attempt) -> dict[str, Any]:
     draw_diagnostics(attempt.folder, draws)
     remove_tree(attempt.folder / "checkpoints")
     metrics = {name: plain[name] for name in ("llc_mean", "llc_mcse", "ess", "rhat")}
-    dims = {"chains": config.chains, "draws": config.draws, "n": told["n"], "p": told["n_parameters"]}
+    dims = {"chains": config.chains, "draws": analysis["draws"], "n": told["n"], "p": told["n_parameters"]}
     return {"dims": dims, "metrics": metrics, "jax_enable_x64": config.precision == "float64"}
 
 
@@ -139,6 +139,7 @@ def _watched(config: SamplerConfig, attempt: Attempt) -> Iterator[Tell]:
         def tell(done: int, total: int) -> None:
             if not shown:
                 shown.append(stack.enter_context(Progress(total, style=attempt.options.get("progress", "auto"), title=config.kind)))
+            shown[0].total = total  # a run whose error is still too large grows
             shown[0].update(done)
 
         yield tell

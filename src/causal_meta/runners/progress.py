@@ -42,12 +42,12 @@ class Progress:
             self._bar.stop()
 
     def update(self, step: int, values: Mapping[str, float] | None = None) -> None:
-        """`step` steps are done; `values` (loss, steps/s, tasks/s, …) are shown until others come."""
+        """`step` steps are done (`total` may have grown); `values` (loss, steps/s, tasks/s, …) are shown until others come."""
         if self.style == "off":
             return
         self._told |= values or {}
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=step, told=self._words())
+            self._bar.update(self._bar.task_ids[0], completed=step, total=self.total, told=self._words())
         elif time.perf_counter() - self._printed >= SECONDS_BETWEEN_LINES or step == self.total:
             self._printed = time.perf_counter()
             print(f"step {step}/{self.total}  {self._words()}  {self._left(step)}", file=sys.stderr, flush=True)

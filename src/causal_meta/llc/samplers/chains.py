@@ -3,6 +3,8 @@
 Everything that depends on data, tuning or the number of draws is an argument of the program, so that it is compiled once. Between two calls all
 state is plain arrays: a checkpoint holds them, and chains that go on from it give bitwise the draws of chains that were never stopped. Keys
 belong to (segment, draw, transition, chain), so a chain's random numbers do not depend on how many others run beside it.
+
+Where the configuration leaves the number of draws open, sampling goes on until the estimate is known well enough (`llc.lengthening`).
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from causal_meta.conf.samplers import ChainConfig
+from causal_meta.conf.samplers import FIRST_DRAWS, ChainConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.draws import Draws, virial_groups
 from causal_meta.llc.landscape import Landscape, Rows, float_width
+from causal_meta.llc.lengthening import further
 from causal_meta.llc.samplers.checkpoint import Arrays, Checkpoint
 from causal_meta.llc.samplers.prepared import LOOKS, POWER_ITERATIONS, Prepared, Start, prepare, stream
 from causal_meta.llc.samplers.segment import Counters, Method, segment
@@ -53,8 +56,7 @@ class Plan:
         windows = min(_WINDOWS, warmup)
         each = -(-warmup // windows) if windows else 0
         thin = max(1, -(-each // size))
-        full, rest = divmod(draws, size)
-        return cls((-(-each // thin),) * windows, (size,) * full + ((rest,) if rest else ()), thin, size)
+        return cls((-(-each // thin),) * windows, _in_segments(draws, size), thin, size)
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Run:
     windows: list[Arrays] = field(default_factory=list)
     records: dict[str, list[Any]] = field(default_factory=dict)
     moments: Any = None
+    kept: tuple[int, ...] = ()
     seconds: Any = field(default_factory=lambda: np.zeros((2, 3)))
     done: int = 0
 
@@ -76,7 +79,7 @@ class Run:
         found |= {f"tuning.{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.tuning))}
         found |= {f"window.{i}.{name}": values for i, window in enumerate(self.windows) for name, values in window.items()}
         found |= {f"record.{name}": np.concatenate(parts) for name, parts in self.records.items()}
-        return found | {"moments": self.moments, "work": self.work, "seconds": self.seconds, "done": np.array(self.done)}
+        return found | {"moments": self.moments, "work": self.work, "seconds": self.seconds, "done": np.array(self.done), "kept": np.array(self.kept)}
 
     def take_up(self, arrays: Arrays) -> None:
         """Go on from `arrays`, whose state and tuning have the shape of those here."""
@@ -87,6 +90,7 @@ class Run:
         self.windows = [{name.split(".")[2]: arrays[name] for name in arrays if name.startswith(f"window.{i}.")} for i in range(count)]
         self.records = {name.removeprefix("record."): [values] for name, values in arrays.items() if name.startswith("record.")}
         self.moments, self.work, self.seconds, self.done = arrays["moments"], arrays["work"], arrays["seconds"], int(arrays["done"])
+        self.kept = tuple(int(count) for count in arrays["kept"])
 
 
 def run_chains(
@@ -100,7 +104,8 @@ def run_chains(
         prepared, run, start = _opened(prepare(landscape, config, config.row_chunk), config, build)
         method = build(prepared)
         data = prepared.landscape.data
-        plan = Plan.of(config.draws, warmup, 2 * config.chains * landscape.n_parameters)
+        plan = Plan.of(config.draws or FIRST_DRAWS, warmup, 2 * config.chains * landscape.n_parameters)
+        run.kept = plan.kept
         key = stream(config.seed, config.kind, "chains")
         arguments = (key, run.state, run.tuning, np.int32(1), np.int32(1), np.bool_(True), data)
         program = jax.jit(segment(method, config, plan.size)).lower(*arguments).compile()
@@ -109,14 +114,24 @@ def run_chains(
         if kept is not None:
             run.take_up(kept)
         run.seconds = run.seconds + np.outer(opening, [1.0, 0.0, 0.0])
-        total = len(plan.warm) + len(plan.kept)
-        while run.done < total:
-            _segment(program, method, plan, run, key, data, config)
-            if checkpoint:
-                checkpoint.save(run.arrays(), run.done)
-            if progress:
-                progress(run.done, total)
-        return _draws(prepared, method, config, run, start)
+        while True:
+            while run.done < (total := len(plan.warm) + len(run.kept)):
+                _segment(program, method, plan, run, key, data, config)
+                if checkpoint:
+                    checkpoint.save(run.arrays(), run.done)
+                if progress:
+                    progress(run.done, total)
+            draws = _draws(prepared, method, config, run, start)
+            more = 0 if config.draws else further(draws, config.aim)
+            if more == 0:
+                return draws
+            run.kept += _in_segments(more, plan.size)
+
+
+def _in_segments(count: int, size: int) -> tuple[int, ...]:
+    """`count` draws in segments of `size`."""
+    full, rest = divmod(count, size)
+    return (size,) * full + ((rest,) if rest else ())
 
 
 def _opened(prepared: Prepared, config: ChainConfig, build: Build) -> tuple[Prepared, Run, Start]:
@@ -141,7 +156,7 @@ def _segment(program: Callable[..., Any], method: Method, plan: Plan, run: Run, 
     """Carry out the next segment of the plan."""
     begun = _clocks()
     warm = run.done < len(plan.warm)
-    count = (plan.warm + plan.kept)[run.done]
+    count = (plan.warm + run.kept)[run.done]
     thin = plan.warm_thin if warm else config.thin
     fresh = jax.random.fold_in(key, run.done)
     found = program(fresh, run.state, run.tuning, np.int32(count), np.int32(thin), np.bool_(warm), data)

@@ -28,12 +28,13 @@ Corrected = HMCConfig | NUTSConfig | MALAConfig | MCLMCConfig
 
 DENSE = 1024  # parameters up to which directions are learned
 SHAPED = 0.75  # part of the warm-up after which the shape stays and only the step is tuned
-_CAREFUL, _CARE = 0.1, 0.25  # share of transitions with a smaller step, and how much smaller: out of corners that the tuned step cannot turn in
+_CALM, _CAREFUL = (0.1, 1 / 4), (0.75, 1 / 32)  # share of transitions with a smaller step, and the smallest: usually; where the warm-up diverged
+_SMALL = 1 / 8  # steps that are not to diverge, in terms of the tuned one, where some of them are this small
 _BOLD = 2.0  # dual averaging begins a new window by trying steps of about this many times the last one's
-_MOST_ACCEPTED = 0.98  # acceptance from which on divergences do not raise the one aimed at
 _LEAST_DRAWS = 10  # draws without which no shape is learned
 _FAR = 0.05  # share of trajectories of up to four times the largest mean length, which cross flat directions, where the length was chosen by the loss
 _FARTHER = 16.0  # mean length of those, at most, in units of the others: what mixes in few leapfrogs needs no long way
+_SHORTEST = 4.0  # times fewer leapfrogs than the most are the least where small steps are taken: a warm-up that never left the corner chose one
 _FORGOTTEN = 0.5  # correlation of the loss that a trajectory may leave
 _FIRST_STEP = 0.5  # in units of the stiffest direction at w*
 
@@ -49,14 +50,15 @@ class Moved(NamedTuple):
 
 
 class Tuning(NamedTuple):
-    """What all chains share: shape, dual averaging of the step and its target, the step outside the warm-up, and the law of lengths.
+    """What all chains share: shape, dual averaging of the step, the step outside the warm-up, its share of smaller ones, and the law of lengths.
 
-    `lengths` is (shortest, longest, share of long ones, mean length of those) in leapfrogs.
+    `care` is (share of transitions with a smaller step, the smallest of those in terms of `step`): they are log-uniform, so that every scale of a
+    narrowing valley has steps that fit it. `lengths` is (shortest, longest, share of long ones, mean length of those) in leapfrogs.
     """
 
     whitening: Whitening
     averaging: Any
-    target: Any
+    care: Any
     step: Any
     lengths: Any
 
@@ -91,8 +93,8 @@ class Trajectories:
         whitening = Whitening(jnp.asarray(round_.scale) / jnp.sqrt(start.curvature), jnp.asarray(round_.directions), jnp.asarray(round_.stretch))
         step = jnp.asarray(_FIRST_STEP * self._unit, dtype)
         averaging = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self._start(step))
-        target = jnp.asarray(self.config.target_acceptance, dtype)
-        return Tuning(whitening, averaging, target, step, jnp.asarray(self._warm_lengths(), dtype))
+        care = jnp.asarray(_CALM if self.config.kind in ("hmc", "nuts") else _CAREFUL, dtype)
+        return Tuning(whitening, averaging, care, step, jnp.asarray(self._warm_lengths(), dtype))
 
     def _warm_lengths(self) -> tuple[float, float, float, float]:
         fixed, most = self._asked()
@@ -119,15 +121,18 @@ class Trajectories:
         chains = state.logdensity.shape[0]
         shared, own = jax.random.split(key)
         numbers = jax.random.uniform(shared, (5,), tuning.step.dtype)
-        careful = (numbers[0] < _CAREFUL) & ~adapting & (self.config.kind != "nuts")
-        step = jnp.where(adapting, jnp.exp(tuning.averaging.log_x), tuning.step) * jnp.where(careful, _CARE, 1.0)
+        share, smallest = tuning.care
+        careful = (numbers[0] < share) & ~adapting
+        factor = jnp.where(careful, smallest ** (numbers[0] / share), 1.0)
+        step = jnp.where(adapting, jnp.exp(tuning.averaging.log_x), tuning.step) * factor
         length = self._length(numbers[1:], tuning, adapting)
         log_density = self._log_density(tuning, data)
         moved = self._moved(jax.vmap(lambda c: jax.random.fold_in(own, c))(jnp.arange(chains)), state, log_density, step, length)
         acceptance = jnp.nan_to_num(moved.acceptance)
-        learnt = self._average(tuning.averaging, tuning.target - jnp.mean(acceptance))
+        learnt = self._average(tuning.averaging, self.config.target_acceptance - jnp.mean(acceptance))
         averaging = jax.tree.map(lambda new, old: jnp.where(adapting, jnp.asarray(new, old.dtype), old), learnt, tuning.averaging)
-        return moved.state, tuning._replace(averaging=averaging), Info(acceptance, moved.divergent, moved.energy, moved.gradients)
+        diverged = moved.divergent & (adapting | (smallest > _SMALL) | (factor < _SMALL))
+        return moved.state, tuning._replace(averaging=averaging), Info(acceptance, diverged, moved.energy, moved.gradients)
 
     def _moved(self, keys: Any, state: hmc.HMCState, log_density: Callable[[Any], Any], step: Any, length: Any) -> Moved:
         def one(key: Any, state: hmc.HMCState) -> Moved:
@@ -162,19 +167,18 @@ class Trajectories:
             whitening, position, slope, change = reshaped(tuning.whitening, state.position, state.logdensity_grad, windows, mass, self.rank)
             state, tuning = hmc.HMCState(position, state.logdensity, slope), tuning._replace(whitening=whitening)
             averaged = float(np.clip(averaged * change, 1e-3 * self._unit, self._unit))
+        late = windows[-1]["divergent"][len(windows[-1]["divergent"]) // 2 :]
+        care = np.asarray(_CAREFUL if late.sum() > 0 else tuning.care, tuning.care.dtype)
         lengths = tuning.lengths
         fixed, most = self._asked()
         if part >= 1 and fixed == 0:
-            low, high, _, mean = self._lengths(best_length(windows, most))
+            low, high, _, mean = self._lengths(best_length(windows, most / _SHORTEST if care[0] > _CALM[0] else 1.0, most))
             lengths = np.asarray((low, high, _FAR if high < most else 0.0, min(2 * most, _FARTHER * mean)), lengths.dtype)
         step = np.asarray(averaged, tuning.step.dtype)
         averaging = tuning.averaging
         if part <= SHAPED:
             averaging = jax.tree.map(lambda leaf: np.asarray(leaf, step.dtype), self._start(step)._replace(mu=np.log(_BOLD * step)))
-        target = tuning.target
-        if part < 1 and target < _MOST_ACCEPTED and windows[-1]["divergent"][len(windows[-1]["divergent"]) // 2 :].sum() > 0:
-            target = np.asarray(1 - (1 - target) / 2, target.dtype)
-        return state, tuning._replace(step=step, lengths=lengths, averaging=averaging, target=target)
+        return state, tuning._replace(step=step, lengths=lengths, averaging=averaging, care=care)
 
     def told(self, tuning: Tuning, records: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
         """Step in whitened coordinates, mean length, and how far the shape is from round."""
@@ -182,7 +186,7 @@ class Trajectories:
         adapted = {
             "step_size": float(tuning.step) ** 2 / 2 if self.config.kind == "mala" else float(tuning.step),
             "metric_scale": [float(scale.min()), float(scale.max())],
-            "target_acceptance": float(tuning.target),
+            "small_steps": float(tuning.care[0]),
             "metric_directions": int(np.sum(tuning.whitening.stretch != 1)),
         }
         low, high, share, far = (float(x) for x in tuning.lengths)
@@ -205,18 +209,18 @@ def reshaped(
     return new, new.inward(old.outward(position)), new.slope_inward(old.slope_outward(slope)), float(np.exp(change))
 
 
-def best_length(windows: list[Arrays], most: float) -> float:
-    """The number of leapfrogs after which loss and distance from w* have forgotten most per gradient, from a warm-up with lengths of all sizes.
+def best_length(windows: list[Arrays], least: float, most: float) -> float:
+    """The number of leapfrogs, from `least` to `most`, after which loss and distance from w* have forgotten most per gradient.
 
-    The larger correlation ρ(L) of the two before and after trajectories of about L leapfrogs gives (1 - ρ) / (1 + ρ) / L effective draws per
-    gradient; lengths with ρ <= 1/2 come before all others, so that draws are worth keeping. The loss alone forgets its stiff part at once and
-    hides the slow one, which the distance shows.
+    From a warm-up with lengths of all sizes: the larger correlation ρ(L) of the two before and after trajectories of about L leapfrogs gives
+    (1 - ρ) / (1 + ρ) / L effective draws per gradient; lengths with ρ <= 1/2 come before all others, so that draws are worth keeping. The loss alone
+    forgets its stiff part at once and hides the slow one, which the distance shows.
     """
     lengths = np.concatenate([window["work"] for window in windows])[1:]
     products = [_products(np.concatenate([values(window) for window in windows])) for values in (_excess, _square)]
     weights = np.log(lengths)
     best, chosen = -np.inf, most
-    for candidate in np.unique(np.round(np.geomspace(1, most, 12))):
+    for candidate in np.unique(np.round(np.geomspace(least, most, 12))):
         near = np.exp(-0.5 * ((weights - np.log(candidate)) / 0.3) ** 2)
         rho = max(_mean(product, near) for product in products)
         gain = (1 - rho) / (1 + rho) / candidate + (rho <= _FORGOTTEN)

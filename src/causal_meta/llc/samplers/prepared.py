@@ -19,6 +19,7 @@ from causal_meta.llc.local_posterior import LocalPosterior, tempered_rows
 POWER_ITERATIONS = 20  # products of the curvature with a vector that look for its largest eigenvalue
 LOOKS = 8  # the same for each chain at its start
 _SMALLEST = 1e-12
+_CACHED = 2000  # rows of a chunk on a CPU
 
 
 class Start(NamedTuple):
@@ -118,20 +119,37 @@ def temperature(posterior: LocalPosteriorConfig, n: int, n_parameters: int) -> t
 
 
 def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[Any, Rows], Any]:
-    """L_n(w) over all rows; with `row_chunk` rows held at once, whose intermediate values are computed again for the gradient."""
-    rows = landscape.row_losses
-    if rows is None or not 0 < row_chunk < landscape.n:
+    """L_n(w) over all rows, whose gradient is summed over chunks of `row_chunk` rows, each from loss and gradient together.
+
+    `row_chunk` 0 is all rows, or, of many rows on a CPU, chunks whose intermediate values stay in its cache.
+    """
+    rows, n = landscape.row_losses, landscape.n
+    size = row_chunk or (_CACHED if n >= 2 * _CACHED and jax.default_backend() == "cpu" else n)
+    if rows is None or size >= n:
         return landscape.mean_loss
-    whole = landscape.n // row_chunk
+    whole = n // size * size
 
+    def summed(part: Callable[[Any], Any], data: Rows) -> Any:
+        """The sum of `part` over all chunks of rows."""
+        chunks = {name: values[:whole].reshape(n // size, size, *values.shape[1:]) for name, values in data.items()}
+        first = part({name: values[0] for name, values in chunks.items()})
+        others = {name: values[1:] for name, values in chunks.items()}
+        total, _ = jax.lax.scan(lambda so_far, chunk: (jax.tree.map(jnp.add, so_far, part(chunk)), None), first, others)
+        if whole < n:
+            total = jax.tree.map(jnp.add, total, part({name: values[whole:] for name, values in data.items()}))
+        return jax.tree.map(lambda value: value / n, total)
+
+    def chunk_loss(w: Any, chunk: Rows) -> Any:
+        return jnp.sum(rows(w, chunk))
+
+    @jax.custom_vjp
     def loss(w: Any, data: Rows) -> Any:
-        part = jax.checkpoint(lambda w, chunk: jnp.sum(rows(w, chunk)))
-        chunks = {name: values[: whole * row_chunk].reshape(whole, row_chunk, *values.shape[1:]) for name, values in data.items()}
-        total, _ = jax.lax.scan(lambda sum_, chunk: (sum_ + part(w, chunk), None), jnp.zeros((), w.dtype), chunks)
-        if whole * row_chunk < landscape.n:
-            total = total + part(w, {name: values[whole * row_chunk :] for name, values in data.items()})
-        return total / landscape.n
+        return summed(lambda chunk: chunk_loss(w, chunk), data)
 
+    def forward(w: Any, data: Rows) -> tuple[Any, Any]:
+        return summed(lambda chunk: jax.value_and_grad(chunk_loss)(w, chunk), data)
+
+    loss.defvjp(forward, lambda slope, change: (change * slope, None))
     return loss
 
 
