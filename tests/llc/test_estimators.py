@@ -419,6 +419,28 @@ def test_the_bias_of_a_step_is_measured_and_taken_off():
     assert "step_size_bias" in by_rule["flags"]
 
 
+def stationary(rng, curvatures, step, n_beta=145.0, gamma=1.0, chains=4, length=1000):
+    """What unadjusted Langevin chains leave that are thinned until their draws are independent."""
+    h = np.asarray(curvatures, float)
+    c = n_beta * h + gamma
+    w = rng.standard_normal((chains, length, len(h))) / np.sqrt(c * (1 - step * c / 4))
+    return wrap(w, 0.5 * (w**2 * h).sum(2), w * h, n_beta, gamma, acceptance=None, adapted={"step_size": [step], "curvature": [c.max()]})
+
+
+def test_a_bias_too_small_for_the_identities_to_show_is_part_of_the_error():
+    """ε h = 0.05 adds 1.3 %, two errors of these chains: 95 of 100 intervals must hold the exact value (below 87: 1 in 1,000 false alarms)."""
+    h, step = np.ones(10), 0.05 / 146
+    found = [analysed(stationary(np.random.default_rng(seed), h, step)) for seed in range(100)]
+    covered = sum(low <= regular(h) <= high for low, high in (one["interval"] for one in found))
+    counted = [one["bias_left"] / one["llc_mean_plain"] for one in found if not one["virial_of_steps"]]
+    unaware = sum(abs(one["llc_mean"] - regular(h)) < 1.96 * one["llc_mcse"] for one in found)
+    assert covered >= 87
+    assert unaware < 87  # the Monte Carlo error alone fails the same bound
+    assert len(counted) > 50
+    assert min(counted) > 0.0125 / 2 - 1e-4
+    assert all("step_size_bias" not in one["flags"] for one in found)
+
+
 def test_small_steps_are_not_flagged_and_corrected_ones_never():
     draws = langevin(np.random.default_rng(18), [1.0, 0.5], 0.02 / 146, thin=100, length=2000)
     assert "step_size_bias" not in analysed(draws)["flags"]

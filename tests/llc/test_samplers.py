@@ -7,6 +7,7 @@ for one in some 7,000 choices of seeds. Runs are shared between tests, as compil
 import dataclasses
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.llc import diagnostics
 from causal_meta.llc.estimators import estimate
 from causal_meta.llc.forms import form_landscape
-from causal_meta.llc.landscape import Landscape
+from causal_meta.llc.landscape import Landscape, float_width
 from causal_meta.llc.local_posterior import tempered_rows
 from causal_meta.llc.samplers import Kept, masked, sample
+from causal_meta.llc.samplers.prepared import full_loss
 
 QUARTIC, CROSS = forms.PowerSumConfig(exponents=(2, 4)), forms.NormalCrossingConfig(exponents=(2, 2))
 REGRESSION = forms.LinearRegressionConfig(n_parameters=10)
@@ -269,6 +271,19 @@ def _lines(draws):
     found, *_ = np.linalg.lstsq(away, draws.projection.reshape(-1, 8), rcond=None)
     assert np.allclose(np.linalg.norm(found, axis=0), 1)
     return found
+
+
+@pytest.mark.parametrize("chunk", [1, 16, 49, 50, 0])
+def test_sums_over_chunks_have_the_loss_gradient_and_curvature_of_all_rows(chunk, monkeypatch):
+    """Also where chunks are taken without being asked for, of many rows on a CPU."""
+    monkeypatch.setattr("causal_meta.llc.samplers.prepared._CACHED", 20)
+    with float_width("float64"):
+        target = landscape(forms.LinearRegressionConfig(n_parameters=3), 50).at_width("float64")
+        w, v = target.centre + 0.3, jnp.array([1.0, -2.0, 0.5])
+        parts, whole = full_loss(target, chunk), target.mean_loss
+        for function in (lambda f, w: f(w, target.data), jax.grad, lambda f, w: jax.jvp(jax.grad(lambda w: f(w, target.data)), (w,), (v,))[1]):
+            found, expected = (function(f)(w, target.data) if function is jax.grad else function(f, w) for f in (parts, whole))
+            assert np.allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_chunks_of_rows_give_the_same_gradients():

@@ -266,6 +266,23 @@ def test_a_run_taken_up_again_gives_the_bits_of_one_never_stopped(pair, config, 
     assert calls[-1][0] == calls[-1][1]
 
 
+def test_an_open_number_of_draws_grows_to_the_aim_and_is_taken_up_again(form, monkeypatch):
+    """Chains are killed in their further draws, for which the record is made longer."""
+    monkeypatch.setattr("causal_meta.llc.torch_chains.FIRST_DRAWS", 100)
+    landscape, config = form(lambda w: 0.5 * w.square().sum(-1), 2), MALAConfig(warmup=100, thin=2, aim=0.02)
+    whole, short = sample_torch(landscape, config), sample_torch(landscape, dataclasses.replace(config, draws=100))
+    length = whole.loss.shape[1]
+    assert length > 100
+    np.testing.assert_array_equal(whole.loss[:, :100], short.loss)
+    assert analysed(whole, landscape)["llc_mcse"] <= 0.02 * whole.llc.mean()
+    place = Place(64 + 3)  # segments of the first draws, and three more
+    with pytest.raises(Stopped):
+        sample_torch(landscape, config, checkpoint=place)
+    again = sample_torch(landscape, config, checkpoint=place)
+    for name in ("loss", "distance", "gradients", "virial", "projection"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name), err_msg=name)
+
+
 @pytest.mark.parametrize("config", SHORT, ids=lambda config: f"{config.kind}-{getattr(config, 'precond', '')}")
 def test_gradients_are_counted(pair, config, monkeypatch):
     seen = []

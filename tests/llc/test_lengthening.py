@@ -1,0 +1,141 @@
+"""Chains whose number of draws is left open: how long they get, what they are then, and when they give up."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from causal_meta.conf import forms
+from causal_meta.conf.samplers import FIRST_DRAWS, MOST_DRAWS, HMCConfig, MCLMCConfig, SGLDConfig
+from causal_meta.conf.setting import ConfigError
+from causal_meta.llc.draws import Draws
+from causal_meta.llc.estimators import estimate
+from causal_meta.llc.forms import form_landscape
+from causal_meta.llc.lengthening import LEAST_GROWTH, MOST_GROWTH, SPARE, further, wanting
+from causal_meta.llc.samplers import Kept, sample
+
+POWERS = form_landscape(forms.PowerSumConfig(exponents=(2, 4)), 10_000, 0)
+QUICK = HMCConfig(warmup=100, leapfrogs=5)
+SETTLED = {"llc_mean": 2.0, "llc_mcse": 0.03, "rhat": 1.0, "ess": 1000.0, "flags": []}
+
+
+def independent_draws(length, relative_error, chains=4):
+    """Right draws λ̂ ~ Gamma with the mean 1 whose mean has about `relative_error`, as a run would have left them."""
+    shape = 1 / (relative_error**2 * chains * length)
+    llc = np.random.default_rng(1).gamma(shape, 1 / shape, (chains, length))
+    ones = np.ones((chains, length))
+    return Draws(
+        loss=llc, centre_loss=0.0, n_beta=1.0, gamma=1.0, distance=np.sqrt(llc), projection=np.zeros((chains, length, 0)), gradients=ones.cumsum(1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "times"),
+    [
+        ({}, 1.0),
+        ({"llc_mcse": 0.06}, 4.0),  # the square of the error goes as 1 / T
+        ({"ess": 50.0}, 4.0),  # 200 are asked for
+        ({"rhat": 1.06}, 3.0),  # R-hat - 1 goes as 1 / T; 1.02 is allowed
+        ({"flags": ["law_violated"]}, 2.0),
+        ({"flags": ["divergences"]}, 1.0),  # no length mends it
+        ({"llc_mean": -2.0}, math.inf),
+        ({"rhat": None}, math.inf),
+    ],
+)
+def test_what_is_wanting_follows_from_how_errors_fall_with_length(change, times):
+    assert wanting({**SETTLED, **change}, aim=0.015) == pytest.approx(times)
+
+
+def test_a_run_grows_towards_its_forecast_in_bounded_parts():
+    enough, little = independent_draws(1000, 0.01), independent_draws(1000, 0.02)
+    assert further(enough, 0.015) == 0
+    found = estimate(little, n=2, n_parameters=0)
+    asked = SPARE * (found["llc_mcse"] / (0.015 * found["llc_mean"])) ** 2
+    assert LEAST_GROWTH < asked < MOST_GROWTH
+    assert further(little, 0.015) == int(1000 * asked) - 1000
+    assert further(independent_draws(1000, 0.05), 0.015) == 1000 * MOST_GROWTH - 1000
+    assert further(independent_draws(MOST_DRAWS - 100, 0.02), 0.015) == 100
+
+
+def test_a_run_gives_up_where_no_length_that_it_may_have_will_do():
+    assert further(independent_draws(1000, 0.2), 0.015) == 0  # needs 178 times as many
+    assert further(independent_draws(MOST_DRAWS, 0.02), 0.015) == 0
+
+
+def test_an_open_number_of_draws_ends_at_the_aim_and_a_given_one_is_kept():
+    config = dataclasses.replace(QUICK, aim=0.01)
+    draws = sample(POWERS, config)
+    told = estimate(draws, n=10_000, n_parameters=2)
+    assert draws.loss.shape[1] > FIRST_DRAWS
+    assert told["llc_mcse"] <= 0.01 * told["llc_mean"]
+    exact = POWERS.expectation(draws.n_beta, 1.0)[0]
+    assert abs(told["llc_mean"] - exact) < 4 * told["llc_error"]
+    given = sample(POWERS, dataclasses.replace(config, draws=FIRST_DRAWS))
+    assert given.loss.shape == (4, FIRST_DRAWS)
+    assert np.array_equal(given.loss, draws.loss[:, :FIRST_DRAWS])  # the longer run begins as the shorter one
+
+
+class Stops:
+    """A checkpoint whose run is killed after so many segments, to be taken up from the copy that was kept."""
+
+    def __init__(self, after, kept):
+        self.after, self.kept = after, kept
+
+    def load(self):
+        return self.kept.load()
+
+    def save(self, arrays, done):
+        self.kept.save(arrays, done)
+        if done == self.after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("place", ["first part", "its last segment", "further draws"])
+def test_a_run_killed_anywhere_grows_to_the_same_draws(place):
+    config = dataclasses.replace(QUICK, aim=0.01)
+    whole, kept, seen = sample(POWERS, config), Kept(), []
+    sample(POWERS, config, progress=lambda done, total: seen.append(total))
+    first = seen[0]
+    assert seen[-1] > first  # it did grow
+    stop = {"first part": first - 3, "its last segment": first, "further draws": first + 2}[place]
+    with pytest.raises(KeyboardInterrupt):
+        sample(POWERS, config, checkpoint=Stops(stop, kept))
+    again = sample(POWERS, config, checkpoint=kept)
+    for name in ("loss", "distance", "gradients", "acceptance"):
+        assert np.array_equal(getattr(again, name), getattr(whole, name)), name
+
+
+def test_an_error_is_never_estimated_from_a_handful_of_draws():
+    with pytest.raises(ConfigError, match="at least 10, or 0"):
+        HMCConfig(draws=5)
+
+
+@pytest.mark.parametrize("kind", ["hmc", "mclmc"])
+def test_valleys_that_narrow_are_entered_and_divergences_there_are_no_flag(kind):
+    """y = x w1 w2² with noise: valleys whose width falls as the square of the way along them; 4 errors are one false alarm in 8,000."""
+    target = form_landscape(forms.MonomialRegressionConfig(powers=(1, 2), sample="noiseless"), 1000, 0)
+    config = {"hmc": HMCConfig(seed=5), "mclmc": MCLMCConfig(seed=5)}[kind]
+    draws = sample(target, config)
+    told = estimate(draws, n=1000, n_parameters=2)
+    exact = target.expectation(draws.n_beta, 1.0)[0]
+    assert told["flags"] == []
+    assert abs(told["llc_mean"] - exact) < 4 * told["llc_error"]
+    assert told["llc_error"] < 0.02 * exact
+    if kind == "hmc":
+        assert draws.adapted["small_steps"] == 0.75
+
+
+def test_round_targets_need_few_small_steps():
+    draws = sample(form_landscape(forms.QuadraticConfig(n_parameters=8), 1000, 0), dataclasses.replace(QUICK, draws=50))
+    assert draws.adapted["small_steps"] == pytest.approx(0.1)
+
+
+def test_curvature_is_looked_at_every_so_many_draws_of_the_run_whatever_its_segments():
+    target = form_landscape(forms.QuadraticConfig(n_parameters=4), 1000, 0)
+    config = SGLDConfig(warmup=100, thin=2, draws=250, check_every=70)
+    looks, least = sample(target, config), sample(target, dataclasses.replace(config, check_every=250))
+    extra = (looks.gradients[:, -1] - least.gradients[:, -1]) / 21  # a look takes ten products of the Hessian and a gradient
+    begins = 50  # draws that the warm-up counts for
+    due = [sum((begins + t + 1) % every == 0 for t in range(250)) for every in (70, 250)]
+    assert extra == pytest.approx(due[0] - due[1])
