@@ -64,7 +64,7 @@ def _reference(args: argparse.Namespace, store: Store, config: TuneConfig, of: A
     """A run of HMC on the posterior of the method."""
     from causal_meta.conf.samplers import HMCConfig
 
-    return make(args, store, HMCConfig(posterior=config.method.posterior, draws=2000), {"of": of})
+    return make(args, store, HMCConfig(posterior=config.method.posterior, aim=0.01), {"of": of})
 
 
 def _tell(found: Artifact, *, quiet: bool) -> int:

@@ -22,6 +22,8 @@ MOST_GROWTH: Final = 4.0
 """And at the most, before it is looked at again."""
 SPARE: Final = 1.2
 """What a forecast is made longer by: the numbers that it is made from are noisy themselves."""
+MARGIN: Final = 1.5
+"""How far effective draws and R-hat are to be from what raises a flag."""
 UNSETTLED: Final = frozenset({"drift", "slow_directions", "law_violated"})
 """What chains say that have not been everywhere yet."""
 
@@ -46,5 +48,6 @@ def wanting(analysis: Mapping[str, Any], aim: float) -> float:
     mean, rhat = analysis["llc_mean"], analysis["rhat"]
     if mean is None or rhat is None or mean <= 0:
         return math.inf
-    found = [(analysis["llc_mcse"] / (aim * mean)) ** 2, flags.LEAST_ESS / analysis["ess"], (rhat - 1) / (flags.HIGHEST_RHAT - 1)]
-    return float(max(*found, 2.0 if UNSETTLED & set(analysis["flags"]) else 0.0))
+    mixing = max(flags.LEAST_ESS / analysis["ess"], (rhat - 1) / (flags.HIGHEST_RHAT - 1))
+    settled = not UNSETTLED & set(analysis["flags"])
+    return float(max((analysis["llc_mcse"] / (aim * mean)) ** 2, MARGIN * mixing, 0.0 if settled else 2.0))

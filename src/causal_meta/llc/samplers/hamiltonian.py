@@ -172,7 +172,7 @@ class Trajectories:
         lengths = tuning.lengths
         fixed, most = self._asked()
         if part >= 1 and fixed == 0:
-            low, high, _, mean = self._lengths(best_length(windows, most / _SHORTEST if care[0] > _CALM[0] else 1.0, most))
+            low, high, _, mean = self._lengths(best_length(windows, most / _SHORTEST if care[1] < _CALM[1] else 1.0, most))
             lengths = np.asarray((low, high, _FAR if high < most else 0.0, min(2 * most, _FARTHER * mean)), lengths.dtype)
         step = np.asarray(averaged, tuning.step.dtype)
         averaging = tuning.averaging
