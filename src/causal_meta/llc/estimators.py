@@ -181,14 +181,13 @@ def _step_bias(draws: Draws, shift: float, violation: Violation | None, bare: bo
 
     With virials the control variates take the bias off to first order: exactly for a quadratic loss but for the share of γ. Of what they took off,
     a share |virial gap| / P is counted as left, and what they leave by design. The rule holds one direction of curvature h: it is a bound. Where the
-    identities do not show a bias, it may be there: what the control variates leave of the rule's is counted.
+    identities do not show a bias, it may be there: what the control variates leave of the rule's, at the mean curvature, is counted.
     """
     if _corrected(draws):
         return {}
     found: Analysis = {}
-    step, curvature = draws.adapted.get("step_size"), draws.adapted.get("curvature")
-    if step is not None and curvature is not None:
-        ratio = float(np.max(np.asarray(step, np.float64)) * np.max(np.asarray(curvature, np.float64)) / 4)
+    step, largest, usual = (float(np.max(draws.adapted.get(name, math.nan))) for name in ("step_size", "curvature", "mean_curvature"))
+    if math.isfinite(ratio := step * largest / 4):
         found["step_rule"] = ratio
         if violation is None:
             bias = float(draws.llc.mean()) * ratio if ratio < 1 else math.inf
@@ -197,7 +196,8 @@ def _step_bias(draws: Draws, shift: float, violation: Violation | None, bare: bo
         share = 1.0 if bare else abs(violation.gap) / sum(draws.virial_sizes) + (1 - REPAIRED if violation.of_steps else 0.0)
         left = abs(shift) * share if violation.of_steps or not bare else 0.0  # otherwise the shift is chance, and the plain mean knows its error
         if not violation.of_steps and "time_step" not in draws.adapted:  # too small for them to show; a thermostat's step is of higher order
-            left = max(left, float(draws.llc.mean()) * found.get("step_rule", 0.0) * (1.0 if bare else 1 - TAKEN))
+            rule = np.nan_to_num(step * (usual if math.isfinite(usual) else largest) / 4)
+            left = max(left, float(draws.llc.mean() * rule) * (1.0 if bare else 1 - TAKEN))
         found |= {"bias_estimate": shift, "bias_left": left, "bias_rule": "virial"}
     return found
 

@@ -168,7 +168,7 @@ def _segment(program: Callable[..., Any], method: Method, plan: Plan, run: Run, 
         part = run.done / len(plan.warm)
         run.windows = [*run.windows, record][-max(1, run.done // 2) :]
         state, run.tuning = method.retune(run.state[0], run.tuning, run.windows, part)
-        run.state = (state, run.state[1])
+        run.state = (state, _counted_again(run.state[1], np.isfinite(method.pulse(state))))
         run.windows = run.windows if part < 1 else []
     else:
         run.moments = moments if run.moments.shape[1] == 0 else run.moments + moments
@@ -176,6 +176,11 @@ def _segment(program: Callable[..., Any], method: Method, plan: Plan, run: Run, 
             if name != "slope" and (name != "away" or config.keep_parameters):
                 run.records.setdefault(name, []).append(values)
     run.seconds = run.seconds + np.outer(_clocks() - begun, [0.0, 1.0, 0.0] if warm else [0.0, 0.0, 1.0])
+
+
+def _counted_again(counters: Counters, sound: Any) -> Counters:
+    """Chains that the warm-up has put back among the numbers have not failed."""
+    return counters._replace(failed=np.where(sound, -1, counters.failed).astype(counters.failed.dtype))
 
 
 def _clocks() -> Any:

@@ -125,6 +125,12 @@ class Langevin(Stepping[SGLDConfig]):
         own = state.square_slope / (2 * (jnp.sqrt(state.square) + tiny))
         return -(metric**2) * (own + self.config.floor * state.square_slope / (2 * level * self.size))
 
+    def fresh(self, state: State) -> State:
+        """With v and its slope of the chains that are numbers, or 1."""
+        fine = np.isfinite(self.pulse(state)) & np.isfinite(state.square).all(1)
+        square = state.square[fine].mean(0) if fine.any() else np.ones_like(state.square[0])
+        return super().fresh(state)._replace(square=np.broadcast_to(square, state.square.shape))
+
     def retune(self, state: State, tuning: Tuning, windows: list[Arrays], part: float) -> tuple[State, Tuning]:
         """The step for the curvatures met; at the end v is that of all chains, and stands still if it is to."""
         state, tuning = super().retune(state, tuning, windows if self.config.precond == "none" else windows[-1:], part)

@@ -22,6 +22,7 @@ from causal_meta.llc.samplers.segment import View
 
 C = TypeVar("C", bound=StepConfig)
 
+_SMALLER = 0.25  # of the step that threw a chain out
 PRODUCTS = 10  # curvature products of a look at a chain on its way, two gradients each
 
 
@@ -164,15 +165,27 @@ class Stepping(Generic[C]):
         with np.errstate(invalid="ignore"):
             met = np.concatenate([window["check.curvature"].ravel() for window in windows])
         met = met[np.isfinite(met)]
-        if len(met):
-            tuning = tuning._replace(step=np.asarray(self.step_of(met.max()), tuning.step.dtype))
-        return state, tuning
+        step = np.asarray(self.step_of(met.max()) if len(met) else tuning.step, tuning.step.dtype)
+        lost = ~np.isfinite(self.pulse(state))
+        if lost.any() and part < 1:
+            state = jax.tree.map(lambda values, fresh: np.where(lost.reshape(-1, *[1] * (values.ndim - 1)), fresh, values), state, self.fresh(state))
+            step = np.minimum(step, tuning.step * np.asarray(_SMALLER, step.dtype))
+        return state, tuning._replace(step=step)
+
+    def fresh(self, state: Any) -> Any:
+        """What a chain of the warm-up goes on from that a step too large has thrown out of the numbers: at rest at w*."""
+        return jax.tree.map(np.zeros_like, state)
 
     def told(self, tuning: Any, records: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Langevin step, largest curvature met while sampling, and the mean acceptance that corrected steps would have had."""
+        """Langevin step, largest and mean curvature met while sampling, and the mean acceptance that corrected steps would have had."""
         met, corrected = records["check.curvature"], records["check.corrected"]
         counted = np.isfinite(corrected)
         mean = np.where(counted, corrected, 0.0).sum(1) / np.maximum(counted.sum(1), 1)
-        largest = float(np.max(met[np.isfinite(met)], initial=0.0))
+        met = met[np.isfinite(met)]
+        largest, mean_met = float(np.max(met, initial=0.0)), float(met.mean()) if len(met) else 0.0
         step = float(self.langevin_step(tuning))
-        return {"step_size": step, "curvature": largest}, {"corrected_acceptance": mean.tolist(), "largest_step": step * largest}
+        adapted = {"step_size": step, "curvature": largest, "mean_curvature": mean_met}
+        return adapted, {
+            "corrected_acceptance": mean.tolist(),
+            "largest_step": step * largest,
+        }

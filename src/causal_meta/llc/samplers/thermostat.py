@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from causal_meta.conf.samplers import SGNHTConfig
 from causal_meta.llc.draws import Draws
@@ -84,6 +85,10 @@ class Thermostat(Stepping[SGNHTConfig]):
         away = away + 0.5 * h * p
         nothing = jnp.zeros_like(point.excess)
         return State(away, point, p, xi), tuning, Info(nothing, nothing, nothing, self.work)
+
+    def fresh(self, state: State) -> State:
+        """With the friction at rest."""
+        return super().fresh(state)._replace(friction=np.full_like(state.friction, self.rest))
 
     def told(self, tuning: Tuning, records: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
         """The time step beside the Langevin step that it stands for."""
