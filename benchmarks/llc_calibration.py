@@ -82,18 +82,20 @@ class Once:
     def __init__(self, function, given):
         import jax
 
-        self.jitted, self.compiled = jax.jit(function, **given), None
+        self.jitted, self.lowered, self.compiled = jax.jit(function, **given), None, None
 
     def lower(self, *arguments):
         if self.compiled is None:
-            self.compiled = self.jitted.lower(*arguments).compile()
+            self.lowered = self.jitted.lower(*arguments)
         return self
 
-    def compile(self):
+    def compile(self, options=None):
+        if self.compiled is None:
+            self.compiled = self.lowered.compile(options)
         return self.compiled
 
     def __call__(self, *arguments):
-        return self.lower(*arguments).compiled(*arguments)
+        return self.lower(*arguments).compile()(*arguments)
 
 
 @contextlib.contextmanager

@@ -40,8 +40,8 @@ def test_intervals_of_default_runs_cover(lines):
     assert sum(study.covers(line) for line in lines) >= 12
 
 
-def test_a_sampler_that_cannot_turn_in_narrow_valleys_is_caught():
-    """MALA in the cross of (w1 w2)², where its step is too large: what is wrong is flagged."""
+def test_a_walk_in_narrow_valleys_is_right_or_caught():
+    """MALA in the cross of (w1 w2)², whose valleys narrow as they go out."""
     for line in lines_of("crossing", "mala"):
         assert line["flags"] or abs(study.score(line)) < 5
 

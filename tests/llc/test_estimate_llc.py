@@ -136,7 +136,7 @@ def test_inputs_that_do_not_fit(llc_store, made_up_target, made_up_sampler, caps
     for words, said in (
         ([f"of={run}"], "hmc takes network, amortised as of"),
         (["of=nobody"], "nothing called 'nobody'"),
-        (["of=made_up", "draws=1"], "hmc.draws is 1; it must be at least 10 draws of each chain."),
+        (["of=made_up", "draws=1"], "hmc.draws is 1; give at least 10, or 0"),
         (["of=made_up", "step=1"], "hmc has no setting or input 'step'"),
     ):
         assert main(["infer", "hmc", *words]) == 2

@@ -97,6 +97,7 @@ class HMCConfig(ChainConfig):
     """
 
     kind: ClassVar[str] = "hmc"
+    revision: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(1000, low=20, unit="transitions")
     leapfrogs: int = setting(0, low=0, high=1000, help="mean number of leapfrogs of a trajectory; 0 chooses it in the warm-up")
@@ -115,6 +116,7 @@ class NUTSConfig(ChainConfig):
     """
 
     kind: ClassVar[str] = "nuts"
+    revision: ClassVar[int] = 2
     warmup: int = setting(1000, low=20, unit="transitions")
     max_doublings: int = setting(10, low=1, high=15)
     target_acceptance: float = setting(0.9, above=0, high=0.999)
@@ -132,6 +134,7 @@ class MCLMCConfig(ChainConfig):
     """
 
     kind: ClassVar[str] = "mclmc"
+    revision: ClassVar[int] = 2
     adjusted: bool = setting(False, help="accept or refuse trajectories (no bias)")
     warmup: int = setting(2000, low=20, unit="transitions")
     steps: int = setting(5, low=1, unit="steps of an unadjusted transition, two gradients each")
@@ -150,6 +153,7 @@ class MALAConfig(ChainConfig):
     """The Metropolis-adjusted Langevin algorithm: the Langevin step of SGLD on all rows, accepted or refused, so without its bias."""
 
     kind: ClassVar[str] = "mala"
+    revision: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(20000, low=20, unit="steps")
     thin: int = setting(50, low=1, unit="steps per draw kept")

@@ -29,6 +29,7 @@ from causal_meta.llc.samplers.segment import Counters, Method, segment
 _WINDOWS = 10  # parts of the warm-up, after each of which a sampler may be tuned anew
 _SEGMENTS = 10  # about so many parts of the sampling
 _LONGEST = 2000  # draws of a segment at most
+_HASTY: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}  # of a program that runs once: compiling it takes longer than it does
 _PARTS = ("compile", "warmup", "sampling")
 _BUFFER = 1 << 22  # numbers that the positions of a segment may take
 
@@ -107,7 +108,7 @@ def run_chains(
         plan = Plan.of(config.draws or FIRST_DRAWS, warmup, 2 * config.chains * landscape.n_parameters)
         run.kept = plan.kept
         key = stream(config.seed, config.kind, "chains")
-        arguments = (key, run.state, run.tuning, np.int32(1), np.int32(1), np.bool_(True), data)
+        arguments = (key, run.state, run.tuning, np.int32(1), np.int32(0), np.int32(1), np.bool_(True), data)
         program = jax.jit(segment(method, config, plan.size)).lower(*arguments).compile()
         opening = _clocks() - begun
         kept = checkpoint.load() if checkpoint else None
@@ -145,7 +146,9 @@ def _opened(prepared: Prepared, config: ChainConfig, build: Build) -> tuple[Prep
         tuning = method.tuning(start, data)
         return ready.posterior.centre_loss, start, tuning, method.begin(jax.random.fold_in(key, 1), start, tuning, data)
 
-    centre_loss, start, tuning, state = jax.tree.map(np.asarray, jax.jit(opening)(*keys, prepared.landscape.data))
+    given = (*keys, prepared.landscape.data)
+    program = jax.jit(opening).lower(*given).compile(_HASTY if jax.default_backend() == "cpu" else None)
+    centre_loss, start, tuning, state = jax.tree.map(np.asarray, program(*given))
     if not np.isfinite(centre_loss):
         raise ValueError(f"The loss of {prepared.landscape.name} at w* is {centre_loss}; no posterior around it can be sampled.")
     work = np.full(config.chains, build(prepared).first_work + 2 * LOOKS + (2 * POWER_ITERATIONS + 1) / config.chains)
@@ -159,7 +162,8 @@ def _segment(program: Callable[..., Any], method: Method, plan: Plan, run: Run, 
     count = (plan.warm + run.kept)[run.done]
     thin = plan.warm_thin if warm else config.thin
     fresh = jax.random.fold_in(key, run.done)
-    found = program(fresh, run.state, run.tuning, np.int32(count), np.int32(thin), np.bool_(warm), data)
+    behind = sum(run.kept[: run.done - len(plan.warm)]) if not warm else 0
+    found = program(fresh, run.state, run.tuning, np.int32(count), np.int32(behind), np.int32(thin), np.bool_(warm), data)
     run.state, run.tuning, record, moments = jax.tree.map(np.asarray, found)
     record = {name: values[:count] for name, values in record.items()}
     run.work = run.work if not warm else run.work + record["work"].sum(0, dtype=np.float64)

@@ -62,7 +62,7 @@ class Method(Protocol):
         """A number of each chain [C] that is not finite once the chain has left the numbers (compiled)."""
 
     def view(self, key: Any, number: Any, state: Any, tuning: Any, data: Rows) -> View:
-        """Where the chains are, for the record; `number` counts the draws (of a window of the warm-up: its own) (compiled)."""
+        """Where the chains are, for the record; `number` counts the draws of the run, or of a window of the warm-up (compiled)."""
 
     def retune(self, state: Any, tuning: Any, windows: list[Arrays], part: float) -> tuple[Any, Any]:
         """State and tuning after a window of the warm-up (NumPy), from the records of the last windows; `part` of the warm-up is behind."""
@@ -86,12 +86,13 @@ class Counters(NamedTuple):
 def segment(method: Method, config: ChainConfig, size: int) -> Callable[..., Any]:
     """The function that makes `count` <= `size` draws of `thin` transitions each and records them in buffers [size, C, ...].
 
-    It takes (key, (state, counters), tuning, count, thin, adapting, data) and gives ((state, counters), tuning, records, moments of row losses).
+    It takes (key, (state, counters), tuning, count, behind, thin, adapting, data), with `behind` draws kept before, and gives ((state, counters),
+    tuning, records, moments of row losses).
     """
     look, zeros = _recorder(config), jnp.zeros(config.chains, config.precision)
     lines = directions(config, method.prepared.landscape.n_parameters)
 
-    def run(key: Any, state: Any, tuning: Any, count: Any, thin: Any, adapting: Any, data: Rows) -> Any:
+    def run(key: Any, state: Any, tuning: Any, count: Any, behind: Any, thin: Any, adapting: Any, data: Rows) -> Any:
         def move(key: Any, carry: Any) -> Any:
             (state, counters), tuning, noted = carry
             state, tuning, info = method.step(key, state, tuning, data, adapting)
@@ -104,8 +105,7 @@ def segment(method: Method, config: ChainConfig, size: int) -> Callable[..., Any
             key_of_draw = jax.random.fold_in(key, t)
             carry = (state, tuning, Info(zeros, zeros, zeros, zeros))
             state, tuning, noted = jax.lax.fori_loop(0, thin, lambda i, inner: move(jax.random.fold_in(key_of_draw, i), inner), carry)
-            number = jnp.where(adapting, t, state[1].moves // thin)  # of all draws, not of this segment's: short segments would look at every first
-            found = look(method, key_of_draw, number, state, tuning, noted, thin, data)
+            found = look(method, key_of_draw, behind + t, state, tuning, noted, thin, data)
             records = {name: records[name].at[t].set(found[name]) for name in records}
             return state, tuning, records, _add_rows(moments, method.prepared, found["excess"], found["away"], data)
 

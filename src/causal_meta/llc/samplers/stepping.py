@@ -167,7 +167,7 @@ class Stepping(Generic[C]):
         met = met[np.isfinite(met)]
         step = np.asarray(self.step_of(met.max()) if len(met) else tuning.step, tuning.step.dtype)
         lost = ~np.isfinite(self.pulse(state))
-        if lost.any() and part < 1:
+        if lost.any() and part < 1 and self.config.step_rule == "curvature":  # a step that was asked for is neither changed nor helped
             state = jax.tree.map(lambda values, fresh: np.where(lost.reshape(-1, *[1] * (values.ndim - 1)), fresh, values), state, self.fresh(state))
             step = np.minimum(step, tuning.step * np.asarray(_SMALLER, step.dtype))
         return state, tuning._replace(step=step)
@@ -185,7 +185,4 @@ class Stepping(Generic[C]):
         largest, mean_met = float(np.max(met, initial=0.0)), float(met.mean()) if len(met) else 0.0
         step = float(self.langevin_step(tuning))
         adapted = {"step_size": step, "curvature": largest, "mean_curvature": mean_met}
-        return adapted, {
-            "corrected_acceptance": mean.tolist(),
-            "largest_step": step * largest,
-        }
+        return adapted, {"corrected_acceptance": mean.tolist(), "largest_step": step * largest}
