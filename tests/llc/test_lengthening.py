@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from causal_meta.conf import forms
-from causal_meta.conf.samplers import FIRST_DRAWS, MOST_DRAWS, HMCConfig, MCLMCConfig, SGLDConfig, SGNHTConfig
+from causal_meta.conf.samplers import MOST_DRAWS, HMCConfig, MCLMCConfig, SGLDConfig, SGNHTConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.draws import Draws
 from causal_meta.llc.estimators import estimate
@@ -67,13 +67,13 @@ def test_an_open_number_of_draws_ends_at_the_aim_and_a_given_one_is_kept():
     config = dataclasses.replace(QUICK, aim=0.01)
     draws = sample(POWERS, config)
     told = estimate(draws, n=10_000, n_parameters=2)
-    assert draws.loss.shape[1] > FIRST_DRAWS
+    assert draws.loss.shape[1] > HMCConfig.first_draws
     assert told["llc_mcse"] <= 0.01 * told["llc_mean"]
     exact = POWERS.expectation(draws.n_beta, 1.0)[0]
     assert abs(told["llc_mean"] - exact) < 4 * told["llc_error"]
-    given = sample(POWERS, dataclasses.replace(config, draws=FIRST_DRAWS))
-    assert given.loss.shape == (4, FIRST_DRAWS)
-    assert np.array_equal(given.loss, draws.loss[:, :FIRST_DRAWS])  # the longer run begins as the shorter one
+    given = sample(POWERS, dataclasses.replace(config, draws=HMCConfig.first_draws))
+    assert given.loss.shape == (4, HMCConfig.first_draws)
+    assert np.array_equal(given.loss, draws.loss[:, : HMCConfig.first_draws])  # the longer run begins as the shorter one
 
 
 class Stops:

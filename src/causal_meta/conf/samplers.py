@@ -27,10 +27,8 @@ class LocalPosteriorConfig(Config):
     polish: int = setting(0, low=0, unit="steps", help="L-BFGS steps in float64 that take a trained graph model to a minimum of L_n first")
 
 
-FIRST_DRAWS = 1000
-"""Draws of each chain before the first look at the estimate, where their number is left open (`draws` 0)."""
 MOST_DRAWS = 16_000
-"""Draws of each chain at which such a run ends at the latest."""
+"""Draws of each chain at which a run ends at the latest whose number of draws is left open (`draws` 0)."""
 
 #: What samplers that also run on torch models take: networks, and trained graph models with tasks (`llc/torch_samplers.py`).
 TAKES_TORCH: Mapping[str, tuple[str, ...]] = {"of": ("network", "amortised"), "tasks": ("tasks",)}
@@ -70,8 +68,10 @@ class ChainConfig(SamplerConfig):
     stiffest direction. Everything before the first kept draw is warm-up and is discarded.
     """
 
+    #: Draws of each chain before the first look at the estimate, where their number is left open.
+    first_draws: ClassVar[int] = 1000
     draws: int = setting(
-        0, low=0, unit="draws of each chain", help="0: 1,000, and up to 16,000 while the error of λ̂ is above `aim` and longer chains can mend it"
+        0, low=0, unit="draws of each chain", help="0: 1,000 (mala, mclmc: 2,000), and up to 16,000 while the error of λ̂ is above `aim`"
     )
     aim: float = setting(0.015, above=0, help="Monte Carlo error of λ̂, in terms of λ̂, at which chains end whose number of draws is left open")
     start_jitter: float = setting(1.0, low=0, unit="posterior standard deviations of the stiffest direction")
@@ -135,6 +135,7 @@ class MCLMCConfig(ChainConfig):
 
     kind: ClassVar[str] = "mclmc"
     revision: ClassVar[int] = 2
+    first_draws: ClassVar[int] = 2000
     adjusted: bool = setting(False, help="accept or refuse trajectories (no bias)")
     warmup: int = setting(2000, low=20, unit="transitions")
     steps: int = setting(5, low=1, unit="steps of an unadjusted transition, two gradients each")
@@ -154,6 +155,7 @@ class MALAConfig(ChainConfig):
 
     kind: ClassVar[str] = "mala"
     revision: ClassVar[int] = 2
+    first_draws: ClassVar[int] = 2000
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(20000, low=20, unit="steps")
     thin: int = setting(50, low=1, unit="steps per draw kept")

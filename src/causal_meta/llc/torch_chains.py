@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from causal_meta.conf.samplers import FIRST_DRAWS, ChainConfig, LocalPosteriorConfig
+from causal_meta.conf.samplers import ChainConfig, LocalPosteriorConfig
 from causal_meta.llc.draws import Draws, virial_groups
 from causal_meta.llc.lengthening import further
 from causal_meta.llc.torch_landscape import TorchLandscape
@@ -199,7 +199,7 @@ class Record:
     @classmethod
     def empty(cls, config: ChainConfig, landscape: TorchLandscape) -> Record:
         """A record of the size that `config` asks for."""
-        size, width = (config.chains, config.draws or FIRST_DRAWS), str(landscape.dtype).removeprefix("torch.")
+        size, width = (config.chains, config.draws or config.first_draws), str(landscape.dtype).removeprefix("torch.")
         groups = virial_groups(landscape.n_parameters)
         arrays: Arrays = {name: np.full(size, np.nan, width) for name in ("loss", "distance", "energy", "acceptance")}
         arrays["gradients"] = np.zeros(size)

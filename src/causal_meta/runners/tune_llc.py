@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_meta.conf.convert import to_plain
-from causal_meta.conf.samplers import FIRST_DRAWS, StepConfig
+from causal_meta.conf.samplers import StepConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.tuning import TuneConfig
 from causal_meta.facts.write import finite
@@ -236,7 +236,7 @@ def _over(config: TuneConfig, trials: Sequence[Trial], spent: Mapping[str, float
 def least_gradients(config: TuneConfig, n: int) -> float:
     """What a trial costs at the least: one gradient (or one minibatch's share of it) for each transition of each chain."""
     method: Any = config.method
-    steps = method.warmup + (method.draws or FIRST_DRAWS) * method.thin if hasattr(method, "thin") else method.steps
+    steps = method.warmup + (method.draws or method.first_draws) * method.thin if hasattr(method, "thin") else method.steps
     share = min(method.batch_size, n) / n if isinstance(method, StepConfig) and method.batch_size else 1.0
     return float(method.chains * steps * share)
 

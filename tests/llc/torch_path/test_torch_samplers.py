@@ -268,7 +268,7 @@ def test_a_run_taken_up_again_gives_the_bits_of_one_never_stopped(pair, config, 
 
 def test_an_open_number_of_draws_grows_to_the_aim_and_is_taken_up_again(form, monkeypatch):
     """Chains are killed in their further draws, for which the record is made longer."""
-    monkeypatch.setattr("causal_meta.llc.torch_chains.FIRST_DRAWS", 100)
+    monkeypatch.setattr(MALAConfig, "first_draws", 100)
     landscape, config = form(lambda w: 0.5 * w.square().sum(-1), 2), MALAConfig(warmup=100, thin=2, aim=0.02)
     whole, short = sample_torch(landscape, config), sample_torch(landscape, dataclasses.replace(config, draws=100))
     length = whole.loss.shape[1]

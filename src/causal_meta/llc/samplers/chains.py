@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from causal_meta.conf.samplers import FIRST_DRAWS, ChainConfig
+from causal_meta.conf.samplers import ChainConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.draws import Draws, virial_groups
 from causal_meta.llc.landscape import Landscape, Rows, float_width
@@ -105,7 +105,7 @@ def run_chains(
         prepared, run, start = _opened(prepare(landscape, config, config.row_chunk), config, build)
         method = build(prepared)
         data = prepared.landscape.data
-        plan = Plan.of(config.draws or FIRST_DRAWS, warmup, 2 * config.chains * landscape.n_parameters)
+        plan = Plan.of(config.draws or config.first_draws, warmup, 2 * config.chains * landscape.n_parameters)
         run.kept = plan.kept
         key = stream(config.seed, config.kind, "chains")
         arguments = (key, run.state, run.tuning, np.int32(1), np.int32(0), np.int32(1), np.bool_(True), data)
