@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from causal_meta.conf import forms
-from causal_meta.conf.samplers import MOST_DRAWS, HMCConfig, MCLMCConfig, SGLDConfig, SGNHTConfig
+from causal_meta.conf.samplers import MOST_DRAWS, HMCConfig, MCLMCConfig, NUTSConfig, SGLDConfig, SGNHTConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.draws import Draws
 from causal_meta.llc.estimators import estimate
@@ -126,9 +126,10 @@ def test_valleys_that_narrow_are_entered_and_divergences_there_are_no_flag(kind)
         assert draws.adapted["small_steps"] == 0.75
 
 
-def test_round_targets_need_few_small_steps():
-    draws = sample(form_landscape(forms.QuadraticConfig(n_parameters=8), 1000, 0), dataclasses.replace(QUICK, draws=50))
-    assert draws.adapted["small_steps"] == pytest.approx(0.1)
+def test_trees_take_small_steps_only_where_the_warm_up_diverged():
+    config, valley = NUTSConfig(warmup=200, draws=20), forms.NormalCrossingConfig(exponents=(2, 4, 2))
+    assert sample(form_landscape(forms.QuadraticConfig(n_parameters=4), 1000, 0), config).adapted["small_steps"] == pytest.approx(0.1)
+    assert sample(form_landscape(valley, 10_000, 0), config).adapted["small_steps"] == pytest.approx(0.75)
 
 
 def test_curvature_is_looked_at_every_so_many_draws_of_the_run_whatever_its_segments():

@@ -91,8 +91,8 @@ class ChainConfig(SamplerConfig):
 class HMCConfig(ChainConfig):
     """Hamiltonian Monte Carlo with jittered trajectory lengths, one step size and one mass for all chains, adapted on the draws of all of them.
 
-    Good where one length scale rules, and after whitening on any Gaussian. Where the warm-up diverged, three transitions of four have smaller steps,
-    down to 1/32 of the tuned one: narrow valleys are entered, and left, by those. With `leapfrogs` 0 the length is the one after which the loss is
+    Good where one length scale rules, and after whitening on any Gaussian. Three transitions of four have smaller steps, log-uniform down to 1/32 of
+    the tuned one: narrow valleys are entered, and left, by those. With `leapfrogs` 0 the length is the one after which the loss is
     forgotten at least cost, and one trajectory in twenty is far longer, so that flat directions are crossed too.
     """
 
@@ -111,6 +111,8 @@ class HMCConfig(ChainConfig):
 @dataclass(frozen=True, kw_only=True)
 class NUTSConfig(ChainConfig):
     """The no-U-turn sampler (Hoffman and Gelman 2014, multinomial form of Betancourt 2017), adapted as HMC is.
+
+    Small steps are taken as by HMC, but only where the warm-up diverged, since they cost a tree of more leapfrogs.
 
     The reference to hold others to where trajectories of up to 2^`max_doublings` leapfrogs can be paid.
     """

@@ -28,13 +28,14 @@ Corrected = HMCConfig | NUTSConfig | MALAConfig | MCLMCConfig
 
 DENSE = 1024  # parameters up to which directions are learned
 SHAPED = 0.75  # part of the warm-up after which the shape stays and only the step is tuned
-_CALM, _CAREFUL = (0.1, 1 / 4), (0.75, 1 / 32)  # share of transitions with a smaller step, and the smallest: usually; where the warm-up diverged
+_CAREFUL = (0.75, 1 / 32)  # share of transitions with a smaller step, and the smallest
+_CALM = (0.1, 1 / 4)  # the same for trees, whose cost goes as 1 / step, until the warm-up diverges
 _SMALL = 1 / 8  # steps that are not to diverge, in terms of the tuned one, where some of them are this small
 _BOLD = 2.0  # dual averaging begins a new window by trying steps of about this many times the last one's
 _LEAST_DRAWS = 10  # draws without which no shape is learned
 _FAR = 0.05  # share of trajectories of up to four times the largest mean length, which cross flat directions, where the length was chosen by the loss
 _FARTHER = 16.0  # mean length of those, at most, in units of the others: what mixes in few leapfrogs needs no long way
-_SHORTEST = 4.0  # times fewer leapfrogs than the most are the least where small steps are taken: a warm-up that never left the corner chose one
+_SHORTEST = 4.0  # times fewer leapfrogs than the most are the least: with small steps, and where the warm-up never left a corner, one would be chosen
 _FORGOTTEN = 0.5  # correlation of the loss that a trajectory may leave
 _FIRST_STEP = 0.5  # in units of the stiffest direction at w*
 
@@ -93,7 +94,7 @@ class Trajectories:
         whitening = Whitening(jnp.asarray(round_.scale) / jnp.sqrt(start.curvature), jnp.asarray(round_.directions), jnp.asarray(round_.stretch))
         step = jnp.asarray(_FIRST_STEP * self._unit, dtype)
         averaging = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self._start(step))
-        care = jnp.asarray(_CALM if self.config.kind in ("hmc", "nuts") else _CAREFUL, dtype)
+        care = jnp.asarray(_CALM if self.config.kind == "nuts" else _CAREFUL, dtype)
         return Tuning(whitening, averaging, care, step, jnp.asarray(self._warm_lengths(), dtype))
 
     def _warm_lengths(self) -> tuple[float, float, float, float]:
@@ -172,7 +173,7 @@ class Trajectories:
         lengths = tuning.lengths
         fixed, most = self._asked()
         if part >= 1 and fixed == 0:
-            low, high, _, mean = self._lengths(best_length(windows, most / _SHORTEST if care[1] < _CALM[1] else 1.0, most))
+            low, high, _, mean = self._lengths(best_length(windows, max(most / _SHORTEST, 1.0), most))
             lengths = np.asarray((low, high, _FAR if high < most else 0.0, min(2 * most, _FARTHER * mean)), lengths.dtype)
         step = np.asarray(averaged, tuning.step.dtype)
         averaging = tuning.averaging
