@@ -135,6 +135,7 @@ def _of_chains(draws: Draws) -> Analysis:
     reduced = controlled(plain, variates, share=REPAIRED if repaired else TAKEN) if variates is not None else None
     trusted = violation is not None and (violation.score <= flags.CONTROL_ERRORS or repaired)
     series = reduced.series if trusted and reduced and diagnostics.mcse(reduced.series) < diagnostics.mcse(plain) else plain
+    taken = plain - (plain if reduced is None else reduced.series)
     size = diagnostics.ess_mean(series)
     error = diagnostics.mcse(series)
     distance = np.asarray(draws.distance, np.float64)
@@ -159,7 +160,7 @@ def _of_chains(draws: Draws) -> Analysis:
         "virial_score": None if violation is None else violation.score,
         "virial_gap": None if violation is None else violation.gap,
         "virial_of_steps": None if violation is None else violation.of_steps,
-        **_step_bias(draws, float(plain.mean() - (plain if reduced is None else reduced.series).mean()), violation, series is plain),
+        **_step_bias(draws, float(taken.mean()), diagnostics.mcse(taken) if np.ptp(taken) > 0 else 0.0, violation, series is plain),
     }
 
 
@@ -176,12 +177,13 @@ def _corrected(draws: Draws) -> bool:
     return draws.acceptance is not None if draws.corrected is None else draws.corrected
 
 
-def _step_bias(draws: Draws, shift: float, violation: Violation | None, bare: bool) -> Analysis:
+def _step_bias(draws: Draws, shift: float, chance: float, violation: Violation | None, bare: bool) -> Analysis:
     """What an uncorrected step adds to λ̂, by the virial where it was kept, else by the rule 1 / (1 - εh/4) for the largest curvature h.
 
     With virials the control variates take the bias off to first order: exactly for a quadratic loss but for the share of γ. Of what they took off,
     a share |virial gap| / P is counted as left, and what they leave by design. The rule holds one direction of curvature h: it is a bound. Where the
-    identities do not show a bias, it may be there: what the control variates leave of the rule's, at the mean curvature, is counted.
+    identities do not show a bias, it may be there: what the control variates leave of the rule's, at the mean curvature, is counted, and of what they took
+    off beyond its standard error `chance`.
     """
     if _corrected(draws):
         return {}
@@ -197,7 +199,8 @@ def _step_bias(draws: Draws, shift: float, violation: Violation | None, bare: bo
         left = abs(shift) * share if violation.of_steps or not bare else 0.0  # otherwise the shift is chance, and the plain mean knows its error
         if not violation.of_steps and "time_step" not in draws.adapted:  # too small for them to show; a thermostat's step is of higher order
             rule = np.nan_to_num(step * (usual if math.isfinite(usual) else largest) / 4)
-            left = max(left, float(draws.llc.mean() * rule) * (1.0 if bare else 1 - TAKEN))
+            excess = 0.0 if bare else math.sqrt(max(shift**2 - chance**2, 0.0)) / TAKEN
+            left = max(left, float(draws.llc.mean() * rule) if bare else (1 - TAKEN) * max(excess, float(draws.llc.mean() * rule)))
         found |= {"bias_estimate": shift, "bias_left": left, "bias_rule": "virial"}
     return found
 
