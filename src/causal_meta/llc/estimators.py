@@ -182,8 +182,8 @@ def _step_bias(draws: Draws, shift: float, chance: float, violation: Violation |
 
     With virials the control variates take the bias off to first order: exactly for a quadratic loss but for the share of γ. Of what they took off,
     a share |virial gap| / P is counted as left, and what they leave by design. The rule holds one direction of curvature h: it is a bound. Where the
-    identities do not show a bias, it may be there: what the control variates leave of the rule's, at the mean curvature, is counted, and of what they took
-    off beyond its standard error `chance`.
+    identities do not show a bias, it may be there: what the control variates leave of the rule's, at the mean curvature, is counted, and of what they
+    took off beyond its standard error `chance`.
     """
     if _corrected(draws):
         return {}
