@@ -95,6 +95,7 @@ NUMBERS: tuple[str, ...] = (
     "singular_fluctuation",
     "bias_estimate",
     "bias_left",
+    "bias_unseen",
     "bias_rule",
     "step_rule",
     "pareto_k",
@@ -182,8 +183,8 @@ def _step_bias(draws: Draws, shift: float, chance: float, violation: Violation |
 
     With virials the control variates take the bias off to first order: exactly for a quadratic loss but for the share of γ. Of what they took off,
     a share |virial gap| / P is counted as left, and what they leave by design. The rule holds one direction of curvature h: it is a bound. Where the
-    identities do not show a bias, it may be there: what the control variates leave of the rule's, at the mean curvature, is counted, and of what they
-    took off beyond its standard error `chance`.
+    identities do not show a bias, it may be there: what the control variates leave of the rule's, at the mean curvature, is counted as left. As large a
+    part as they took off beyond its standard error `chance` may be a bias too (`bias_unseen`); it widens the error, and is too uncertain for a flag.
     """
     if _corrected(draws):
         return {}
@@ -199,8 +200,8 @@ def _step_bias(draws: Draws, shift: float, chance: float, violation: Violation |
         left = abs(shift) * share if violation.of_steps or not bare else 0.0  # otherwise the shift is chance, and the plain mean knows its error
         if not violation.of_steps and "time_step" not in draws.adapted:  # too small for them to show; a thermostat's step is of higher order
             rule = np.nan_to_num(step * (usual if math.isfinite(usual) else largest) / 4)
-            excess = 0.0 if bare else math.sqrt(max(shift**2 - chance**2, 0.0)) / TAKEN
-            left = max(left, float(draws.llc.mean() * rule) if bare else (1 - TAKEN) * max(excess, float(draws.llc.mean() * rule)))
+            left = max(left, float(draws.llc.mean() * rule) * (1.0 if bare else 1 - TAKEN))
+            found["bias_unseen"] = 0.0 if bare else math.sqrt(max(shift**2 - chance**2, 0.0)) * (1 - TAKEN) / TAKEN
         found |= {"bias_estimate": shift, "bias_left": left, "bias_rule": "virial"}
     return found
 
@@ -259,7 +260,7 @@ def _sampler_health(draws: Draws) -> Analysis:
 def _sums(draws: Draws, analysis: Analysis) -> Analysis:
     """The interval and work-normalised numbers, from mean, error and work."""
     mean, error, work = analysis["llc_mean"], analysis["llc_mcse"], analysis["total_fges"]
-    whole = math.hypot(error, analysis["bias_left"] or 0.0, draws.n_beta * draws.centre_error)
+    whole = math.hypot(error, max(analysis["bias_left"] or 0.0, analysis["bias_unseen"] or 0.0), draws.n_beta * draws.centre_error)
     half = t_factor(analysis["ess_mean"], draws.independent) * whole
     return {
         "llc_error": whole,
