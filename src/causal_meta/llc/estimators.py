@@ -183,8 +183,8 @@ def _step_bias(draws: Draws, shift: float, chance: float, violation: Violation |
 
     With virials the control variates take the bias off to first order: exactly for a quadratic loss but for the share of γ. Of what they took off,
     a share |virial gap| / P is counted as left, and what they leave by design. The rule holds one direction of curvature h: it is a bound. Where the
-    identities do not show a bias, it may be there: what the control variates leave of the rule's, at the mean curvature, is counted as left. As large a
-    part as they took off beyond its standard error `chance` may be a bias too (`bias_unseen`); it widens the error, and is too uncertain for a flag.
+    identities do not show a bias, it may be there: what the control variates leave of the rule's, at the mean curvature, is counted as left. As much
+    as they took off beyond its standard error `chance` may be a bias too (`bias_unseen`): it widens the error, and is too uncertain for a flag.
     """
     if _corrected(draws):
         return {}
