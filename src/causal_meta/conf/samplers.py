@@ -92,8 +92,8 @@ class HMCConfig(ChainConfig):
     """Hamiltonian Monte Carlo with jittered trajectory lengths, one step size and one mass for all chains, adapted on the draws of all of them.
 
     Good where one length scale rules, and after whitening on any Gaussian. Three transitions of four have smaller steps, log-uniform down to 1/32 of
-    the tuned one: narrow valleys are entered, and left, by those. With `leapfrogs` 0 the length is the one after which the loss is
-    forgotten at least cost, and one trajectory in twenty is far longer, so that flat directions are crossed too.
+    the tuned one: narrow valleys are entered, and left, by those (chains of torch models have the tuned step alone). With `leapfrogs` 0 the length is
+    the one after which the loss is forgotten at least cost, and one trajectory in twenty is far longer, so that flat directions are crossed too.
     """
 
     kind: ClassVar[str] = "hmc"
@@ -131,8 +131,8 @@ class MCLMCConfig(ChainConfig):
     """Microcanonical Langevin Monte Carlo (Robnik et al. 2023): steps of constant speed, whose direction is refreshed along the way.
 
     Unadjusted, the step is tuned to an energy variance per parameter, which sets the bias: the virial (`llc.controls`) shows it and takes most of it
-    off. Adjusted (Robnik et al. 2025), trajectories are accepted or refused and the law is exact. A transition is `steps` steps, or a trajectory.
-    Direction is kept for long, so flat directions are crossed where HMC wanders: the default for singular targets.
+    off. Adjusted (Robnik et al. 2025), trajectories are accepted or refused, with small steps as those of HMC, and the law is exact. A transition is
+    `steps` steps, or a trajectory. Direction is kept for long, so flat directions are crossed where HMC wanders: the default for singular targets.
     """
 
     kind: ClassVar[str] = "mclmc"
@@ -153,7 +153,10 @@ class MCLMCConfig(ChainConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MALAConfig(ChainConfig):
-    """The Metropolis-adjusted Langevin algorithm: the Langevin step of SGLD on all rows, accepted or refused, so without its bias."""
+    """The Metropolis-adjusted Langevin algorithm: the Langevin step of SGLD on all rows, accepted or refused, so without its bias.
+
+    Steps are small as often as those of HMC, but for torch models, where all are the tuned one.
+    """
 
     kind: ClassVar[str] = "mala"
     revision: ClassVar[int] = 2
