@@ -181,29 +181,64 @@ class StepConfig(ChainConfig):
     step_fraction: float = setting(0.05, above=0, high=4, help="step size times largest curvature; a quadratic's variance grows by 1 / (1 - it / 4)")
     step_size: float = setting(1e-4, above=0, help="step size ε of step_rule=fixed")
     batch_size: int = setting(0, low=0, unit="rows", help="rows of a minibatch, drawn with replacement; 0 means all rows in every step")
-    check_every: int = setting(20, low=1, unit="draws", help="draws between two measurements of the acceptance that a corrected step would have")
+    check_every: int = setting(5, low=1, unit="draws", help="draws between two measurements of the acceptance that a corrected step would have")
+
+    @property
+    def fraction(self) -> float:
+        """The step size times the largest curvature that step_rule=curvature takes."""
+        return self.step_fraction
+
+    @property
+    def step_order(self) -> int:
+        """The power of ε that the bias of the step goes as, where chains are as right as they can be."""
+        return 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class SGLDConfig(StepConfig):
     """Stochastic gradient Langevin dynamics (Welling and Teh 2011), plain or preconditioned: w += -(ε G / 2) (γ (w - w*) + nβ g) + sqrt(ε G) η.
 
-    `rmsprop` (Li et al. 2016) and `adam` take G = 1 / (sqrt(v) + `floor`), v a running mean of squares of the gradient of the tempered loss
+    `rmsprop` (Li et al. 2016) and `adam` take G = 1 / (sqrt(v) + `floor` + sqrt γ), v a running mean of squares of the gradient of the tempered loss
     alone, never of the localisation, from the chain's first gradient on. With `precond_until=warmup` G is constant afterwards, so that small
     steps sample the stated law whatever its shape; with `always` G follows the chain, and only with `divergence_correction` does the law hold
     where v forgets faster than the chain moves.
+
+    `noise=averaged` puts the mean (η_t + η_{t+1}) / 2 of neighbouring numbers in place of η (Leimkuhler and Matthews 2013): the law of a quadratic
+    loss is then exact at any stable step, that of others right to ε² instead of ε, so that steps may be ten times longer. `independent` is Welling
+    and Teh's step, whose variance is 1 / (1 - εh/4) times too large along curvature h. Gradients of minibatches, a drift of adam and a G that
+    follows the chain have a bias of order ε of their own: with them steps are short by default, and with such a G the noise is independent.
     """
 
     kind: ClassVar[str] = "sgld"
+    revision: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(20000, low=0, unit="steps")
     thin: int = setting(100, low=1, unit="steps per draw kept")
+    step_fraction: float = setting(
+        0.0, low=0, high=4, help="step size times largest curvature; 0: 1/2 where the bias is of order ε², 1/20 where it is of order ε"
+    )
+    noise: Literal["averaged", "independent"] = setting("averaged", help="noise of a step: a mean of two neighbouring numbers, or one of its own")
     precond: Literal["none", "adam", "rmsprop"] = setting("none")
     precond_until: Literal["warmup", "always"] = setting("warmup", help="when the preconditioner stops following the chain")
     divergence_correction: bool = setting(False, help="add the drift (ε / 2) dG/dw where G follows the chain")
     b1: float = setting(0.9, low=0, high=0.9999, help="memory of adam's drift")
     b2: float = setting(0.99, low=0, high=0.99999, help="memory of v")
     floor: float = setting(0.1, above=0, help="what is added to sqrt(v), in units of its root mean square over the parameters")
+
+    @property
+    def averages(self) -> bool:
+        """Whether the noise of a step is the mean of two: where it is asked for, and G stands still while draws are made."""
+        return self.noise == "averaged" and (self.precond == "none" or self.precond_until == "warmup")
+
+    @property
+    def step_order(self) -> int:
+        """2 with averaged noise and nothing else that has a bias of order ε."""
+        return 2 if self.averages and self.batch_size == 0 and self.precond != "adam" else 1
+
+    @property
+    def fraction(self) -> float:
+        """`step_fraction`, or what the order of the bias allows."""
+        return self.step_fraction or (0.5 if self.step_order == 2 else 0.05)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +252,11 @@ class SGNHTConfig(StepConfig):
     step_fraction: float = setting(0.05, above=0, high=4, help="square of the step size times largest curvature")
     step_size: float = setting(1e-3, above=0, help="step size of step_rule=fixed")
     friction: float = setting(1.0, above=0, help="friction at rest, in units of the square root of the smallest curvature γ, or of 1 where γ is 0")
+
+    @property
+    def step_order(self) -> int:
+        """2: the step is symmetric in time, and the thermostat learns the noise of minibatches."""
+        return 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,6 +89,26 @@ def mcse(chains: Floats) -> float:
     return float(np.std(chains, ddof=1)) / float(np.sqrt(ess_mean(chains)))
 
 
+def mcse_with(chains: Floats, slow: Floats) -> tuple[float, float]:
+    """Monte Carlo standard error of the mean of `chains` [C, T], and the effective draws that it is known from, where part of it goes with `slow` [C, T].
+
+    With the slope b of the values on `slow` the error is sqrt(b² mcse(slow)² + mcse(rest)²), rest = chains - b slow: Geyer's sum stops where noise
+    hides the autocorrelations, so that a small part of the variance which changes slowly is missed in the sum and seen when it stands alone. The
+    effective draws are those of Welch and Satterthwaite, (Σ e²)² / Σ (e⁴ / draws). Never below the plain `mcse`.
+    """
+    plain, around = (mcse(chains), ess_mean(chains)), slow - slow.mean()
+    spread = float((around**2).mean())
+    if spread <= 0:
+        return plain
+    slope = float((around * chains).mean()) / spread
+    rest = chains - slope * around
+    errors, sizes = (abs(slope) * mcse(slow), mcse(rest)), (ess_mean(slow), ess_mean(rest))
+    whole = float(np.hypot(*errors))
+    if not whole > plain[0]:
+        return plain
+    return whole, 1 / sum((error / whole) ** 4 / size for error, size in zip(errors, sizes, strict=True))
+
+
 def drift(chains: Floats) -> float:
     """How many standard errors the mean of the first fifth of the chains lies above that of their last half (Geweke 1992 used a tenth).
 

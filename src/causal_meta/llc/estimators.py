@@ -58,6 +58,8 @@ def estimate(draws: Draws, *, n: int, n_parameters: int, check: Mapping[str, Any
     return {**analysis, "flags": list(details), "flag_details": details}
 
 
+OUT = 1e60
+"""Losses and distances from which on a chain has left the numbers: powers of them are no longer finite."""
 NUMBERS: tuple[str, ...] = (
     "llc_mean",
     "llc_std",
@@ -107,9 +109,9 @@ def failures(draws: Draws) -> list[str]:
     """Why each chain cannot be used, [C]; empty text where it can."""
     found = []
     for loss, distance in zip(np.asarray(draws.loss), np.asarray(draws.distance), strict=True):
-        bad = ~(np.isfinite(loss) & np.isfinite(distance))
+        bad = ~((np.abs(loss) < OUT) & (distance < OUT))
         if bad.any():
-            found.append(f"{int(bad.sum())} of {len(loss)} draws are not finite, the first at draw {int(bad.argmax())}")
+            found.append(f"{int(bad.sum())} of {len(loss)} draws are not finite or above {OUT:g}, the first at draw {int(bad.argmax())}")
         elif not draws.independent and np.ptp(loss) == 0:
             found.append("the chain never moved")
         else:
@@ -137,9 +139,8 @@ def _of_chains(draws: Draws) -> Analysis:
     trusted = violation is not None and (violation.score <= flags.CONTROL_ERRORS or repaired)
     series = reduced.series if trusted and reduced and diagnostics.mcse(reduced.series) < diagnostics.mcse(plain) else plain
     taken = plain - (plain if reduced is None else reduced.series)
-    size = diagnostics.ess_mean(series)
-    error = diagnostics.mcse(series)
     distance = np.asarray(draws.distance, np.float64)
+    error, size = diagnostics.mcse_with(series, distance**2)
     return {
         "llc_mean": float(series.mean()),
         "llc_std": float(plain.std(ddof=1)),
@@ -198,10 +199,12 @@ def _step_bias(draws: Draws, shift: float, chance: float, violation: Violation |
     if violation is not None:
         share = 1.0 if bare else abs(violation.gap) / sum(draws.virial_sizes) + (1 - REPAIRED if violation.of_steps else 0.0)
         left = abs(shift) * share if violation.of_steps or not bare else 0.0  # otherwise the shift is chance, and the plain mean knows its error
-        if not violation.of_steps and "time_step" not in draws.adapted:  # too small for them to show; a thermostat's step is of higher order
+        if not violation.of_steps and draws.adapted.get("step_order", 1) == 1:  # too small for them to show
             rule = np.nan_to_num(step * (usual if math.isfinite(usual) else largest) / 4)
             left = max(left, float(draws.llc.mean() * rule) * (1.0 if bare else 1 - TAKEN))
             found["bias_unseen"] = 0.0 if bare else math.sqrt(max(shift**2 - chance**2, 0.0)) * (1 - TAKEN) / TAKEN
+        if draws.adapted.get("step_order", 1) == 2:
+            found["bias_unseen"] = abs(float(draws.llc.mean())) * float(draws.adapted.get("stiff_share", 0.0))
         found |= {"bias_estimate": shift, "bias_left": left, "bias_rule": "virial"}
     return found
 

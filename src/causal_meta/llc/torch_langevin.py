@@ -23,7 +23,7 @@ class StepState:
     """What every stochastic gradient sampler carries, chains first: the loss and gradient are those over all rows, where they are known.
 
     `power` is the vector of the power iteration, `curvatures` [MEASUREMENTS] what was measured so far (0: not yet), `memory`, `second` and `slope`
-    the sampler's own: v, m and dv/dw of a preconditioner, or momenta and friction.
+    the sampler's own: v, m and dv/dw of a preconditioner, or momenta and friction; `noise` the last numbers of a step with averaged noise.
     """
 
     w: Tensor
@@ -35,6 +35,7 @@ class StepState:
     memory: Tensor
     second: Tensor
     slope: Tensor
+    noise: Tensor
     step: float
     curvature: float
     kept: int
@@ -57,7 +58,7 @@ class Stepping(ABC, Generic[C]):
         none = torch.zeros_like(start)
         self.state = StepState(
             start, loss, gradient, torch.ones_like(loss, dtype=torch.bool), streams.normals("power", start.shape[1]).clone(),
-            loss.new_zeros(MEASUREMENTS), none, none.clone(), none.clone(), 0.0, curvature, 0, torch.zeros_like(loss), 0,
+            loss.new_zeros(MEASUREMENTS), none, none.clone(), none.clone(), none.clone(), 0.0, curvature, 0, torch.zeros_like(loss), 0,
         )  # fmt: skip
         self.full = config.batch_size == 0
 
@@ -93,7 +94,7 @@ class Stepping(ABC, Generic[C]):
     def _set_step(self, curvature: float) -> None:
         self.state.curvature = curvature
         fixed = self.config.step_rule == "fixed"
-        self.state.step = self.config.step_size if fixed else self._size(self.config.step_fraction, curvature)
+        self.state.step = self.config.step_size if fixed else self._size(self.config.fraction, curvature)
 
     def _measure(self, place: int) -> None:
         state = self.state
@@ -160,8 +161,8 @@ class Stepping(ABC, Generic[C]):
         state.compared += 1
 
     def adapted(self) -> dict[str, Any]:
-        """The step size, and the largest curvature in the sampler's coordinates."""
-        return {"step_size": self.state.step, "curvature": self.state.curvature}
+        """The step size, the largest curvature in the sampler's coordinates, and the power of ε that the bias goes as."""
+        return {"step_size": self.state.step, "curvature": self.state.curvature, "step_order": self.config.step_order}
 
     def statistics(self) -> dict[str, Any]:
         """`corrected_acceptance` [C]: the mean acceptance that corrected steps would have had."""
@@ -171,8 +172,10 @@ class Stepping(ABC, Generic[C]):
 class Langevin(Stepping[SGLDConfig]):
     """SGLD (Welling and Teh 2011): w += -(ε/2) (G (γ (w - w*) + nβ g) - Γ) + sqrt(ε G) η, G the preconditioner of the configuration.
 
+    With averaged noise η is (η_t + η_{t+1}) / 2 (Leimkuhler and Matthews 2013), as `llc/samplers/langevin.py` has it.
+
     `rmsprop`: v = b2 v + (1 - b2) (nβ g)², beginning at the first (nβ g)², means over all chains where the warm-up alone shapes G, and
-    G = 1 / (sqrt v + a r), r the root mean square of sqrt v over the parameters and a = `floor`: the scale of G does not matter, as the step is
+    G = 1 / (sqrt v + a r + sqrt γ), r the root mean square of sqrt v over the parameters and a = `floor`: the scale of G does not matter, as the step is
     taken from the curvature of sqrt G H sqrt G (Li et al. 2016 have a constant floor). `adam` puts m = b1 m + (1 - b1) nβ g in place of nβ g: its
     delay widens a direction of curvature h by about 1 + (εh/2) b1 / (1 - b1), far more than the step itself, so it needs ten times smaller ones.
     With `divergence_correction` Γ_i = dG_i/dw_i, where dv_i/dw_i = 2 (nβ)² g_i H_ii is remembered as v is: small steps let v follow g² at the
@@ -183,6 +186,7 @@ class Langevin(Stepping[SGLDConfig]):
     def _begin(self) -> None:
         tempered = self._noisy_gradient()
         self.state.memory, self.state.second = self._squares(tempered), tempered
+        self.state.noise = self.streams.normals("noise", tempered.shape[1]).clone()
 
     def _squares(self, tempered: Tensor) -> Tensor:
         """(nβ g)² of each chain, or its mean over all sound ones where the warm-up alone shapes G, so that all chains have one G."""
@@ -195,8 +199,8 @@ class Langevin(Stepping[SGLDConfig]):
     def _metric(self) -> Tensor:
         if self.config.precond == "none":
             return torch.ones_like(self.state.w)
-        root = self.state.memory.sqrt()
-        return 1 / (root + self.config.floor * self.state.memory.mean(1, keepdim=True).sqrt())
+        level = self.config.floor * self.state.memory.mean(1, keepdim=True).sqrt() + math.sqrt(self.posterior.gamma)
+        return 1 / (self.state.memory.sqrt() + level)
 
     def _product(self, direction: Tensor) -> Tensor:
         root = self._metric().sqrt()
@@ -214,7 +218,7 @@ class Langevin(Stepping[SGLDConfig]):
         if config.precond == "adam":
             drift = state.second = config.b1 * state.second + (1 - config.b1) * tempered
         drift = drift + self.posterior.gamma * (state.w - self.posterior.landscape.centre)
-        noise = self.streams.normals("noise", state.w.shape[1])
+        noise = self._noise()
         if config.precond == "none":
             state.w = state.w - 0.5 * state.step * drift + math.sqrt(state.step) * noise
             return
@@ -223,6 +227,14 @@ class Langevin(Stepping[SGLDConfig]):
         if follows and config.divergence_correction:
             drift = drift - self._divergence(metric)
         state.w = state.w - 0.5 * state.step * drift + (state.step * metric).sqrt() * noise
+
+    def _noise(self) -> Tensor:
+        """Standard normal numbers [C, P], or the means of neighbouring ones."""
+        fresh = self.streams.normals("noise", self.state.w.shape[1])
+        if not self.config.averages:
+            return fresh
+        before, self.state.noise = self.state.noise, fresh.clone()
+        return (before + fresh) / 2
 
     def _slope_of_squares(self, tempered: Tensor) -> Tensor:
         """d(nβ g_i)²/dw_i = 2 nβ g_i nβ H_ii, the diagonal of the Hessian seen along one random direction."""
@@ -279,4 +291,5 @@ class Thermostat(Stepping[SGNHTConfig]):
         """The time step, its square as the Langevin step that it stands for, the curvature, and the friction found, [C], beside that at rest."""
         state, found = self.state, self.state.second[:, 0].tolist()
         square = self._langevin_step()
-        return {"time_step": state.step, "step_size": square, "curvature": state.curvature, "friction": found, "friction_at_rest": self._rest()}
+        told = {"time_step": state.step, "step_size": square, "curvature": state.curvature, "step_order": self.config.step_order}
+        return told | {"friction": found, "friction_at_rest": self._rest()}

@@ -19,19 +19,21 @@ from causal_meta.llc.samplers.stepping import Point, Stepping
 
 
 class State(NamedTuple):
-    """Chains first: where they are, where the last gradient was taken, v, its derivative, and the drift of Adam ([C, 0] if not)."""
+    """Chains first: where they are, where the last gradient was taken, v, its derivative, the drift of Adam and the last noise ([C, 0] if not)."""
 
     away: Any
     seen: Point
     square: Any
     square_slope: Any
     drift: Any
+    noise: Any
 
 
 class Tuning(NamedTuple):
-    """The step size, and whether v stands still."""
+    """The step size, the largest that it may be, and whether v stands still."""
 
     step: Any
+    most: Any
     still: Any
 
 
@@ -43,12 +45,15 @@ def draw(landscape: Landscape, config: SGLDConfig, *, checkpoint: Checkpoint | N
 class Langevin(Stepping[SGLDConfig]):
     """SGLD (Welling and Teh 2011): w += -(ε/2) (G (nβ g + γ (w - w*)) - Γ) + sqrt(ε G) η, with the diagonal preconditioner G.
 
-    `rmsprop`: v = b2 v + (1 - b2) (nβ g)², v_0 = (nβ g_0)² of the chain's first gradient, and G = 1 / (sqrt v + a r), r the root mean square of
-    sqrt v over the parameters and a = `floor`; the scale of G does not matter where the step is taken from the curvature of sqrt G H sqrt G. v
-    comes from the gradient of the loss alone, while drift and noise are preconditioned whole. `adam` puts m = b1 m + (1 - b1) nβ g, m_0 = nβ g_0, in
+    With averaged noise η is (η_t + η_{t+1}) / 2 (Leimkuhler and Matthews 2013, the limit of their BAOAB for large friction): on a quadratic the
+    stationary law is then exact at every stable step, εh < 4.
+
+    `rmsprop`: v = b2 v + (1 - b2) (nβ g)², v_0 = (nβ g_0)² of the chain's first gradient, and G = 1 / (sqrt v + a r + sqrt γ), r the root mean
+    square of sqrt v over the parameters and a = `floor`; sqrt γ, the gradient of the localisation at its own width, bounds G where the loss has none.
+    The scale of G does not matter where the step is taken from the curvature of sqrt G H sqrt G. v comes from the gradient of the loss alone, while drift and noise are preconditioned whole. `adam` puts m = b1 m + (1 - b1) nβ g, m_0 = nβ g_0, in
     place of nβ g: a drift that lags by b1 / (1 - b1) steps, which adds to the bias.
 
-    Where G stands still after the warm-up (v is then the mean over the chains) the law is the stated one up to the step. Where it follows the
+    Where G stands still after the warm-up (v is then the median over the chains) the law is the stated one up to the step. Where it follows the
     chain, v follows g² at the present place in the limit of small steps, so that the diffusion is position dependent and its law is p(w) / G(w)
     but for Γ_i = dG_i/dw_i, the divergence term (Girolami and Calderhead 2011, section 5). dv_i/dw_i = 2 (nβ)² g_i H_ii is remembered as v is, with
     H_ii estimated by one random direction (Hutchinson 1989), which costs two gradients. Li et al. (2016, equation 8) have the factor 1 - b2 on it and
@@ -57,7 +62,8 @@ class Langevin(Stepping[SGLDConfig]):
 
     def tuning(self, start: Start, data: Rows) -> Tuning:
         """The step for the curvature at the start, unpreconditioned until `begin` is known."""
-        return Tuning(jnp.asarray(self.step_of(start.curvature), self.prepared.centre.dtype), jnp.zeros((), self.prepared.centre.dtype))
+        dtype = self.prepared.centre.dtype
+        return Tuning(jnp.asarray(self.step_of(start.curvature), dtype), jnp.asarray(jnp.inf, dtype), jnp.zeros((), dtype))
 
     def begin(self, key: Any, start: Start, tuning: Tuning, data: Rows) -> State:
         """The first gradient fills v and Adam's drift."""
@@ -72,6 +78,7 @@ class Langevin(Stepping[SGLDConfig]):
             none if plain else tempered**2,
             jnp.zeros_like(away) if config.divergence_correction and not plain else none,
             tempered if config.precond == "adam" else none,
+            self.noise(jax.random.fold_in(key, 6), away) if config.averages else none,
         )
 
     def metric(self, state: State, tuning: Tuning) -> Any:
@@ -81,7 +88,8 @@ class Langevin(Stepping[SGLDConfig]):
         return 1 / (jnp.sqrt(state.square) + self._floor(state))
 
     def _floor(self, state: State) -> Any:
-        return self.config.floor * jnp.sqrt(jnp.mean(state.square, axis=1, keepdims=True)) + jnp.finfo(state.away.dtype).tiny
+        level = self.config.floor * jnp.sqrt(jnp.mean(state.square, axis=1, keepdims=True))
+        return level + self.prepared.posterior.gamma**0.5 + jnp.finfo(state.away.dtype).tiny
 
     def step(self, key: Any, state: State, tuning: Tuning, data: Rows, adapting: Any) -> tuple[State, Tuning, Info]:
         """One step of every chain."""
@@ -97,7 +105,10 @@ class Langevin(Stepping[SGLDConfig]):
         drift = metric * (drift + self.prepared.posterior.gamma * state.away)
         if state.square_slope.shape[1]:
             drift = drift - jnp.where(tuning.still > 0, 0.0, self._divergence(state, metric))
-        away = state.away - 0.5 * tuning.step * drift + jnp.sqrt(tuning.step * metric) * self.noise(key, state.away)
+        noise = self.noise(key, state.away)
+        if self.config.averages:
+            noise, state = (state.noise + noise) / 2, state._replace(noise=noise)
+        away = state.away - 0.5 * tuning.step * drift + jnp.sqrt(tuning.step * metric) * noise
         nothing = jnp.zeros_like(excess)
         return state._replace(away=away), tuning, Info(nothing, nothing, nothing, work)
 
@@ -128,7 +139,7 @@ class Langevin(Stepping[SGLDConfig]):
     def fresh(self, state: State) -> State:
         """With v and its slope of the chains that are numbers, or 1."""
         fine = np.isfinite(self.pulse(state)) & np.isfinite(state.square).all(1)
-        square = state.square[fine].mean(0) if fine.any() else np.ones_like(state.square[0])
+        square = np.median(state.square[fine], 0) if fine.any() else np.ones_like(state.square[0])
         return super().fresh(state)._replace(square=np.broadcast_to(square, state.square.shape))
 
     def retune(self, state: State, tuning: Tuning, windows: list[Arrays], part: float) -> tuple[State, Tuning]:
@@ -136,7 +147,7 @@ class Langevin(Stepping[SGLDConfig]):
         state, tuning = super().retune(state, tuning, windows if self.config.precond == "none" else windows[-1:], part)
         if part >= 1 and self.config.precond != "none" and self.config.precond_until == "warmup":
             fine = np.isfinite(state.square).all(1)
-            shared = state.square[fine].mean(0) if fine.any() else state.square[0]
+            shared = np.median(state.square[fine], 0) if fine.any() else state.square[0]  # a chain on its way out would rule a mean
             state = state._replace(square=np.broadcast_to(shared, state.square.shape).copy())
             tuning = tuning._replace(still=np.ones_like(tuning.still))
         return state, tuning

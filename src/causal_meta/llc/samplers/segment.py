@@ -62,7 +62,7 @@ class Method(Protocol):
         """A number of each chain [C] that is not finite once the chain has left the numbers (compiled)."""
 
     def view(self, key: Any, number: Any, state: Any, tuning: Any, data: Rows) -> View:
-        """Where the chains are, for the record; `number` counts the draws of the run, or of a window of the warm-up (compiled)."""
+        """Where the chains are, for the record; `number` counts the draws of the run and is 0 in the warm-up (compiled)."""
 
     def retune(self, state: Any, tuning: Any, windows: list[Arrays], part: float) -> tuple[Any, Any]:
         """State and tuning after a window of the warm-up (NumPy), from the records of the last windows; `part` of the warm-up is behind."""
@@ -105,7 +105,7 @@ def segment(method: Method, config: ChainConfig, size: int) -> Callable[..., Any
             key_of_draw = jax.random.fold_in(key, t)
             carry = (state, tuning, Info(zeros, zeros, zeros, zeros))
             state, tuning, noted = jax.lax.fori_loop(0, thin, lambda i, inner: move(jax.random.fold_in(key_of_draw, i), inner), carry)
-            found = look(method, key_of_draw, behind + t, state, tuning, noted, thin, data)
+            found = look(method, key_of_draw, jnp.where(adapting, 0, behind + t), state, tuning, noted, thin, data)
             records = {name: records[name].at[t].set(found[name]) for name in records}
             return state, tuning, records, _add_rows(moments, method.prepared, found["excess"], found["away"], data)
 

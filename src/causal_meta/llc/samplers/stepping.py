@@ -1,8 +1,8 @@
 """What samplers share whose step nothing corrects: gradients of minibatches, the step that the largest curvature allows, and how far off it is.
 
-Twice during a chain's life its curvature is looked at: along the warm-up, where the largest eigenvalue of the Hessian of U in the sampler's own
-coordinates sets the step, and at every `check_every`-th draw, where it is recorded beside the acceptance that a step on all rows would have had
-if it were corrected (MALA): both tell how far the step is from small.
+Twice during a chain's life its curvature is looked at: at every draw of the warm-up, where the largest eigenvalue of the Hessian of U in the
+sampler's own coordinates sets the step, and at every `check_every`-th draw, where it is recorded beside the acceptance that a step on all rows would
+have had if it were corrected (MALA): both tell how far the step is from small.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from causal_meta.llc.samplers.segment import View
 C = TypeVar("C", bound=StepConfig)
 
 _SMALLER = 0.25  # of the step that threw a chain out
+MET = 0.99  # quantile of the curvatures met in the warm-up that the step is made for: the largest of them is a matter of chance where valleys narrow
+STIFF = 1.0  # Langevin step times curvature above which a step of second order is not trusted either
 PRODUCTS = 10  # curvature products of a look at a chain on its way, two gradients each
 
 
@@ -35,7 +37,8 @@ class Point(NamedTuple):
 
 
 class Stepping(Generic[C]):
-    """Base of the samplers with an uncorrected step. The tuning is a tuple whose field `step` is the step size ε, alike for all chains."""
+    """Base of the samplers with an uncorrected step. The tuning is a tuple whose field `step` is the step size ε, alike for all chains, and `most` the
+    largest that it may be: a part of the smallest that has thrown a chain out of the numbers."""
 
     learns_shape = False
     tells: frozenset[str] = frozenset()
@@ -50,7 +53,7 @@ class Stepping(Generic[C]):
         """The step that `step_rule` gives where the largest curvature in the sampler's coordinates is `curvature`."""
         if self.config.step_rule == "fixed":
             return 0 * curvature + self.config.step_size
-        return self.size_of(self.config.step_fraction, curvature)
+        return self.size_of(self.config.fraction, curvature)
 
     def size_of(self, fraction: float, curvature: Any) -> Any:
         """The step whose product with the curvature is `fraction`."""
@@ -161,16 +164,17 @@ class Stepping(Generic[C]):
         return jnp.asarray(self.step_of(jnp.maximum(start.curvature, jnp.max(curvature))), self.prepared.centre.dtype)
 
     def retune(self, state: Any, tuning: Any, windows: list[Arrays], part: float) -> tuple[Any, Any]:
-        """The step for the largest curvature that the last windows met."""
-        with np.errstate(invalid="ignore"):
-            met = np.concatenate([window["check.curvature"].ravel() for window in windows])
+        """The step for the curvature that only few draws of the last windows exceed, where chains that were thrown out on their way do not count."""
+        met = np.concatenate([window["check.curvature"][:, np.isfinite(window["excess"][-1])].ravel() for window in windows])
         met = met[np.isfinite(met)]
-        step = np.asarray(self.step_of(met.max()) if len(met) else tuning.step, tuning.step.dtype)
+        step = np.asarray(self.step_of(np.quantile(met, MET)) if len(met) else tuning.step, tuning.step.dtype)
         lost = ~np.isfinite(self.pulse(state))
-        if lost.any() and part < 1 and self.config.step_rule == "curvature":  # a step that was asked for is neither changed nor helped
+        if self.config.step_rule == "fixed":  # a step that was asked for is neither changed nor helped
+            return state, tuning._replace(step=step)
+        if lost.any() and part < 1:
             state = jax.tree.map(lambda values, fresh: np.where(lost.reshape(-1, *[1] * (values.ndim - 1)), fresh, values), state, self.fresh(state))
-            step = np.minimum(step, tuning.step * np.asarray(_SMALLER, step.dtype))
-        return state, tuning._replace(step=step)
+            tuning = tuning._replace(most=np.minimum(tuning.most, tuning.step * np.asarray(_SMALLER, step.dtype)))
+        return state, tuning._replace(step=np.minimum(step, tuning.most))
 
     def fresh(self, state: Any) -> Any:
         """What a chain of the warm-up goes on from that a step too large has thrown out of the numbers: at rest at w*."""
@@ -184,5 +188,6 @@ class Stepping(Generic[C]):
         met = met[np.isfinite(met)]
         largest, mean_met = float(np.max(met, initial=0.0)), float(met.mean()) if len(met) else 0.0
         step = float(self.langevin_step(tuning))
-        adapted = {"step_size": step, "curvature": largest, "mean_curvature": mean_met}
+        adapted = {"step_size": step, "curvature": largest, "mean_curvature": mean_met, "step_order": self.config.step_order}
+        adapted["stiff_share"] = float((step * met > STIFF).mean()) if len(met) else 0.0
         return adapted, {"corrected_acceptance": mean.tolist(), "largest_step": step * largest}

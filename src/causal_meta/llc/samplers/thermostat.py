@@ -29,9 +29,10 @@ class State(NamedTuple):
 
 
 class Tuning(NamedTuple):
-    """The time step."""
+    """The time step, and the largest that it may be."""
 
     step: Any
+    most: Any
 
 
 def draw(landscape: Landscape, config: SGNHTConfig, *, checkpoint: Checkpoint | None = None, progress: Tell | None = None) -> Draws:
@@ -63,7 +64,8 @@ class Thermostat(Stepping[SGNHTConfig]):
 
     def tuning(self, start: Start, data: Rows) -> Tuning:
         """The step for the curvature at the start."""
-        return Tuning(jnp.asarray(self.step_of(start.curvature), self.prepared.centre.dtype))
+        dtype = self.prepared.centre.dtype
+        return Tuning(jnp.asarray(self.step_of(start.curvature), dtype), jnp.asarray(jnp.inf, dtype))
 
     def begin(self, key: Any, start: Start, tuning: Tuning, data: Rows) -> State:
         """Momenta of unit variance, friction at rest."""
