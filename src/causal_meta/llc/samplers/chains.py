@@ -29,7 +29,8 @@ from causal_meta.llc.samplers.segment import Counters, Method, segment
 _WINDOWS = 10  # parts of the warm-up, after each of which a sampler may be tuned anew
 _SEGMENTS = 10  # about so many parts of the sampling
 _LONGEST = 2000  # draws of a segment at most
-_HASTY: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}  # of a program that runs once: compiling it takes longer than it does
+#: For compiling a program that runs once, which takes longer than it does: no optimisation by LLVM, and kernels by the emitter that is done sooner.
+_HASTY: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
 _PARTS = ("compile", "warmup", "sampling")
 _BUFFER = 1 << 22  # numbers that the positions of a segment may take
 
