@@ -89,7 +89,7 @@ class Run:
             leaves, shape = jax.tree.flatten(getattr(self, part))
             setattr(self, part, jax.tree.unflatten(shape, [np.asarray(arrays[f"{part}.{i}"]) for i in range(len(leaves))]))
         count = 1 + max((int(name.split(".")[1]) for name in arrays if name.startswith("window.")), default=-1)
-        self.windows = [{name.split(".")[2]: arrays[name] for name in arrays if name.startswith(f"window.{i}.")} for i in range(count)]
+        self.windows = [{name.split(".", 2)[2]: arrays[name] for name in arrays if name.startswith(f"window.{i}.")} for i in range(count)]
         self.records = {name.removeprefix("record."): [values] for name, values in arrays.items() if name.startswith("record.")}
         self.moments, self.work, self.seconds, self.done = arrays["moments"], arrays["work"], arrays["seconds"], int(arrays["done"])
         self.kept = tuple(int(count) for count in arrays["kept"])
