@@ -50,7 +50,7 @@ def estimate(draws: Draws, *, n: int, n_parameters: int, check: Mapping[str, Any
     }
     if kept:
         sound = chosen(draws, kept)
-        analysis |= _weighted(sound) if sound.independent else _of_chains(sound)
+        analysis |= weighted(sound) if sound.independent else _of_chains(sound)
         analysis |= _sampler_health(sound)
         analysis |= _sums(sound, analysis)
         analysis |= _information(sound, analysis)
@@ -206,8 +206,11 @@ def _step_bias(draws: Draws, shift: float, chance: float, violation: Violation |
     return found
 
 
-def _weighted(draws: Draws) -> Analysis:
-    """Mean and error of independent draws of an approximation, weighted towards the posterior where their ratios are known."""
+def weighted(draws: Draws) -> Analysis:
+    """Mean and error of independent draws of an approximation, weighted towards the posterior where their ratios are known.
+
+    Weights are kept where their tail is too heavy to be trusted, which is flagged: draws of a mixture with a defensive part say nothing without them.
+    """
     plain = draws.llc
     weights = np.full(plain.shape, 1 / plain.size)
     tail = None

@@ -1,4 +1,8 @@
-"""Gaussian approximations of the local posterior, and independent draws of them with their importance ratios."""
+"""Gaussian approximations of the local posterior, and independent draws of their mixture with their importance ratios.
+
+Each draw is of all fits together, and its ratio is to the density of all: no chain depends on one fit alone. Of few parameters the mixture is adapted
+first (`llc.samplers.mixture`); what is drawn for the estimate is drawn afresh.
+"""
 
 from __future__ import annotations
 
