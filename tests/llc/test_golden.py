@@ -23,9 +23,9 @@ SETTINGS: dict[str, list[str]] = {
     "mala": ["warmup=40", "thin=2"],
     "sgld": ["warmup=40", "thin=2"],
     "sgnht": ["warmup=40", "thin=2"],
-    "vi": ["steps=20"],
+    "vi": ["steps=20", "components=3", "rounds=2", "round_draws=200"],
 }
-REVISIONS = dict.fromkeys(SETTINGS, 1) | dict.fromkeys(("hmc", "nuts", "mala", "mclmc"), 2) | {"network": 1}
+REVISIONS = dict.fromkeys(SETTINGS, 1) | dict.fromkeys(("hmc", "nuts", "mala", "mclmc", "vi"), 2) | {"network": 1}
 GOLDEN: dict[str, list[float]] = {
     "hmc": [1.524978, 0.5973966, 0.2171544, 2223.0],
     "nuts": [0.4883406, 0.296353, 0.1316548, 665.0],
@@ -33,7 +33,7 @@ GOLDEN: dict[str, list[float]] = {
     "mala": [0.7944497, 0.5630904, 0.1507221, 235.0],
     "sgld": [0.2477959, 0.3178304, 0.1203494, 697.0],
     "sgnht": [0.537593, 0.1155514, 0.1683893, 697.0],
-    "vi": [113.8678, 6.913302, 0.6207419, 376.0],
+    "vi": [221.8266, 393.5081, 0.3778371, 592.0],
     "network": [0.8132536, 5.127931, 6.145224, 3.233724],
 }
 

@@ -28,6 +28,14 @@ def test_every_point_is_the_estimate_from_its_draws(made_up, with_virial):
     assert found.gradients[-1] == draws.gradients[:, -1].sum()
 
 
+def test_weights_count_at_every_point(made_up):
+    draws = dataclasses.replace(made_up(length=300), independent=True)
+    draws = dataclasses.replace(draws, weights=-draws.llc / 5)
+    found, told = settling(draws, points=5), estimate(draws, n=1000, n_parameters=made_up.p)
+    assert (found.mean[-1], found.error[-1]) == pytest.approx((told["llc_mean"], told["llc_mcse"]), rel=1e-12)
+    assert (found.mean < draws.llc.mean() - 4 * found.error).all()
+
+
 def test_a_failed_chain_is_left_out_and_none_gives_no_points(made_up):
     draws = made_up(bad_chain=2)
     found = settling(draws)

@@ -261,15 +261,21 @@ class SGNHTConfig(StepConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class VIConfig(SamplerConfig):
-    """A Gaussian fitted to the posterior (mean-field, or of low rank), and independent draws of it with their importance ratios: never a chain.
+    """Gaussians fitted to the posterior, and independent draws of their mixture with their importance ratios: never a chain.
 
-    Each of the `chains` is a fit of its own from its own start. Smoothed importance ratios and their Pareto k say how far the fit is from the
-    posterior.
+    Each of the `chains` is a fit of its own from its own start, mean-field or of low rank. With `family=mixture`, and up to 128 parameters, a mixture
+    of Gaussians of full covariance then goes on from them and the localisation, and follows narrow and curved posteriors. Smoothed importance ratios
+    and their Pareto k say how far the mixture is from the posterior.
     """
 
     kind: ClassVar[str] = "vi"
-    family: Literal["mean_field", "low_rank"] = setting("low_rank")
-    rank: int = setting(8, low=1, unit="factors of the low-rank family")
+    revision: ClassVar[int] = 2
+    draws: int = setting(5000, low=10, unit="draws of the mixture for each fit")
+    family: Literal["mixture", "low_rank", "mean_field"] = setting("mixture", help="mixture: that of low-rank fits, adapted up to 128 parameters")
+    rank: int = setting(8, low=1, unit="factors of the low-rank fits")
+    components: int = setting(26, low=1, unit="components of the adapted mixture beside the fits, the Laplace approximation and the localisation")
+    rounds: int = setting(20, low=1, unit="rounds in which the mixture is adapted")
+    round_draws: int = setting(4000, low=100, unit="draws of a round, a loss each")
     steps: int = setting(3000, low=1, unit="optimiser steps")
     elbo_samples: int = setting(8, low=1, unit="draws per step")
     learning_rate: float = setting(0.02, above=0)

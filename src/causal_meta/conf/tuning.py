@@ -73,5 +73,5 @@ def usual_space(method: SamplerConfig) -> dict[str, Range]:
     if isinstance(method, MCLMCConfig):
         return {"target_acceptance": (0.5, 0.98), "decoherence": (0.1, 10.0)} if method.adjusted else {"energy_variance": (1e-7, 1e-2)}
     if isinstance(method, VIConfig):
-        return {"learning_rate": (1e-3, 0.3), "rank": (1, 32)} if method.family == "low_rank" else {"learning_rate": (1e-3, 0.3)}
+        return {"learning_rate": (1e-3, 0.3)} if method.family == "mean_field" else {"learning_rate": (1e-3, 0.3), "rank": (1, 32)}
     return {"target_acceptance": (0.2, 0.95) if isinstance(method, MALAConfig) else (0.5, 0.98)}

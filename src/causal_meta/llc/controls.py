@@ -67,7 +67,7 @@ def controlled(series: Floats, variates: Floats, weights: Floats | None = None, 
     chains = len(series)
     if not np.isfinite(variates).all():
         return Controlled(series, 0.0)
-    scale = np.sqrt((variates**2).mean((0, 1)))
+    scale = np.sqrt((variates**2).mean((0, 1)) if weights is None else np.einsum("ct,ctk->k", weights, variates**2))
     scaled = variates[:, :, scale > 0] / scale[scale > 0]
     if scaled.shape[2] == 0:
         return Controlled(series, 0.0)

@@ -21,7 +21,8 @@ class Draws:
     the sampler has none. `parameters` [C, T, P] are kept on request only. `gradients` [C, T] counts gradients of the loss over all rows
     (a minibatch of b rows counts b / n) since the chain began, warm-up included. `seconds` has the wall times `compile`, `warmup` and
     `sampling`; `adapted` what was tuned, per chain. Draws of `independent=True` are no chain (variational approximations): neither R-hat nor
-    autocorrelation means anything for them, and `weights` [C, T], if given, are their log importance ratios.
+    autocorrelation means anything for them, and `weights` [C, T], if given, are their log importance ratios, without which they follow the
+    approximation and not the posterior.
 
     `virial` [C, T, J] is (w - w*) . grad U summed over each of J groups of neighbouring parameters, for the exponent U = nβ (L_n - L_n(w*)) +
     (γ/2) |w - w*|² over all rows; group j holds `virial_sizes[j]` of the P parameters. Integration by parts says E[virial_j] = virial_sizes[j] for

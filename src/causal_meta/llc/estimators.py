@@ -50,7 +50,7 @@ def estimate(draws: Draws, *, n: int, n_parameters: int, check: Mapping[str, Any
     }
     if kept:
         sound = chosen(draws, kept)
-        analysis |= _weighted(sound) if sound.independent else _of_chains(sound)
+        analysis |= weighted(sound) if sound.independent else _of_chains(sound)
         analysis |= _sampler_health(sound)
         analysis |= _sums(sound, analysis)
         analysis |= _information(sound, analysis)
@@ -209,29 +209,31 @@ def _step_bias(draws: Draws, shift: float, chance: float, violation: Violation |
     return found
 
 
-def _weighted(draws: Draws) -> Analysis:
-    """Mean and error of independent draws of an approximation, weighted towards the posterior where their ratios are known."""
+def weighted(draws: Draws) -> Analysis:
+    """Mean and error of independent draws of an approximation, weighted towards the posterior where their ratios are known.
+
+    Weights are kept where their tail is too heavy to be trusted, which is flagged: draws of a mixture with a defensive part say nothing without them.
+    """
     plain = draws.llc
     weights = np.full(plain.shape, 1 / plain.size)
     tail = None
     if draws.weights is not None:
         smooth, tail = smoothed_weights(draws.weights)
-        if tail < flags.PARETO_K:
+        if np.isfinite(smooth).all():
             weights = smooth
     violation = worst_violation(draws, weights) if draws.weights is not None else None
     series, variates = plain, controls(draws)
     if variates is not None and violation is not None and violation.score <= flags.CONTROL_ERRORS:
         series = controlled(plain, variates, weights).series
-    mean = float((weights * series).sum())
+    mean, bare = float((weights * series).sum()), float((weights * plain).sum())
     size = 1 / float((weights**2).sum())
-    spread = (weights * (plain - (weights * plain).sum()) ** 2).sum()
     return {
         "llc_mean": mean,
-        "llc_std": float(np.sqrt(spread)),
+        "llc_std": float(np.sqrt((weights * (plain - bare) ** 2).sum())),
         "llc_mcse": float(np.sqrt((weights**2 * (series - mean) ** 2).sum())),
-        "llc_mean_plain": float(plain.mean()),
-        "llc_mcse_plain": float(plain.std(ddof=1) / np.sqrt(plain.size)),
-        "chain_means": [float(mean) for mean in plain.mean(1)],
+        "llc_mean_plain": bare,
+        "llc_mcse_plain": float(np.sqrt((weights**2 * (plain - bare) ** 2).sum())),
+        "chain_means": [float(mean) for mean in (weights * series).sum(1) / np.maximum(weights.sum(1), np.finfo(float).tiny)],
         "ess_mean": size,
         "ess": size,
         "virial_score": None if violation is None else violation.score,

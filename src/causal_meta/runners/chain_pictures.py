@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_meta.llc.draws import Draws
+from causal_meta.llc.pareto import smoothed_weights
 from causal_meta.runners.traces import read_trace
 
 PICTURES = ("trace", "rank", "energy", "running_llc", "wnv")
@@ -37,7 +38,7 @@ def draw_diagnostics(folder: Path, draws: Draws | None = None) -> list[Path]:
     if found.energy is not None:
         figures["energy"] = chains.energy(found.energy, title=f"Energy: {who}", note="changes much narrower than the energy itself explore slowly")
     if len(np.asarray(run.draws)):
-        figures["running_llc"] = chains.running(llc, run, exact=exact, title=f"Running estimate: {who}", note=note)
+        figures["running_llc"] = chains.running(_counted(found, llc), run, exact=exact, title=f"Running estimate: {who}", note=note)
         figures["wnv"] = chains.wnv(run, title=f"Work-normalised variance: {who}", note="level where longer chains pay in full; lower is better")
     return [canvas.save(figure, folder / "diagnostics" / f"{name}.png") for name, figure in figures.items()]
 
@@ -54,6 +55,11 @@ def _estimate(analysis: dict[str, Any]) -> str:
         return "no chain is sound"
     error = "" if analysis["llc_error"] is None else f" ± {analysis['llc_error']:.2g}"
     return f"λ̂ = {analysis['llc_mean']:.4g}{error}"
+
+
+def _counted(found: Draws, llc: NDArray[np.floating]) -> NDArray[np.floating]:
+    """λ̂ of the draws, each as often as its weight counts it, so that bare means are those of the posterior."""
+    return llc if found.weights is None else llc * smoothed_weights(found.weights)[0] * llc.size
 
 
 def _finite(values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -1,4 +1,8 @@
-"""Gaussian approximations of the local posterior, and independent draws of them with their importance ratios."""
+"""Gaussian approximations of the local posterior, and independent draws of their mixture with their importance ratios.
+
+Each draw is of all fits together, and its ratio is to the density of all: no chain depends on one fit alone. Of few parameters the mixture is adapted
+first (`llc.samplers.mixture`); what is drawn for the estimate is drawn afresh.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from causal_meta.llc.draws import Draws, virial_groups
 from causal_meta.llc.landscape import Landscape, Rows, float_width
 from causal_meta.llc.samplers.chains import Tell
 from causal_meta.llc.samplers.checkpoint import Arrays, Checkpoint
+from causal_meta.llc.samplers.mixture import MOST_PARAMETERS, Following, Mixture
 from causal_meta.llc.samplers.prepared import Prepared, minibatch, prepare, stream
 from causal_meta.llc.samplers.segment import directions, group_sums
 
@@ -30,6 +35,11 @@ class Gaussian(NamedTuple):
     mean: Any
     log_width: Any
     factors: Any
+
+    @property
+    def covariance(self) -> Any:
+        """diag(e^{2r}) + F F', in units of s, [P, P]."""
+        return jnp.diag(jnp.exp(2 * self.log_width)) + self.factors @ self.factors.T
 
     def draw(self, key: Any) -> Any:
         """A draw in units of s, [P]."""
@@ -64,7 +74,13 @@ class Fit:
     @property
     def rank(self) -> int:
         """Factors of the family."""
-        return min(self.config.rank, self.prepared.landscape.n_parameters) if self.config.family == "low_rank" else 0
+        return 0 if self.config.family == "mean_field" else min(self.config.rank, self.prepared.landscape.n_parameters)
+
+    @property
+    def following(self) -> Following | None:
+        """How a mixture goes on from the fits; None where the fits are all."""
+        adapted = self.config.family == "mixture" and self.prepared.landscape.n_parameters <= MOST_PARAMETERS
+        return Following(self.prepared, self.config) if adapted else None
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
@@ -120,22 +136,28 @@ class Fit:
 
         return -jnp.mean(jax.vmap(one)(jax.random.split(jax.random.fold_in(key, 1), self.config.elbo_samples)))
 
-    def draws(self, key: Any, fits: Gaussian, units: Any, data: Rows) -> dict[str, Any]:
-        """Independent draws of every fit: name -> array [C, T, ...]."""
+    def mixture(self, key: Any, fits: Gaussian, units: Any, data: Rows) -> Mixture:
+        """What is drawn from: the fits with equal shares, or the mixture that went on from them."""
+        if self.following is None:
+            return Mixture.equal(fits)
+        return self.following.mixture(key, fits.mean, jax.vmap(lambda fit: fit.covariance)(fits), units, data)
+
+    def draws(self, key: Any, mixture: Mixture, units: Any, data: Rows) -> dict[str, Any]:
+        """Independent draws of the mixture: name -> array [C, T, ...]."""
         config = self.config
         lines = directions(config, len(units))
 
-        def one(fit: Gaussian, key: Any) -> dict[str, Any]:
-            u = fit.draw(key)
+        def one(key: Any) -> dict[str, Any]:
+            u = mixture.draw(key)
             away = units * u
             log_density, slope = jax.value_and_grad(self.prepared.log_density)(self.prepared.centre + away, data)
-            found = {"excess": self.prepared.excess(log_density, away), "weights": log_density - fit.log_density(u)}
+            found = {"excess": self.prepared.excess(log_density, away), "weights": log_density - mixture.log_density(u)}
             found |= {"distance": jnp.linalg.norm(away), "projection": away @ lines, "product": -away * slope}
             return found | ({"away": away} if config.keep_parameters else {})
 
         def together(t: Any) -> dict[str, Any]:
             fresh = jax.random.fold_in(key, t)
-            found = jax.vmap(one)(fits, jax.vmap(lambda c: jax.random.fold_in(fresh, c))(jnp.arange(config.chains)))
+            found = jax.vmap(one)(jax.vmap(lambda c: jax.random.fold_in(fresh, c))(jnp.arange(config.chains)))
             return found | {"product": group_sums(found["product"])}
 
         made = jax.lax.map(together, jnp.arange(config.draws))
@@ -143,7 +165,7 @@ class Fit:
 
 
 def draw(landscape: Landscape, config: VIConfig, *, checkpoint: Checkpoint | None = None, progress: Tell | None = None) -> Draws:
-    """`chains` Gaussian fits and `draws` independent draws of each. Raises ValueError where L_n(w*) is not finite."""
+    """`chains` Gaussian fits and, for each, `draws` independent draws of their mixture. Raises ValueError where L_n(w*) is not finite."""
     with float_width(config.precision):
         clock = _Clock()
         prepared = prepare(landscape, config, config.row_chunk)
@@ -155,23 +177,28 @@ def draw(landscape: Landscape, config: VIConfig, *, checkpoint: Checkpoint | Non
         fit = Fit(prepared.centred(centre_loss), config)
         key = stream(config.seed, "vi", "fit")
         climb = jax.jit(fit.climb).lower(key, state, np.int32(0), np.int32(1), units, data).compile()
-        sample = jax.jit(fit.draws).lower(key, state[0], units, data).compile()
+        follow = jax.jit(fit.mixture).lower(key, state[0], units, data).compile()
+        mixture = jax.tree.map(lambda spec: np.zeros(spec.shape, spec.dtype), jax.eval_shape(fit.mixture, key, state[0], units, data))
+        sample = jax.jit(fit.draws).lower(key, mixture, units, data).compile()
         clock.lap("compile")
-        done, state, bound, clock.seconds = _taken_up(checkpoint, state, np.zeros(config.chains), clock.seconds)
+        done, (state, mixture), bound, clock.seconds = _taken_up(checkpoint, (state, mixture), np.zeros(config.chains), clock.seconds)
         ends = [config.steps * (part + 1) // _SEGMENTS for part in range(_SEGMENTS)]
-        for part in range(done, _SEGMENTS):
-            first = ends[part - 1] if part else 0
-            state, bound = jax.tree.map(np.asarray, climb(key, state, np.int32(first), np.int32(ends[part]), units, data))
+        for part in range(done, _SEGMENTS + 1):
+            if part < _SEGMENTS:
+                first = ends[part - 1] if part else 0
+                state, bound = jax.tree.map(np.asarray, climb(key, state, np.int32(first), np.int32(ends[part]), units, data))
+            else:
+                mixture = jax.tree.map(np.asarray, follow(stream(config.seed, "vi", "mixture"), state[0], units, data))
             clock.lap("warmup")
             if checkpoint:
-                checkpoint.save(_kept(state, bound, clock.seconds, part + 1), part + 1)
+                checkpoint.save(_kept((state, mixture), bound, clock.seconds, part + 1), part + 1)
             if progress:
-                progress(part + 1, _SEGMENTS + 1)
-        made = jax.tree.map(np.asarray, sample(stream(config.seed, "vi", "draws"), state[0], units, data))
+                progress(part + 1, _SEGMENTS + 2)
+        made = jax.tree.map(np.asarray, sample(stream(config.seed, "vi", "draws"), mixture, units, data))
         clock.lap("sampling")
         if progress:
-            progress(_SEGMENTS + 1, _SEGMENTS + 1)
-        return _as_draws(fit, made, bound, clock.seconds)
+            progress(_SEGMENTS + 2, _SEGMENTS + 2)
+        return _as_draws(fit, made, mixture, bound, clock.seconds)
 
 
 class _Clock:
@@ -203,10 +230,11 @@ def _taken_up(checkpoint: Checkpoint | None, state: Any, bound: Any, seconds: di
     return int(kept["done"]), state, kept["bound"], spent
 
 
-def _as_draws(fit: Fit, made: dict[str, Any], bound: Any, seconds: dict[str, float]) -> Draws:
+def _as_draws(fit: Fit, made: dict[str, Any], mixture: Mixture, bound: Any, seconds: dict[str, float]) -> Draws:
     """The draws as `Draws`: independent, with their log importance ratios."""
     config, posterior, landscape = fit.config, fit.prepared.posterior, fit.prepared.landscape
     each = config.steps * config.elbo_samples * (config.batch_size / landscape.n if config.batch_size else 1.0) + 2 * _PROBES / config.chains
+    each += fit.following.work / config.chains if fit.following else 0.0
     failed = {str(chain): config.steps for chain, value in enumerate(bound) if not np.isfinite(value)}
     draws = Draws(
         loss=np.asarray(posterior.centre_loss + made["excess"], config.precision),
@@ -221,7 +249,7 @@ def _as_draws(fit: Fit, made: dict[str, Any], bound: Any, seconds: dict[str, flo
         virial_sizes=tuple(np.bincount(virial_groups(landscape.n_parameters)).tolist()),
         independent=True,
         seconds=seconds,
-        adapted={"family": config.family, "rank": fit.rank, "steps": config.steps},
+        adapted={"family": config.family, "rank": fit.rank, "steps": config.steps, "components": len(mixture.log_share)},
         statistics={"evidence_bound": np.asarray(bound).tolist(), "failed_chains": failed},
     )
     return replace(draws, parameters=made["away"] + np.asarray(fit.prepared.centre)) if config.keep_parameters else draws
