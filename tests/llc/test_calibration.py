@@ -48,7 +48,7 @@ def test_a_walk_in_narrow_valleys_is_right_or_caught():
 
 def test_a_wrong_sampler_is_caught(monkeypatch):
     """Langevin steps of 1.6 / h_max: each run is flagged, and none of the plain means is right."""
-    wrong = samplers.SGLDConfig(step_fraction=1.6, warmup=2000, thin=10)
+    wrong = samplers.SGLDConfig(noise="independent", step_fraction=1.6, warmup=2000, thin=10)
     monkeypatch.setitem(study.SAMPLERS, "sgld", wrong)
     monkeypatch.setitem(study.TARGETS, "steep", (forms.QuadraticConfig(n_parameters=4), 1000))
     for line in lines_of("steep", "sgld", range(7100, 7102)):

@@ -121,7 +121,7 @@ def test_valleys_that_narrow_are_entered_and_divergences_there_are_no_flag(kind)
     exact = target.expectation(draws.n_beta, 1.0)[0]
     assert told["flags"] == []
     assert abs(told["llc_mean"] - exact) < 4 * told["llc_error"]
-    assert told["llc_error"] < 0.02 * exact
+    assert told["llc_error"] < 0.03 * exact
     if kind == "hmc":
         assert draws.adapted["small_steps"] == 0.75
 
@@ -147,6 +147,8 @@ def test_chains_that_a_first_step_throws_out_of_the_numbers_are_put_back_in_the_
     target = form_landscape(forms.NormalCrossingConfig(exponents=(2, 4, 2)), 10_000, 0)
     wild = dataclasses.replace(config, start_jitter=3.0)
     assert np.isfinite(sample(target, wild).loss).all()
+    if config.kind == "sgld":  # a preconditioner that follows the chain would bound what a step can do
+        wild = dataclasses.replace(wild, precond="none")
     asked = sample(target, dataclasses.replace(wild, step_rule="fixed", step_size=1.0 if config.kind == "sgnht" else 3.0))
     assert asked.adapted["step_size"] >= 1.0
     assert "failed_chains" in estimate(asked, n=10_000, n_parameters=3)["flags"]

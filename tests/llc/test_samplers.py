@@ -104,7 +104,7 @@ def test_rotated_and_stretched_coordinates_change_nothing():
 # ------------------------------------------------------------------------------------------------------------- steps that are a bias
 
 
-BIG_STEP = SGLDConfig(step_fraction=1.0, thin=10, warmup=2000, draws=2000)
+BIG_STEP = SGLDConfig(noise="independent", step_fraction=1.0, thin=10, warmup=2000, draws=2000)
 
 
 def test_the_step_inflates_a_quadratic_by_its_closed_form():
@@ -115,6 +115,26 @@ def test_the_step_inflates_a_quadratic_by_its_closed_form():
     assert score(draws, exact(ROUND)) > 20
     assert "step_size_bias" in estimate(dataclasses.replace(draws, virial=None, virial_sizes=()), n=1000, n_parameters=8)["flags"]
     assert np.mean(draws.statistics["corrected_acceptance"]) < 0.9
+
+
+@pytest.mark.parametrize("precond", ["none", "rmsprop"])
+def test_averaged_noise_is_exact_on_a_quadratic_at_every_stable_step(precond):
+    """εh = 2, where independent noise doubles the stiffest variance (Leimkuhler and Matthews 2013): the mean loss is the exact one."""
+    config = dataclasses.replace(BIG_STEP, noise="averaged", step_fraction=2.0, precond=precond)
+    draws = run(ROUND, config)
+    assert abs(score(draws, exact(ROUND))) < SHARP
+    assert draws.adapted["step_order"] == 2
+    with pytest.raises(AssertionError):
+        assert abs(score(run(ROUND, dataclasses.replace(config, noise="independent")), exact(ROUND))) < SHARP
+
+
+def test_the_order_of_the_bias_decides_on_the_step():
+    """Of order ε² with averaged noise alone: not with minibatches, Adam's drift, or a preconditioner that follows the chain."""
+    first = [SGLDConfig(noise="independent"), SGLDConfig(batch_size=5), SGLDConfig(precond="adam")]
+    first.append(SGLDConfig(precond="rmsprop", precond_until="always"))
+    assert [(config.step_order, config.fraction) for config in first] == [(1, 0.05)] * 4
+    assert (SGLDConfig().step_order, SGLDConfig().fraction, SGLDConfig(precond="rmsprop").step_order) == (2, 0.5, 2)
+    assert SGLDConfig(step_fraction=0.3).fraction == 0.3
 
 
 def test_microcanonical_steps_that_are_too_large_are_seen():
@@ -265,8 +285,8 @@ def test_work_is_what_a_hand_counts():
     draws = sample(target, HMCConfig(leapfrogs=7, length_jitter=0.0, warmup=50, draws=20))
     assert np.allclose(draws.gradients, opening + 7 * 50 + 7 * np.arange(1, 21))
     draws = sample(target, SGLDConfig(batch_size=5, warmup=40, thin=3, draws=20, check_every=20))
-    looks = 2 * 10 + 1  # each window of 4 draws of the warm-up begins with one, as does the sampling; each draw takes a gradient over all rows
-    assert np.allclose(draws.gradients, opening - 0.9 + 10 * (4 * (0.1 + 1) + looks) + looks + np.arange(1, 21) * (3 * 0.1 + 1))
+    looks = 2 * 10 + 1  # at each draw of the warm-up and the first one kept; each draw takes a gradient over all rows
+    assert np.allclose(draws.gradients, opening - 0.9 + 40 * (0.1 + 1 + looks) + looks + np.arange(1, 21) * (3 * 0.1 + 1))
     draws = sample(target, MCLMCConfig(warmup=20, draws=20, steps=10))
     assert np.allclose(draws.gradients, opening + 20 * 20 + 20 * np.arange(1, 21))
     draws = sample(target, VIConfig(family="mean_field", steps=30, elbo_samples=2, draws=20))
@@ -280,7 +300,7 @@ def test_work_is_what_a_hand_counts():
 def test_a_chain_that_leaves_the_numbers_is_named_and_the_others_are_kept():
     """The loss is no number beyond w = 0.5, which some of the short chains meet."""
     target = Landscape("cliff", 1000, np.zeros(2), population_loss=lambda w: 0.02 * jnp.sum(w**2) + jnp.where(w[0] > 1.0, jnp.nan, 0.0))
-    draws = sample(target, SGLDConfig(warmup=0, thin=1, draws=60, chains=8, start_jitter=0.0, step_rule="fixed", step_size=0.05))
+    draws = sample(target, SGLDConfig(warmup=0, thin=1, draws=60, chains=8, start_jitter=0.0, step_rule="fixed", step_size=0.05, noise="independent"))
     failed = draws.statistics["failed_chains"]
     bad = {str(chain) for chain in np.flatnonzero(~np.isfinite(draws.loss).all(1))}
     assert 0 < len(failed) < 8

@@ -246,6 +246,7 @@ class SGNHTConfig(StepConfig):
     """The stochastic gradient Nosé-Hoover thermostat (Ding et al. 2014): a friction that learns the noise of minibatches and takes its heat out."""
 
     kind: ClassVar[str] = "sgnht"
+    revision: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(5000, low=0, unit="steps")
     thin: int = setting(100, low=1, unit="steps per draw kept")

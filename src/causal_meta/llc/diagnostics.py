@@ -90,7 +90,7 @@ def mcse(chains: Floats) -> float:
 
 
 def mcse_with(chains: Floats, slow: Floats) -> tuple[float, float]:
-    """Monte Carlo standard error of the mean of `chains` [C, T], and the effective draws that it is known from, where part of it goes with `slow` [C, T].
+    """Monte Carlo standard error of the mean of `chains` [C, T], and the effective draws that tell it, where part of it goes with `slow` [C, T].
 
     With the slope b of the values on `slow` the error is sqrt(b² mcse(slow)² + mcse(rest)²), rest = chains - b slow: Geyer's sum stops where noise
     hides the autocorrelations, so that a small part of the variance which changes slowly is missed in the sum and seen when it stands alone. The

@@ -108,7 +108,7 @@ NUMBERS: tuple[str, ...] = (
 def failures(draws: Draws) -> list[str]:
     """Why each chain cannot be used, [C]; empty text where it can."""
     found = []
-    for loss, distance in zip(np.asarray(draws.loss), np.asarray(draws.distance), strict=True):
+    for loss, distance in zip(np.asarray(draws.loss, np.float64), np.asarray(draws.distance, np.float64), strict=True):
         bad = ~((np.abs(loss) < OUT) & (distance < OUT))
         if bad.any():
             found.append(f"{int(bad.sum())} of {len(loss)} draws are not finite or above {OUT:g}, the first at draw {int(bad.argmax())}")

@@ -175,8 +175,8 @@ class Langevin(Stepping[SGLDConfig]):
     With averaged noise η is (η_t + η_{t+1}) / 2 (Leimkuhler and Matthews 2013), as `llc/samplers/langevin.py` has it.
 
     `rmsprop`: v = b2 v + (1 - b2) (nβ g)², beginning at the first (nβ g)², means over all chains where the warm-up alone shapes G, and
-    G = 1 / (sqrt v + a r + sqrt γ), r the root mean square of sqrt v over the parameters and a = `floor`: the scale of G does not matter, as the step is
-    taken from the curvature of sqrt G H sqrt G (Li et al. 2016 have a constant floor). `adam` puts m = b1 m + (1 - b1) nβ g in place of nβ g: its
+    G = 1 / (sqrt v + a r + sqrt γ), r the root mean square of sqrt v over the parameters and a = `floor`: the scale of G does not matter, as the step
+    is taken from the curvature of sqrt G H sqrt G (Li et al. 2016 have a constant floor). `adam` puts m = b1 m + (1 - b1) nβ g in place of nβ g: its
     delay widens a direction of curvature h by about 1 + (εh/2) b1 / (1 - b1), far more than the step itself, so it needs ten times smaller ones.
     With `divergence_correction` Γ_i = dG_i/dw_i, where dv_i/dw_i = 2 (nβ)² g_i H_ii is remembered as v is: small steps let v follow g² at the
     present place. The diagonal of the Hessian is estimated by one random direction (Hutchinson 1989), two gradients more. Li et al. (2016,

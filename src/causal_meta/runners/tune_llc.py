@@ -142,7 +142,7 @@ def suggested(config: TuneConfig, trials: Sequence[Trial]) -> dict[str, Any]:
     from optuna.trial import TrialState, create_trial
 
     ranges = {name: _range(config, name, *limits) for name, limits in config.searched.items()}
-    own = {name: getattr(config.method, name) for name in ranges}
+    own = {name: getattr(config.method, "fraction" if name == "step_fraction" else name) for name in ranges}
     if not trials and all(low <= own[name] <= high for name, (low, high) in config.searched.items()):
         return own
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -50,8 +50,9 @@ class Langevin(Stepping[SGLDConfig]):
 
     `rmsprop`: v = b2 v + (1 - b2) (nβ g)², v_0 = (nβ g_0)² of the chain's first gradient, and G = 1 / (sqrt v + a r + sqrt γ), r the root mean
     square of sqrt v over the parameters and a = `floor`; sqrt γ, the gradient of the localisation at its own width, bounds G where the loss has none.
-    The scale of G does not matter where the step is taken from the curvature of sqrt G H sqrt G. v comes from the gradient of the loss alone, while drift and noise are preconditioned whole. `adam` puts m = b1 m + (1 - b1) nβ g, m_0 = nβ g_0, in
-    place of nβ g: a drift that lags by b1 / (1 - b1) steps, which adds to the bias.
+    The scale of G does not matter where the step is taken from the curvature of sqrt G H sqrt G. v comes from the gradient of the loss alone, while
+    drift and noise are preconditioned whole. `adam` puts m = b1 m + (1 - b1) nβ g, m_0 = nβ g_0, in place of nβ g: a drift that lags by
+    b1 / (1 - b1) steps, which adds to the bias.
 
     Where G stands still after the warm-up (v is then the median over the chains) the law is the stated one up to the step. Where it follows the
     chain, v follows g² at the present place in the limit of small steps, so that the diffusion is position dependent and its law is p(w) / G(w)

@@ -86,13 +86,15 @@ class Counters(NamedTuple):
 def segment(method: Method, config: ChainConfig, size: int) -> Callable[..., Any]:
     """The function that makes `count` <= `size` draws of `thin` transitions each and records them in buffers [size, C, ...].
 
-    It takes (key, (state, counters), tuning, count, behind, thin, adapting, data), with `behind` draws kept before, and gives ((state, counters),
-    tuning, records, moments of row losses).
+    It takes (key, number, (state, counters), tuning, count, behind, thin, adapting, data), with the number of the segment in the run and `behind`
+    draws kept before it, and gives ((state, counters), tuning, records, moments of row losses).
     """
-    look, zeros = _recorder(config), jnp.zeros(config.chains, config.precision)
+    look, zeros = _recorder(config), np.zeros(config.chains, config.precision)
     lines = directions(config, method.prepared.landscape.n_parameters)
 
-    def run(key: Any, state: Any, tuning: Any, count: Any, behind: Any, thin: Any, adapting: Any, data: Rows) -> Any:
+    def run(key: Any, number: Any, state: Any, tuning: Any, count: Any, behind: Any, thin: Any, adapting: Any, data: Rows) -> Any:
+        own = jax.random.fold_in(key, number)
+
         def move(key: Any, carry: Any) -> Any:
             (state, counters), tuning, noted = carry
             state, tuning, info = method.step(key, state, tuning, data, adapting)
@@ -102,7 +104,7 @@ def segment(method: Method, config: ChainConfig, size: int) -> Callable[..., Any
 
         def draw(t: Any, carry: Any) -> Any:
             state, tuning, records, moments = carry
-            key_of_draw = jax.random.fold_in(key, t)
+            key_of_draw = jax.random.fold_in(own, t)
             carry = (state, tuning, Info(zeros, zeros, zeros, zeros))
             state, tuning, noted = jax.lax.fori_loop(0, thin, lambda i, inner: move(jax.random.fold_in(key_of_draw, i), inner), carry)
             found = look(method, key_of_draw, jnp.where(adapting, 0, behind + t), state, tuning, noted, thin, data)
@@ -167,4 +169,4 @@ def _add_rows(moments: Any, prepared: Prepared, excess: Any, away: Any, data: Ro
 def directions(config: SamplerConfig, size: int) -> Any:
     """K fixed random directions of unit length as columns [P, K]: the same for every run of this seed, whatever the sampler."""
     drawn = randomness.generator(config.seed, "llc", "projections").standard_normal((config.projections, size)).T
-    return jnp.asarray(drawn / np.linalg.norm(drawn, axis=0), config.precision)
+    return np.asarray(drawn / np.linalg.norm(drawn, axis=0), config.precision)

@@ -37,8 +37,11 @@ class Point(NamedTuple):
 
 
 class Stepping(Generic[C]):
-    """Base of the samplers with an uncorrected step. The tuning is a tuple whose field `step` is the step size ε, alike for all chains, and `most` the
-    largest that it may be: a part of the smallest that has thrown a chain out of the numbers."""
+    """Base of the samplers with an uncorrected step.
+
+    The tuning is a tuple with `step`, the step size ε of all chains, and `most`, the largest that it may be: a part of the smallest that has thrown
+    a chain out of the numbers.
+    """
 
     learns_shape = False
     tells: frozenset[str] = frozenset()
