@@ -148,6 +148,21 @@ def test_the_error_of_a_mean_is_its_standard_deviation_over_repeats(memory):
     assert np.std(repeats.mean((1, 2))) == pytest.approx(true, rel=4 / math.sqrt(600))
 
 
+def test_a_slow_part_below_the_noise_is_counted_in_the_error():
+    """x = noise + s/5, s with a memory of 0.995: most of the error of the mean is of s; the plain sum, which stops in the noise, misses half."""
+    rng, shape = np.random.default_rng(5), (150, 4, 1000)
+    slow = autoregressive(rng, (600, 1000, 1), 0.995)[:, :, 0].reshape(shape)
+    values = rng.standard_normal(shape) + slow / 5
+    true = float(np.std(values.mean((1, 2))))  # known to 6 %
+    told = np.array([diagnostics.mcse_with(x, s) for x, s in zip(values, slow, strict=True)])
+    assert np.mean(told[:, 0]) == pytest.approx(true, rel=0.24)
+    assert np.mean([diagnostics.mcse(x) for x in values]) < 0.75 * true
+    assert np.median(told[:, 1]) < 200  # as few as s has, not the 4,000 of the noise
+    same = diagnostics.mcse_with(values[0], rng.standard_normal(shape[1:]))
+    assert same[0] == pytest.approx(diagnostics.mcse(values[0]), rel=0.02)
+    assert diagnostics.mcse_with(values[0], np.ones(shape[1:])) == (diagnostics.mcse(values[0]), diagnostics.ess_mean(values[0]))
+
+
 def test_drift_sees_a_warm_up_that_was_too_short_and_nothing_else():
     rng = np.random.default_rng(4)
     right = [diagnostics.drift(autoregressive(rng, (4, 500, 1), 0.7)[:, :, 0]) for _ in range(200)]
@@ -439,6 +454,16 @@ def test_a_bias_too_small_for_the_identities_to_show_is_part_of_the_error():
     assert len(counted) > 50
     assert min(counted) > 0.0125 / 2 - 1e-4
     assert all("step_size_bias" not in one["flags"] for one in found)
+
+
+def test_places_too_stiff_for_a_step_of_second_order_widen_the_interval():
+    draws = dataclasses.replace(right(np.random.default_rng(21)), acceptance=None)
+    adapted = {"step_size": [1e-4], "curvature": [146.0], "step_order": 2}
+    calm, stiff = (analysed(dataclasses.replace(draws, adapted=adapted | {"stiff_share": share})) for share in (0.0, 0.04))
+    assert calm["llc_error"] == pytest.approx(calm["llc_mcse"], rel=1e-3)
+    assert stiff["llc_error"] == pytest.approx(math.hypot(stiff["llc_mcse"], 0.04 * stiff["llc_mean_plain"]))
+    bare = analysed(without_virial(dataclasses.replace(draws, adapted=adapted | {"curvature": [4000.0]})))
+    assert bare["bias_estimate"] == pytest.approx(bare["llc_mean"] * (1e-4 * 4000 / 4) ** 2)
 
 
 def test_small_steps_are_not_flagged_and_corrected_ones_never():

@@ -12,8 +12,12 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.draws import Draws
 from causal_meta.llc.estimators import estimate
 from causal_meta.llc.forms import form_landscape
+from causal_meta.llc.landscape import float_width
 from causal_meta.llc.lengthening import LEAST_GROWTH, MOST_GROWTH, SPARE, further, wanting
 from causal_meta.llc.samplers import Kept, sample
+from causal_meta.llc.samplers.langevin import Langevin, State, Tuning
+from causal_meta.llc.samplers.prepared import prepare
+from causal_meta.llc.samplers.stepping import Point
 
 POWERS = form_landscape(forms.PowerSumConfig(exponents=(2, 4)), 10_000, 0)
 QUICK = HMCConfig(warmup=100, leapfrogs=5)
@@ -124,6 +128,26 @@ def test_valleys_that_narrow_are_entered_and_divergences_there_are_no_flag(kind)
     assert told["llc_error"] < 0.03 * exact
     if kind == "hmc":
         assert draws.adapted["small_steps"] == 0.75
+
+
+def test_a_chain_that_was_thrown_out_neither_sets_the_step_nor_is_forgotten():
+    """The step is made for what 99 of 100 draws of the other chains met, and stays below a quarter of the one that threw a chain out."""
+    target = form_landscape(forms.NormalCrossingConfig(exponents=(2, 2)), 10_000, 0)
+    config = SGLDConfig()
+    with float_width("float64"):
+        method = Langevin(prepare(target, config), config)
+        point = Point(np.zeros((4, 2)), np.zeros(4), np.zeros((4, 2)))
+        sound = State(np.zeros((4, 2)), point, *[np.zeros((4, 0))] * 3, np.zeros((4, 2)))
+        lost = sound._replace(away=np.array([[0.0, 0.0]] * 3 + [[np.inf, 0.0]]))
+        tuning = Tuning(np.array(0.5), np.array(np.inf), np.array(0.0))
+        met = np.ones((200, 4))
+        met[5, 0], met[:, 3] = 1e6, 1e9
+        window = {"check.curvature": met, "excess": np.where(np.arange(4) == 3, np.nan, 1.0) * np.ones((200, 1))}
+        state, after = method.retune(lost, tuning, [window], 0.5)
+        assert np.isfinite(state.away).all()
+        assert float(after.step) == float(after.most) == 0.5 / 4  # what the curvatures of the others allow, 0.5, has been too much
+        again = method.retune(sound, after._replace(step=np.array(0.01)), [window | {"excess": np.ones((200, 4))}], 1.0)[1]
+        assert (float(again.step), float(again.most)) == (pytest.approx(0.5 / 1e9), 0.5 / 4)
 
 
 def test_trees_take_small_steps_only_where_the_warm_up_diverged():

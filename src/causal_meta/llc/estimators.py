@@ -186,25 +186,29 @@ def _step_bias(draws: Draws, shift: float, chance: float, violation: Violation |
     a share |virial gap| / P is counted as left, and what they leave by design. The rule holds one direction of curvature h: it is a bound. Where the
     identities do not show a bias, it may be there: what the control variates leave of the rule's, at the mean curvature, is counted as left. As much
     as they took off beyond its standard error `chance` may be a bias too (`bias_unseen`): it widens the error, and is too uncertain for a flag.
+
+    A step of second order (`step_order` 2: averaged noise, the thermostat) is right on a quadratic. The rule is then squared, and unseen is what
+    places add that are too stiff for the step (εh > 1): as much as if λ̂ were wrong there by itself.
     """
     if _corrected(draws):
         return {}
     found: Analysis = {}
+    mean, second = float(draws.llc.mean()), draws.adapted.get("step_order", 1) == 2
     step, largest, usual = (float(np.max(draws.adapted.get(name, math.nan))) for name in ("step_size", "curvature", "mean_curvature"))
     if math.isfinite(ratio := step * largest / 4):
         found["step_rule"] = ratio
         if violation is None:
-            bias = float(draws.llc.mean()) * ratio if ratio < 1 else math.inf
+            bias = mean * (ratio**2 if second else ratio) if ratio < 1 else math.inf
             found |= {"bias_estimate": _number(bias), "bias_left": _number(bias), "bias_rule": "curvature"}
     if violation is not None:
         share = 1.0 if bare else abs(violation.gap) / sum(draws.virial_sizes) + (1 - REPAIRED if violation.of_steps else 0.0)
         left = abs(shift) * share if violation.of_steps or not bare else 0.0  # otherwise the shift is chance, and the plain mean knows its error
-        if not violation.of_steps and draws.adapted.get("step_order", 1) == 1:  # too small for them to show
+        if second:
+            found["bias_unseen"] = abs(mean) * float(draws.adapted.get("stiff_share", 0.0))
+        elif not violation.of_steps:  # too small for them to show
             rule = np.nan_to_num(step * (usual if math.isfinite(usual) else largest) / 4)
-            left = max(left, float(draws.llc.mean() * rule) * (1.0 if bare else 1 - TAKEN))
+            left = max(left, mean * float(rule) * (1.0 if bare else 1 - TAKEN))
             found["bias_unseen"] = 0.0 if bare else math.sqrt(max(shift**2 - chance**2, 0.0)) * (1 - TAKEN) / TAKEN
-        if draws.adapted.get("step_order", 1) == 2:
-            found["bias_unseen"] = abs(float(draws.llc.mean())) * float(draws.adapted.get("stiff_share", 0.0))
         found |= {"bias_estimate": shift, "bias_left": left, "bias_rule": "virial"}
     return found
 
