@@ -71,7 +71,7 @@ class ChainConfig(SamplerConfig):
     #: Draws of each chain before the first look at the estimate, where their number is left open.
     first_draws: ClassVar[int] = 1000
     draws: int = setting(
-        0, low=0, unit="draws of each chain", help="0: 1,000 (mala, mclmc: 2,000), and up to 16,000 while the error of λ̂ is above `aim`"
+        0, low=0, unit="draws of each chain", help="0: 1,000 (mala, mclmc, sgld: 2,000), and up to 16,000 while the error of λ̂ is above `aim`"
     )
     aim: float = setting(0.015, above=0, help="Monte Carlo error of λ̂, in terms of λ̂, at which chains end whose number of draws is left open")
     start_jitter: float = setting(1.0, low=0, unit="posterior standard deviations of the stiffest direction")
@@ -211,6 +211,7 @@ class SGLDConfig(StepConfig):
 
     kind: ClassVar[str] = "sgld"
     revision: ClassVar[int] = 2
+    first_draws: ClassVar[int] = 2000
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(20000, low=0, unit="steps")
     thin: int = setting(100, low=1, unit="steps per draw kept")

@@ -14,13 +14,14 @@ power sum λ̂ is then known from a handful of draws. Where curvature changes al
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from causal_meta.llc.diagnostics import mcse
+from causal_meta.llc.diagnostics import ess_mean, mcse
 from causal_meta.llc.draws import Draws
 
 Floats = NDArray[np.floating]
@@ -89,9 +90,14 @@ def _coefficients(series: Floats, variates: Floats, root: Floats) -> Floats:
 
 
 class Violation(NamedTuple):
-    """The largest |mean / standard error| of all identities, and the mean of P - x . grad U in parameters (`gap`) and in its standard errors."""
+    """The largest |mean / standard error| of all identities, and the mean of P - x . grad U in parameters (`gap`) and in its standard errors.
+
+    `law_score` is the score where no identity is known from more effective draws than |w - w*|² is: what balances an identity are rare draws far out,
+    and chains that renew their distance seldom have met few of them, whatever the autocorrelation of the identity itself.
+    """
 
     score: float
+    law_score: float
     gap: float
     gap_score: float
 
@@ -115,8 +121,14 @@ def worst_violation(draws: Draws, weights: Floats | None = None) -> Violation | 
     total = variates[:, :, :-2].sum(2)
     series = [values for values in (total, *np.moveaxis(variates, 2, 0)) if np.ptp(values) > 0]
     scores = [_score(values, weights) for values in series]
+    known = [1.0] * len(series)
+    if weights is None:
+        far = ess_mean(np.asarray(draws.distance, np.float64) ** 2)
+        known = [min(1.0, math.sqrt(far / ess_mean(values))) for values in series]
     gap = float(total.mean() if weights is None else (weights * total).sum())
-    return Violation(max((abs(score) for score in scores), default=0.0), gap, scores[0] if np.ptp(total) > 0 else 0.0)
+    worst = max((abs(score) for score in scores), default=0.0)
+    lawful = max((abs(score) * share for score, share in zip(scores, known, strict=True)), default=0.0)
+    return Violation(worst, lawful, gap, scores[0] if np.ptp(total) > 0 else 0.0)
 
 
 def _score(values: Floats, weights: Floats | None) -> float:

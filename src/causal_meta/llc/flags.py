@@ -110,7 +110,7 @@ def _of_error(a: Mapping[str, Any]) -> dict[str, str]:
 
 def _of_law(a: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
-    score, gap = a["virial_score"], a["virial_gap"]
+    score, gap = a["law_score"], a["virial_gap"]
     stepped = a["bias_rule"] == "virial" and a["virial_of_steps"]  # too large a step raises the virial: a flag of its own
     if score is not None and score > VIRIAL_ERRORS and not stepped:
         found["law_violated"] = f"the identity fails by {score:.1f} standard errors; its mean gap is {gap:.3g} of {a['n_parameters']} parameters"
