@@ -285,8 +285,10 @@ def test_work_is_what_a_hand_counts():
     draws = sample(target, HMCConfig(leapfrogs=7, length_jitter=0.0, warmup=50, draws=20))
     assert np.allclose(draws.gradients, opening + 7 * 50 + 7 * np.arange(1, 21))
     draws = sample(target, SGLDConfig(batch_size=5, warmup=40, thin=3, draws=20, check_every=20))
-    looks = 2 * 10 + 1  # at each draw of the warm-up and the first one kept; each draw takes a gradient over all rows
-    assert np.allclose(draws.gradients, opening - 0.9 + 40 * (0.1 + 1 + looks) + looks + np.arange(1, 21) * (3 * 0.1 + 1))
+    looks = 2 * 10 + 1  # each window of 4 draws of the warm-up begins with one, as does the sampling; each draw takes a gradient over all rows
+    assert np.allclose(draws.gradients, opening - 0.9 + 10 * (4 * (0.1 + 1) + looks) + looks + np.arange(1, 21) * (3 * 0.1 + 1))
+    draws = sample(target, SGLDConfig(warmup=1000, thin=3, draws=20, check_every=20))  # windows of five draws of 20 steps: a look at every third
+    assert np.allclose(draws.gradients, opening + 10 * (100 + 2 * looks) + looks + np.arange(1, 21) * 3)
     draws = sample(target, MCLMCConfig(warmup=20, draws=20, steps=10))
     assert np.allclose(draws.gradients, opening + 20 * 20 + 20 * np.arange(1, 21))
     draws = sample(target, VIConfig(family="mean_field", steps=30, elbo_samples=2, draws=20))

@@ -109,7 +109,7 @@ def run_chains(
         plan = Plan.of(config.draws or config.first_draws, warmup, 2 * config.chains * landscape.n_parameters)
         run.kept = plan.kept
         key = stream(config.seed, config.kind, "chains")
-        arguments = (key, np.int32(0), run.state, run.tuning, np.int32(1), np.int32(0), np.int32(1), np.bool_(True), data)
+        arguments = (key, np.int32(0), run.state, run.tuning, *[np.int32(1)] * 4, np.bool_(True), data)
         program = jax.jit(segment(method, config, plan.size)).lower(*arguments).compile()
         opening = _clocks() - begun
         kept = checkpoint.load() if checkpoint else None
@@ -163,7 +163,9 @@ def _segment(program: Callable[..., Any], method: Method, plan: Plan, run: Run, 
     count = (plan.warm + run.kept)[run.done]
     thin = plan.warm_thin if warm else config.thin
     behind = sum(run.kept[: run.done - len(plan.warm)]) if not warm else 0
-    found = program(key, np.int32(run.done), run.state, run.tuning, np.int32(count), np.int32(behind), np.int32(thin), np.bool_(warm), data)
+    every = method.every(thin if warm else 0)
+    numbers = [np.int32(number) for number in (count, behind, every, thin)]
+    found = program(key, np.int32(run.done), run.state, run.tuning, *numbers, np.bool_(warm), data)
     run.state, run.tuning, record, moments = jax.tree.map(np.asarray, found)
     record = {name: values[:count] for name, values in record.items()}
     run.work = run.work if not warm else run.work + record["work"].sum(0, dtype=np.float64)

@@ -155,10 +155,14 @@ class Trajectories:
         """Not finite where a chain is not."""
         return state.logdensity
 
-    def view(self, key: Any, number: Any, state: hmc.HMCState, tuning: Tuning, data: Rows) -> View:
+    def view(self, key: Any, due: Any, state: hmc.HMCState, tuning: Tuning, data: Rows) -> View:
         """Everything is known already."""
         away = tuning.whitening.outward(state.position)
         return View(away, self.prepared.excess(state.logdensity, away), -tuning.whitening.slope_outward(state.logdensity_grad), 0.0)
+
+    def every(self, warm_thin: int) -> int:
+        """Nothing costs more than a gradient."""
+        return 1
 
     def retune(self, state: hmc.HMCState, tuning: Tuning, windows: list[Arrays], part: float) -> tuple[hmc.HMCState, Tuning]:
         """Another shape from the draws of all chains; step and lengths when that is done."""

@@ -102,10 +102,14 @@ class Unadjusted:
         """Not finite where a chain is not."""
         return state.logdensity
 
-    def view(self, key: Any, number: Any, state: IntegratorState, tuning: Tuning, data: Rows) -> View:
+    def view(self, key: Any, due: Any, state: IntegratorState, tuning: Tuning, data: Rows) -> View:
         """Everything is known already."""
         away = tuning.whitening.outward(state.position)
         return View(away, self.prepared.excess(state.logdensity, away), -tuning.whitening.slope_outward(state.logdensity_grad), 0.0)
+
+    def every(self, warm_thin: int) -> int:
+        """Nothing costs more than a gradient."""
+        return 1
 
     def retune(self, state: IntegratorState, tuning: Tuning, windows: list[Arrays], part: float) -> tuple[IntegratorState, Tuning]:
         """Another step for the energy errors of the last window, another shape and length for the draws of the last windows."""

@@ -61,8 +61,11 @@ class Method(Protocol):
     def pulse(self, state: Any) -> Any:
         """A number of each chain [C] that is not finite once the chain has left the numbers (compiled)."""
 
-    def view(self, key: Any, number: Any, state: Any, tuning: Any, data: Rows) -> View:
-        """Where the chains are, for the record; `number` counts the draws of the run and is 0 in the warm-up (compiled)."""
+    def view(self, key: Any, due: Any, state: Any, tuning: Any, data: Rows) -> View:
+        """Where the chains are, for the record, and where `due` what costs many gradients to measure (compiled)."""
+
+    def every(self, warm_thin: int) -> int:
+        """Draws from one to the next at which that is due: in the warm-up, of so many transitions a draw, or (0) while sampling."""
 
     def retune(self, state: Any, tuning: Any, windows: list[Arrays], part: float) -> tuple[Any, Any]:
         """State and tuning after a window of the warm-up (NumPy), from the records of the last windows; `part` of the warm-up is behind."""
@@ -86,13 +89,13 @@ class Counters(NamedTuple):
 def segment(method: Method, config: ChainConfig, size: int) -> Callable[..., Any]:
     """The function that makes `count` <= `size` draws of `thin` transitions each and records them in buffers [size, C, ...].
 
-    It takes (key, number, (state, counters), tuning, count, behind, thin, adapting, data), with the number of the segment in the run and `behind`
-    draws kept before it, and gives ((state, counters), tuning, records, moments of row losses).
+    It takes (key, number, (state, counters), tuning, count, behind, every, thin, adapting, data), with the number of the segment in the run, `behind`
+    draws before it, of which each `every`-th is looked at closely, and gives ((state, counters), tuning, records, moments of row losses).
     """
     look, zeros = _recorder(config), np.zeros(config.chains, config.precision)
     lines = directions(config, method.prepared.landscape.n_parameters)
 
-    def run(key: Any, number: Any, state: Any, tuning: Any, count: Any, behind: Any, thin: Any, adapting: Any, data: Rows) -> Any:
+    def run(key: Any, number: Any, state: Any, tuning: Any, count: Any, behind: Any, every: Any, thin: Any, adapting: Any, data: Rows) -> Any:
         own = jax.random.fold_in(key, number)
 
         def move(key: Any, carry: Any) -> Any:
@@ -107,11 +110,11 @@ def segment(method: Method, config: ChainConfig, size: int) -> Callable[..., Any
             key_of_draw = jax.random.fold_in(own, t)
             carry = (state, tuning, Info(zeros, zeros, zeros, zeros))
             state, tuning, noted = jax.lax.fori_loop(0, thin, lambda i, inner: move(jax.random.fold_in(key_of_draw, i), inner), carry)
-            found = look(method, key_of_draw, jnp.where(adapting, 0, behind + t), state, tuning, noted, thin, data)
+            found = look(method, key_of_draw, (behind + t) % every == 0, state, tuning, noted, thin, data)
             records = {name: records[name].at[t].set(found[name]) for name in records}
             return state, tuning, records, _add_rows(moments, method.prepared, found["excess"], found["away"], data)
 
-        shapes = jax.eval_shape(partial(look, method), key, count, state, tuning, Info(zeros, zeros, zeros, zeros), thin, data)
+        shapes = jax.eval_shape(partial(look, method), key, adapting, state, tuning, Info(zeros, zeros, zeros, zeros), thin, data)
         records = {name: jnp.zeros((size, *spec.shape), spec.dtype) for name, spec in shapes.items()}
         n_rows = method.prepared.landscape.n if config.row_moments else 0
         state, tuning, records, moments = jax.lax.fori_loop(0, count, draw, (state, tuning, records, jnp.zeros((2, n_rows), zeros.dtype)))
@@ -126,9 +129,9 @@ def segment(method: Method, config: ChainConfig, size: int) -> Callable[..., Any
 def _recorder(config: ChainConfig) -> Callable[..., dict[str, Any]]:
     """What is kept of a draw: name -> array [C, ...]. What follows from it is computed for all draws of a segment at once."""
 
-    def look(method: Method, key: Any, number: Any, carried: Any, tuning: Any, noted: Info, thin: Any, data: Rows) -> dict[str, Any]:
+    def look(method: Method, key: Any, due: Any, carried: Any, tuning: Any, noted: Info, thin: Any, data: Rows) -> dict[str, Any]:
         state, counters = carried
-        seen = method.view(key, number, state, tuning, data)
+        seen = method.view(key, due, state, tuning, data)
         found = {
             "excess": seen.excess,
             "away": seen.away,

@@ -1,12 +1,13 @@
 """What samplers share whose step nothing corrects: gradients of minibatches, the step that the largest curvature allows, and how far off it is.
 
-Twice during a chain's life its curvature is looked at: at every draw of the warm-up, where the largest eigenvalue of the Hessian of U in the
+Twice during a chain's life its curvature is looked at: along the warm-up, where the largest eigenvalue of the Hessian of U in the
 sampler's own coordinates sets the step, and at every `check_every`-th draw, where it is recorded beside the acceptance that a step on all rows would
 have had if it were corrected (MALA): both tell how far the step is from small.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -25,6 +26,7 @@ C = TypeVar("C", bound=StepConfig)
 _SMALLER = 0.25  # of the step that threw a chain out
 MET = 0.99  # quantile of the curvatures met in the warm-up that the step is made for: the largest of them is a matter of chance where valleys narrow
 STIFF = 1.0  # Langevin step times curvature above which a step of second order is not trusted either
+LOOKS = 0.5  # gradients of the warm-up's looks at the curvature in terms of those of its steps
 PRODUCTS = 10  # curvature products of a look at a chain on its way, two gradients each
 
 
@@ -109,14 +111,13 @@ class Stepping(Generic[C]):
         """Not finite where a chain is not."""
         return jnp.sum(state.away, axis=1) + state.seen.excess
 
-    def view(self, key: Any, number: Any, state: Any, tuning: Any, data: Rows) -> View:
+    def view(self, key: Any, due: Any, state: Any, tuning: Any, data: Rows) -> View:
         """Where the chains were when the last gradient was taken, if it was over all rows; else where they are, with one gradient over all rows."""
         if self.rows:
             point = Point(state.away, *self._whole(state.away, data))
             work = 1.0
         else:
             point, work = state.seen, 0.0
-        due = number % self.config.check_every == 0
         curvature, acceptance = jax.lax.cond(
             due,
             lambda: (self.curvature(key, point.away, state, tuning, data), self._corrected(key, point, state, tuning, data)),
@@ -124,6 +125,12 @@ class Stepping(Generic[C]):
         )
         checks = {"curvature": curvature, "corrected": acceptance}
         return View(point.away, point.excess, self.slope(point), work + jnp.where(due, 2.0 * PRODUCTS + 1, 0.0), checks)
+
+    def every(self, warm_thin: int) -> int:
+        """As `check_every` says, and in the warm-up as often as a part of its gradients pays for."""
+        if not warm_thin:
+            return self.config.check_every
+        return max(1, math.ceil((2 * PRODUCTS + 1) / (LOOKS * (warm_thin * self.work + (1.0 if self.rows else 0.0)))))
 
     def _whole(self, away: Any, data: Rows) -> tuple[Any, Any]:
         """L_n - L_n(w*) and the gradient of L_n over all rows."""
