@@ -276,6 +276,27 @@ def test_chains_that_leave_narrow_valleys_out_are_told():
     assert found["rhat"] < 1.01
 
 
+def test_chains_that_have_hardly_moved_along_a_valley_are_not_blamed_for_what_lies_beyond():
+    """The same draws of the crossing below a distance of 2.2, which right chains of this length may well not leave, in two orders: as they came, and
+    with distances that change slowly. Only the first are from another law; the second know the identity from no more draws than the distance."""
+    whole = cross(np.random.default_rng(23), length=4300)
+    arrays: dict = {"loss": [], "distance": [], "virial": []}
+    slow: dict = {"loss": [], "distance": [], "virial": []}
+    for c, distance in enumerate(whole.distance):
+        kept = np.flatnonzero(distance < 2.2)[:4000]
+        wave = autoregressive(np.random.default_rng(c), (1, 4000, 1), 0.995)[0, :, 0]
+        order = kept[np.argsort(distance[kept])][np.argsort(np.argsort(wave))]
+        for name in arrays:
+            arrays[name].append(getattr(whole, name)[c][kept])
+            slow[name].append(getattr(whole, name)[c][order])
+    more = {"acceptance": None, "corrected": True, "gradients": whole.gradients[:, :4000]}
+    fast, waves = (analysed(dataclasses.replace(whole, **more, **{k: np.stack(v) for k, v in some.items()})) for some in (arrays, slow))
+    assert "law_violated" in fast["flags"]
+    assert fast["law_score"] > 4
+    assert "law_violated" not in waves["flags"]
+    assert waves["law_score"] < waves["virial_score"]
+
+
 def test_an_approximation_that_misses_the_valleys_is_told():
     """The middle of the crossing with flat importance ratios: Pareto's k has nothing to say."""
     whole = cross(np.random.default_rng(22), length=1500)

@@ -287,8 +287,8 @@ def test_work_is_what_a_hand_counts():
     draws = sample(target, SGLDConfig(batch_size=5, warmup=40, thin=3, draws=20, check_every=20))
     looks = 2 * 10 + 1  # each window of 4 draws of the warm-up begins with one, as does the sampling; each draw takes a gradient over all rows
     assert np.allclose(draws.gradients, opening - 0.9 + 10 * (4 * (0.1 + 1) + looks) + looks + np.arange(1, 21) * (3 * 0.1 + 1))
-    draws = sample(target, SGLDConfig(warmup=1000, thin=3, draws=20, check_every=20))  # windows of five draws of 20 steps: a look at every third
-    assert np.allclose(draws.gradients, opening + 10 * (100 + 2 * looks) + looks + np.arange(1, 21) * 3)
+    draws = sample(target, SGLDConfig(warmup=1000, thin=3, draws=20, check_every=20))  # windows of 20 draws of 5 steps: a look at each ninth
+    assert np.allclose(draws.gradients, opening + 10 * (100 + 3 * looks) + looks + np.arange(1, 21) * 3)
     draws = sample(target, MCLMCConfig(warmup=20, draws=20, steps=10))
     assert np.allclose(draws.gradients, opening + 20 * 20 + 20 * np.arange(1, 21))
     draws = sample(target, VIConfig(family="mean_field", steps=30, elbo_samples=2, draws=20))
