@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """  causal-meta llc extrapolate of=crossing by=gamma
   causal-meta llc extrapolate of=crossing by=gamma sampler=nuts values=0.3,1,3,10 draws=4000
   causal-meta llc extrapolate of=small_network by=beta sampler=hmc values=0.05,0.1,0.2,0.4
-  causal-meta llc extrapolate of=small_network by=step sampler=sgld values=0.4,0.2,0.1,0.05
+  causal-meta llc extrapolate of=small_network by=step sampler=sgld noise=independent values=0.4,0.2,0.1,0.05
 
 by=gamma takes γ to 0 (with multiplicity m > 1, of the target or by multiplicity=m, along λ - (m - 1) / (a - b log γ)); by=beta fits the mean loss
 over temperatures, so that an L_0 above the minimum does no harm; by=step takes the step size of an uncorrected sampler to 0 (values are
