@@ -17,7 +17,6 @@ from causal_meta.llc.samplers.prepared import Start
 from causal_meta.llc.samplers.segment import Info
 from causal_meta.llc.samplers.stepping import Point, Stepping
 
-
 STILL = 0.75  # part of the warm-up after which a preconditioner that is to stand still does
 
 
@@ -57,8 +56,8 @@ class Langevin(Stepping[SGLDConfig]):
     drift and noise are preconditioned whole. `adam` puts m = b1 m + (1 - b1) nβ g, m_0 = nβ g_0, in place of nβ g: a drift that lags by
     b1 / (1 - b1) steps, which adds to the bias.
 
-    Where G stands still from late in the warm-up on (v is then the median over the chains) the law is the stated one up to the step. Where it follows the
-    chain, v follows g² at the present place in the limit of small steps, so that the diffusion is position dependent and its law is p(w) / G(w)
+    Where G stands still, from late in the warm-up on (v is then the median over the chains), the law is the stated one up to the step. Where it
+    follows the chain, v follows g² at the present place in the limit of small steps, so that the diffusion is position dependent and its law is p(w) / G(w)
     but for Γ_i = dG_i/dw_i, the divergence term (Girolami and Calderhead 2011, section 5). dv_i/dw_i = 2 (nβ)² g_i H_ii is remembered as v is, with
     H_ii estimated by one random direction (Hutchinson 1989), which costs two gradients. Li et al. (2016, equation 8) have the factor 1 - b2 on it and
     then leave it out: with that factor the term vanishes as b2 goes to 1, but the error that it should cancel does not.
@@ -147,8 +146,10 @@ class Langevin(Stepping[SGLDConfig]):
         return super().fresh(state)._replace(square=np.broadcast_to(square, state.square.shape))
 
     def retune(self, state: State, tuning: Tuning, windows: list[Arrays], part: float) -> tuple[State, Tuning]:
-        """The step for the curvatures met; late in the warm-up v is that of all chains, and stands still if it is to, so that the last windows measure
-        the curvature in the coordinates of the draws."""
+        """The step for the curvatures met; late in the warm-up v is that of all chains, and stands still if it is to.
+
+        So the last windows measure the curvature in the coordinates of the draws.
+        """
         state, tuning = super().retune(state, tuning, windows if self.config.precond == "none" else windows[-1:], part)
         if part >= STILL and not tuning.still and self.config.precond != "none" and self.config.precond_until == "warmup":
             fine = np.isfinite(state.square).all(1)
