@@ -13,6 +13,7 @@ from torch import Tensor
 from causal_meta.conf.samplers import SGLDConfig, SGNHTConfig, StepConfig
 from causal_meta.llc.torch_chains import Step, Streams, TorchPosterior
 
+STILL = 0.75  # part of the warm-up after which a preconditioner that is to stand still does: its last curvatures are those of the draws
 MEASUREMENTS = 8  # of the largest curvature along the warm-up
 _PRODUCTS, _FIRST_PRODUCTS = 2, 6  # of the power iteration, at each of them
 C = TypeVar("C", bound=StepConfig)
@@ -209,7 +210,8 @@ class Langevin(Stepping[SGLDConfig]):
     def _move(self, number: int, warming: bool) -> None:
         state, config = self.state, self.config
         tempered = self._noisy_gradient()
-        follows = config.precond != "none" and (warming or config.precond_until == "always")
+        shaping = config.precond_until == "always" or (warming and number < STILL * self.warmup)
+        follows = config.precond != "none" and shaping
         if follows and number > 0:
             state.memory = config.b2 * state.memory + (1 - config.b2) * self._squares(tempered)
         if follows and config.divergence_correction:
