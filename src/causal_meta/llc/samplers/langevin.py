@@ -58,9 +58,9 @@ class Langevin(Stepping[SGLDConfig]):
 
     Where G stands still, from late in the warm-up on (v is then the median over the chains), the law is the stated one up to the step. Where it
     follows the chain, v follows g² at the present place in the limit of small steps, so that the diffusion is position dependent and its law is
-    p(w) / G(w) but for Γ_i = dG_i/dw_i, the divergence term (Girolami and Calderhead 2011, section 5). dv_i/dw_i = 2 (nβ)² g_i H_ii is remembered as v is, with
-    H_ii estimated by one random direction (Hutchinson 1989), which costs two gradients. Li et al. (2016, equation 8) have the factor 1 - b2 on it and
-    then leave it out: with that factor the term vanishes as b2 goes to 1, but the error that it should cancel does not.
+    p(w) / G(w) but for Γ_i = dG_i/dw_i, the divergence term (Girolami and Calderhead 2011, section 5). dv_i/dw_i = 2 (nβ)² g_i H_ii is remembered
+    as v is, with H_ii estimated by one random direction (Hutchinson 1989), which costs two gradients. Li et al. (2016, equation 8) have the
+    factor 1 - b2 on it and then leave it out: with that factor the term vanishes as b2 goes to 1, but the error that it should cancel does not.
     """
 
     def tuning(self, start: Start, data: Rows) -> Tuning:
