@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ EPILOG = """examples:
 exit status: 0 done, 1 failed, 2 the input cannot be used (nothing was lost), 130 interrupted"""
 
 
+_UNCOLLECTED = 100_000  # objects between two looks for garbage: loading libraries and tracing programs make many, of which few are garbage
+
+
 def parser() -> Parser:
     """The parser of all verbs."""
     top = Parser(
@@ -45,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parse(given)
         keep_compiled_programs()
+        gc.set_threshold(_UNCOLLECTED, *gc.get_threshold()[1:])
         return int(args.run(args) or 0)
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
