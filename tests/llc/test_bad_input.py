@@ -48,7 +48,7 @@ def test_a_point_that_is_no_minimum_is_flagged_and_so_is_a_negative_estimate(run
 
 
 def test_a_step_that_is_too_large_is_flagged_and_one_that_diverges_fails(run, home):
-    words = ["infer", "sgld", "of=form", "chains=2", "draws=200", "warmup=200", "thin=2", "step_rule=fixed"]
+    words = ["infer", "sgld", "of=form", "chains=2", "draws=200", "warmup=200", "thin=2", "step_rule=fixed", "noise=independent"]
     status, found, _ = run(*words, "step_size=3e-3")
     assert status == 0
     assert {"step_size_bias", "law_violated"} & set(analysis(home, found)["flags"])

@@ -483,6 +483,8 @@ def test_places_too_stiff_for_a_step_of_second_order_widen_the_interval():
     calm, stiff = (analysed(dataclasses.replace(draws, adapted=adapted | {"stiff_share": share})) for share in (0.0, 0.04))
     assert calm["llc_error"] == pytest.approx(calm["llc_mcse"], rel=1e-3)
     assert stiff["llc_error"] == pytest.approx(math.hypot(stiff["llc_mcse"], 0.04 * stiff["llc_mean_plain"]))
+    everywhere = analysed(dataclasses.replace(draws, adapted=adapted | {"stiff_share": 0.9}))
+    assert (stiff["flags"], everywhere["flags"]) == ([], ["step_size_bias"])
     bare = analysed(without_virial(dataclasses.replace(draws, adapted=adapted | {"curvature": [4000.0]})))
     assert bare["bias_estimate"] == pytest.approx(bare["llc_mean"] * (1e-4 * 4000 / 4) ** 2)
 

@@ -36,6 +36,8 @@ HIGHEST_DISTANCE_RHAT: Final = 1.1
 """The same for the distance from w*, where the error of its mean goes with one of λ̂ above half the Monte Carlo error."""
 LARGEST_SHARE_OF_ERROR: Final = 0.02
 """Monte Carlo error, or bias, in terms of the estimate."""
+LARGEST_UNSEEN: Final = 0.5
+"""What an uncorrected step may have added unseen, in terms of the estimate: below, it only widens the interval."""
 DRIFT_ERRORS: Final = 4.0
 """Standard errors between two means of one law from which on they are called different."""
 VIRIAL_ERRORS: Final = 4.0
@@ -119,6 +121,8 @@ def _of_law(a: Mapping[str, Any]) -> dict[str, str]:
         bound = max(LARGEST_SHARE_OF_ERROR * abs(a["llc_mean"]), a["llc_mcse"] if a["bias_rule"] == "curvature" else 0.0)
         if left is None or left > bound:
             found["step_size_bias"] = f"the bias of λ̂ is estimated at {_text(bias)}, of which {_text(left)} is left"
+        elif (a["bias_unseen"] or 0.0) > LARGEST_UNSEEN * abs(a["llc_mean"]):
+            found["step_size_bias"] = f"the step may have added {_text(a['bias_unseen'])}, which widens the interval and which no identity shows"
     if a["acceptance"] is not None and a["acceptance"] < LOWEST_ACCEPTANCE:
         found["low_acceptance"] = f"{a['acceptance']:.0%} of the proposals are accepted"
     if a["pareto_k"] is not None and a["pareto_k"] > PARETO_K:
