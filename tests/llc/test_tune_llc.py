@@ -112,7 +112,7 @@ def test_gradients_are_not_overspent(tuned):
     tree = tree_of(tuned(budget=TuningBudgetConfig(gradients=250_000), method=SGLDConfig(draws=10, thin=1, warmup=100)))
     assert [tree["ended_by"], len(tree["trials"]), tree["spent"]["gradients"]] == ["gradients", 3, 3 * 82_000]
     assert least_gradients(TuneConfig(method=SGLDConfig(draws=10, thin=2, warmup=100, chains=3, batch_size=50)), 1000) == 3 * 120 * 0.05
-    with pytest.raises(ConfigError, match="takes at least 480,000 gradients"):
+    with pytest.raises(ConfigError, match="takes at least 880,000 gradients"):
         tuned(budget=TuningBudgetConfig(gradients=1000))
 
 
