@@ -256,6 +256,18 @@ def test_controls_take_nothing_off_the_mean_on_average():
     assert abs(np.mean(shifts)) < 4 * np.std(shifts) / 10
 
 
+@pytest.mark.parametrize(("errors", "doubted"), [(2.0, False), (3.3, True)])
+def test_controls_that_move_the_mean_too_far_leave_an_error_of_as_much(errors, doubted):
+    """Identities whose mean is off by `errors` of their own, and which explain all of the loss, move it by half of that in bare errors."""
+    draws = gaussian(np.random.default_rng(12), [1.0])
+    identity = controls(draws)[:, :, 0]
+    off = dataclasses.replace(draws, virial=draws.virial + identity.mean() - errors * diagnostics.mcse(identity))
+    told = analysed(off)
+    moved = abs(told["llc_mean"] - told["llc_mean_plain"])
+    assert moved / told["llc_mcse_plain"] == pytest.approx(errors / 2, rel=0.2)
+    assert (told["llc_mcse"] > moved) == doubted
+
+
 def test_a_wrong_identity_is_rejected():
     draws = gaussian(np.random.default_rng(11), np.ones(10))
     assert worst_violation(draws).score < 4

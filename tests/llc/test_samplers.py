@@ -21,6 +21,7 @@ from causal_meta.llc.forms import form_landscape
 from causal_meta.llc.landscape import Landscape, float_width
 from causal_meta.llc.local_posterior import tempered_rows
 from causal_meta.llc.samplers import Kept, masked, sample
+from causal_meta.llc.samplers.langevin import Langevin
 from causal_meta.llc.samplers.mixture import Dense, Mixture, tempered
 from causal_meta.llc.samplers.prepared import full_loss
 
@@ -156,6 +157,24 @@ def test_preconditioners_that_stand_still_give_the_stated_law():
     form = forms.LinearRegressionConfig(n_parameters=4, condition_number=100.0)
     draws = run(form, SGLDConfig(precond="rmsprop", step_fraction=0.02, thin=60, warmup=5000))
     assert abs(score(draws, exact(form))) < SHARP
+
+
+def test_a_preconditioner_that_stands_still_is_no_snapshot(monkeypatch):
+    """K = Σ w_i⁴: the same v for all chains, and nearly so for parameters that are alike, whose squared gradients of one time differ tenfold."""
+    seen = []
+
+    def noted(self, state, *rest, method=Langevin.retune):
+        state, tuning = method(self, state, *rest)
+        seen.append((state.square, float(tuning.still)))
+        return state, tuning
+
+    monkeypatch.setattr(Langevin, "retune", noted)
+    sample(landscape(forms.PowerSumConfig(exponents=(4,) * 6)), SGLDConfig(precond="rmsprop", draws=10, warmup=20_000))
+    squares = np.stack([square for square, still in seen if not still])
+    assert np.ptp(np.log(squares), axis=2).mean() > 2
+    assert np.ptp(np.log(seen[-1][0]), axis=1).max() < 0.7
+    assert np.ptp(seen[-1][0], axis=0).max() == 0
+    assert [still for _, still in seen] == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6]
 
 
 def test_minibatches_heat_langevin_and_the_thermostat_cools():

@@ -210,7 +210,7 @@ class SGLDConfig(StepConfig):
     """
 
     kind: ClassVar[str] = "sgld"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     first_draws: ClassVar[int] = 2000
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(20000, low=0, unit="steps")

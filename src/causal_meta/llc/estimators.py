@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from causal_meta.llc import diagnostics, flags
-from causal_meta.llc.controls import REPAIRED, TAKEN, Violation, controlled, controls, worst_violation
+from causal_meta.llc.controls import MOST_MOVED, REPAIRED, TAKEN, Violation, controlled, controls, worst_violation
 from causal_meta.llc.draws import Draws
 from causal_meta.llc.pareto import smoothed_weights
 
@@ -142,12 +142,15 @@ def _of_chains(draws: Draws) -> Analysis:
     taken = plain - (plain if reduced is None else reduced.series)
     distance = np.asarray(draws.distance, np.float64)
     error, size = diagnostics.mcse_with(series, distance**2)
+    bare, moved = diagnostics.mcse(plain), abs(float((series - plain).mean()))
+    if not repaired and moved > MOST_MOVED * bare:
+        error = math.hypot(error, moved)
     return {
         "llc_mean": float(series.mean()),
         "llc_std": float(plain.std(ddof=1)),
         "llc_mcse": error,
         "llc_mean_plain": float(plain.mean()),
-        "llc_mcse_plain": diagnostics.mcse(plain),
+        "llc_mcse_plain": bare,
         "chain_means": [float(mean) for mean in series.mean(1)],
         "ess_bulk": diagnostics.ess_bulk(plain),
         "ess_tail": diagnostics.ess_tail(plain),

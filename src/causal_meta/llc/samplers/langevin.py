@@ -17,22 +17,25 @@ from causal_meta.llc.samplers.prepared import Start
 from causal_meta.llc.samplers.segment import Info
 from causal_meta.llc.samplers.stepping import Point, Stepping
 
-STILL = 0.75  # part of the warm-up after which a preconditioner that is to stand still does
+STILL = 0.5  # part of the warm-up after which a preconditioner that is to stand still does
+MEMORY = 0.15  # part of the warm-up over which the logarithm of v is averaged until then: a snapshot of v is a matter of chance
 
 
 class State(NamedTuple):
-    """Chains first: where they are, where the last gradient was taken, v, its derivative, the drift of Adam and the last noise ([C, 0] if not)."""
+    """Chains first: where they are, where the last gradient was taken, v, the running mean of log v, the derivative of v, the drift of Adam and the last
+    noise ([C, 0] if not)."""
 
     away: Any
     seen: Point
     square: Any
+    level: Any
     square_slope: Any
     drift: Any
     noise: Any
 
 
 class Tuning(NamedTuple):
-    """The step size, the largest that it may be, and whether v stands still."""
+    """The step size, the largest that it may be, and for how many windows of the warm-up v has stood still."""
 
     step: Any
     most: Any
@@ -56,8 +59,8 @@ class Langevin(Stepping[SGLDConfig]):
     drift and noise are preconditioned whole. `adam` puts m = b1 m + (1 - b1) nβ g, m_0 = nβ g_0, in place of nβ g: a drift that lags by
     b1 / (1 - b1) steps, which adds to the bias.
 
-    Where G stands still, from late in the warm-up on (v is then the median over the chains), the law is the stated one up to the step. Where it
-    follows the chain, v follows g² at the present place in the limit of small steps, so that the diffusion is position dependent and its law is
+    Where G stands still, from the middle of the warm-up on (log v is then a mean over the way of a chain, and the median over chains), the law is the
+    stated one up to the step. Where it follows the chain, v follows g² at the present place in the limit of small steps, so that the diffusion is position dependent and its law is
     p(w) / G(w) but for Γ_i = dG_i/dw_i, the divergence term (Girolami and Calderhead 2011, section 5). dv_i/dw_i = 2 (nβ)² g_i H_ii is remembered
     as v is, with H_ii estimated by one random direction (Hutchinson 1989), which costs two gradients. Li et al. (2016, equation 8) have the
     factor 1 - b2 on it and then leave it out: with that factor the term vanishes as b2 goes to 1, but the error that it should cancel does not.
@@ -79,6 +82,7 @@ class Langevin(Stepping[SGLDConfig]):
             away,
             Point(away, excess, gradient),
             none if plain else tempered**2,
+            self._log(tempered**2) if self._stops else none,
             jnp.zeros_like(away) if config.divergence_correction and not plain else none,
             tempered if config.precond == "adam" else none,
             self.noise(jax.random.fold_in(key, 6), away) if config.averages else none,
@@ -89,6 +93,14 @@ class Langevin(Stepping[SGLDConfig]):
         if self.config.precond == "none":
             return jnp.ones_like(state.away)
         return 1 / (jnp.sqrt(state.square) + self._floor(state))
+
+    @property
+    def _stops(self) -> bool:
+        return self.config.precond != "none" and self.config.precond_until == "warmup"
+
+    @staticmethod
+    def _log(square: Any) -> Any:
+        return jnp.log(jnp.maximum(square, jnp.finfo(square.dtype).tiny))
 
     def _floor(self, state: State) -> Any:
         level = self.config.floor * jnp.sqrt(jnp.mean(state.square, axis=1, keepdims=True))
@@ -121,6 +133,9 @@ class Langevin(Stepping[SGLDConfig]):
             return state, self.work
         b2, follows = self.config.b2, tuning.still == 0
         square = jnp.where(follows, b2 * state.square + (1 - b2) * tempered**2, state.square)
+        if self._stops:
+            rate = 1 / max(MEMORY * self.config.warmup, 1.0)
+            state = state._replace(level=(1 - rate) * state.level + rate * self._log(square))
         if not state.square_slope.shape[1]:
             return state._replace(square=square), self.work
         sign = jnp.where(self.noise(jax.random.fold_in(key, 5), state.away) < 0, -1.0, 1.0).astype(state.away.dtype)
@@ -143,17 +158,21 @@ class Langevin(Stepping[SGLDConfig]):
         """With v and its slope of the chains that are numbers, or 1."""
         fine = np.isfinite(self.pulse(state)) & np.isfinite(state.square).all(1)
         square = np.median(state.square[fine], 0) if fine.any() else np.ones_like(state.square[0])
-        return super().fresh(state)._replace(square=np.broadcast_to(square, state.square.shape))
+        fresh = super().fresh(state)._replace(square=np.broadcast_to(square, state.square.shape))
+        return fresh._replace(level=np.asarray(self._log(fresh.square))) if self._stops else fresh
 
     def retune(self, state: State, tuning: Tuning, windows: list[Arrays], part: float) -> tuple[State, Tuning]:
-        """The step for the curvatures met; late in the warm-up v is that of all chains, and stands still if it is to.
+        """The step for the curvatures met; in the middle of the warm-up v becomes the geometric mean of its way, and stands still if it is to.
 
         So the last windows measure the curvature in the coordinates of the draws.
         """
-        state, tuning = super().retune(state, tuning, windows if self.config.precond == "none" else windows[-1:], part)
-        if part >= STILL and not tuning.still and self.config.precond != "none" and self.config.precond_until == "warmup":
-            fine = np.isfinite(state.square).all(1)
-            shared = np.median(state.square[fine], 0) if fine.any() else state.square[0]  # a chain on its way out would rule a mean
-            state = state._replace(square=np.broadcast_to(shared, state.square.shape).copy())
-            tuning = tuning._replace(still=np.ones_like(tuning.still))
-        return state, tuning
+        if self.config.precond != "none":  # curvatures are measured in coordinates that moved until v stood still
+            windows = windows[-max(int(tuning.still), 1) :]
+        state, tuning = super().retune(state, tuning, windows, part)
+        if not self._stops or part < STILL:
+            return state, tuning
+        if not tuning.still:
+            fine = np.isfinite(state.level).all(1)
+            shared = np.exp(np.median(state.level[fine], 0) if fine.any() else state.level[0])  # a chain on its way out would rule a mean
+            state = state._replace(square=np.broadcast_to(shared, state.square.shape).astype(state.square.dtype))
+        return state, tuning._replace(still=tuning.still + 1)
