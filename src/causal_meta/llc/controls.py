@@ -36,8 +36,8 @@ REPAIRED: Final = 29 / 30
 the draws show."""
 
 MOST_MOVED: Final = 1.5
-"""How far control variates may move λ̂, in bare standard errors. The half of a regression that they take off has at most half of one, so that a right mean
-moves by three times that in 1 of 400 runs: beyond, either mean may be the one that lies, and the error is at least their difference."""
+"""How far control variates may move λ̂, in bare standard errors. The half of a regression that they take off has at most half of one, so that a right
+mean moves by three times that in 1 of 400 runs: beyond, either mean may be the one that lies, and the error is at least their difference."""
 
 
 def controls(draws: Draws) -> Floats | None:

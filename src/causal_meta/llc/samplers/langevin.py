@@ -22,8 +22,8 @@ MEMORY = 0.15  # part of the warm-up over which the logarithm of v is averaged u
 
 
 class State(NamedTuple):
-    """Chains first: where they are, where the last gradient was taken, v, the running mean of log v, the derivative of v, the drift of Adam and the last
-    noise ([C, 0] if not)."""
+    """Chains first: where they are, where the last gradient was taken, v, the running mean of log v (`level`), the derivative of v, the drift of Adam
+    and the last noise ([C, 0] if not)."""
 
     away: Any
     seen: Point
@@ -60,10 +60,11 @@ class Langevin(Stepping[SGLDConfig]):
     b1 / (1 - b1) steps, which adds to the bias.
 
     Where G stands still, from the middle of the warm-up on (log v is then a mean over the way of a chain, and the median over chains), the law is the
-    stated one up to the step. Where it follows the chain, v follows g² at the present place in the limit of small steps, so that the diffusion is position dependent and its law is
-    p(w) / G(w) but for Γ_i = dG_i/dw_i, the divergence term (Girolami and Calderhead 2011, section 5). dv_i/dw_i = 2 (nβ)² g_i H_ii is remembered
-    as v is, with H_ii estimated by one random direction (Hutchinson 1989), which costs two gradients. Li et al. (2016, equation 8) have the
-    factor 1 - b2 on it and then leave it out: with that factor the term vanishes as b2 goes to 1, but the error that it should cancel does not.
+    stated one up to the step. Where it follows the chain, v follows g² at the present place in the limit of small steps, so that the diffusion is
+    position dependent and its law is p(w) / G(w) but for Γ_i = dG_i/dw_i, the divergence term (Girolami and Calderhead 2011, section 5).
+    dv_i/dw_i = 2 (nβ)² g_i H_ii is remembered as v is, with H_ii estimated by one random direction (Hutchinson 1989), which costs two gradients. Li
+    et al. (2016, equation 8) have the factor 1 - b2 on it and then leave it out: with that factor the term vanishes as b2 goes to 1, but the error
+    that it should cancel does not.
     """
 
     def tuning(self, start: Start, data: Rows) -> Tuning:
