@@ -30,6 +30,8 @@ from causal_meta.workflow.jobs import Job, carry_out_tree
 from causal_meta.workflow.schedulers import interpreter, provider_of
 
 _LOCAL_POLL = 1.0  # seconds between looks at the blocks on this machine; a scheduler is asked every three signs of life
+_KNOCK = 200  # milliseconds between looks at an interchange that cannot be sent to
+_LONGEST_SEND = 10_000  # milliseconds after which a message that was to go to an interchange just killed is given up
 IDLE = 120.0  # seconds after which the blocks of a pool that has nothing to do are given back
 
 
@@ -92,6 +94,7 @@ class Pool:
         self.executor.provider.script_dir = str(home / "submit_scripts")
         try:
             self.executor.start()
+            self.executor.outgoing_q.zmq_socket.setsockopt(zmq.SNDTIMEO, _LONGEST_SEND)
         except Exception as error:
             self.note(f"the interchange did not start ({words(error)})")
             self.stop()
@@ -104,12 +107,20 @@ class Pool:
             return  # `look` will try again
         executor = self.executor
         try:
+            self._wait_until_heard()
             future = executor.submit(carry_out_tree, {}, asdict(job))
         except Exception as error:  # the executor has given up, and says why
             future = Future()
             future.set_exception(error)
         future.add_done_callback(lambda done: self.said.put((self, executor, job.id, done)))
         self.provide()
+
+    def _wait_until_heard(self) -> None:
+        """Wait until the interchange is there to be sent to; without one Parsl's socket waits for ever. Raises RuntimeError where it died instead."""
+        socket, process = self.executor.outgoing_q.zmq_socket, self.executor.interchange_proc
+        while not socket.poll(_KNOCK, zmq.POLLOUT):
+            if process.poll() is not None:
+                raise RuntimeError(f"the interchange {process.pid} {how(process.returncode)}")
 
     def provide(self) -> None:
         """Ask for as many more blocks as the jobs fill; after one that could not be had not before the next look."""
