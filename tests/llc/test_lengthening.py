@@ -137,7 +137,7 @@ def test_a_chain_that_was_thrown_out_neither_sets_the_step_nor_is_forgotten():
     with float_width("float64"):
         method = Langevin(prepare(target, config), config)
         point = Point(np.zeros((4, 2)), np.zeros(4), np.zeros((4, 2)))
-        sound = State(np.zeros((4, 2)), point, *[np.zeros((4, 0))] * 3, np.zeros((4, 2)))
+        sound = State(np.zeros((4, 2)), point, *[np.zeros((4, 0))] * 4, np.zeros((4, 2)))
         lost = sound._replace(away=np.array([[0.0, 0.0]] * 3 + [[np.inf, 0.0]]))
         tuning = Tuning(np.array(0.5), np.array(np.inf), np.array(0.0))
         met = np.ones((200, 4))
