@@ -15,6 +15,7 @@ from causal_meta.conf.samplers import LocalPosteriorConfig, SamplerConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.landscape import Landscape, Rows
 from causal_meta.llc.local_posterior import LocalPosterior, tempered_rows
+from causal_meta.llc.threefry import key_of
 
 POWER_ITERATIONS = 20  # products of the curvature with a vector that look for its largest eigenvalue
 LOOKS = 8  # the same for each chain at its start
@@ -165,6 +166,5 @@ def minibatch(landscape: Landscape, batch_size: int, kind: str) -> int:
 
 
 def stream(seed: int, *names: str | int) -> Any:
-    """The JAX key of the stream (seed, "llc", names...), of 64 bits (threefry)."""
-    word = randomness.key(seed, "llc", *names)[0]
-    return jax.random.wrap_key_data(jnp.asarray(np.array([word >> 32, word & 0xFFFFFFFF], dtype=np.uint32)))
+    """The JAX key of the stream (seed, "llc", names...), of 64 bits."""
+    return key_of(randomness.key(seed, "llc", *names)[0])
