@@ -1,7 +1,7 @@
 """The counter-based random numbers of JAX, bit for bit, written out so that a processor makes them in one pass.
 
-On a CPU JAX compiles each call of its generator to a loop of five small kernels, which takes longer than a gradient of a small network: SGLD and MCLMC
-on formulas spent two thirds of their time there (`benchmarks/RESULTS.md`). Without the loop XLA joins the rounds with what needs their numbers.
+On a CPU JAX compiles each call of its generator to a loop of small kernels, which takes longer than a gradient of a small network: SGLD and MCLMC on
+formulas spent two thirds of their time there (`benchmarks/RESULTS.md`). Without the loop XLA joins the rounds with what needs their numbers.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _bits(key: Any, width: int, shape: tuple[int, ...]) -> Any:
 THREEFRY: Final = define_prng_impl(
     key_shape=(2,), seed=threefry_prng_impl.seed, split=_split, random_bits=_bits, fold_in=_fold_in, name="threefry2x32_written_out", tag="fryw"
 )
-"""What `jax.random.key(…, impl=THREEFRY)` takes: the keys and numbers of JAX's default, `jax_threefry_partitionable` being set, as it is by default."""
+"""For `jax.random.key(…, impl=THREEFRY)`: the keys and numbers of JAX's default generator with its default, `jax_threefry_partitionable`."""
 
 
 def key_of(word: int) -> Any:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from causal_meta import randomness
 from causal_meta.conf.samplers import LocalPosteriorConfig, SamplerConfig
