@@ -196,6 +196,8 @@ def test_a_mixture_follows_what_no_gaussian_can():
         found = estimate(draws, n=landscape(form).n, n_parameters=landscape(form).n_parameters)
         assert not found["flags"]
         assert found["ess"] > share * draws.loss.size
+        assert not draws.adapted["annealed"]
+        assert draws.adapted["mixture_share"] > share
         assert abs(found["llc_mean"] - exact(form)) < SHARP * found["llc_error"]
         assert abs(found["llc_mean_plain"] - exact(form)) < SHARP * found["llc_mcse_plain"]
     one_gaussian = estimate(run(CROSS, VIConfig(family="low_rank", draws=1000)), n=10_000, n_parameters=2)
@@ -294,7 +296,7 @@ def test_work_is_what_a_hand_counts():
     draws = sample(target, VIConfig(family="mean_field", steps=30, elbo_samples=2, draws=20))
     assert np.allclose(draws.gradients, 30 * 2 + 2 * 8 / 4 + np.arange(1, 21))
     draws = sample(target, VIConfig(steps=30, elbo_samples=2, draws=20, components=5, rounds=2, round_draws=200))
-    adapted = 2 * 3 * (1 + 5) + 200 * (1 + 2) / 3  # Hessians at w* and at five draws, and losses of a round before the others
+    adapted = 2 * 3 * (1 + 5) + 200 * (1 + 2 + 1) / 3  # Hessians at w* and at five draws, and losses of a round before the others and of one after
     assert np.allclose(draws.gradients, 30 * 2 + 2 * 8 / 4 + adapted / 4 + np.arange(1, 21))
     assert draws.adapted["components"] == 1 + 1 + 4 + 5
 

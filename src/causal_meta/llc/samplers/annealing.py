@@ -179,11 +179,12 @@ def segment_length(draws: int) -> int:
 
 
 def next_power(heights: Any, t: Any) -> Any:
-    """The largest power t' <= 1 at which factors exp(-(t' - t) height) of particles [M] have the conditional effective share asked for."""
+    """The largest power t' <= 1 at which factors exp(-(t' - t) height) of particles [M] have the conditional effective share asked for, of all those
+    whose heights are finite."""
 
     def share(change: Any) -> Any:
         factors = _factors(heights, change)
-        return jnp.sum(factors) ** 2 / (len(heights) * jnp.sum(factors**2))
+        return jnp.sum(factors) ** 2 / (jnp.sum(jnp.isfinite(heights)) * jnp.sum(factors**2))
 
     def halve(_: Any, ends: Any) -> Any:
         low, high = ends
