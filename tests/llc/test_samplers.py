@@ -210,7 +210,7 @@ def test_ratios_to_the_density_of_all_parts_are_the_right_weights():
         covariances = jnp.array([[[1.5, 0.5], [0.5, 1.0]], [[2.0, -0.3], [-0.3, 3.0]]])
         parts = jax.vmap(Dense.of)(jnp.array([[-1.0, 0.0], [2.0, 1.0]]), covariances)
         mixture = Mixture(jnp.log(jnp.array([0.3, 0.7])), parts)
-        x = jax.vmap(mixture.draw)(jax.random.split(jax.random.key(0), 20_000))
+        x = mixture.draws(jax.random.key(0), 20_000)
         target = np.asarray(-0.5 * jnp.sum(x**2, 1) - jnp.log(2 * jnp.pi))
         square, whole = np.asarray(jnp.sum(x**2, 1)), np.asarray(jax.vmap(mixture.log_density)(x))
         log_parts = np.asarray(jax.vmap(mixture.log_parts)(x))

@@ -154,9 +154,10 @@ class Annealing:
 
     def _move(self, key: Any, here: Particles, t: Any, step: Any, data: Rows) -> tuple[Particles, Any]:
         """A trajectory of Hamiltonian Monte Carlo for p_t, of a jittered step, accepted or refused, and the mean acceptance."""
-        push, jitter, chance = jax.random.split(key, 3)
+        push, chances = jax.random.split(key)
         p = jax.random.normal(push, here.v.shape, here.v.dtype)
-        e = step * jnp.exp(jax.random.uniform(jitter, (len(p), 1), p.dtype, -_JITTER, _JITTER))
+        jitter, chance = jax.random.uniform(chances, (2, len(p)), p.dtype)
+        e = step * jnp.exp(_JITTER * (2 * jitter - 1))[:, None]
 
         def leap(_: Any, carry: Any) -> Any:
             at, p = carry
@@ -168,7 +169,7 @@ class Annealing:
         there, end = jax.lax.fori_loop(0, LEAPFROGS, leap, (here, p))
         risen = t * (there.height - here.height) + jnp.sum(there.v**2 - here.v**2 + end**2 - p**2, axis=1) / 2
         probability = jnp.exp(-jnp.maximum(jnp.nan_to_num(risen, nan=jnp.inf), 0))
-        taken = jax.random.uniform(chance, probability.shape, p.dtype) < probability
+        taken = chance < probability
         chosen = Particles(*(jnp.where(taken.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in zip(there, here, strict=True)))
         return chosen, jnp.mean(probability)
 

@@ -41,9 +41,14 @@ class Dense(NamedTuple):
         root = jnp.linalg.cholesky(covariance)
         return cls(mean, root, jax.scipy.linalg.solve_triangular(root, jnp.eye(len(mean), dtype=mean.dtype), lower=True))
 
-    def draw(self, key: Any) -> Any:
-        """A draw, [P]."""
-        return self.mean + self.root @ jax.random.normal(key, self.mean.shape, self.mean.dtype)
+    @property
+    def numbers(self) -> int:
+        """Normal numbers that a draw takes."""
+        return int(self.mean.shape[-1])
+
+    def draw(self, normal: Any) -> Any:
+        """The draw, [P], of `numbers` independent normal numbers."""
+        return self.mean + self.root @ normal
 
     def log_density(self, u: Any) -> Any:
         """The normalised log density at u [P]."""
@@ -63,11 +68,12 @@ class Mixture(NamedTuple):
         count, dtype = parts.mean.shape[0], parts.mean.dtype
         return cls(jnp.full(count, -math.log(count), dtype), parts)
 
-    def draw(self, key: Any) -> Any:
-        """A draw, [P]."""
+    def draws(self, key: Any, count: int) -> Any:
+        """Independent draws, [N, P]. Random numbers are made for all of them at once: each call of a generator takes long to compile."""
         which, own = jax.random.split(key)
-        chosen = jax.random.categorical(which, self.log_share)
-        return jax.tree.map(lambda values: values[chosen], self.parts).draw(own)
+        chosen = jax.random.categorical(which, self.log_share, shape=(count,))
+        normal = jax.random.normal(own, (count, self.parts.numbers), self.log_share.dtype)
+        return jax.vmap(lambda k, numbers: jax.tree.map(lambda values: values[k], self.parts).draw(numbers))(chosen, normal)
 
     def log_parts(self, u: Any) -> Any:
         """log a_k q_k(u), [K]."""
@@ -137,7 +143,7 @@ class Following:
     def _weighted(self, key: Any, mixture: Mixture, units: Any, data: Rows) -> tuple[Any, Any, Any, Any]:
         """Draws of the mixture [N, P], their tempered weights [N], the probabilities of the components given a draw [N, K], and the effective share
         of the weights that are not tempered."""
-        u = jax.vmap(mixture.draw)(jax.random.split(key, self.config.round_draws))
+        u = mixture.draws(key, self.config.round_draws)
         log_parts = jax.lax.map(mixture.log_parts, u)
         log_mixture = jax.scipy.special.logsumexp(log_parts, axis=1)
         heights = jax.lax.map(lambda one: self.prepared.log_density(self.prepared.centre + units * one, data), u)

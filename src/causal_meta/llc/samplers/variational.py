@@ -44,12 +44,15 @@ class Gaussian(NamedTuple):
         """diag(e^{2r}) + F F', in units of s, [P, P]."""
         return jnp.diag(jnp.exp(2 * self.log_width)) + self.factors @ self.factors.T
 
-    def draw(self, key: Any) -> Any:
-        """A draw in units of s, [P]."""
-        own, common = jax.random.split(key)
-        size, rank = self.factors.shape
-        noise = jnp.exp(self.log_width) * jax.random.normal(own, (size,), self.mean.dtype)
-        return self.mean + noise + self.factors @ jax.random.normal(common, (rank,), self.mean.dtype)
+    @property
+    def numbers(self) -> int:
+        """Normal numbers that a draw takes."""
+        return sum(self.factors.shape[-2:])
+
+    def draw(self, normal: Any) -> Any:
+        """The draw in units of s, [P], of `numbers` independent normal numbers."""
+        size = len(self.mean)
+        return self.mean + jnp.exp(self.log_width) * normal[:size] + self.factors @ normal[size:]
 
     def log_density(self, u: Any) -> Any:
         """The normalised log density at u [P], in units of s (Woodbury's identity: K by K matrices only)."""
@@ -112,22 +115,22 @@ class Fit:
         diagonal = jnp.mean(jax.lax.map(lambda sign: sign * ready.curvature_product(ready.centre, sign, data), signs), axis=0)
         units = 1 / jnp.sqrt(jnp.maximum(diagonal, ready.posterior.gamma) + jnp.finfo(dtype).tiny)
 
-        def start(chain: Any) -> Any:
-            one, two = jax.random.split(jax.random.fold_in(key, 1 + chain))
-            mean = _START * jax.random.normal(one, (size,), dtype)
-            fit = Gaussian(mean, jnp.zeros(size, dtype), _START * jax.random.normal(two, (size, self.rank), dtype) / max(self.rank, 1) ** 0.5)
+        def start(normal: Any) -> Any:
+            fit = Gaussian(normal[:, 0], jnp.zeros(size, dtype), normal[:, 1:] / max(self.rank, 1) ** 0.5)
             return fit, self.optimiser.init(fit)
 
-        return ready.posterior.centre_loss, units, jax.vmap(start)(jnp.arange(self.config.chains))
+        normal = _START * jax.random.normal(jax.random.fold_in(key, 1), (self.config.chains, size, 1 + self.rank), dtype)
+        return ready.posterior.centre_loss, units, jax.vmap(start)(normal)
 
     def climb(self, key: Any, state: Any, first: Any, last: Any, units: Any, data: Rows) -> tuple[Any, Any]:
         """Steps `first` to `last` - 1 of every fit: state and the bound of the last step [C]."""
 
         def step(number: Any, carry: Any) -> Any:
             (fits, inner), _ = carry
-            fresh = jax.random.fold_in(key, number)
-            keys = jax.vmap(lambda c: jax.random.fold_in(fresh, c))(jnp.arange(self.config.chains))
-            bound, slope = jax.vmap(jax.value_and_grad(self._loss), (0, 0, None, None))(fits, keys, units, data)
+            drawn, choice = jax.random.split(jax.random.fold_in(key, number))
+            normal = jax.random.normal(drawn, (self.config.chains, self.config.elbo_samples, fits.numbers), units.dtype)
+            rows = jax.random.split(choice, self.config.chains)
+            bound, slope = jax.vmap(jax.value_and_grad(self._loss), (0, 0, 0, None, None))(fits, normal, rows, units, data)
             change, inner = jax.vmap(self.optimiser.update)(slope, inner, fits)
             return (optax.apply_updates(fits, change), inner), -bound
 
@@ -135,21 +138,21 @@ class Fit:
         found: tuple[Any, Any] = jax.lax.fori_loop(first, last, step, (state, zero))
         return found
 
-    def _loss(self, fit: Gaussian, key: Any, units: Any, data: Rows) -> Any:
-        rows = self.config.batch_size
+    def _loss(self, fit: Gaussian, normal: Any, key: Any, units: Any, data: Rows) -> Any:
+        """Minus the bound by the draws of `normal` [M, P + K], over all rows or those that `key` chooses."""
         loss = self.prepared.loss
-        if rows:
-            chosen = jax.random.randint(jax.random.fold_in(key, 0), (rows,), 0, self.prepared.landscape.n)
+        if self.config.batch_size:
+            chosen = jax.random.randint(key, (self.config.batch_size,), 0, self.prepared.landscape.n)
             data = {name: values[chosen] for name, values in data.items()}
             loss = self.prepared.landscape.mean_loss
         still = jax.lax.stop_gradient(fit)
 
-        def one(key: Any) -> Any:
-            u = fit.draw(key)
+        def one(normal: Any) -> Any:
+            u = fit.draw(normal)
             w = self.prepared.centre + units * u
             return self.prepared.posterior.tempered(loss(w, data), w) - still.log_density(u)
 
-        return -jnp.mean(jax.vmap(one)(jax.random.split(jax.random.fold_in(key, 1), self.config.elbo_samples)))
+        return -jnp.mean(jax.vmap(one)(normal))
 
     def mixture(self, key: Any, fits: Gaussian, units: Any, data: Rows) -> tuple[Mixture, Any]:
         """What is drawn from, the fits with equal shares or the mixture that went on from them, and its effective share where that is measured."""
@@ -162,8 +165,7 @@ class Fit:
         config = self.config
         lines = directions(config, len(units))
 
-        def one(key: Any) -> dict[str, Any]:
-            u = mixture.draw(key)
+        def one(u: Any) -> dict[str, Any]:
             away = units * u
             log_density, slope = jax.value_and_grad(self.prepared.log_density)(self.prepared.centre + away, data)
             found = {"excess": self.prepared.excess(log_density, away), "weights": log_density - mixture.log_density(u)}
@@ -171,8 +173,7 @@ class Fit:
             return found | ({"away": away} if config.keep_parameters else {})
 
         def together(t: Any) -> dict[str, Any]:
-            fresh = jax.random.fold_in(key, t)
-            found = jax.vmap(one)(jax.vmap(lambda c: jax.random.fold_in(fresh, c))(jnp.arange(config.chains)))
+            found = jax.vmap(one)(mixture.draws(jax.random.fold_in(key, t), config.chains))
             return found | {"product": group_sums(found["product"])}
 
         made: dict[str, Any] = jax.lax.map(together, jnp.arange(config.draws))
