@@ -150,7 +150,7 @@ def test_work_counts_pilot_and_path():
 def test_a_path_that_is_too_short_leaves_the_draws_to_the_mixture(monkeypatch):
     """And what the pilot took is counted."""
     config, _, place = curved()
-    monkeypatch.setattr(annealing_file, "MOST_WORK", 60 * 4 * 500 * LEAPFROGS * 4)
+    monkeypatch.setattr(annealing_file, "MOST_WORK", 60 * (PARTICLES + 4 * 500) * LEAPFROGS * 4)
     draws, told = taken_up(config, place, 11)
     assert (draws.adapted["annealed"], draws.adapted["temperatures"], draws.loss.shape) == (False, 60, (4, 5000))
     assert told == [(12, 13), (13, 13)]

@@ -34,7 +34,7 @@ from causal_meta.llc.samplers.segment import directions, group_sums
 LEAPFROGS = 8  # of the move at a temperature
 PARTICLES = 500  # of the pilot
 MOST_TEMPERATURES = 2000
-MOST_WORK = 2.5e9  # gradients x rows x P of all draws: about a minute of a population loss
+MOST_WORK = 2.5e9  # gradients x rows x P of pilot and draws: about a minute of a population loss
 _FEWEST = 50  # temperatures with which no path is tried, for want of work
 _SHARE = 0.999  # conditional effective share from one temperature to the next
 _ACCEPTANCE = 0.95  # particles in places stiffer than others stand still where steps are too large for them
@@ -85,12 +85,13 @@ class Annealing:
 
     @property
     def most(self) -> int:
-        """Temperatures that the draws may take at the most; 0 where there is nothing to start from or all of it would cost too much."""
+        """Temperatures that pilot and draws may take at the most; 0 where there is nothing to start from or all of it would cost too much."""
         landscape = self.prepared.landscape
         if self.config.annealed == 0 or self.config.batch_size or self.prepared.posterior.gamma <= 0:
             return 0
         rows = 1 if landscape.row_losses is None else landscape.n
-        affordable = int(MOST_WORK / (self.config.chains * self.length * LEAPFROGS * rows * landscape.n_parameters))
+        particles = PARTICLES + self.config.chains * self.length
+        affordable = int(MOST_WORK / (particles * LEAPFROGS * rows * landscape.n_parameters))
         return min(affordable, MOST_TEMPERATURES) if affordable >= _FEWEST else 0
 
     def path(self, key: Any, data: Rows) -> Path:
