@@ -215,6 +215,8 @@ def test_a_mixture_follows_what_no_gaussian_can():
         found = estimate(draws, n=landscape(form).n, n_parameters=landscape(form).n_parameters)
         assert not found["flags"]
         assert found["ess"] > share * draws.loss.size
+        assert not draws.adapted["annealed"]
+        assert draws.adapted["mixture_share"] > share
         assert abs(found["llc_mean"] - exact(form)) < SHARP * found["llc_error"]
         assert abs(found["llc_mean_plain"] - exact(form)) < SHARP * found["llc_mcse_plain"]
     one_gaussian = estimate(run(CROSS, VIConfig(family="low_rank", draws=1000)), n=10_000, n_parameters=2)
@@ -227,7 +229,7 @@ def test_ratios_to_the_density_of_all_parts_are_the_right_weights():
         covariances = jnp.array([[[1.5, 0.5], [0.5, 1.0]], [[2.0, -0.3], [-0.3, 3.0]]])
         parts = jax.vmap(Dense.of)(jnp.array([[-1.0, 0.0], [2.0, 1.0]]), covariances)
         mixture = Mixture(jnp.log(jnp.array([0.3, 0.7])), parts)
-        x = jax.vmap(mixture.draw)(jax.random.split(jax.random.key(0), 20_000))
+        x = mixture.draws(jax.random.key(0), 20_000)
         target = np.asarray(-0.5 * jnp.sum(x**2, 1) - jnp.log(2 * jnp.pi))
         square, whole = np.asarray(jnp.sum(x**2, 1)), np.asarray(jax.vmap(mixture.log_density)(x))
         log_parts = np.asarray(jax.vmap(mixture.log_parts)(x))
@@ -313,7 +315,7 @@ def test_work_is_what_a_hand_counts():
     draws = sample(target, VIConfig(family="mean_field", steps=30, elbo_samples=2, draws=20))
     assert np.allclose(draws.gradients, 30 * 2 + 2 * 8 / 4 + np.arange(1, 21))
     draws = sample(target, VIConfig(steps=30, elbo_samples=2, draws=20, components=5, rounds=2, round_draws=200))
-    adapted = 2 * 3 * (1 + 5) + 200 * (1 + 2) / 3  # Hessians at w* and at five draws, and losses of a round before the others
+    adapted = 2 * 3 * (1 + 5) + 200 * (1 + 2 + 1) / 3  # Hessians at w* and at five draws, and losses of a round before the others and of one after
     assert np.allclose(draws.gradients, 30 * 2 + 2 * 8 / 4 + adapted / 4 + np.arange(1, 21))
     assert draws.adapted["components"] == 1 + 1 + 4 + 5
 

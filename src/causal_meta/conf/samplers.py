@@ -267,12 +267,17 @@ class VIConfig(SamplerConfig):
 
     Each of the `chains` is a fit of its own from its own start, mean-field or of low rank. With `family=mixture`, and up to 128 parameters, a mixture
     of Gaussians of full covariance then goes on from them and the localisation, and follows narrow and curved posteriors. Smoothed importance ratios
-    and their Pareto k say how far the mixture is from the posterior.
+    and their Pareto k say how far the mixture is from the posterior. Where it does not follow (minima along a curved set of many
+    dimensions), and the loss is cheap enough, draws are annealed from the localisation instead (`llc.samplers.annealing`): independent too, at some
+    thousand gradients each.
     """
 
     kind: ClassVar[str] = "vi"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     draws: int = setting(5000, low=10, unit="draws of the mixture for each fit")
+    annealed: int = setting(
+        1500, low=0, unit="draws for each fit", help="how many (`draws` at most) where the mixture does not follow and they are annealed; 0: never"
+    )
     family: Literal["mixture", "low_rank", "mean_field"] = setting("mixture", help="mixture: that of low-rank fits, adapted up to 128 parameters")
     rank: int = setting(8, low=1, unit="factors of the low-rank fits")
     components: int = setting(26, low=1, unit="components of the adapted mixture beside the fits, the Laplace approximation and the localisation")

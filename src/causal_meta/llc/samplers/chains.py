@@ -30,7 +30,7 @@ _WINDOWS = 10  # parts of the warm-up, after each of which a sampler may be tune
 _SEGMENTS = 10  # about so many parts of the sampling
 _LONGEST = 2000  # draws of a segment at most
 #: For compiling a program that runs once, which takes longer than it does: no optimisation by LLVM, and kernels by the emitter that is done sooner.
-_HASTY: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
+HASTY: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
 _PARTS = ("compile", "warmup", "sampling")
 _BUFFER = 1 << 22  # numbers that the positions of a segment may take
 
@@ -148,7 +148,7 @@ def _opened(prepared: Prepared, config: ChainConfig, build: Build) -> tuple[Prep
         return ready.posterior.centre_loss, start, tuning, method.begin(jax.random.fold_in(key, 1), start, tuning, data)
 
     given = (*keys, prepared.landscape.data)
-    program = jax.jit(opening).lower(*given).compile(_HASTY if jax.default_backend() == "cpu" else None)
+    program = jax.jit(opening).lower(*given).compile(HASTY if jax.default_backend() == "cpu" else None)
     centre_loss, start, tuning, state = jax.tree.map(np.asarray, program(*given))
     if not np.isfinite(centre_loss):
         raise ValueError(f"The loss of {prepared.landscape.name} at w* is {centre_loss}; no posterior around it can be sampled.")

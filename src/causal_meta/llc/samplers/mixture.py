@@ -41,9 +41,14 @@ class Dense(NamedTuple):
         root = jnp.linalg.cholesky(covariance)
         return cls(mean, root, jax.scipy.linalg.solve_triangular(root, jnp.eye(len(mean), dtype=mean.dtype), lower=True))
 
-    def draw(self, key: Any) -> Any:
-        """A draw, [P]."""
-        return self.mean + self.root @ jax.random.normal(key, self.mean.shape, self.mean.dtype)
+    @property
+    def numbers(self) -> int:
+        """Normal numbers that a draw takes."""
+        return int(self.mean.shape[-1])
+
+    def draw(self, normal: Any) -> Any:
+        """The draw, [P], of `numbers` independent normal numbers."""
+        return self.mean + self.root @ normal
 
     def log_density(self, u: Any) -> Any:
         """The normalised log density at u [P]."""
@@ -63,11 +68,12 @@ class Mixture(NamedTuple):
         count, dtype = parts.mean.shape[0], parts.mean.dtype
         return cls(jnp.full(count, -math.log(count), dtype), parts)
 
-    def draw(self, key: Any) -> Any:
-        """A draw, [P]."""
+    def draws(self, key: Any, count: int) -> Any:
+        """Independent draws, [N, P]. Random numbers are made for all of them at once: each call of a generator takes long to compile."""
         which, own = jax.random.split(key)
-        chosen = jax.random.categorical(which, self.log_share)
-        return jax.tree.map(lambda values: values[chosen], self.parts).draw(own)
+        chosen = jax.random.categorical(which, self.log_share, shape=(count,))
+        normal = jax.random.normal(own, (count, self.parts.numbers), self.log_share.dtype)
+        return jax.vmap(lambda k, numbers: jax.tree.map(lambda values: values[k], self.parts).draw(numbers))(chosen, normal)
 
     def log_parts(self, u: Any) -> Any:
         """log a_k q_k(u), [K]."""
@@ -84,6 +90,7 @@ class Following:
 
     prepared: Prepared
     config: VIConfig
+    measured: bool = False  # whether one more round of draws tells how well the mixture follows
 
     @property
     def local(self) -> int:
@@ -95,27 +102,34 @@ class Following:
     def work(self) -> float:
         """Gradients over all rows that it takes."""
         products = 2.0 * self.prepared.landscape.n_parameters * (1 + self.local)
-        return products + LOSS_WORK * self.config.round_draws * (1 + self.config.rounds)
+        return products + LOSS_WORK * self.config.round_draws * (1 + self.config.rounds + self.measured)
 
-    def mixture(self, key: Any, means: Any, covariances: Any, units: Any, data: Rows) -> Mixture:
-        """The adapted mixture. `means` [C, P] and `covariances` [C, P, P] of Gaussian fits are where it starts, with the localisation, the Laplace
-        approximation at w*, and those at `local` draws of all these that were chosen by weight."""
+    def mixture(self, key: Any, means: Any, covariances: Any, units: Any, data: Rows) -> tuple[Mixture, Any]:
+        """The adapted mixture, and the share of fresh draws of it that are effective (1 where that is not measured).
+
+        `means` [C, P] and `covariances` [C, P, P] of Gaussian fits are where it starts, with the localisation, the Laplace approximation at w*, and
+        those at `local` draws of all these that were chosen by weight."""
         picks, chosen, rounds = jax.random.split(key, 3)
         none = jnp.zeros_like(units)
         stiffness = units * self.prepared.posterior.gamma**0.5 if self.prepared.posterior.gamma > 0 else jnp.full_like(units, 1 / _WIDE)
         defence = Dense(none, jnp.diag(1 / stiffness), jnp.diag(stiffness))
         laplace = self._laplace(none, units, data)
         parts = jax.tree.map(lambda a, b, fits: jnp.concatenate([a[None], b[None], fits]), defence, laplace, jax.vmap(Dense.of)(means, covariances))
-        u, weights, _ = self._weighted(picks, Mixture.equal(parts), units, data)
+        u, weights, _, _ = self._weighted(picks, Mixture.equal(parts), units, data)
         starts = u[jax.random.categorical(chosen, jnp.log(weights), shape=(self.local,))]
         further = jax.lax.map(lambda start: self._laplace(start, units, data), starts)
         parts = jax.tree.map(lambda some, more: jnp.concatenate([some, more]), parts, further)
         shares = jnp.full(len(parts.mean), (1 - DEFENSIVE) / (len(parts.mean) - 1), units.dtype).at[0].set(DEFENSIVE)
 
-        def follow(number: Any, mixture: Mixture) -> Mixture:
-            return improved(mixture, *self._weighted(jax.random.fold_in(rounds, number), mixture, units, data))
+        def follow(number: Any, carry: Any) -> Any:
+            mixture, _ = carry
+            *found, share = self._weighted(jax.random.fold_in(rounds, number), mixture, units, data)
+            better, on = improved(mixture, *found), number < self.config.rounds
+            return jax.tree.map(lambda new, old: jnp.where(on, new, old), better, mixture), jnp.where(on, 1.0, share).astype(units.dtype)
 
-        return jax.lax.fori_loop(0, self.config.rounds, follow, Mixture(jnp.log(shares), parts))
+        start = Mixture(jnp.log(shares), parts), jnp.ones((), units.dtype)
+        ended: tuple[Mixture, Any] = jax.lax.fori_loop(0, self.config.rounds + self.measured, follow, start)
+        return ended
 
     def _laplace(self, u: Any, units: Any, data: Rows) -> Dense:
         """The Gaussian around u [P] whose precision is the Hessian of the exponent there, with eigenvalues made positive."""
@@ -126,13 +140,16 @@ class Following:
         least = jnp.maximum(self.prepared.posterior.gamma * jnp.min(units) ** 2, jnp.finfo(u.dtype).eps ** 0.5 * jnp.max(sizes))
         return Dense.of(u, (vectors / jnp.maximum(sizes, least)) @ vectors.T)
 
-    def _weighted(self, key: Any, mixture: Mixture, units: Any, data: Rows) -> tuple[Any, Any, Any]:
-        """Draws of the mixture [N, P], their tempered weights [N], and the probabilities of the components given a draw [N, K]."""
-        u = jax.vmap(mixture.draw)(jax.random.split(key, self.config.round_draws))
+    def _weighted(self, key: Any, mixture: Mixture, units: Any, data: Rows) -> tuple[Any, Any, Any, Any]:
+        """Draws of the mixture [N, P], their tempered weights [N], the probabilities of the components given a draw [N, K], and the effective share
+        of the weights that are not tempered."""
+        u = mixture.draws(key, self.config.round_draws)
         log_parts = jax.lax.map(mixture.log_parts, u)
         log_mixture = jax.scipy.special.logsumexp(log_parts, axis=1)
         heights = jax.lax.map(lambda one: self.prepared.log_density(self.prepared.centre + units * one, data), u)
-        return u, tempered(heights - log_mixture, _EFFECTIVE * len(u)), jnp.exp(log_parts - log_mixture[:, None])
+        log_ratios = heights - log_mixture
+        share = 1 / (len(u) * jnp.sum(jax.nn.softmax(jnp.where(jnp.isfinite(log_ratios), log_ratios, -jnp.inf)) ** 2))
+        return u, tempered(log_ratios, _EFFECTIVE * len(u)), jnp.exp(log_parts - log_mixture[:, None]), share
 
 
 def tempered(log_ratios: Any, least: float) -> Any:
