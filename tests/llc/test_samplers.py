@@ -20,7 +20,7 @@ from causal_meta.llc.estimators import estimate
 from causal_meta.llc.forms import form_landscape
 from causal_meta.llc.landscape import Landscape, float_width
 from causal_meta.llc.local_posterior import tempered_rows
-from causal_meta.llc.samplers import Kept, masked, sample
+from causal_meta.llc.samplers import Kept, chains, masked, sample
 from causal_meta.llc.samplers.langevin import Langevin
 from causal_meta.llc.samplers.mixture import Dense, Mixture, tempered
 from causal_meta.llc.samplers.prepared import full_loss
@@ -297,6 +297,17 @@ def test_chains_that_go_on_give_bitwise_the_same_draws(name, config, saves):
         one, other = getattr(whole, field), getattr(resumed, field)
         assert (one is None and other is None) or np.array_equal(one, other), field
     assert str(whole.loss.dtype) == config.precision
+
+
+def test_another_xla_without_the_options_of_ours_compiles_all_the_same(monkeypatch):
+    config = HMCConfig(warmup=20, draws=10)
+    before = sample(landscape(ROUND), config)
+    monkeypatch.setattr(chains, "_HASTY", {"xla_cpu_that_nobody_knows": True})
+    lowered = jax.jit(lambda x: x + 1).lower(1.0)
+    with pytest.raises(RuntimeError, match="No such compile option"):
+        lowered.compile(chains._HASTY)
+    assert float(chains.hasty(lowered)(1.0)) == 2.0
+    np.testing.assert_allclose(sample(landscape(ROUND), config).loss[:, 0], before.loss[:, 0], rtol=1e-6)
 
 
 def test_work_is_what_a_hand_counts():

@@ -29,8 +29,7 @@ from causal_meta.llc.samplers.segment import Counters, Method, segment
 _WINDOWS = 10  # parts of the warm-up, after each of which a sampler may be tuned anew
 _SEGMENTS = 10  # about so many parts of the sampling
 _LONGEST = 2000  # draws of a segment at most
-#: For compiling a program that runs once, which takes longer than it does: no optimisation by LLVM, and kernels by the emitter that is done sooner.
-HASTY: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
+_HASTY: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
 _PARTS = ("compile", "warmup", "sampling")
 _BUFFER = 1 << 22  # numbers that the positions of a segment may take
 
@@ -136,6 +135,17 @@ def _in_segments(count: int, size: int) -> tuple[int, ...]:
     return (size,) * full + ((rest,) if rest else ())
 
 
+def hasty(lowered: Any) -> Any:
+    """The program of a function that is called once, compiled in a hurry where that is known to be quicker than it is slow: on a CPU, without LLVM's
+    optimisation and by the emitter that is done sooner. Versions of XLA that do not know these options compile it as they do."""
+    if jax.default_backend() != "cpu":
+        return lowered.compile()
+    try:
+        return lowered.compile(_HASTY)
+    except RuntimeError:
+        return lowered.compile()
+
+
 def _opened(prepared: Prepared, config: ChainConfig, build: Build) -> tuple[Prepared, Run, Start]:
     """The posterior with L_n(w*), and the chains at their start, by one program."""
     keys = stream(config.seed, config.kind, "start"), stream(config.seed, config.kind, "curvature")
@@ -148,7 +158,7 @@ def _opened(prepared: Prepared, config: ChainConfig, build: Build) -> tuple[Prep
         return ready.posterior.centre_loss, start, tuning, method.begin(jax.random.fold_in(key, 1), start, tuning, data)
 
     given = (*keys, prepared.landscape.data)
-    program = jax.jit(opening).lower(*given).compile(HASTY if jax.default_backend() == "cpu" else None)
+    program = hasty(jax.jit(opening).lower(*given))
     centre_loss, start, tuning, state = jax.tree.map(np.asarray, program(*given))
     if not np.isfinite(centre_loss):
         raise ValueError(f"The loss of {prepared.landscape.name} at w* is {centre_loss}; no posterior around it can be sampled.")

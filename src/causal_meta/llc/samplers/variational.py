@@ -20,7 +20,7 @@ from causal_meta.conf.samplers import VIConfig
 from causal_meta.llc.draws import Draws, virial_groups
 from causal_meta.llc.landscape import Landscape, Rows, float_width
 from causal_meta.llc.samplers.annealing import LEAPFROGS, PARTICLES, SEGMENTS, Annealing, Path
-from causal_meta.llc.samplers.chains import HASTY, Tell
+from causal_meta.llc.samplers.chains import Tell, hasty
 from causal_meta.llc.samplers.checkpoint import Arrays, Checkpoint
 from causal_meta.llc.samplers.mixture import MOST_PARAMETERS, Dense, Following, Mixture
 from causal_meta.llc.samplers.prepared import Prepared, minibatch, prepare, stream
@@ -290,7 +290,7 @@ def _opened(landscape: Landscape, config: VIConfig) -> _Run:
     prepared = prepare(landscape, config, config.row_chunk)
     minibatch(prepared.landscape, config.batch_size, config.kind)
     data = prepared.landscape.data
-    opening = jax.jit(Fit(prepared, config).opening).lower(data).compile(HASTY if jax.default_backend() == "cpu" else None)
+    opening = hasty(jax.jit(Fit(prepared, config).opening).lower(data))
     centre_loss, units, state = jax.tree.map(np.asarray, opening(data))
     if not np.isfinite(centre_loss):
         raise ValueError(f"The loss of {landscape.name} at w* is {centre_loss}; no posterior around it can be approximated.")
