@@ -173,8 +173,9 @@ class MALAConfig(ChainConfig):
 class StepConfig(ChainConfig):
     """Base of the samplers with a step size that nothing corrects: it is a bias, to be chosen and shown.
 
-    `step_rule=curvature` measures the largest curvature h_max of the exponent along the warm-up by power iterations and takes the step
-    `step_fraction` / h_max; `fixed` takes `step_size` as it is. Relaxation along γ takes 2 h_max / (`step_fraction` γ) steps.
+    `step_rule=curvature` measures the largest curvature of the exponent along the warm-up by power iterations and takes the step `step_fraction` / h,
+    h what one look in a hundred exceeds (the largest of all in torch); `fixed` takes `step_size` as it is. Relaxation along γ takes
+    2 h / (`step_fraction` γ) steps.
     """
 
     step_rule: Literal["curvature", "fixed"] = setting("curvature")
