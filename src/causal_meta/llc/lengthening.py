@@ -24,6 +24,8 @@ SPARE: Final = 1.2
 """What a forecast is made longer by: the numbers that it is made from are noisy themselves."""
 MARGIN: Final = 1.5
 """How far effective draws and R-hat are to be from what raises a flag."""
+HOPELESS: Final = 16.0
+"""How many times MOST_DRAWS a forecast may be and is begun all the same: it is made of an error that rare excursions rule, and is often far too long."""
 UNSETTLED: Final = frozenset({"drift", "slow_directions", "law_violated"})
 """What chains say that have not been everywhere yet."""
 
@@ -31,11 +33,11 @@ UNSETTLED: Final = frozenset({"drift", "slow_directions", "law_violated"})
 def further(draws: Draws, aim: float) -> int:
     """How many draws each chain still needs where their number is left open: none where the estimate is known well enough, or never will be.
 
-    A forecast of more than twice MOST_DRAWS is not begun: the flags of the run as it is say what is wrong.
+    A forecast of more than HOPELESS times MOST_DRAWS is not begun: the flags of the run as it is say what is wrong.
     """
     length = draws.loss.shape[1]
     found = wanting(estimate(draws, n=2, n_parameters=sum(draws.virial_sizes)), aim)
-    if found <= 1 or length >= MOST_DRAWS or found * length > 2 * MOST_DRAWS:
+    if found <= 1 or length >= MOST_DRAWS or found * length > HOPELESS * MOST_DRAWS:
         return 0
     return min(int(length * min(max(SPARE * found, LEAST_GROWTH), MOST_GROWTH)), MOST_DRAWS) - length
 
