@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import os
 import sys
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parse(given)
         keep_compiled_programs()
         gc.set_threshold(_UNCOLLECTED, *gc.get_threshold()[1:])
+        atexit.register(gc.freeze)  # nor is what is left at the end worth a search, which takes half a second after JAX
         return int(args.run(args) or 0)
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)

@@ -25,7 +25,7 @@ SPARE: Final = 1.2
 MARGIN: Final = 1.5
 """How far effective draws and R-hat are to be from what raises a flag."""
 HOPELESS: Final = 16.0
-"""How many times MOST_DRAWS a forecast may be and is begun all the same: it is made of an error that rare excursions rule, and is often far too long."""
+"""How many times MOST_DRAWS a forecast may be that is begun all the same: its error may be one of rare excursions, and the forecast far too long."""
 UNSETTLED: Final = frozenset({"drift", "slow_directions", "law_violated"})
 """What chains say that have not been everywhere yet."""
 
