@@ -76,6 +76,13 @@ def write_lines(root: Path, path: Path, lines: list[dict[str, Any]]) -> None:
     disk.write_atomic(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in ordered), drafts=root / ".staging")
 
 
+def leave_out(root: Path, artifact_id: str) -> None:
+    """Take out the lines of a target whose folder was deleted by hand, before it is published again: after a crash they would pass for the new."""
+    path = root / "targets" / CATALOG
+    if path.exists() and artifact_id.encode() in path.read_bytes():
+        write_lines(root, path, [line for line in read_lines(root) if line["target_id"] != artifact_id])
+
+
 # ----------------------------------------------------------------------------------------------------------------------- names
 
 

@@ -157,6 +157,8 @@ class Store(Shelf):
         if found is not None and is_stale(found, attempt.inputs):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(place, self.staging / attempt.artifact_id / f"stale-{uuid.uuid4().hex}")
+        if isinstance(config, TargetConfig) and not place.exists():
+            catalog.leave_out(self.root, attempt.artifact_id)
         if disk.rename_new(attempt.folder, place):
             disk.sync_folder(place.parent)
             found = self.read(place)
