@@ -169,8 +169,9 @@ def test_processes_that_are_killed_cost_nothing_but_time(plan, study, store, sle
     assert not all_of(processes_of(store.root))
 
 
-def test_workers_that_are_killed_while_they_wait_cost_nothing_but_time(plan, store, sleep, tmp_path):
-    """One of them holds the lock of its block's queue then."""
+@pytest.fixture
+def working(plan, store, sleep, tmp_path):
+    """Workers that have answered one of three jobs, and the other two. Nothing of them is left afterwards."""
     from causal_meta.workflow.jobs import job_of
     from causal_meta.workflow.parsl_backend import ParslWorkers
 
@@ -179,38 +180,34 @@ def test_workers_that_are_killed_while_they_wait_cost_nothing_but_time(plan, sto
     try:
         workers.begin(first)
         assert workers.answer().ok
-        for process in processes_of(tmp_path)["worker"]:
-            process.kill()
-        for job in others:
-            workers.begin(job)
-        assert [workers.answer().ok for _ in others] == [True, True]
+        yield workers, others
     finally:
         workers.close()
     assert not all_of(processes_of(tmp_path))
 
 
-def test_a_job_that_is_given_to_a_dead_interchange_does_not_wait_for_ever(plan, store, sleep, tmp_path):
+def test_workers_that_are_killed_while_they_wait_cost_nothing_but_time(working, tmp_path):
+    """One of them holds the lock of its block's queue then."""
+    workers, others = working
+    for process in processes_of(tmp_path)["worker"]:
+        process.kill()
+    for job in others:
+        workers.begin(job)
+    assert [workers.answer().ok for _ in others] == [True, True]
+
+
+def test_a_job_that_is_given_to_a_dead_interchange_does_not_wait_for_ever(working):
     """The socket to it has noticed already, nothing else has."""
     import zmq
 
-    from causal_meta.workflow.jobs import job_of
-    from causal_meta.workflow.parsl_backend import ParslWorkers
-
-    first, *others = [job_of(cell, store, {}) for cell in plan(SLEEPS.replace("0..7", "0..2")).cells]
-    workers = ParslWorkers(store, card(tries=10).card, ["sleep"], tmp_path / "parsl", tmp_path / "log")
-    try:
-        workers.begin(first)
-        assert workers.answer().ok
-        executor = workers.pools[0].executor
-        os.kill(executor.interchange_proc.pid, signal.SIGKILL)
-        wait_until(lambda: not executor.outgoing_q.zmq_socket.poll(0, zmq.POLLOUT))
-        for job in others:
-            workers.begin(job)
-        assert [workers.answer().ok for _ in others] == [True, True]
-        assert workers.pools[0].executor is not executor
-    finally:
-        workers.close()
-    assert not all_of(processes_of(tmp_path))
+    workers, others = working
+    executor = workers.pools[0].executor
+    os.kill(executor.interchange_proc.pid, signal.SIGKILL)
+    wait_until(lambda: not executor.outgoing_q.zmq_socket.poll(0, zmq.POLLOUT))
+    for job in others:
+        workers.begin(job)
+    assert [workers.answer().ok for _ in others] == [True, True]
+    assert workers.pools[0].executor is not executor
 
 
 def test_a_job_whose_workers_all_die_has_failed_and_stops_no_other(plan, store, sleep):
