@@ -1,7 +1,7 @@
 """The counter-based random numbers of JAX, bit for bit, written out so that a processor makes them in one pass.
 
 On a CPU JAX compiles each call of its generator to a loop of small kernels, which takes longer than a gradient of a small network: SGLD and MCLMC on
-formulas spent two thirds of their time there (`benchmarks/RESULTS.md`). Without the loop XLA joins the rounds with what needs their numbers.
+formulas spent more than half of their time there (`benchmarks/llc_random.py`). Without the loop XLA joins the rounds with what needs their numbers.
 """
 
 from __future__ import annotations
