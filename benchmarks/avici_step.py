@@ -28,7 +28,7 @@ from causal_meta.conf.models import AviciConfig
 from causal_meta.conf.training import LambConfig
 from causal_meta.layers import pieces
 from causal_meta.models import ModelFactory
-from causal_meta.runners.optimizers import Lamb
+from causal_meta.runners.training.optimizers import Lamb
 from causal_meta.tasks import TaskBatch, full_batch
 
 ORIGINAL_SECONDS, ORIGINAL_GIGABYTES = 61.0, 12.0

@@ -17,12 +17,12 @@ import torch
 from causal_meta.conf.artifacts import BOSSConfig, EmptyConfig, EvaluateConfig
 from causal_meta.conf.ranges import fixed
 from causal_meta.datasets.scm import SCMFamily
-from causal_meta.models.baselines import make_baseline
+from causal_meta.models.classical.baselines import make_baseline
 from causal_meta.posteriors import EmpiricalGraphs
 from causal_meta.randomness import generator, seeds_of
-from causal_meta.runners.discovery import load_model
-from causal_meta.runners.evaluation import score
-from causal_meta.runners.inference import amortised_posterior
+from causal_meta.runners.evaluation.evaluation import score
+from causal_meta.runners.inference.discovery import load_model
+from causal_meta.runners.inference.task_posteriors import amortised_posterior
 from causal_meta.tasks import TaskBatch
 
 SHOWN = ("auroc", "auprc", "density", "e_shd", "ece", "e_f1", "e_sid", "graph_nll")

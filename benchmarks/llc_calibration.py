@@ -26,8 +26,8 @@ from pathlib import Path
 from causal_meta.conf import forms, samplers
 from causal_meta.conf.networks import NetworkModelConfig
 from causal_meta.conf.samplers import SamplerConfig
-from causal_meta.llc.estimators import estimate
-from causal_meta.llc.forms import form_landscape
+from causal_meta.llc.estimates.estimators import estimate
+from causal_meta.llc.landscapes.forms import form_landscape
 
 TARGETS: dict[str, tuple[NetworkModelConfig, int]] = {
     "regression": (forms.LinearRegressionConfig(), 1000),

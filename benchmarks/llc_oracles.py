@@ -12,11 +12,11 @@ from collections.abc import Callable
 import numpy as np
 
 from causal_meta.conf.forms import DeepLinearConfig, ReducedRankConfig
-from causal_meta.llc import oracles, quadrature
-from causal_meta.llc.cubature import cubature
-from causal_meta.llc.forms import form_landscape, gibbs_network
-from causal_meta.llc.gibbs import LinearNetwork
-from causal_meta.llc.local_posterior import tempered_rows
+from causal_meta.llc.exact import oracles, quadrature
+from causal_meta.llc.exact.cubature import cubature
+from causal_meta.llc.exact.gibbs import LinearNetwork
+from causal_meta.llc.landscapes.forms import form_landscape, gibbs_network
+from causal_meta.llc.landscapes.local_posterior import tempered_rows
 
 ZERO_MAPS = [(5, 3, 5), (5, 4, 5), (4, 3, 8), (3, 8, 4), (2, 2, 2)]
 MEASURED = {

@@ -10,9 +10,8 @@ import sys
 import jax
 import numpy as np
 
-from causal_meta.llc import threefry
-from causal_meta.llc.forms import form_landscape
-from causal_meta.llc.samplers import prepared, sample
+from causal_meta.llc.landscapes.forms import form_landscape
+from causal_meta.llc.samplers import prepared, sample, threefry
 from llc_calibration import SAMPLERS, TARGETS
 
 

@@ -18,11 +18,11 @@ import numpy as np
 
 from causal_meta.conf import forms
 from causal_meta.conf.samplers import HMCConfig, MCLMCConfig, NUTSConfig, VIConfig
-from causal_meta.llc import diagnostics
-from causal_meta.llc.estimators import estimate
-from causal_meta.llc.forms import form_landscape
-from causal_meta.llc.landscape import float_width
-from causal_meta.llc.local_posterior import tempered_rows
+from causal_meta.llc.estimates import diagnostics
+from causal_meta.llc.estimates.estimators import estimate
+from causal_meta.llc.landscapes.forms import form_landscape
+from causal_meta.llc.landscapes.landscape import float_width
+from causal_meta.llc.landscapes.local_posterior import tempered_rows
 from causal_meta.llc.samplers import sample
 
 TARGETS = {

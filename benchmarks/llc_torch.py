@@ -18,10 +18,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-import causal_meta.llc.torch_landscape as torch_module
+import causal_meta.llc.landscapes.torch_landscape as torch_module
 from causal_meta.conf.samplers import SGLDConfig
-from causal_meta.llc.torch_landscape import TorchLandscape, torch_landscape
-from causal_meta.llc.torch_samplers import sample_torch
+from causal_meta.llc.landscapes.torch_landscape import TorchLandscape, torch_landscape
+from causal_meta.llc.samplers.torch_samplers import sample_torch
 
 CHAINS, GAMMA, STEP = 4, 1.0, 1e-4
 

@@ -16,13 +16,13 @@ import torch
 
 from causal_meta.conf.artifacts import BOSSConfig, EmptyConfig, EvaluateConfig, GESConfig, PCConfig, RandomConfig, SortnregressConfig
 from causal_meta.datasets.real import read_table, read_truth
-from causal_meta.models.baselines import make_baseline
+from causal_meta.models.classical.baselines import make_baseline
 from causal_meta.posteriors import EmpiricalGraphs
 from causal_meta.randomness import generator
-from causal_meta.runners.discovery import load_model
-from causal_meta.runners.eval_metrics import METRICS
-from causal_meta.runners.evaluation import score
-from causal_meta.runners.task_sets import centred
+from causal_meta.runners.evaluation.eval_metrics import METRICS
+from causal_meta.runners.evaluation.evaluation import score
+from causal_meta.runners.inference.discovery import load_model
+from causal_meta.runners.tasks.task_sets import centred
 from causal_meta.tasks import full_batch
 
 

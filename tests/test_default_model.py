@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from causal_meta.conf.compose import compose, load_experiment
-from causal_meta.runners.named_models import default_model_folder
+from causal_meta.runners.inference.named_models import default_model_folder
 from causal_meta.store import read_artifact
 from causal_meta.store.key import key_of
 

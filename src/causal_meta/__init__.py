@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from causal_meta.datasets.real import read_table as read_table
     from causal_meta.datasets.scm import SCMFamily as SCMFamily
     from causal_meta.posteriors import GraphPosterior as GraphPosterior
-    from causal_meta.runners.discovery import Discovery as Discovery
-    from causal_meta.runners.discovery import TrainedModel as TrainedModel
-    from causal_meta.runners.discovery import discover as discover
-    from causal_meta.runners.discovery import load_model as load_model
+    from causal_meta.runners.inference.discovery import Discovery as Discovery
+    from causal_meta.runners.inference.discovery import TrainedModel as TrainedModel
+    from causal_meta.runners.inference.discovery import discover as discover
+    from causal_meta.runners.inference.discovery import load_model as load_model
     from causal_meta.store import Store as Store
 
 _HOMES = {
-    "Discovery": "runners.discovery",
+    "Discovery": "runners.inference.discovery",
     "FamilyConfig": "conf.data",
     "GraphPosterior": "posteriors",
     "SCMFamily": "datasets.scm",
     "Store": "store",
-    "TrainedModel": "runners.discovery",
-    "discover": "runners.discovery",
-    "load_model": "runners.discovery",
+    "TrainedModel": "runners.inference.discovery",
+    "discover": "runners.inference.discovery",
+    "load_model": "runners.inference.discovery",
     "read_table": "datasets.real",
 }
 

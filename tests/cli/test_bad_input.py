@@ -257,7 +257,7 @@ def test_a_full_or_read_only_disk_under_the_store(refused, run, store, table, mo
         if where == "staging":
             broken.setattr("causal_meta.store.disk.write_atomic", failing)
         else:
-            broken.setattr("causal_meta.runners.task_sets.np.savez", failing)
+            broken.setattr("causal_meta.runners.tasks.task_sets.np.savez", failing)
         refused(*words, saying=os.strerror(number).lower())
     assert run(*words).status == 0
     assert Store(store).verify() == []
@@ -303,7 +303,7 @@ def test_a_failure_of_ours_gives_status_1_the_first_cause_and_the_log(run, table
         except KeyError as error:
             raise RuntimeError("the sky fell") from error
 
-    monkeypatch.setattr("causal_meta.runners.task_sets._table_batch", broken)
+    monkeypatch.setattr("causal_meta.runners.tasks.task_sets._table_batch", broken)
     ran = run("build", "tasks", f"data.table={table}")
     assert ran.status == 1
     assert "Failed: RuntimeError: the sky fell" in ran.err
@@ -317,7 +317,7 @@ def test_an_interruption_gives_status_130(run, table, monkeypatch):
     def stopped(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("causal_meta.runners.task_sets._table_batch", stopped)
+    monkeypatch.setattr("causal_meta.runners.tasks.task_sets._table_batch", stopped)
     ran = run("build", "tasks", f"data.table={table}")
     assert ran.status == 130
     assert "Interrupted" in ran.err

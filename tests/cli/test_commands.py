@@ -217,7 +217,7 @@ def test_discover_compares_with_a_truth_and_warns_on_standard_error(run, table, 
 
 
 def test_discover_takes_the_model_inside_the_package(run, store, table, monkeypatch, tmp_path):
-    named = import_module("causal_meta.runners.named_models")
+    named = import_module("causal_meta.runners.inference.named_models")
     source = Store(store)
     exported = source.export(source.find("first"), tmp_path / "default")
     monkeypatch.setattr(named, "default_model_folder", lambda: exported)

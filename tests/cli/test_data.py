@@ -12,7 +12,7 @@ from causal_meta.cli import data, data_import
 from causal_meta.cli.program import parser
 from causal_meta.conf.catalogue import catalogue, family_line
 from causal_meta.conf.compose import compose
-from causal_meta.runners.task_sets import load_tasks
+from causal_meta.runners.tasks.task_sets import load_tasks
 from causal_meta.store import Store
 
 SMALL = ["first.n_nodes=4", "second.n_nodes=4", "n_tasks=20", "n_rows=30"]

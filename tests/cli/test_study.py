@@ -101,7 +101,7 @@ def test_mistakes_are_refused_before_anything_is_made(run, refused, file, store,
 
 
 def test_a_failure_is_told_with_its_first_cause_its_line_and_its_log(run, file, monkeypatch):
-    from causal_meta.runners import inference
+    from causal_meta.runners.inference import task_posteriors as inference
 
     working = inference.infer_baseline
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from causal_meta.conf.networks import NetworkConfig
-from causal_meta.llc.draws import Draws
-from causal_meta.llc.landscape import Landscape
-from causal_meta.llc.quadrature import gaussian
+from causal_meta.draws import Draws
+from causal_meta.llc.exact.quadrature import gaussian
+from causal_meta.llc.landscapes.landscape import Landscape
 from causal_meta.store import Store
 
 P = 6
@@ -48,7 +48,7 @@ def made_up_sampler(monkeypatch, made_up):
         "made up", 1000, np.zeros(6), population_loss=lambda w: 0.5 * (w * w).sum(), exact={"lambda": 3.0, "multiplicity": 1},
         parameter_names={"w": slice(0, 6)}, expectation=lambda n_beta, gamma: gaussian(np.ones(6), n_beta, gamma),
     )  # fmt: skip
-    monkeypatch.setattr("causal_meta.runners.train_network.load_landscape", lambda artifact: landscape)
+    monkeypatch.setattr("causal_meta.runners.llc.train_network.load_landscape", lambda artifact: landscape)
 
     def put(function):
         monkeypatch.setattr("causal_meta.llc.samplers.sample", function)

@@ -10,9 +10,9 @@ import pytest
 
 from causal_meta.conf import forms
 from causal_meta.conf.samplers import LocalPosteriorConfig, VIConfig
-from causal_meta.llc.estimators import estimate
-from causal_meta.llc.forms import form_landscape
-from causal_meta.llc.landscape import Landscape, float_width
+from causal_meta.llc.estimates.estimators import estimate
+from causal_meta.llc.landscapes.forms import form_landscape
+from causal_meta.llc.landscapes.landscape import Landscape, float_width
 from causal_meta.llc.samplers import Kept, sample
 from causal_meta.llc.samplers import annealing as annealing_file
 from causal_meta.llc.samplers.annealing import LEAPFROGS, MOST_TEMPERATURES, PARTICLES, Annealing, Path, next_power, resampled

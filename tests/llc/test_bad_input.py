@@ -79,7 +79,7 @@ def test_minibatches_of_a_loss_without_rows(run):
 
 def test_a_target_of_another_float_width_has_its_loss_taken_again(run, home):
     """The target is in float64; in float32 L_n(w*) is computed anew on the same data, and what the width cannot resolve is flagged."""
-    from causal_meta.runners.train_network import load_landscape
+    from causal_meta.runners.llc.train_network import load_landscape
 
     status, found, _ = run("infer", "mala", "of=raw", "precision=float32", *QUICK)
     told, target = analysis(home, found), Store(home).find("raw")

@@ -12,9 +12,9 @@ import pytest
 from causal_meta.cli import main
 from causal_meta.conf.samplers import HMCConfig, VIConfig
 from causal_meta.facts import read_events, read_scalars
-from causal_meta.runners import estimate_llc
 from causal_meta.runners.build import make
-from causal_meta.runners.chain_pictures import PICTURES, draw_diagnostics
+from causal_meta.runners.llc import estimate_llc
+from causal_meta.runners.llc.chain_pictures import PICTURES, draw_diagnostics
 
 SNIPPET = Path(__file__).parent / "aggregation.txt"
 

@@ -12,7 +12,7 @@ from causal_meta.conf import registry
 from causal_meta.conf.compose import compose
 from causal_meta.conf.samplers import SamplerConfig
 from causal_meta.runners.build import make
-from causal_meta.runners.points import polished
+from causal_meta.runners.llc.points import polished
 from causal_meta.store import Store
 
 SHORT = ["chains=2", "draws=20", "seed=7"]
@@ -61,7 +61,7 @@ def numbers(run):
     """Mean and last estimate of the chains, and how far they went."""
     analysis = json.loads((run.folder / "analysis.json").read_text())
     assert not analysis["failed_chains"]
-    from causal_meta.runners.traces import read_trace
+    from causal_meta.records.traces import read_trace
 
     draws = read_trace(run.folder / "trace.nc")
     return [float(draws.llc.mean()), float(draws.llc[0, 0]), float(draws.distance.mean()), float(draws.gradients[:, -1].sum())]

@@ -15,11 +15,11 @@ import pytest
 from causal_meta.conf import forms
 from causal_meta.conf.samplers import HMCConfig, LocalPosteriorConfig, MALAConfig, MCLMCConfig, NUTSConfig, SGLDConfig, SGNHTConfig, VIConfig
 from causal_meta.conf.setting import ConfigError
-from causal_meta.llc import diagnostics
-from causal_meta.llc.estimators import estimate
-from causal_meta.llc.forms import form_landscape
-from causal_meta.llc.landscape import Landscape, float_width
-from causal_meta.llc.local_posterior import tempered_rows
+from causal_meta.llc.estimates import diagnostics
+from causal_meta.llc.estimates.estimators import estimate
+from causal_meta.llc.landscapes.forms import form_landscape
+from causal_meta.llc.landscapes.landscape import Landscape, float_width
+from causal_meta.llc.landscapes.local_posterior import tempered_rows
 from causal_meta.llc.samplers import Kept, chains, masked, sample
 from causal_meta.llc.samplers.langevin import Langevin
 from causal_meta.llc.samplers.mixture import Dense, Mixture, tempered

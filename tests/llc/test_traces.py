@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from causal_meta.llc import diagnostics
-from causal_meta.runners.traces import check_trace, read_trace, write_trace
+from causal_meta.llc.estimates import diagnostics
+from causal_meta.records.traces import check_trace, read_trace, write_trace
 
 
 def full(made_up, **further):

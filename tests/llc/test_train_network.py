@@ -20,12 +20,12 @@ from causal_meta.conf.networks import NetworkConfig, NetworkTrainingConfig
 from causal_meta.conf.registry import tags
 from causal_meta.conf.samplers import LocalPosteriorConfig
 from causal_meta.conf.setting import ConfigError
-from causal_meta.llc.landscape import Landscape
-from causal_meta.llc.training import learning_rate, train
-from causal_meta.runners import train_network
+from causal_meta.llc.landscapes.landscape import Landscape
+from causal_meta.llc.landscapes.training import learning_rate, train
 from causal_meta.runners.build import make
-from causal_meta.runners.points import look_at, polished
-from causal_meta.runners.train_network import load_landscape
+from causal_meta.runners.llc import train_network
+from causal_meta.runners.llc.points import look_at, polished
+from causal_meta.runners.llc.train_network import load_landscape
 from causal_meta.store import Store
 
 QUIET = {"progress": "off"}
@@ -223,7 +223,7 @@ def test_minibatches_take_every_row_once_in_an_epoch_and_are_those_that_a_plain_
     rows = {"x": x, "y": y, "row": np.arange(23)}
     kept = dataclasses.replace(landscape, data=rows)
     whole = list(train(kept, config, 7))[-1]
-    from causal_meta.llc.training import _orders
+    from causal_meta.llc.landscapes.training import _orders
 
     orders = _orders(7, 0, 12, 23, 5)
     w = np.zeros(3)
@@ -335,7 +335,7 @@ def test_the_check_tells_by_its_exit_status(target, store, capsys, monkeypatch):
 def test_building_and_loading_a_network_load_no_torch(target, store):
     """Torch costs more processor time to import than a small network to build."""
     code = (
-        "import sys\nfrom causal_meta.store import Store\nfrom causal_meta.runners.train_network import load_landscape\n"
+        "import sys\nfrom causal_meta.store import Store\nfrom causal_meta.runners.llc.train_network import load_landscape\n"
         f"load_landscape(Store({str(store.root)!r}).find({target.id!r}))\nprint('torch' in sys.modules, 'jax' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

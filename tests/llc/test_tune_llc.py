@@ -15,7 +15,7 @@ from causal_meta.conf.samplers import HMCConfig, LocalPosteriorConfig, SGLDConfi
 from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.tuning import TuneConfig, TuningBudgetConfig, usual_space
 from causal_meta.runners.build import make
-from causal_meta.runners.tune_llc import NO_FAILURE, Reference, Trial, best_of, judged, least_gradients
+from causal_meta.runners.llc.tune_llc import NO_FAILURE, Reference, Trial, best_of, judged, least_gradients
 from causal_meta.store import StoreError
 from causal_meta.workflow.study_file import read_study_file, variants
 

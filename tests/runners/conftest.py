@@ -3,7 +3,7 @@
 import pytest
 
 from causal_meta.models.base import ModelFactory
-from causal_meta.runners import checkpoints
+from causal_meta.runners.training import checkpoints
 from causal_meta.store import Store
 
 

@@ -11,7 +11,7 @@ import torch
 from causal_meta.cli.launching import UNSHARED
 from causal_meta.facts import read_events, read_scalars
 from causal_meta.models.base import ModelFactory
-from causal_meta.runners.pre_training import load_weights
+from causal_meta.runners.training.pre_training import load_weights
 from causal_meta.store import Store
 
 WORDS = "data.train=linear_er data.train.n_nodes=4 data.train.n_rows=30 data.tasks_per_step=4 trainer.max_steps=12 trainer.optimizer=adamw seed=3 "
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_available() or not torc
 MORTAL = """
 import os, signal, sys
 from causal_meta.cli import main
-from causal_meta.runners.fit import Training
+from causal_meta.runners.training.loop import Training
 
 deaths = {tuple(map(int, word.split(":"))) for word in os.environ["DEATHS"].split()}
 living = Training.train

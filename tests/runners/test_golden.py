@@ -17,7 +17,7 @@ from causal_meta.conf.networks import NetworkConfig
 from causal_meta.conf.samplers import SamplerConfig
 from causal_meta.conf.tuning import TuneConfig
 from causal_meta.runners.build import make
-from causal_meta.runners.pre_training import load_weights
+from causal_meta.runners.training.pre_training import load_weights
 from causal_meta.store import Store
 
 REVISIONS = {"amortised": 1, "tasks": 1, "evaluate": 1, "discover": 1, "portrait": 1, "distance": 1}

@@ -27,9 +27,10 @@ DRIVER = textwrap.dedent(
     from causal_meta.conf.training import LambConfig, TrainerConfig
     from causal_meta.datasets.data_module import CausalMetaModule
     from causal_meta.models.base import ModelFactory
-    from causal_meta.runners import checkpoints, pre_training
+    from causal_meta.runners.training import checkpoints
+    from causal_meta.runners.training import pre_training
     from causal_meta.runners.build import make
-    from causal_meta.runners.fit import Training, fit
+    from causal_meta.runners.training.loop import Training, fit
     from causal_meta.store import Store
 
     TOP = Path(sys.argv[1])

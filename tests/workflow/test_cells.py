@@ -9,7 +9,7 @@ from causal_meta.conf.compose import compose
 from causal_meta.conf.setting import ConfigError
 from causal_meta.datasets.real import read_table
 from causal_meta.runners.build import make
-from causal_meta.runners.task_sets import columns_of, store_table
+from causal_meta.runners.tasks.task_sets import columns_of, store_table
 from causal_meta.store import Store, StoreError, key_of
 from causal_meta.workflow import carry_out, plan_of
 

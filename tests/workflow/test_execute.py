@@ -37,7 +37,7 @@ def counted(plan):
 @pytest.fixture
 def broken(monkeypatch):
     """Let every run of kind `random` fail, as long as the fixture's list holds something."""
-    from causal_meta.runners import inference
+    from causal_meta.runners.inference import task_posteriors as inference
 
     working, why = inference.infer_baseline, ["the sky fell"]
 

@@ -32,7 +32,7 @@ HARNESS = """
 import contextlib, io, json, os, shutil, signal, sys
 from pathlib import Path
 import pyarrow.parquet, torch
-import causal_meta.runners.evaluation, causal_meta.runners.inference, causal_meta.runners.task_sets, causal_meta.reports.gallery
+import causal_meta.runners.evaluation.evaluation, causal_meta.runners.inference.task_posteriors, causal_meta.runners.tasks.task_sets, causal_meta.reports.gallery
 from causal_meta.cli import main
 from causal_meta.store import disk
 

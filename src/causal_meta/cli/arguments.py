@@ -127,6 +127,6 @@ def split(words: Sequence[str], cls: type[ArtifactConfig], name: str = "") -> Wo
 
 def inputs_of(roles: dict[str, str], store: Store) -> dict[str, Artifact]:
     """The artifacts that the roles name; `default` is the model inside the package."""
-    from causal_meta.runners.named_models import DEFAULT, installed_model
+    from causal_meta.runners.inference.named_models import DEFAULT, installed_model
 
     return {role: installed_model(token, store) if token == DEFAULT else store.find(token) for role, token in roles.items()}

@@ -88,7 +88,7 @@ def _experiment(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 def _table(args: argparse.Namespace, store: Store, cls: Any) -> str:
     """Write a table into the store as a task set; returns its id."""
     from causal_meta.cli.tables import stored, table_settings
-    from causal_meta.runners.table_sources import KEYS, read_source
+    from causal_meta.runners.tasks.table_sources import KEYS, read_source
 
     if cls.kind != "tasks":
         raise UsageError(f"data.table belongs to task sets; write causal-meta build tasks …, not build {cls.kind}.")

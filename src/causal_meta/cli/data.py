@@ -13,7 +13,7 @@ from causal_meta.cli.making import make
 
 if TYPE_CHECKING:
     from causal_meta.conf.data import FamilyConfig
-    from causal_meta.runners.distances import FamilyDistance
+    from causal_meta.runners.tasks.distances import FamilyDistance
     from causal_meta.store import Store
 
 EXAMPLES = """  causal-meta data ls
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     store = open_store(args)
     found = make(args, store, config, inputs_of(words.roles, store), name=words.name, overrides=words.settings)
 
-    from causal_meta.runners.portraits import load_portrait, portrait_files
+    from causal_meta.runners.tasks.portraits import load_portrait, portrait_files
 
     files = portrait_files(found)
     if args.out is not None:
@@ -134,7 +134,7 @@ def compare(args: argparse.Namespace) -> int:
     base = {role: to_plain(_family(token, store)) for role, token in (("first", args.first), ("second", args.second))}
     asked: Any = compose(DistanceConfig.kind, words.settings, base)
 
-    from causal_meta.runners.distances import distance_config, load_distance
+    from causal_meta.runners.tasks.distances import distance_config, load_distance
 
     config, swapped = distance_config(asked.first, asked.second, n_tasks=asked.n_tasks, n_rows=asked.n_rows, seed=asked.seed, name=words.name)
     names = (args.first, args.second)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from causal_meta.cli.arguments import UsageError, Verbs, add_flags, add_verb, open_store
 from causal_meta.cli.tables import stored
-from causal_meta.runners.table_sources import read_source
+from causal_meta.runners.tasks.table_sources import read_source
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from causal_meta.cli.arguments import Verbs, add_flags, add_verb, open_store, wh
 from causal_meta.cli.making import make, threads
 
 if TYPE_CHECKING:
-    from causal_meta.runners.discovery import Discovery
+    from causal_meta.runners.inference.discovery import Discovery
 
 EXAMPLES = """  causal-meta discover table.csv --out answer/
   causal-meta discover sklearn:diabetes --out answer/
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the strongest edges, the share of acyclic samples and the metrics if the truth is known; the last line is the folder."""
     from causal_meta.cli.tables import stored
     from causal_meta.conf.artifacts import DiscoverConfig
-    from causal_meta.runners.named_models import installed_model
-    from causal_meta.runners.table_sources import KEYS, read_source
+    from causal_meta.runners.inference.named_models import installed_model
+    from causal_meta.runners.tasks.table_sources import KEYS, read_source
     from causal_meta.store import check_name
 
     name = check_name(args.name) if args.name else ""
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     table, truth = read_source(settings)
     store = open_store(args)
 
-    from causal_meta.runners.answers import check_folder
+    from causal_meta.runners.inference.answers import check_folder
 
     check_folder(args.out)
     model = installed_model(args.model, store)
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     config = DiscoverConfig(n_samples=args.n_samples, seed=args.seed)
     found = make(args, store, config, {"of": model, "tasks": tasks}, name=name)
 
-    from causal_meta.runners.discovery import from_run
-    from causal_meta.runners.trained import trained_model
+    from causal_meta.runners.inference.discovery import from_run
+    from causal_meta.runners.inference.trained import trained_model
 
     with threads(args.threads):
         answer = from_run(found, trained_model(model), table, truth)

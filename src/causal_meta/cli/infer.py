@@ -76,13 +76,13 @@ def tell_estimate(found: Artifact, *, quiet: bool = False) -> int:
 
     Raises ValueError for a run whose analysis or trace cannot be read.
     """
-    from causal_meta.runners.analyses import TRACE, in_words, read_analysis
-    from causal_meta.runners.traces import check_trace
+    from causal_meta.records.analyses import TRACE, in_words, read_analysis
+    from causal_meta.records.traces import check_trace
 
     analysis = read_analysis(found)
     check_trace(found.folder / TRACE)
     if not (found.folder / "diagnostics").is_dir():
-        from causal_meta.runners.chain_pictures import draw_diagnostics
+        from causal_meta.runners.llc.chain_pictures import draw_diagnostics
 
         draw_diagnostics(found.folder)
     if not quiet:

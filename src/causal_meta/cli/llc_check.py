@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from causal_meta.cli.arguments import Verbs, add_flags, add_verb, add_words, inputs_of, open_store, split, whole
 
 if TYPE_CHECKING:
-    from causal_meta.runners.points import Point
+    from causal_meta.runners.llc.points import Point
 
 EXAMPLES = """  causal-meta llc check of=small_network
   causal-meta llc check of=small_network posterior.gamma=10 posterior.mask='layers.0.*'
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from causal_meta.conf.compose import compose
     from causal_meta.conf.samplers import HMCConfig
     from causal_meta.conf.setting import ConfigError
-    from causal_meta.runners.points import BUDGET, look_at
+    from causal_meta.runners.llc.points import BUDGET, look_at
 
     words = split(args.words, HMCConfig, "")
     other = next((word for word in words.settings if not word.startswith("posterior.")), None)
@@ -65,7 +65,7 @@ def _polished(args: argparse.Namespace, store: Any, of: Any) -> Any:
     """The new target."""
     from causal_meta.cli.making import Watcher, watched
     from causal_meta.conf.networks import NetworkTrainingConfig
-    from causal_meta.runners.points import polished
+    from causal_meta.runners.llc.points import polished
 
     watcher, usual = Watcher(store), NetworkTrainingConfig()
     progress = "off" if args.quiet else "auto" if sys.stderr.isatty() else "lines"

@@ -12,7 +12,7 @@ from causal_meta.cli.arguments import Verbs, add_flags, add_verb, add_words, inp
 from causal_meta.cli.making import make
 
 if TYPE_CHECKING:
-    from causal_meta.runners.comparison import Compared
+    from causal_meta.runners.llc.comparison import Compared
     from causal_meta.store import Artifact, Store
 
 EXAMPLES = """  causal-meta llc compare of=small_network
@@ -36,8 +36,8 @@ def add(inner: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, then the path of the picture."""
-    from causal_meta.runners.analyses import exact_in_words
-    from causal_meta.runners.comparison import PICTURE, compared, draw_comparison, exact_of, rows_of
+    from causal_meta.records.analyses import exact_in_words
+    from causal_meta.runners.llc.comparison import PICTURE, compared, draw_comparison, exact_of, rows_of
 
     store = open_store(args)
     target, runs = _runs(args, store)
@@ -55,7 +55,7 @@ def _runs(args: argparse.Namespace, store: Store) -> tuple[Artifact, list[Artifa
     from causal_meta.conf.registry import config_class
     from causal_meta.conf.samplers import HMCConfig, SamplerConfig
     from causal_meta.conf.setting import ConfigError
-    from causal_meta.runners.comparison import sampler_runs
+    from causal_meta.runners.llc.comparison import sampler_runs
 
     named = [word.partition("=")[2] for word in args.words if word.startswith("samplers=")]
     words = [word for word in args.words if not word.startswith("samplers=")]

@@ -11,8 +11,8 @@ from causal_meta.cli.arguments import Verbs, add_flags, add_verb, add_words, inp
 from causal_meta.cli.making import make
 
 if TYPE_CHECKING:
-    from causal_meta.llc.extrapolation import Limit
-    from causal_meta.runners.limits import Sweep
+    from causal_meta.llc.estimates.extrapolation import Limit
+    from causal_meta.runners.llc.limits import Sweep
     from causal_meta.store import Artifact, Store
 
 EXAMPLES = """  causal-meta llc extrapolate of=crossing by=gamma
@@ -43,7 +43,7 @@ def add(inner: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the runs, the fit and the path of the picture."""
     from causal_meta.conf.setting import ConfigError
-    from causal_meta.runners.limits import SWEPT, draw_limit, fit, sweeps
+    from causal_meta.runners.llc.limits import SWEPT, draw_limit, fit, sweeps
 
     own = {key: value for key, _, value in (word.partition("=") for word in args.words) if key in _OWN}
     words = [word for word in args.words if word.partition("=")[0] not in _OWN]
@@ -71,7 +71,7 @@ def _runs(args: argparse.Namespace, store: Store, words: list[str], own: dict[st
     from causal_meta.conf.registry import config_class
     from causal_meta.conf.samplers import HMCConfig, SamplerConfig
     from causal_meta.conf.setting import ConfigError
-    from causal_meta.runners.comparison import sampler_runs
+    from causal_meta.runners.llc.comparison import sampler_runs
 
     cls: Any = config_class(own["sampler"], SamplerConfig) if "sampler" in own else HMCConfig
     given = split(words, cls, "")
@@ -111,7 +111,7 @@ def _print(sweep: Sweep, limit: Limit) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from causal_meta.runners.limits import LETTERS
+    from causal_meta.runners.llc.limits import LETTERS
 
     table = Table(title=sweep.label, title_justify="left")
     for column in ("run", LETTERS[sweep.by], "λ̂", "±", "left out for"):

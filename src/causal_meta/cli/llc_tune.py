@@ -68,7 +68,7 @@ def _reference(args: argparse.Namespace, store: Store, config: TuneConfig, of: A
 
 
 def _tell(found: Artifact, *, quiet: bool) -> int:
-    from causal_meta.runners.tune_llc import BEST, PICTURE, TUNING, draw_tuning
+    from causal_meta.runners.llc.tune_llc import BEST, PICTURE, TUNING, draw_tuning
 
     tree = json.loads((found.folder / TUNING).read_text("utf-8"))
     if not (found.folder / PICTURE).is_file():

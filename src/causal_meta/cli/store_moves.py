@@ -104,7 +104,7 @@ def import_file(args: argparse.Namespace) -> int:
     from causal_meta.cli.making import Watcher, watched
     from causal_meta.conf.artifacts import ExperimentConfig
     from causal_meta.conf.compose import compose
-    from causal_meta.runners.importing import import_artifact, settings_words
+    from causal_meta.runners.training.importing import import_artifact, settings_words
 
     words = split(settings_words(args.words), ExperimentConfig, args.name)
     config: Any = compose(ExperimentConfig.kind, words.settings)

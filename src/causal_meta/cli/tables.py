@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from causal_meta.cli.making import make
-from causal_meta.runners.table_sources import KEYS, listed, recorded, table_config
+from causal_meta.runners.tasks.table_sources import KEYS, listed, recorded, table_config
 
 if TYPE_CHECKING:
     import numpy as np

@@ -41,7 +41,7 @@ class NetworkTrainingConfig(Config):
     """How w* is found: a gradient method on minibatches, then, unless `polish` is off, a descent in double precision to a minimum of L_n.
 
     `weight_decay` shapes the training alone; L_n has no such term, so that a minimum of L_n is only where the polish ends. It ends where a
-    posterior with γ = 1 around w* sees no lower points (`llc.polish`); most networks have no minimum in a stricter sense.
+    posterior with γ = 1 around w* sees no lower points (`llc.landscapes.polish`); most networks have no minimum in a stricter sense.
     """
 
     kind: ClassVar[str] = "network_training"

@@ -22,7 +22,7 @@ class LocalPosteriorConfig(Config):
     mask: str = setting(
         "",
         help="parameters, as patterns of names separated by |, -pattern taking away; pattern@head:2, @rows:0:32 and @columns:0:32 select within "
-        "(grammar: llc/masks.py); empty means all of them",
+        "(grammar: llc/landscapes/masks.py); empty means all of them",
     )
     polish: int = setting(0, low=0, unit="steps", help="L-BFGS steps in float64 that take a trained graph model to a minimum of L_n first")
 
@@ -30,7 +30,7 @@ class LocalPosteriorConfig(Config):
 MOST_DRAWS = 16_000
 """Draws of each chain at which a run ends at the latest whose number of draws is left open (`draws` 0)."""
 
-#: What samplers that also run on torch models take: networks, and trained graph models with tasks (`llc/torch_samplers.py`).
+#: What samplers that also run on torch models take: networks, and trained graph models with tasks (`llc/samplers/torch_samplers.py`).
 TAKES_TORCH: Mapping[str, tuple[str, ...]] = {"of": ("network", "amortised"), "tasks": ("tasks",)}
 
 
@@ -130,7 +130,7 @@ class NUTSConfig(ChainConfig):
 class MCLMCConfig(ChainConfig):
     """Microcanonical Langevin Monte Carlo (Robnik et al. 2023): steps of constant speed, whose direction is refreshed along the way.
 
-    Unadjusted, the step is tuned to an energy variance per parameter, which sets the bias: the virial (`llc.controls`) shows it and takes most of it
+    Unadjusted, the step is tuned to an energy variance per parameter, which sets the bias: the virial (`llc.estimates.controls`) shows it and takes most of it
     off. Adjusted (Robnik et al. 2025), trajectories are accepted or refused, with small steps as those of HMC, and the law is exact. A transition is
     `steps` steps, or a trajectory. Direction is kept for long, so flat directions are crossed where HMC wanders: the default for singular targets.
     """

@@ -16,7 +16,7 @@ from causal_meta.conf.artifacts import ArtifactConfig, TargetConfig, TasksConfig
 from causal_meta.conf.data import TableConfig
 from causal_meta.conf.registry import by_tag, nearest
 from causal_meta.conf.setting import ConfigError
-from causal_meta.runners.named_models import DEFAULT, found_model
+from causal_meta.runners.inference.named_models import DEFAULT, found_model
 from causal_meta.store import Artifact, Key, Store, StoreError, key_of
 from causal_meta.store.catalog import is_study
 from causal_meta.workflow.study_file import MOST_CELLS, Entry, Place, StudyFile, Variant, read_study_file, variants

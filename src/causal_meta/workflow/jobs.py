@@ -19,7 +19,7 @@ from causal_meta.conf.artifacts import ArtifactConfig
 from causal_meta.conf.convert import from_plain, to_plain
 from causal_meta.conf.setting import ConfigError
 from causal_meta.facts.write import Subscriber
-from causal_meta.runners.table_sources import read_source, recorded
+from causal_meta.runners.tasks.table_sources import read_source, recorded
 from causal_meta.store import Store
 from causal_meta.workflow.cells import Cell
 

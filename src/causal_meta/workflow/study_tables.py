@@ -13,7 +13,7 @@ from typing import Any
 from causal_meta.conf.artifacts import ArtifactConfig, TasksConfig
 from causal_meta.conf.registry import nearest
 from causal_meta.conf.setting import ConfigError
-from causal_meta.runners.table_sources import FILES, KEYS, LISTS, listed, read_source, table_config
+from causal_meta.runners.tasks.table_sources import FILES, KEYS, LISTS, listed, read_source, table_config
 
 
 def is_table(cls: type[ArtifactConfig], data: Any) -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 
 from causal_meta.conf.network_data import NetworkDataConfig
 from causal_meta.conf.networks import NetworkConfig, StudentConfig
-from causal_meta.llc.torch_landscape import torch_landscape
+from causal_meta.llc.landscapes.torch_landscape import torch_landscape
 
 STUDENT = StudentConfig(in_dim=2, widths=(3,), activation="tanh")
 TARGET = NetworkConfig(model=STUDENT, data=NetworkDataConfig(n_rows=200, noise_scale=0.5), seed=3)
@@ -46,7 +46,7 @@ def gaussian_nll(net, rows):
 @pytest.fixture(scope="session")
 def pair():
     """The landscape in JAX and its twin in torch, around a random point."""
-    from causal_meta.llc.targets import draw_rows, network_landscape
+    from causal_meta.llc.landscapes.targets import draw_rows, network_landscape
 
     data = draw_rows(TARGET)
     w = np.random.default_rng(0).standard_normal(13)

@@ -14,9 +14,9 @@ from causal_meta.conf.ranges import IntRange
 from causal_meta.conf.setting import ConfigError
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.models.base import ModelFactory
-from causal_meta.runners import checkpoints
 from causal_meta.runners.build import make
-from causal_meta.runners.checkpoint_landscape import checkpoint_landscape, model_landscape
+from causal_meta.runners.llc.checkpoint_landscape import checkpoint_landscape, model_landscape
+from causal_meta.runners.training import checkpoints
 from causal_meta.tasks import collate
 
 TINY = AviciConfig(dim=8, n_pairs=1, n_heads=2, key_size=3, widening=2, dropout=0.5)

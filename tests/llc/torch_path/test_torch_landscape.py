@@ -7,8 +7,8 @@ from torch import nn
 
 from causal_meta.conf.setting import ConfigError
 from causal_meta.layers import AxialBlock
-from causal_meta.llc.torch_landscape import heads_of, torch_landscape
-from causal_meta.llc.torch_surface import TorchSurface
+from causal_meta.llc.landscapes.torch_landscape import heads_of, torch_landscape
+from causal_meta.llc.landscapes.torch_surface import TorchSurface
 
 
 def some_points(count, size):
@@ -18,7 +18,7 @@ def some_points(count, size):
 def test_losses_and_gradients_are_those_of_jax(pair):
     import jax
 
-    from causal_meta.llc.landscape import float_width
+    from causal_meta.llc.landscapes.landscape import float_width
 
     there, here = pair
     assert list(here.names) == list(there.parameter_names)

@@ -12,14 +12,14 @@ import torch
 
 from causal_meta.conf.samplers import HMCConfig, LocalPosteriorConfig, MALAConfig, NUTSConfig, SGLDConfig, SGNHTConfig
 from causal_meta.conf.setting import ConfigError
-from causal_meta.llc.diagnostics import mcse
-from causal_meta.llc.estimators import estimate
-from causal_meta.llc.torch_chains import Streams, TorchPosterior
-from causal_meta.llc.torch_hamiltonian import windows
-from causal_meta.llc.torch_landscape import TorchLandscape, torch_landscape
-from causal_meta.llc.torch_langevin import Langevin
-from causal_meta.llc.torch_metric import Metric, Window, learnt
-from causal_meta.llc.torch_samplers import examined, polished, sample_torch
+from causal_meta.llc.estimates.diagnostics import mcse
+from causal_meta.llc.estimates.estimators import estimate
+from causal_meta.llc.landscapes.torch_landscape import TorchLandscape, torch_landscape
+from causal_meta.llc.samplers.torch_chains import Streams, TorchPosterior
+from causal_meta.llc.samplers.torch_hamiltonian import windows
+from causal_meta.llc.samplers.torch_langevin import Langevin
+from causal_meta.llc.samplers.torch_metric import Metric, Window, learnt
+from causal_meta.llc.samplers.torch_samplers import examined, polished, sample_torch
 
 N_BETA = 1000 / math.log(1000)
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from causal_meta.conf.samplers import SamplerConfig
 from causal_meta.conf.setting import ConfigError
-from causal_meta.llc.draws import Draws
-from causal_meta.llc.landscape import Landscape
-from causal_meta.llc.masks import masked_parameters
+from causal_meta.draws import Draws
+from causal_meta.llc.landscapes.landscape import Landscape
+from causal_meta.llc.landscapes.masks import masked_parameters
 from causal_meta.llc.samplers.checkpoint import Checkpoint, Kept
 
 __all__ = ["Checkpoint", "Kept", "masked", "sample"]
@@ -51,7 +51,7 @@ def sample(
 
 
 def masked(landscape: Landscape, mask: str) -> Landscape:
-    """The landscape restricted to the parameters that `mask` names (`llc.masks`); the landscape itself for an empty mask."""
+    """The landscape restricted to the parameters that `mask` names (`llc.landscapes.masks`); the landscape itself for an empty mask."""
     if not mask.strip():
         return landscape
     restricted = landscape.restricted(masked_parameters(mask, landscape.parameter_names))

@@ -4,7 +4,7 @@ Everything that depends on data, tuning or the number of draws is an argument of
 state is plain arrays: a checkpoint holds them, and chains that go on from it give bitwise the draws of chains that were never stopped. Keys
 belong to (segment, draw, transition, chain), so a chain's random numbers do not depend on how many others run beside it.
 
-Where the configuration leaves the number of draws open, sampling goes on until the estimate is known well enough (`llc.lengthening`).
+Where the configuration leaves the number of draws open, sampling goes on until the estimate is known well enough (`llc.samplers.lengthening`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 
 from causal_meta.conf.samplers import ChainConfig
 from causal_meta.conf.setting import ConfigError
-from causal_meta.llc.draws import Draws, virial_groups
-from causal_meta.llc.landscape import Landscape, Rows, float_width
-from causal_meta.llc.lengthening import further
+from causal_meta.draws import Draws, virial_groups
+from causal_meta.llc.landscapes.landscape import Landscape, Rows, float_width
 from causal_meta.llc.samplers.checkpoint import Arrays, Checkpoint
+from causal_meta.llc.samplers.lengthening import further
 from causal_meta.llc.samplers.prepared import LOOKS, POWER_ITERATIONS, Prepared, Start, prepare, stream
 from causal_meta.llc.samplers.segment import Counters, Method, segment
 

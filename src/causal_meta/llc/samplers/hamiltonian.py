@@ -16,8 +16,8 @@ from blackjax.mcmc import adjusted_mclmc, hmc, mala, nuts
 from blackjax.optimizers.dual_averaging import dual_averaging
 
 from causal_meta.conf.samplers import HMCConfig, MALAConfig, MCLMCConfig, NUTSConfig
-from causal_meta.llc.draws import Draws
-from causal_meta.llc.landscape import Landscape, Rows
+from causal_meta.draws import Draws
+from causal_meta.llc.landscapes.landscape import Landscape, Rows
 from causal_meta.llc.samplers.chains import Tell, run_chains
 from causal_meta.llc.samplers.checkpoint import Arrays, Checkpoint
 from causal_meta.llc.samplers.prepared import Prepared, Start

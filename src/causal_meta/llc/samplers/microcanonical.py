@@ -13,8 +13,8 @@ from blackjax.mcmc.integrators import IntegratorState
 
 from causal_meta.conf.samplers import MCLMCConfig
 from causal_meta.conf.setting import ConfigError
-from causal_meta.llc.draws import Draws
-from causal_meta.llc.landscape import Landscape, Rows
+from causal_meta.draws import Draws
+from causal_meta.llc.landscapes.landscape import Landscape, Rows
 from causal_meta.llc.samplers.chains import Tell, run_chains
 from causal_meta.llc.samplers.checkpoint import Arrays, Checkpoint
 from causal_meta.llc.samplers.hamiltonian import DENSE, SHAPED, Trajectories, reshaped

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from causal_meta.conf.samplers import VIConfig
-from causal_meta.llc.landscape import Rows
+from causal_meta.llc.landscapes.landscape import Rows
 from causal_meta.llc.samplers.prepared import Prepared
 from causal_meta.llc.samplers.segment import LOSS_WORK
 

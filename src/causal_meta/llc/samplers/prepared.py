@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from causal_meta import randomness
 from causal_meta.conf.samplers import LocalPosteriorConfig, SamplerConfig
 from causal_meta.conf.setting import ConfigError
-from causal_meta.llc.landscape import Landscape, Rows
-from causal_meta.llc.local_posterior import LocalPosterior, tempered_rows
-from causal_meta.llc.threefry import key_of
+from causal_meta.llc.landscapes.landscape import Landscape, Rows
+from causal_meta.llc.landscapes.local_posterior import LocalPosterior, tempered_rows
+from causal_meta.llc.samplers.threefry import key_of
 
 POWER_ITERATIONS = 20  # products of the curvature with a vector that look for its largest eigenvalue
 LOOKS = 8  # the same for each chain at its start

@@ -12,8 +12,8 @@ import numpy as np
 
 from causal_meta import randomness
 from causal_meta.conf.samplers import ChainConfig, SamplerConfig
-from causal_meta.llc.draws import virial_groups
-from causal_meta.llc.landscape import Rows
+from causal_meta.draws import virial_groups
+from causal_meta.llc.landscapes.landscape import Rows
 from causal_meta.llc.samplers.checkpoint import Arrays
 from causal_meta.llc.samplers.prepared import Prepared, Start
 

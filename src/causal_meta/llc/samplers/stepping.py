@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from causal_meta.conf.samplers import StepConfig
-from causal_meta.llc.landscape import Rows
+from causal_meta.llc.landscapes.landscape import Rows
 from causal_meta.llc.samplers.checkpoint import Arrays
 from causal_meta.llc.samplers.prepared import Prepared, Start, minibatch
 from causal_meta.llc.samplers.segment import View

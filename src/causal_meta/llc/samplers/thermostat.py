@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from causal_meta.conf.samplers import SGNHTConfig
-from causal_meta.llc.draws import Draws
-from causal_meta.llc.landscape import Landscape, Rows
+from causal_meta.draws import Draws
+from causal_meta.llc.landscapes.landscape import Landscape, Rows
 from causal_meta.llc.samplers.chains import Tell, run_chains
 from causal_meta.llc.samplers.checkpoint import Arrays, Checkpoint
 from causal_meta.llc.samplers.prepared import Start

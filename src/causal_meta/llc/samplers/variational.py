@@ -17,8 +17,8 @@ import numpy as np
 import optax
 
 from causal_meta.conf.samplers import VIConfig
-from causal_meta.llc.draws import Draws, virial_groups
-from causal_meta.llc.landscape import Landscape, Rows, float_width
+from causal_meta.draws import Draws, virial_groups
+from causal_meta.llc.landscapes.landscape import Landscape, Rows, float_width
 from causal_meta.llc.samplers.annealing import LEAPFROGS, PARTICLES, SEGMENTS, Annealing, Path
 from causal_meta.llc.samplers.chains import Tell, hasty
 from causal_meta.llc.samplers.checkpoint import Arrays, Checkpoint

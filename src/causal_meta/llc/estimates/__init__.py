@@ -1,0 +1,1 @@
+"""Estimates of the learning coefficient from draws, their errors and flags."""

@@ -1,0 +1,1 @@
+"""Exact learning coefficients and finite-n expectations, which samplers are held to."""

@@ -1,0 +1,1 @@
+"""Loss landscapes around a point, of networks, formulas and torch modules."""

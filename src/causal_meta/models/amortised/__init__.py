@@ -1,0 +1,1 @@
+"""Graph models that are trained on a stream of tasks before they are asked."""

@@ -1,0 +1,1 @@
+"""Artifacts read back: posteriors, traces, analyses, metrics, runs as tables."""

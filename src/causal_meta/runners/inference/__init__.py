@@ -1,0 +1,1 @@
+"""Posteriors for task sets and for a user's table."""

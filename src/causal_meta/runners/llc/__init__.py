@@ -1,0 +1,1 @@
+"""Local learning coefficients: network targets, estimates, searches for settings."""

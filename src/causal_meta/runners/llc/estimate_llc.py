@@ -1,0 +1,180 @@
+"""Local learning coefficients: a sampler around the point that a target holds, its draws, the estimate from them, and pictures.
+
+`trace.nc` holds the draws (see `records.traces`), `analysis.json` the estimate with its errors, work, seconds and flags (`llc.estimates.estimators`), in strict
+JSON; `diagnostics/` is drawn from `trace.nc` and drawn again where it was deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causal_meta.conf.convert import to_plain
+from causal_meta.conf.samplers import SamplerConfig
+from causal_meta.conf.setting import ConfigError
+from causal_meta.draws import Draws
+from causal_meta.facts.write import finite
+from causal_meta.llc.estimates.estimators import estimate
+from causal_meta.llc.estimates.running import settling
+from causal_meta.records.analyses import ANALYSIS, TRACE
+from causal_meta.records.traces import write_trace
+from causal_meta.runners.llc.chain_pictures import draw_diagnostics
+from causal_meta.runners.progress import Progress
+from causal_meta.store.attempts import seal_checkpoint
+from causal_meta.store.disk import remove_tree, write_atomic
+
+if TYPE_CHECKING:
+    from causal_meta.store import Artifact, Attempt
+
+#: A killed run loses at most about so many seconds of work, or one segment.
+SECONDS_BETWEEN_CHECKPOINTS = 5.0
+Tell = Callable[[int, int], None]
+
+
+def estimate_llc(config: SamplerConfig, attempt: Attempt) -> dict[str, Any]:
+    """Sample the posterior around the point of `attempt.inputs["of"]` and estimate its learning coefficient; the builder of all samplers.
+
+    A killed run goes on from the checkpoint of its last segment and ends with the same draws. Chains that failed are named in `analysis.json`
+    and left out of the mean. Returns dims and metrics for `meta.json`. Raises `ConfigError` for a mask or a step that means nothing, and
+    ValueError where the loss is not finite at w*.
+    """
+    of = attempt.inputs["of"]
+    with _watched(config, attempt) as tell:
+        draws, told = _sampled(config, of, attempt.inputs.get("tasks"), _Sealed(attempt), tell)
+    write_trace(attempt.folder / TRACE, draws, {"inference_library": "causal_meta", "sampler": config.kind, "target_id": of.id})
+    check = None if told["is_minimum"] is None else {"is_minimum": told["is_minimum"]}
+    analysis = estimate(draws, n=told["n"], n_parameters=told["n_parameters"], check=check)
+    analysis |= _seconds(draws, analysis, attempt) | {
+        "sampler": config.kind,
+        "target_id": of.id,
+        "exact": told["exact"],
+        "adapted": dict(draws.adapted),
+        "statistics": dict(draws.statistics),
+        "running": _running(draws),
+        "sampler_config": to_plain(config),
+    }
+    plain, _ = finite(analysis)
+    write_atomic(attempt.folder / ANALYSIS, json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    _tell(attempt, plain)
+    draw_diagnostics(attempt.folder, draws)
+    remove_tree(attempt.folder / "checkpoints")
+    metrics = {name: plain[name] for name in ("llc_mean", "llc_mcse", "ess", "rhat")}
+    dims = {"chains": config.chains, "draws": analysis["draws"], "n": told["n"], "p": told["n_parameters"]}
+    return {"dims": dims, "metrics": metrics, "jax_enable_x64": config.precision == "float64"}
+
+
+# ------------------------------------------------------------------------------------------------------------------------- sampling
+
+
+def _sampled(config: SamplerConfig, of: Artifact, tasks: Artifact | None, place: _Sealed, tell: Tell) -> tuple[Draws, dict[str, Any]]:
+    """The draws, and what is known of the landscape: n, n_parameters, exact values, and whether w* was found to be a minimum."""
+    if tasks is not None:
+        from causal_meta.llc.samplers.torch_samplers import sample_torch
+        from causal_meta.runners.llc.checkpoint_landscape import checkpoint_landscape
+
+        seen = checkpoint_landscape(of, tasks, width=config.precision)
+        draws = sample_torch(seen, config, checkpoint=place, progress=tell)
+        return draws, _described(seen.n, seen.restricted(config.posterior.mask).n_parameters, {}, draws.statistics["centre"]["is_minimum"])
+    if config.posterior.polish:
+        raise ConfigError("posterior.polish is for trained graph models; a network is polished when it is built (training.polish), so leave it out.")
+    from causal_meta.llc.samplers import masked, sample
+    from causal_meta.runners.llc.train_network import load_landscape
+
+    landscape = load_landscape(of)
+    draws = sample(landscape, config, checkpoint=place, progress=tell)
+    restricted = masked(landscape, config.posterior.mask)
+    exact = dict(restricted.exact)
+    if restricted.expectation is not None:
+        with contextlib.suppress(ValueError):  # no finite posterior without localisation, or one that no quadrature reaches
+            value, error = restricted.expectation(draws.n_beta, draws.gamma)
+            exact |= {"expected": float(value), "expected_error": float(error)}
+    return draws, _described(landscape.n, restricted.n_parameters, exact, of.meta.get("metrics", {}).get("is_minimum"))
+
+
+def _described(n: int, n_parameters: int, exact: Mapping[str, float], is_minimum: bool | None) -> dict[str, Any]:
+    return {"n": n, "n_parameters": n_parameters, "exact": dict(exact), "is_minimum": is_minimum}
+
+
+class _Sealed:
+    """A checkpoint in the attempt's folder: the state of all chains as plain arrays, vouched for by its digest (`store.attempts`)."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.folder = attempt.folder / "checkpoints"
+        self.saved = time.monotonic()
+
+    def load(self) -> dict[str, NDArray[Any]] | None:
+        """What an earlier attempt left, if it left anything."""
+        if not self.attempt.resumed:
+            return None
+        with np.load(self.folder / "last.pt", allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def save(self, arrays: dict[str, NDArray[Any]], done: int) -> None:
+        """Replace the checkpoint, whole and durably, if the last one is some seconds old."""
+        if time.monotonic() - self.saved < SECONDS_BETWEEN_CHECKPOINTS:
+            return
+        self.folder.mkdir(exist_ok=True)
+        draft = self.folder / "last.pt.tmp"
+        with draft.open("wb") as file:
+            np.savez(file, **{name: np.asarray(values) for name, values in arrays.items()})  # type: ignore[arg-type]
+        seal_checkpoint(draft, done)
+        self.attempt.facts.event("on_checkpoint", step=done)
+        self.saved = time.monotonic()
+
+
+@contextlib.contextmanager
+def _watched(config: SamplerConfig, attempt: Attempt) -> Iterator[Tell]:
+    """What a sampler tells its segments to: a bar, lines, or nothing, as the attempt's options say."""
+    with contextlib.ExitStack() as stack:
+        shown: list[Progress] = []
+
+        def tell(done: int, total: int) -> None:
+            if not shown:
+                shown.append(stack.enter_context(Progress(total, style=attempt.options.get("progress", "auto"), title=config.kind)))
+            shown[0].total = total  # a run whose error is still too large grows
+            shown[0].update(done)
+
+        yield tell
+
+
+# ------------------------------------------------------------------------------------------------------------------------ analysis
+
+
+def _seconds(draws: Draws, analysis: Mapping[str, Any], attempt: Attempt) -> dict[str, Any]:
+    """Wall seconds of the parts, compilation apart, and the work-normalised variance in seconds of warm-up and sampling."""
+    parts = {f"{name}_sec": float(draws.seconds[name]) if name in draws.seconds else None for name in ("compile", "warmup", "sampling")}
+    spent = sum(parts[name] or 0.0 for name in ("warmup_sec", "sampling_sec"))
+    error = analysis["llc_mcse"]
+    return {
+        "walltime_sec": round(attempt.facts.wall_s, 3),
+        "cpu_sec": round(attempt.facts.cpu_s, 3),
+        **parts,
+        "wnv_sec": None if error is None else error**2 * spent,
+    }
+
+
+def _running(draws: Draws) -> dict[str, list[float]]:
+    """λ̂ and its error as the chains grow, with gradients and seconds of all chains together (warm-up included, compilation not)."""
+    found = settling(draws)
+    length = draws.loss.shape[1]
+    begin, spent = float(draws.seconds.get("warmup", 0.0)), float(draws.seconds.get("sampling", 0.0))
+    told = dataclasses.asdict(found) | {"seconds": begin + spent * found.draws / length}
+    return {name: np.asarray(values).tolist() for name, values in told.items()}
+
+
+def _tell(attempt: Attempt, analysis: Mapping[str, Any]) -> None:
+    """The running estimate as curves, the result as an event."""
+    running = analysis["running"]
+    for at, mean, error in zip(running["draws"], running["mean"], running["error"], strict=True):
+        attempt.facts.scalars(int(at), "sample", {"llc": mean, "llc_mcse": error})
+    names = ("llc_mean", "llc_mcse", "ess_bulk", "ess_tail", "rhat", "divergences", "acceptance", "total_fges")
+    metrics = {name: analysis[name] for name in names if analysis[name] is not None}
+    attempt.facts.event("on_test_end", split="sample", metrics=metrics, flags=list(analysis["flags"]), failed_chains=len(analysis["failed_chains"]))

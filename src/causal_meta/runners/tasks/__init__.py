@@ -1,0 +1,1 @@
+"""Task sets, user tables, portraits of families and distances between them."""

@@ -1,0 +1,1 @@
+"""Training: the loop, what is particular to graph models, optimisers, checkpoints."""
