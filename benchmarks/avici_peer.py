@@ -1,8 +1,10 @@
-"""One training step of the JAX original, for the ratio beside `avici_step.py`: same sizes, same parts, one core, CPU seconds.
+"""One training step of the JAX original, for the ratio beside `avici_step.py`: same sizes, same
+parts, one core, CPU seconds.
 
-Run by an interpreter that has `jax<0.7 dm-haiku optax`, with a checkout of the original: `taskset -c 0 python benchmarks/avici_peer.py CHECKOUT`.
-Only its network and its loss are used (its data pipeline does not import on a current Python); rows are Gaussian. The step is: network with
-dropout, edge loss, 10 power iterations, backward, global-norm clipping, LAMB. Compilation is timed apart.
+Run by an interpreter that has `jax<0.7 dm-haiku optax`, with a checkout of the original: `taskset
+-c 0 python benchmarks/avici_peer.py CHECKOUT`. Only its network and its loss are used (its data
+pipeline does not import on a current Python); rows are Gaussian. The step is: network with dropout,
+edge loss, 10 power iterations, backward, global-norm clipping, LAMB. Compilation is timed apart.
 """
 
 import importlib.util
@@ -29,7 +31,9 @@ def original(checkout: Path):
     return module
 
 
-def main(checkout: str, n_tasks: int = 8, n_rows: int = 200, n_nodes: int = 20, layers: int = 8) -> None:
+def main(
+    checkout: str, n_tasks: int = 8, n_rows: int = 200, n_nodes: int = 20, layers: int = 8
+) -> None:
     """Time one steady step after compilation."""
     import jax
     import jax.numpy as jnp
@@ -37,7 +41,11 @@ def main(checkout: str, n_tasks: int = 8, n_rows: int = 200, n_nodes: int = 20, 
 
     module = original(Path(checkout))
     settings = {"layers": layers, "cosine_temp_init": 2.0}
-    model = module.InferenceModel(model_class=module.BaseModel, model_kwargs=settings, acyclicity=lambda penalty, t, dual: dual * penalty)
+    model = module.InferenceModel(
+        model_class=module.BaseModel,
+        model_kwargs=settings,
+        acyclicity=lambda penalty, t, dual: dual * penalty,
+    )
     key = jax.random.PRNGKey(0)
     rows = jax.random.normal(key, (n_tasks, n_rows, n_nodes, 1))
     data = {
@@ -50,16 +58,25 @@ def main(checkout: str, n_tasks: int = 8, n_rows: int = 200, n_nodes: int = 20, 
 
     @jax.jit
     def step(params, state, key):
-        (loss, _), gradient = jax.value_and_grad(model.loss, has_aux=True)(params, 0.1, key, data, 0, True)
+        (loss, _), gradient = jax.value_and_grad(model.loss, has_aux=True)(
+            params, 0.1, key, data, 0, True
+        )
         updates, state = optimiser.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, loss
 
     for name in ("first call, with compilation", "steady call", "steady call"):
         wall, cpu = time.perf_counter(), time.process_time()
         params, state, loss = jax.block_until_ready(step(params, state, key))
-        print(f"{name}: {time.process_time() - cpu:.1f} CPU s, {time.perf_counter() - wall:.1f} s, loss {float(loss):.3f}", flush=True)
+        print(
+            f"{name}: {time.process_time() - cpu:.1f} CPU s, {time.perf_counter() - wall:.1f} s, "
+            f"loss {float(loss):.3f}",
+            flush=True,
+        )
     n = sum(leaf.size for leaf in jax.tree_util.tree_leaves(params))
-    print(f"{n:,} parameters, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB, jax {jax.__version__}")
+    print(
+        f"{n:,} parameters, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} "
+        f"GiB, jax {jax.__version__}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""Graphs per CPU-second of every law, beside the time of a whole linear task; what it costs to keep training graphs apart from test graphs.
+"""Graphs per CPU-second of every law, beside the time of a whole linear task; what it costs to keep
+training graphs apart from test graphs.
 
     python benchmarks/graph_laws.py [--batch 64] [--rounds 15] [--nodes 20]
 
-D = 20 unless said, distinct seeds, one thread, CPU time; a figure is the median of the rounds. The last column is the share of the time of a
-linear task (200 rows, its Erdős–Rényi graph included) drawn in the same round. The network of the last two lines has 1,500 nodes. A second table
-has the microseconds per graph of hashing each class and of its signature, and the training stream with 192 reserved graphs at each level.
+D = 20 unless said, distinct seeds, one thread, CPU time; a figure is the median of the rounds. The
+last column is the share of the time of a linear task (200 rows, its Erdős–Rényi graph included)
+drawn in the same round. The network of the last two lines has 1,500 nodes. A second table has the
+microseconds per graph of hashing each class and of its signature, and the training stream with 192
+reserved graphs at each level.
 """
 
 import argparse
@@ -35,9 +38,12 @@ from causal_meta.datasets.scm import SCMFamily
 
 
 def network(nodes: int = 1500) -> tuple[str, ...]:
-    """Each node but the first is joined by three earlier ones, drawn with the first drawn most: a few hubs."""
+    """Each node but the first is joined by three earlier ones, drawn with the first drawn most: a
+    few hubs."""
     u = randomness.uniforms([0], ("network",), (nodes, 3))[0]
-    return tuple(sorted({f"g{int(u[j, k] ** 3 * j)} -> g{j}" for j in range(1, nodes) for k in range(3)}))
+    return tuple(
+        sorted({f"g{int(u[j, k] ** 3 * j)} -> g{j}" for j in range(1, nodes) for k in range(3)})
+    )
 
 
 def laws(nodes: int) -> dict[str, object]:
@@ -55,8 +61,12 @@ def laws(nodes: int) -> dict[str, object]:
         "watts_strogatz, dim 3, 1": WattsStrogatz(dim=3, neighbours=1),
         "geometric, 0.3": Geometric(),
         "layered, 4": Layered(),
-        "known_graph": KnownGraph(edges=tuple(f"v{i} -> v{j}" for j in range(1, nodes) for i in {j // 2, j // 3})),
-        "graph_mixture of 9 (3 erdos_renyi, 6 sf)": from_plain(FamilyConfig, "avici_train_linear").graph,
+        "known_graph": KnownGraph(
+            edges=tuple(f"v{i} -> v{j}" for j in range(1, nodes) for i in {j // 2, j // 3})
+        ),
+        "graph_mixture of 9 (3 erdos_renyi, 6 sf)": from_plain(
+            FamilyConfig, "avici_train_linear"
+        ).graph,
         "network_subgraph": NetworkSubgraph(edges=edges),
         "network_subgraph, top 0.2": NetworkSubgraph(edges=edges, top=0.2),
     }
@@ -89,17 +99,28 @@ def main() -> None:
         middle = statistics.median(found[1:])
         print(f"{name:42} {args.batch / middle:10,.0f} per CPU second   {middle / whole:6.1%}")
 
-    drawn = linear.sample_graphs(randomness.seeds_of(0, "hashed", start=0, count=args.batch), args.nodes)
+    drawn = linear.sample_graphs(
+        randomness.seeds_of(0, "hashed", start=0, count=args.batch), args.nodes
+    )
     for level in ("graph", "isomorphism", "equivalence"):
         costs = [
-            min(seconds(work, drawn, level) for _ in range(args.rounds)) for work in (graph_classes.class_signatures, graph_classes.class_hashes)
+            min(seconds(work, drawn, level) for _ in range(args.rounds))
+            for work in (graph_classes.class_signatures, graph_classes.class_hashes)
         ]
         sets = {name: TaskSetConfig(family=linear.config, n_tasks=64) for name in "abc"}
         streams = [
-            CausalMetaModule(DataModuleConfig(train=linear.config, test=test, tasks_per_step=args.batch, disjoint=level), 0).train_stream()
+            CausalMetaModule(
+                DataModuleConfig(
+                    train=linear.config, test=test, tasks_per_step=args.batch, disjoint=level
+                ),
+                0,
+            ).train_stream()
             for test in ({}, sets)
         ]
-        rounds = [[seconds(stream.batch, step) for stream in streams] for step in range(2 * args.rounds)][1:]  # side by side
+        # side by side
+        rounds = [
+            [seconds(stream.batch, step) for stream in streams] for step in range(2 * args.rounds)
+        ][1:]
         free, held = (statistics.median(found) for found in zip(*rounds, strict=True))
         signature, whole_hash = (f"{1e6 * cost / args.batch:.1f} µs" for cost in costs)
         print(

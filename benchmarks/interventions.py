@@ -1,13 +1,16 @@
-"""Tables with an intervention on every variable: tasks per CPU-second in one pass, in a pass per target, and the least it could take.
+"""Tables with an intervention on every variable: tasks per CPU-second in one pass, in a pass per
+target, and the least it could take.
 
     python benchmarks/interventions.py [--tasks 960] [--rounds 5]
 
-D = 30, 600 observational and 200 interventional rows, single hard targets, all 30 variables in turn, each row its own value, as in AVICI's training
-worlds (Erdős–Rényi, 2 edges per node). End to end: every task has a seed of its own, from which its graph, mechanisms, noise, interventions and
-rows are made. One thread, CPU time. "A pass per target" makes the same tables as AVICI's generator goes about it: the observational rows, then,
-for each variable, the rows in which it is set, through the whole graph (by our own code, which pads these 6 or 7 rows to 64). The limit is
-the same normals alone, and for random features also the same cosines. The same run compares 20 of the timed tasks with
-`sample_task(seed).table()`.
+D = 30, 600 observational and 200 interventional rows, single hard targets, all 30 variables in
+turn, each row its own value, as in AVICI's training worlds (Erdős–Rényi, 2 edges per node). End to
+end: every task has a seed of its own, from which its graph, mechanisms, noise, interventions and
+rows are made. One thread, CPU time. "A pass per target" makes the same tables as AVICI's generator
+goes about it: the observational rows, then, for each variable, the rows in which it is set, through
+the whole graph (by our own code, which pads these 6 or 7 rows to 64). The limit is the same normals
+alone, and for random features also the same cosines. The same run compares 20 of the timed tasks
+with `sample_task(seed).table()`.
 """
 
 import argparse
@@ -27,9 +30,16 @@ from causal_meta.datasets.scm import SCMFamily
 NODES, ROWS, SET = 30, 600, 200
 BATCH = 32
 FEATURES = 100
-REFERENCE = {"linear": 150.0, "random features": 24.0}  # AVICI's generator on a quiet core, data sets per CPU-second
+# AVICI's generator on a quiet core, data sets per CPU-second
+REFERENCE = {"linear": 150.0, "random features": 24.0}
 LINEAR = LinearHeteroskedastic(
-    weight_law="uniform_sign", weight_low=1, weight_high=3, bias_bound=3, noise_std_law="uniform", noise_std_a=0.2, noise_std_b=2
+    weight_law="uniform_sign",
+    weight_low=1,
+    weight_high=3,
+    bias_bound=3,
+    noise_std_law="uniform",
+    noise_std_a=0.2,
+    noise_std_b=2,
 )
 MECHANISMS = {"linear": LINEAR, "random features": RFF(n_features=FEATURES)}
 
@@ -37,16 +47,27 @@ MECHANISMS = {"linear": LINEAR, "random features": RFF(n_features=FEATURES)}
 def family_of(mechanism):
     """The family of one mechanism, with its interventions."""
     law = InterventionConfig(rows=fixed(SET), row_share=None)
-    return SCMFamily(FamilyConfig(mechanisms={"m": MechanismPart(mechanism=mechanism)}, n_nodes=fixed(NODES), n_rows=fixed(ROWS), interventions=law))
+    return SCMFamily(
+        FamilyConfig(
+            mechanisms={"m": MechanismPart(mechanism=mechanism)},
+            n_nodes=fixed(NODES),
+            n_rows=fixed(ROWS),
+            interventions=law,
+        )
+    )
 
 
 def seeds_of(number, tasks):
     """The seeds of a round, in batches."""
-    return [randomness.seeds_of(number, "benchmark", start=first, count=BATCH) for first in range(0, tasks, BATCH)]
+    return [
+        randomness.seeds_of(number, "benchmark", start=first, count=BATCH)
+        for first in range(0, tasks, BATCH)
+    ]
 
 
 def pass_per_target(family, seeds):
-    """The same tables: the observational rows at once, then one pass for each target over its rows; 10 tasks at a time as `sample_tasks` does."""
+    """The same tables: the observational rows at once, then one pass for each target over its rows;
+    10 tasks at a time as `sample_tasks` does."""
     out = []
     for first in range(0, len(seeds), 10):
         some = seeds[first : first + 10]
@@ -86,7 +107,8 @@ def rate(work, tasks, rounds):
 
 
 def least(name):
-    """The normals that no table can do without, and the cosines of random features, one for each row, feature and variable with parents."""
+    """The normals that no table can do without, and the cosines of random features, one for each
+    row, feature and variable with parents."""
     angles = np.linspace(-40, 40, FEATURES * (ROWS + SET), dtype=np.float32)
     buffer = np.empty_like(angles)
 
@@ -108,21 +130,31 @@ def main() -> None:
     torch.set_num_threads(1)
     for name, mechanism in MECHANISMS.items():
         family = family_of(mechanism)
-        tasks = options.tasks if name == "linear" else max(BATCH, options.tasks // 6 // BATCH * BATCH)
+        tasks = (
+            options.tasks if name == "linear" else max(BATCH, options.tasks // 6 // BATCH * BATCH)
+        )
         at_once = rate(family.sample_tasks, tasks, options.rounds)
-        passes = rate(lambda seeds, family=family: pass_per_target(family, seeds), max(BATCH, tasks // 4 // BATCH * BATCH), 3)
+        passes = rate(
+            lambda seeds, family=family: pass_per_target(family, seeds),
+            max(BATCH, tasks // 4 // BATCH * BATCH),
+            3,
+        )
         limit = rate(least(name), tasks, options.rounds)
         seeds = seeds_of(1, tasks)[0]
         batch, by_hand = family.sample_tasks(seeds), pass_per_target(family, seeds)
         for b in range(20):
             alone = family.sample_task(seeds[b]).table()
             assert torch.equal(alone.x, batch.x[b]), "a table differs from that of its seed"
-            assert torch.equal(alone.intervened, batch.intervened[b]), "a mask differs from that of its seed"
+            assert torch.equal(alone.intervened, batch.intervened[b]), (
+                "a mask differs from that of its seed"
+            )
         worst = float(((by_hand - batch.x) / batch.x.abs().amax(dim=1, keepdim=True)).abs().max())
         assert worst < 1e-4, f"a pass per target gives other rows, by {worst}"
         print(
-            f"{name}: {at_once:,.0f} tasks per CPU-second, {at_once / limit:.2f} of the limit, {at_once / passes:.1f} x a pass per target "
-            f"({passes:,.0f}), {at_once / REFERENCE[name]:.1f} x AVICI's generator; 20 tables equal sample_task's bit for bit, "
+            f"{name}: {at_once:,.0f} tasks per CPU-second, {at_once / limit:.2f} of the limit, "
+            f"{at_once / passes:.1f} x a pass per target "
+            f"({passes:,.0f}), {at_once / REFERENCE[name]:.1f} x AVICI's generator; 20 tables "
+            "equal sample_task's bit for bit, "
             f"all equal a pass per target to {worst:.0e} of a column's largest value"
         )
 

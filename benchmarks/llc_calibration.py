@@ -1,14 +1,19 @@
-"""Do the default samplers tell the truth? Every target with an exact finite-n value x every sampler x fresh seeds.
+"""Do the default samplers tell the truth? Every target with an exact finite-n value x every sampler
+x fresh seeds.
 
-    python benchmarks/llc_calibration.py [--seeds 20] [--first-seed 0] [--targets …] [--samplers …] [--results FILE] [--table]
+    python benchmarks/llc_calibration.py [--seeds 20] [--first-seed 0] [--targets …] [--samplers …]
+    [--results FILE] [--table]
 
-Each run is a default run of a sampler (four chains) and its default analysis. z is (λ̂ - exact) / error with the exact value at this n, β and γ
-(closed forms, quadrature, or Gibbs sampling whose own error is counted). Coverage is the share of runs without flags whose 95 % interval holds
-the exact value, so a flagged run is a miss; beside it stands the share among runs without flags. Both have Wilson's interval. Effective samples
-are those of the bare λ̂ (ArviZ's bulk), gradients include the warm-up, seconds are the sampling alone (one thread).
+Each run is a default run of a sampler (four chains) and its default analysis. z is (λ̂ - exact) /
+error with the exact value at this n, β and γ (closed forms, quadrature, or Gibbs sampling whose own
+error is counted). Coverage is the share of runs without flags whose 95 % interval holds the exact
+value, so a flagged run is a miss; beside it stands the share among runs without flags. Both have
+Wilson's interval. Effective samples are those of the bare λ̂ (ArviZ's bulk), gradients include the
+warm-up, seconds are the sampling alone (one thread).
 
-Results are lines of JSON, and runs that the file has are not made again; --table prints from them alone. The programs of a (target, sampler) are
-compiled once and used for all seeds, which are arguments of them.
+Results are lines of JSON, and runs that the file has are not made again; --table prints from them
+alone. The programs of a (target, sampler) are compiled once and used for all seeds, which are
+arguments of them.
 """
 
 import argparse
@@ -77,7 +82,8 @@ KEPT = [
 
 
 class Once:
-    """A compiled program in the place of `jax.jit(function)`: traced and compiled at its first call, whatever function is given after that."""
+    """A compiled program in the place of `jax.jit(function)`: traced and compiled at its first
+    call, whatever function is given after that."""
 
     def __init__(self, function, given):
         import jax
@@ -100,7 +106,8 @@ class Once:
 
 @contextlib.contextmanager
 def compiled_once(held):
-    """While it lasts, the samplers' k-th use of a function name finds the program that `held` has for it."""
+    """While it lasts, the samplers' k-th use of a function name finds the program that `held` has
+    for it."""
     import jax
 
     import causal_meta.llc.samplers as package
@@ -115,7 +122,11 @@ def compiled_once(held):
         def jit(self, function, **given):
             return held.setdefault(function.__qualname__, Once(function, given))
 
-    modules = [module for name, module in sys.modules.items() if name.startswith(package.__name__ + ".") and getattr(module, "jax", None) is jax]
+    modules = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith(package.__name__ + ".") and getattr(module, "jax", None) is jax
+    ]
     for module in modules:
         module.jax = Reusing()
     try:
@@ -137,7 +148,11 @@ def runs_of(target, kinds, seeds, done, write):
     landscape = form_landscape(config, n, 0)
     n_beta, gamma = temperature(SAMPLERS["hmc"].posterior, n, landscape.n_parameters)
     exact = landscape.expectation(n_beta, gamma)
-    print(f"{target}: P = {landscape.n_parameters}, n = {n}, λ = {landscape.exact.get('lambda')}, exact {exact[0]:.5f} ± {exact[1]:.1e}", flush=True)
+    print(
+        f"{target}: P = {landscape.n_parameters}, n = {n}, λ = {landscape.exact.get('lambda')}, "
+        f"exact {exact[0]:.5f} ± {exact[1]:.1e}",
+        flush=True,
+    )
     held = {kind: {} for kind in kinds}
     for kind, seed in wanted:
         begun = time.process_time()
@@ -152,11 +167,15 @@ def runs_of(target, kinds, seeds, done, write):
             "lambda": landscape.exact.get("lambda"),
             "p": landscape.n_parameters,
         }
-        line |= {name: told[name] for name in KEPT} | {"seconds": dict(draws.seconds), "cpu": time.process_time() - begun}
+        line |= {name: told[name] for name in KEPT} | {
+            "seconds": dict(draws.seconds),
+            "cpu": time.process_time() - begun,
+        }
         write(line)
         z = score(line)
         print(
-            f"  {kind:15} seed {seed:4}: {_show(told['llc_mean'])} ± {_show(told['llc_error'])}  z {_show(z)}  ess {_show(told['ess'])}  "
+            f"  {kind:15} seed {seed:4}: {_show(told['llc_mean'])} ± {_show(told['llc_error'])}  "
+            f"z {_show(z)}  ess {_show(told['ess'])}  "
             f"{line['cpu']:.1f} s  {', '.join(told['flags'])}",
             flush=True,
         )
@@ -195,7 +214,8 @@ def tables(lines):
     """Print what the results say: per sampler, then per target and sampler."""
     kinds = [kind for kind in SAMPLERS if any(line["sampler"] == kind for line in lines)]
     print(
-        "\n| sampler | intervals | covered and unflagged (Wilson 95 %) | covered, of unflagged (Wilson 95 %) | flagged | MCSE > 2 % | worst mean z |"
+        "\n| sampler | intervals | covered and unflagged (Wilson 95 %) | covered, of unflagged "
+        "(Wilson 95 %) | flagged | MCSE > 2 % | worst mean z |"
     )
     print("|---|---|---|---|---|---|---|")
     for kind in kinds:
@@ -204,12 +224,30 @@ def tables(lines):
         both, inside = sum(map(covers, clean)), len(clean)
         wide = sum("mcse_above_2_percent" in line["flags"] for line in own)
         worst = max(
-            ((abs(m), m, t) for t in TARGETS for m in [mean_score([line for line in clean if line["target"] == t])] if m is not None), default=None
+            (
+                (abs(m), m, t)
+                for t in TARGETS
+                for m in [mean_score([line for line in clean if line["target"] == t])]
+                if m is not None
+            ),
+            default=None,
         )
         told = "—" if worst is None else f"{worst[1]:+.1f} ({worst[2]})"
-        shares = f"{_share(both, len(own))} | {_share(both, inside)} | {1 - inside / len(own):.0%} | {wide / len(own):.0%}"
+        shares = (
+            f"{_share(both, len(own))} | {_share(both, inside)} | "
+            f"{1 - inside / len(own):.0%} | {wide / len(own):.0%}"
+        )
         print(f"| {kind} | {len(own)} | {shares} | {told} |")
-    heads = ["target (exact)", "sampler", "runs", "mean z x √runs", "std of z", "median error / exact", "covered", "flagged"]
+    heads = [
+        "target (exact)",
+        "sampler",
+        "runs",
+        "mean z x √runs",
+        "std of z",
+        "median error / exact",
+        "covered",
+        "flagged",
+    ]
     heads += ["ESS", "ESS/1k gradients", "ESS/s", "flags"]
     print("\n| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     for target in TARGETS:
@@ -223,17 +261,28 @@ def row(target, kind, own):
     """One line of the second table."""
     clean = [line for line in own if not line["flags"]]
     scores = [score(line) for line in own if line["llc_mean"] is not None]
-    flags = sorted({flag for line in own for flag in line["flags"]}, key=lambda flag: -sum(flag in line["flags"] for line in own))
+    flags = sorted(
+        {flag for line in own for flag in line["flags"]},
+        key=lambda flag: -sum(flag in line["flags"] for line in own),
+    )
     counts = ", ".join(f"{flag} {sum(flag in line['flags'] for line in own)}" for flag in flags[:4])
-    error = statistics.median(line["llc_error"] / line["exact"][0] for line in own if line["llc_error"] is not None) if scores else math.nan
+    error = (
+        statistics.median(
+            line["llc_error"] / line["exact"][0] for line in own if line["llc_error"] is not None
+        )
+        if scores
+        else math.nan
+    )
     ess = statistics.median(line["ess_bulk"] or line["ess"] or 0 for line in own)
     work = statistics.median(line["total_fges"] or math.nan for line in own)
     seconds = statistics.median(line["seconds"].get("sampling", math.nan) for line in own)
     mean = mean_score([line for line in own if line["llc_mean"] is not None])
     spread = statistics.stdev(scores) if len(scores) > 1 else math.nan
     return (
-        f"| {target} ({own[0]['exact'][0]:.4f}) | {kind} | {len(own)} | {_show(mean)} | {spread:.2f} | {error:.2%} | {sum(map(covers, own))} | "
-        f"{len(own) - len(clean)} | {ess:.0f} | {1000 * ess / work:.3g} | {ess / seconds:.3g} | {counts} |"
+        f"| {target} ({own[0]['exact'][0]:.4f}) | {kind} | {len(own)} | {_show(mean)} | "
+        f"{spread:.2f} | {error:.2%} | {sum(map(covers, own))} | "
+        f"{len(own) - len(clean)} | {ess:.0f} | {1000 * ess / work:.3g} | {ess / seconds:.3g} | "
+        f"{counts} |"
     )
 
 
@@ -251,15 +300,23 @@ def _share(hits, trials):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--samplers", default=",".join(SAMPLERS))
     parser.add_argument("--results", type=Path, default=Path("llc_calibration.jsonl"))
-    parser.add_argument("--table", action="store_true", help="print the tables of the results alone")
+    parser.add_argument(
+        "--table", action="store_true", help="print the tables of the results alone"
+    )
     args = parser.parse_args()
-    lines = [json.loads(text) for text in args.results.read_text("utf-8").splitlines()] if args.results.exists() else []
+    lines = (
+        [json.loads(text) for text in args.results.read_text("utf-8").splitlines()]
+        if args.results.exists()
+        else []
+    )
     if not args.table:
         done = {(line["target"], line["sampler"], line["seed"]) for line in lines}
         with args.results.open("a", encoding="utf-8") as file:
@@ -270,7 +327,13 @@ def main():
                 file.flush()
 
             for target in args.targets.split(","):
-                runs_of(target, args.samplers.split(","), range(args.first_seed, args.first_seed + args.seeds), done, write)
+                runs_of(
+                    target,
+                    args.samplers.split(","),
+                    range(args.first_seed, args.first_seed + args.seeds),
+                    done,
+                    write,
+                )
     tables(lines)
 
 

@@ -1,4 +1,5 @@
-"""Exact finite-n expectations: what they cost, and whether the standard errors of the exact draws are right.
+"""Exact finite-n expectations: what they cost, and whether the standard errors of the exact draws
+are right.
 
 python benchmarks/llc_oracles.py            # a minute and a half of one core
 """
@@ -41,24 +42,36 @@ def formulas() -> None:
             "½ |BA|², 5-4-5": lambda n=n: quadrature.zero_map(5, 4, 5, tempered_rows(n), 1.0),
         }
         if n == 1e4:
-            rows["(x² - y²)² / 4 by cubature"] = lambda n=n: cubature(lambda w: (w[:, 0] ** 2 - w[:, 1] ** 2) ** 2 / 4, 2, tempered_rows(n), 1.0)
-            rows["(x y z)² by cubature"] = lambda n=n: cubature(lambda w: np.prod(w, 1) ** 2, 3, tempered_rows(n), 1.0, tolerance=1e-4)
+            rows["(x² - y²)² / 4 by cubature"] = lambda n=n: cubature(
+                lambda w: (w[:, 0] ** 2 - w[:, 1] ** 2) ** 2 / 4, 2, tempered_rows(n), 1.0
+            )
+            rows["(x y z)² by cubature"] = lambda n=n: cubature(
+                lambda w: np.prod(w, 1) ** 2, 3, tempered_rows(n), 1.0, tolerance=1e-4
+            )
         for name, function in rows.items():
             found, seconds = timed(function)
-            print(f"| {name} | {n:.0e} | {found.value:.8g} | {found.error:.1e} | {1000 * seconds:.1f} |")
+            print(
+                f"| {name} | {n:.0e} | {found.value:.8g} | {found.error:.1e} | "
+                f"{1000 * seconds:.1f} |"
+            )
 
 
 def draws_against_pfaffians(seeds: int) -> None:
     scores = []
     for sizes, n, seed in itertools.product(ZERO_MAPS, (1e3, 1e5), range(seeds)):
         layers = tuple(np.zeros((b, a)) for a, b in itertools.pairwise(sizes))
-        found = LinearNetwork(layers, np.eye(sizes[0]), np.zeros((sizes[-1], sizes[0]))).expectation(
-            tempered_rows(n), 1.0, chains=64, sweeps=500, seed=seed
+        found = LinearNetwork(
+            layers, np.eye(sizes[0]), np.zeros((sizes[-1], sizes[0]))
+        ).expectation(tempered_rows(n), 1.0, chains=64, sweeps=500, seed=seed)
+        scores.append(
+            (found.value - quadrature.zero_map(*sizes, tempered_rows(n), 1.0).value) / found.error
         )
-        scores.append((found.value - quadrature.zero_map(*sizes, tempered_rows(n), 1.0).value) / found.error)
     inside = sum(abs(score) < 2.0 for score in scores)
     mean, spread, limit = np.mean(scores), np.std(scores), 1 / np.sqrt(len(scores))
-    print(f"{len(scores)} estimates: mean {mean:.2f} ± {limit:.2f} of their errors, standard deviation {spread:.2f}, {inside} within 2")
+    print(
+        f"{len(scores)} estimates: mean {mean:.2f} ± {limit:.2f} of their errors, standard "
+        f"deviation {spread:.2f}, {inside} within 2"
+    )
 
 
 def measured() -> None:
@@ -67,9 +80,16 @@ def measured() -> None:
         known = form_landscape(config, 1000, 1).exact
         network, cells, seconds = gibbs_network(config, 1000, 1), [], 0.0
         for n in (1e3, 1e4, 1e6):
-            found, seconds = timed(lambda n=n, network=network: network.expectation(tempered_rows(n), 1.0, chains=128, sweeps=2000))
+            found, seconds = timed(
+                lambda n=n, network=network: network.expectation(
+                    tempered_rows(n), 1.0, chains=128, sweeps=2000
+                )
+            )
             cells.append(f"{found.value:.3f} ± {found.error:.3f}")
-        print(f"| {name} | {known['lambda']:g}, {known['multiplicity']:g} | {' | '.join(cells)} | {seconds:.1f} |")
+        print(
+            f"| {name} | {known['lambda']:g}, {known['multiplicity']:g} | {' | '.join(cells)} | "
+            f"{seconds:.1f} |"
+        )
 
 
 def tables() -> None:
@@ -77,8 +97,15 @@ def tables() -> None:
     for m, h, n in itertools.product(range(1, 9), repeat=3):
         for r in range(min(m, h, n) + 1):
             cases += 1
-            agree += oracles.reduced_rank(m, h, n, r) == oracles.deep_linear((m, h, n), r) == oracles.reduced_rank_at(m, h, n, r, r, r)
-    print(f"{agree} of {cases} cases of reduced-rank regression agree in λ and m, {time.process_time() - begin:.2f} CPU s")
+            agree += (
+                oracles.reduced_rank(m, h, n, r)
+                == oracles.deep_linear((m, h, n), r)
+                == oracles.reduced_rank_at(m, h, n, r, r, r)
+            )
+    print(
+        f"{agree} of {cases} cases of reduced-rank regression agree in λ and m, "
+        f"{time.process_time() - begin:.2f} CPU s"
+    )
 
 
 if __name__ == "__main__":

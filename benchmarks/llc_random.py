@@ -1,7 +1,8 @@
-"""Samplers with random numbers written out beside the same with JAX's own generator, in turns: `python benchmarks/llc_random.py [SAMPLER…]`.
+"""Samplers with random numbers written out beside the same with JAX's own generator, in turns:
+`python benchmarks/llc_random.py [SAMPLER…]`.
 
-Both give the same draws to the last bit, which is checked. Microseconds of CPU per gradient of sampling, 2,000 draws of the default sampler. Set
-OMP_NUM_THREADS=1.
+Both give the same draws to the last bit, which is checked. Microseconds of CPU per gradient of
+sampling, 2,000 draws of the default sampler. Set OMP_NUM_THREADS=1.
 """
 
 import dataclasses
@@ -22,7 +23,9 @@ def jaxs_own(word):
 def timed(landscape, config, key_of):
     prepared.key_of = key_of
     draws = sample(landscape, config)
-    gradients = (draws.gradients[:, -1] - draws.gradients[:, 0]).sum() * config.draws / (config.draws - 1)
+    gradients = (
+        (draws.gradients[:, -1] - draws.gradients[:, 0]).sum() * config.draws / (config.draws - 1)
+    )
     return 1e6 * draws.statistics["cpu_seconds"]["sampling"] / gradients, draws.loss
 
 
@@ -32,9 +35,15 @@ def main(names):
         landscape = form_landscape(form, n, 0)
         for name in names or ("hmc", "mclmc", "sgld", "sgnht"):
             config = dataclasses.replace(SAMPLERS[name], draws=2000)
-            (theirs, one), (ours, other) = (timed(landscape, config, key_of) for key_of in (jaxs_own, threefry.key_of))
+            (theirs, one), (ours, other) = (
+                timed(landscape, config, key_of) for key_of in (jaxs_own, threefry.key_of)
+            )
             assert np.array_equal(one, other)
-            print(f"{target} {name}: JAX's own {theirs:.2f} µs a gradient, written out {ours:.2f}: {theirs / ours:.2f} times as fast", flush=True)
+            print(
+                f"{target} {name}: JAX's own {theirs:.2f} µs a gradient, written out {ours:.2f}: "
+                f"{theirs / ours:.2f} times as fast",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""From the command to the analysis with its plots, `build network` and `infer hmc` on small/small: `python benchmarks/llc_start.py [REPEATS]`.
+"""From the command to the analysis with its plots, `build network` and `infer hmc` on small/small:
+`python benchmarks/llc_start.py [REPEATS]`.
 
-Every repeat begins with an empty store and an empty cache of compiled programs. lambda_hat took 7.3 CPU seconds to build this target and 13.3 to
-sample it (4 chains of 1,000 draws, effective sample size 864), as the reference measured on such a machine.
+Every repeat begins with an empty store and an empty cache of compiled programs. lambda_hat took 7.3
+CPU seconds to build this target and 13.3 to sample it (4 chains of 1,000 draws, effective sample
+size 864), as the reference measured on such a machine.
 """
 
 import json
@@ -19,22 +21,41 @@ THEIRS = {"build": 7.3, "first run": 13.3}
 def seconds(environment: dict[str, str], *words: str) -> tuple[float, str]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, "-m", "causal_meta", *words, "--threads", "1"], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "causal_meta", *words, "--threads", "1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout.split()[-1]
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout.split()[
+        -1
+    ]
 
 
 def once(folder: Path) -> tuple[dict[str, float], dict]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("JAX_")}
-    environment |= {"CAUSAL_META_STORE": str(folder / "runs"), "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    environment |= {
+        "CAUSAL_META_STORE": str(folder / "runs"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
     build, target = seconds(environment, "build", "network", "model=small", "data=small", "seed=42")
     first, run = seconds(environment, "infer", "hmc", f"of={target}")
-    analysis = json.loads((folder / "runs" / "targets" / target / run / "analysis.json").read_text())
-    assert len(list((folder / "runs" / "targets" / target / run / "diagnostics").glob("*.png"))) == 5
+    analysis = json.loads(
+        (folder / "runs" / "targets" / target / run / "analysis.json").read_text()
+    )
+    assert (
+        len(list((folder / "runs" / "targets" / target / run / "diagnostics").glob("*.png"))) == 5
+    )
     second, _ = seconds(environment, "infer", "hmc", f"of={target}", "seed=1")
     again, _ = seconds(environment, "infer", "hmc", f"of={target}")
-    return {"build": build, "first run": first, "another seed": second, "asked again": again}, analysis
+    return {
+        "build": build,
+        "first run": first,
+        "another seed": second,
+        "asked again": again,
+    }, analysis
 
 
 def main() -> None:
@@ -45,10 +66,20 @@ def main() -> None:
             found.append(once(Path(folder)))
     for name in found[0][0]:
         values = [times[name] for times, _ in found]
-        ratio = f", {statistics.median(values) / THEIRS[name]:.2f} of lambda_hat's {THEIRS[name]}" if name in THEIRS else ""
-        print(f"{name}: median {statistics.median(values):.2f} CPU s of {repeats} (least {min(values):.2f}, most {max(values):.2f}){ratio}")
+        ratio = (
+            f", {statistics.median(values) / THEIRS[name]:.2f} of lambda_hat's {THEIRS[name]}"
+            if name in THEIRS
+            else ""
+        )
+        print(
+            f"{name}: median {statistics.median(values):.2f} CPU s of {repeats} (least "
+            f"{min(values):.2f}, most {max(values):.2f}){ratio}"
+        )
     told = found[0][1]
-    print(f"llc {told['llc_mean']:.3f} ± {told['llc_error']:.3f}, ESS {told['ess']:.0f}, R-hat {told['rhat']:.3f}, flags {told['flags']}")
+    print(
+        f"llc {told['llc_mean']:.3f} ± {told['llc_error']:.3f}, ESS {told['ess']:.0f}, R-hat "
+        f"{told['rhat']:.3f}, flags {told['flags']}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Sampling around torch modules: steps per CPU-second against a plain loop, and when chains should go through the module together.
+"""Sampling around torch modules: steps per CPU-second against a plain loop, and when chains should
+go through the module together.
 
     python benchmarks/llc_torch.py [--steps 1000]
 
-One thread, CPU time, four chains. "A plain loop" is SGLD as it is usually written: a copy of the module for each chain, `backward`, and an update
-of every parameter in turn. Ours records loss, distance, projections, virial and gradients of every tenth step besides. Targets: linear regression
-on 10 columns and 1,000 rows, all rows in every step (on a core like this devinterp 2.0.1 made 740-910 steps of a chain per CPU-second there), and
-perceptrons.
+One thread, CPU time, four chains. "A plain loop" is SGLD as it is usually written: a copy of the
+module for each chain, `backward`, and an update of every parameter in turn. Ours records loss,
+distance, projections, virial and gradients of every tenth step besides. Targets: linear regression
+on 10 columns and 1,000 rows, all rows in every step (on a core like this devinterp 2.0.1 made
+740-910 steps of a chain per CPU-second there), and perceptrons.
 """
 
 import argparse
@@ -37,7 +39,10 @@ def target(widths: tuple[int, ...], rows: int) -> tuple[nn.Module, dict[str, Ten
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out), nn.Tanh()]
-    return nn.Sequential(*layers[:-1]), {"x": torch.randn(rows, widths[0], generator=generator), "y": torch.randn(rows, generator=generator)}
+    return nn.Sequential(*layers[:-1]), {
+        "x": torch.randn(rows, widths[0], generator=generator),
+        "y": torch.randn(rows, generator=generator),
+    }
 
 
 def plain(module: nn.Module, data: dict[str, Tensor], steps: int) -> None:
@@ -61,7 +66,14 @@ def plain(module: nn.Module, data: dict[str, Tensor], steps: int) -> None:
 def ours(landscape: TorchLandscape, steps: int) -> None:
     """The same chains by `sample_torch`."""
     config = SGLDConfig(
-        warmup=0, draws=steps // 10, thin=10, chains=CHAINS, step_rule="fixed", step_size=STEP, precision="float32", check_every=10**6
+        warmup=0,
+        draws=steps // 10,
+        thin=10,
+        chains=CHAINS,
+        step_rule="fixed",
+        step_size=STEP,
+        precision="float32",
+        check_every=10**6,
     )
     sample_torch(landscape, config)
 
@@ -83,7 +95,10 @@ def speeds(widths: tuple[int, ...], rows: int, steps: int) -> str:
     ours(landscape, 100)
     times = [seconds(lambda: plain(module, data, steps)), seconds(lambda: ours(landscape, steps))]
     found = [f"{CHAINS * steps / spent:,.0f}" for spent in times]
-    return f"| {'-'.join(map(str, widths))} | {landscape.n_parameters:,} | {rows} | {' | '.join(found)} | {times[0] / times[1]:.1f} |"
+    return (
+        f"| {'-'.join(map(str, widths))} | {landscape.n_parameters:,} | {rows} | "
+        f"{' | '.join(found)} | {times[0] / times[1]:.1f} |"
+    )
 
 
 def together(widths: tuple[int, ...], rows: int) -> str:
@@ -97,7 +112,10 @@ def together(widths: tuple[int, ...], rows: int) -> str:
         landscape.value_and_gradient(w)
         found.append(seconds(lambda: [landscape.value_and_gradient(w) for _ in range(10)]) / 10)  # noqa: B023
     size = f"{landscape.n_parameters * rows:,}"
-    return f"| {'-'.join(map(str, widths))} | {rows} | {size} | {1e3 * found[0]:.2f} | {1e3 * found[1]:.2f} |"
+    return (
+        f"| {'-'.join(map(str, widths))} | {rows} | {size} | {1e3 * found[0]:.2f} | "
+        f"{1e3 * found[1]:.2f} |"
+    )
 
 
 def main() -> None:
@@ -111,8 +129,16 @@ def main() -> None:
         print(speeds(widths, rows, steps))
     limit = torch_module.BATCHED_WORK
     torch_module.BATCHED_WORK = math.inf
-    print("\n| network | rows | parameters times rows | four chains together, ms | one after the other, ms |\n|---|---|---|---|---|")
-    for widths, rows in (((10, 32, 32, 1), 1000), ((32, 64, 64, 1), 1000), ((32, 128, 128, 1), 100), ((32, 128, 128, 1), 1000)):
+    print(
+        "\n| network | rows | parameters times rows | four chains together, ms | one after the "
+        "other, ms |\n|---|---|---|---|---|"
+    )
+    for widths, rows in (
+        ((10, 32, 32, 1), 1000),
+        ((32, 64, 64, 1), 1000),
+        ((32, 128, 128, 1), 100),
+        ((32, 128, 128, 1), 1000),
+    ):
         print(together(widths, rows))
     torch_module.BATCHED_WORK = limit
 

@@ -1,4 +1,5 @@
-"""CPU seconds of `build network model=small data=small`: the first time, with compiled programs kept, and found in the store.
+"""CPU seconds of `build network model=small data=small`: the first time, with compiled programs
+kept, and found in the store.
 
     python benchmarks/network_targets.py
 
@@ -17,7 +18,12 @@ WORDS = ["build", "network", "model=small", "data=small", "--quiet"]
 def seconds(words, env):
     """CPU seconds of a command."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "causal_meta", *words], env=env, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "causal_meta", *words],
+        env=env,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -26,7 +32,12 @@ def main():
     """Print the three figures."""
     with tempfile.TemporaryDirectory() as folder:
         flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        env = os.environ | {"CAUSAL_META_STORE": f"{folder}/runs", "XDG_CACHE_HOME": f"{folder}/cache", "OMP_NUM_THREADS": "1", "XLA_FLAGS": flags}
+        env = os.environ | {
+            "CAUSAL_META_STORE": f"{folder}/runs",
+            "XDG_CACHE_HOME": f"{folder}/cache",
+            "OMP_NUM_THREADS": "1",
+            "XLA_FLAGS": flags,
+        }
         env.pop("JAX_COMPILATION_CACHE_DIR", None)
         print(f"first build:                         {seconds([*WORDS, 'seed=42'], env):.2f} CPU s")
         print(f"next build (programs kept), seed 43: {seconds([*WORDS, 'seed=43'], env):.2f} CPU s")

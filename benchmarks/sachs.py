@@ -1,9 +1,12 @@
-"""The whole metric table on the protein data of Sachs et al. (2005): 853 rows, 11 variables, a consensus graph of 17 (or 20) edges.
+"""The whole metric table on the protein data of Sachs et al. (2005): 853 rows, 11 variables, a
+consensus graph of 17 (or 20) edges.
 
-    python benchmarks/sachs.py FOLDER [--transform log] [--edges 20] [--model NAME|PATH] [--bootstraps 50]
+    python benchmarks/sachs.py FOLDER [--transform log] [--edges 20] [--model NAME|PATH]
+    [--bootstraps 50]
 
-FOLDER holds data.csv and adjacency.csv (and adjacency_20edge.csv). A markdown table goes to standard output. The empty graph must have
-E-SHD 17 and SID 53; published anchors: bootstrap BOSS E-SHD 14.7, AUROC 0.66, bootstrap PC AUROC 0.71 (logarithms, 50 replicates).
+FOLDER holds data.csv and adjacency.csv (and adjacency_20edge.csv). A markdown table goes to
+standard output. The empty graph must have E-SHD 17 and SID 53; published anchors: bootstrap BOSS
+E-SHD 14.7, AUROC 0.66, bootstrap PC AUROC 0.71 (logarithms, 50 replicates).
 """
 
 import argparse
@@ -14,7 +17,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from causal_meta.conf.artifacts import BOSSConfig, EmptyConfig, EvaluateConfig, GESConfig, PCConfig, RandomConfig, SortnregressConfig
+from causal_meta.conf.artifacts import (
+    BOSSConfig,
+    EmptyConfig,
+    EvaluateConfig,
+    GESConfig,
+    PCConfig,
+    RandomConfig,
+    SortnregressConfig,
+)
 from causal_meta.datasets.real import read_table, read_truth
 from causal_meta.models.classical.baselines import make_baseline
 from causal_meta.posteriors import EmpiricalGraphs
@@ -27,12 +38,22 @@ from causal_meta.tasks import full_batch
 
 
 def baselines(n_edges: int, count: int, seed: int):
-    """Title and configuration of every baseline; random graphs get the density of the truth over 11 variables."""
+    """Title and configuration of every baseline; random graphs get the density of the truth over 11
+    variables."""
     return [
         ("empty graph", EmptyConfig(seed=seed)),
         ("random graphs", RandomConfig(seed=seed, n_samples=1000, edges_per_node=n_edges / 11)),
-        *((f"sortnregress, {order}, {count} bootstraps", SortnregressConfig(seed=seed, order=order, n_samples=count)) for order in ("random", "r2")),
-        (f"sortnregress, variance (raw), {count} bootstraps", SortnregressConfig(seed=seed, order="variance", n_samples=count)),
+        *(
+            (
+                f"sortnregress, {order}, {count} bootstraps",
+                SortnregressConfig(seed=seed, order=order, n_samples=count),
+            )
+            for order in ("random", "r2")
+        ),
+        (
+            f"sortnregress, variance (raw), {count} bootstraps",
+            SortnregressConfig(seed=seed, order="variance", n_samples=count),
+        ),
         (f"PC 0.05, {count} bootstraps", PCConfig(seed=seed, n_samples=count)),
         (f"GES BIC, {count} bootstraps", GESConfig(seed=seed, n_samples=count)),
         (f"BOSS BIC, {count} bootstraps", BOSSConfig(seed=seed, n_samples=count)),
@@ -41,7 +62,9 @@ def baselines(n_edges: int, count: int, seed: int):
 
 def point_estimate(rows: np.ndarray) -> np.ndarray:
     """R2-sortnregress without bootstrap, as in the paper: one graph [1, 1, D, D]."""
-    return make_baseline(SortnregressConfig(order="r2")).fit(rows, np.random.default_rng(0))[None, None]
+    return make_baseline(SortnregressConfig(order="r2")).fit(rows, np.random.default_rng(0))[
+        None, None
+    ]
 
 
 def main() -> int:
@@ -50,21 +73,29 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--transform", choices=["none", "log"], default="none")
     parser.add_argument("--edges", type=int, choices=[17, 20], default=17)
-    parser.add_argument("--model", default=None, help="name, id or folder of a model; without it the embedded one")
+    parser.add_argument(
+        "--model", default=None, help="name, id or folder of a model; without it the embedded one"
+    )
     parser.add_argument("--bootstraps", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)
 
     table = read_table(given.folder / "data.csv", transform=given.transform)
-    truth = read_truth(given.folder / ("adjacency.csv" if given.edges == 17 else "adjacency_20edge.csv"), table.columns)
+    truth = read_truth(
+        given.folder / ("adjacency.csv" if given.edges == 17 else "adjacency_20edge.csv"),
+        table.columns,
+    )
     true = torch.from_numpy(truth.astype(np.float32))[None]
     batch = full_batch(torch.from_numpy(centred(table.x)[0])[None], None, [-1])
     raw, rows = (item.x[0].double().numpy() for item in (batch, batch.standardised()))
     columns: dict[str, tuple[dict, float]] = {}
 
     def add(title, posterior, seconds):
-        columns[title] = score(posterior, true, EvaluateConfig(n_samples=1000, seed=given.seed))["summary"], seconds
+        columns[title] = (
+            score(posterior, true, EvaluateConfig(n_samples=1000, seed=given.seed))["summary"],
+            seconds,
+        )
         print(f"{title}: {seconds:.2f} CPU seconds", file=sys.stderr)
 
     try:
@@ -77,17 +108,33 @@ def main() -> int:
     for title, config in baselines(int(truth.sum()), given.bootstraps, given.seed):
         baseline = make_baseline(config)
         begin = time.process_time()
-        graphs = baseline.posterior_for(raw if baseline.needs_scale else rows, generator(given.seed, "sachs", config.kind))
-        add(title, EmpiricalGraphs(torch.from_numpy(graphs)[None], batch.node_mask), time.process_time() - begin)
+        graphs = baseline.posterior_for(
+            raw if baseline.needs_scale else rows, generator(given.seed, "sachs", config.kind)
+        )
+        add(
+            title,
+            EmpiricalGraphs(torch.from_numpy(graphs)[None], batch.node_mask),
+            time.process_time() - begin,
+        )
     begin = time.process_time()
     graphs = point_estimate(rows)
-    add("sortnregress, r2, one graph", EmpiricalGraphs(torch.from_numpy(graphs), batch.node_mask), time.process_time() - begin)
+    add(
+        "sortnregress, r2, one graph",
+        EmpiricalGraphs(torch.from_numpy(graphs), batch.node_mask),
+        time.process_time() - begin,
+    )
 
-    print(f"Sachs, {len(table.x)} rows, {int(truth.sum())} edges, transform {given.transform}, seed {given.seed}\n")
+    print(
+        f"Sachs, {len(table.x)} rows, {int(truth.sum())} edges, transform {given.transform}, seed "
+        f"{given.seed}\n"
+    )
     print("| method | " + " | ".join(METRICS) + " | CPU s |")
     print("|---" * (len(METRICS) + 2) + "|")
     for title, (summary, seconds) in columns.items():
-        cells = ("–" if summary[name]["mean"] is None else f"{summary[name]['mean']:.3g}" for name in METRICS)
+        cells = (
+            "–" if summary[name]["mean"] is None else f"{summary[name]['mean']:.3g}"
+            for name in METRICS
+        )
         print(f"| {title} | " + " | ".join(cells) + f" | {seconds:.2f} |")
     return 0
 

@@ -2,10 +2,12 @@
 
     python benchmarks/store_scale.py [--runs 1000] [--artifacts 10000] [--steps 20] [--each 100]
 
-Two stores of synthetic artifacts are made in a temporary folder: targets (task sets) with `--each` runs (`empty`) each, whose ids, configurations and
-digests are those that building them would have given. In the first, `--runs` runs are recognised as finished by `Store.lookup` over their keys,
-as a study does when it is started again, and read into tables. In the second, the catalog of `--artifacts` artifacts is rebuilt. Every figure
-is taken in a process of its own, whose start and imports count.
+Two stores of synthetic artifacts are made in a temporary folder: targets (task sets) with `--each`
+runs (`empty`) each, whose ids, configurations and digests are those that building them would have
+given. In the first, `--runs` runs are recognised as finished by `Store.lookup` over their keys, as
+a study does when it is started again, and read into tables. In the second, the catalog of
+`--artifacts` artifacts is rebuilt. Every figure is taken in a process of its own, whose start and
+imports count.
 """
 
 import argparse
@@ -23,7 +25,12 @@ from causal_meta.conf.convert import to_plain
 from causal_meta.store import Store, disk
 
 EACH = 100  # runs of a target
-RESULT = {"kind": "empty", "summary": {name: {"mean": 0.5, "se": 0.01, "n": 25} for name in ("shd", "auroc", "auprc", "ece")}}
+RESULT = {
+    "kind": "empty",
+    "summary": {
+        name: {"mean": 0.5, "se": 0.01, "n": 25} for name in ("shd", "auroc", "auprc", "ece")
+    },
+}
 RESULT["per_task"] = {name: [0.5] * 25 for name in RESULT["summary"]}
 
 
@@ -41,17 +48,27 @@ def template(store, config, inputs, steps):
 
 
 def copy_as(store, model, config, inputs):
-    """Another artifact like `model`: its files, with another seed's configuration, id and digests."""
+    """Another artifact like `model`: its files, with another seed's configuration, id and
+    digests."""
     key = store.key(config, inputs)
     folder = store.place_of(config, key.id, inputs)
     folder.mkdir(parents=True)
     disk.copy_files(model.folder / "facts", folder / "facts")
     (folder / "metrics.json").write_bytes((model.folder / "metrics.json").read_bytes())
-    text = (model.folder / "config.yaml").read_text().replace(f"seed: {model.seed}\n", f"seed: {config.seed}\n")
+    text = (
+        (model.folder / "config.yaml")
+        .read_text()
+        .replace(f"seed: {model.seed}\n", f"seed: {config.seed}\n")
+    )
     (folder / "config.yaml").write_text(text)
-    meta = model.meta | {"seed": config.seed, ("target_id" if model.is_target else "run_id"): key.id}
+    meta = model.meta | {
+        "seed": config.seed,
+        ("target_id" if model.is_target else "run_id"): key.id,
+    }
     meta["digests"] = meta["digests"] | {"config.yaml": disk.sha256(folder / "config.yaml")}
-    meta["inputs"] = {role: {"id": artifact.id, "digest": artifact.digest} for role, artifact in inputs.items()}
+    meta["inputs"] = {
+        role: {"id": artifact.id, "digest": artifact.digest} for role, artifact in inputs.items()
+    }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1))
     return store.read(folder)
 
@@ -110,7 +127,9 @@ def query(root, n_runs):
     """Ask DuckDB."""
     from causal_meta.store.query import ask
 
-    answer = ask(Store(root), 'select count(*), avg("result.summary.shd.mean") from runs where seed < 50')
+    answer = ask(
+        Store(root), 'select count(*), avg("result.summary.shd.mean") from runs where seed < 50'
+    )
     assert answer.rows[0][1] == 0.5
     return f"store query over {n_runs} runs"
 
@@ -121,21 +140,39 @@ def verify(root, n_runs):
     return f"verify of {n_runs} runs and their targets"
 
 
-STEPS = {function.__name__: function for function in (lookup, rebuild, load, aggregate, query, verify)}
+STEPS = {
+    function.__name__: function for function in (lookup, rebuild, load, aggregate, query, verify)
+}
 
 
 def measured(root, n_runs, name):
     """One line: what was done, wall and CPU seconds, peak memory of the process that did it."""
     begin = time.perf_counter()
-    code = [sys.executable, __file__, "--step", name, "--root", str(root), "--runs", str(n_runs), "--each", str(EACH)]
+    code = [
+        sys.executable,
+        __file__,
+        "--step",
+        name,
+        "--root",
+        str(root),
+        "--runs",
+        str(n_runs),
+        "--each",
+        str(EACH),
+    ]
     done = subprocess.run(code, capture_output=True, text=True, check=True)
-    print(f"{done.stdout.strip()}: {time.perf_counter() - begin:.2f} s wall with the start of Python", flush=True)
+    print(
+        f"{done.stdout.strip()}: {time.perf_counter() - begin:.2f} s wall with the start of Python",
+        flush=True,
+    )
 
 
 def main():
     """Make the stores and print the figures."""
     global EACH
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--artifacts", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=20, help="points of each run's curve")

@@ -1,12 +1,15 @@
-"""Tasks per CPU-second of the training stream, family by family, each beside the least it could take.
+"""Tasks per CPU-second of the training stream, family by family, each beside the least it could
+take.
 
     python benchmarks/worlds.py [--seconds 2] [--rounds 7] [--only linear rff] [--plot cost.png]
 
-End to end: every task has a seed of its own, from which its graph, mechanisms, noise and rows are made; batches come out standardised. One
-thread, CPU time, medians over rounds. The limit of a family is measured in the same rounds: it draws as many normals and uniforms in the same
-streams, evaluates as many cosines and multiplies matrices of the same shapes as a recorded batch of the family did, and does nothing else. The same
-run compares 20 of the timed tasks, graph and rows, with `sample_task` of their seeds. The references are AVICI's generator on a quiet core
-(1.0.7), for GPCDE and networks an earlier system's, which had 2,048 features for each function.
+End to end: every task has a seed of its own, from which its graph, mechanisms, noise and rows are
+made; batches come out standardised. One thread, CPU time, medians over rounds. The limit of a
+family is measured in the same rounds: it draws as many normals and uniforms in the same streams,
+evaluates as many cosines and multiplies matrices of the same shapes as a recorded batch of the
+family did, and does nothing else. The same run compares 20 of the timed tasks, graph and rows, with
+`sample_task` of their seeds. The references are AVICI's generator on a quiet core (1.0.7), for
+GPCDE and networks an earlier system's, which had 2,048 features for each function.
 """
 
 import argparse
@@ -43,7 +46,8 @@ def family(mechanism, nodes=20, rows=200, **others):
 
 ALL_TARGETS = InterventionConfig(rows=fixed(200), row_share=None)
 BY_NODE = {"linear": MechanismPart(mechanism=LINEAR), "mlp": MechanismPart(mechanism=NETWORK)}
-FAMILIES = {  # name: configuration, tasks per CPU-second of the reference, tasks per CPU-second aimed at
+# name: configuration, tasks per CPU-second of the reference, tasks per CPU-second aimed at
+FAMILIES = {
     "linear D=20 N=200": (family(LINEAR), 1500, 10_000),
     "linear, scale-free D=20 N=200": (family(LINEAR, graph=ScaleFree()), None, None),
     "rff D=20 N=200": (family(RANDOM), 185, 1800),
@@ -52,13 +56,29 @@ FAMILIES = {  # name: configuration, tasks per CPU-second of the reference, task
     "linear and mlp by node D=20 N=200": (family(BY_NODE), None, None),
     "gpcde, 256 features D=20 N=200": (family(LATENT), 38, 400),
     "gpcde, 1000 features D=20 N=200": (family(GPCDE(n_features=1000)), 38, None),
-    "gpcde, exponential_gamma D=20 N=200": (family(GPCDE(kernels=("exponential_gamma",) * 2)), None, None),
+    "gpcde, exponential_gamma D=20 N=200": (
+        family(GPCDE(kernels=("exponential_gamma",) * 2)),
+        None,
+        None,
+    ),
     "linear D=50 N=1000": (family(LINEAR, 50, 1000), 316, 1500),
     "rff D=50 N=1000": (family(RANDOM, 50, 1000), 18, 180),
     "gpcde, 256 features D=50 N=1000": (family(LATENT, 50, 1000), None, None),
-    "linear D=30 N=600+200, all targets": (family(LINEAR, 30, 600, interventions=ALL_TARGETS), 150, 1500),
-    "rff D=30 N=600+200, all targets": (family(RANDOM, 30, 600, interventions=ALL_TARGETS), 24, 240),
-    "genes D=10 N=600+200, all targets": (family(GeneExpression(), 10, 600, interventions=ALL_TARGETS), 0.78, 40),
+    "linear D=30 N=600+200, all targets": (
+        family(LINEAR, 30, 600, interventions=ALL_TARGETS),
+        150,
+        1500,
+    ),
+    "rff D=30 N=600+200, all targets": (
+        family(RANDOM, 30, 600, interventions=ALL_TARGETS),
+        24,
+        240,
+    ),
+    "genes D=10 N=600+200, all targets": (
+        family(GeneExpression(), 10, 600, interventions=ALL_TARGETS),
+        0.78,
+        40,
+    ),
 }
 
 
@@ -83,7 +103,11 @@ class Record(TorchDispatchMode):
             for name in ("normals", "laplaces", "uniforms"):
                 stack.enter_context(mock.patch.object(randomness, name, self.noting(name)))
             cosines = features._cosines
-            noted = lambda angles, far=None: (self.cosines.append(angles.numel()), cosines(angles, far))  # noqa: E731
+
+            def noted(angles, far=None):
+                self.cosines.append(angles.numel())
+                return cosines(angles, far)
+
             stack.enter_context(mock.patch.object(features, "_cosines", noted))
             stack.enter_context(self)
             yield
@@ -114,8 +138,17 @@ class Record(TorchDispatchMode):
         """Factors and result of every product, in three blocks of memory."""
         if not hasattr(self, "found"):
             sizes = [(one, two, (*one[:-1], two[-1])) for one, two in self.products]
-            blocks = [torch.full((max((int(np.prod(size[i])) for size in sizes), default=0),), 0.01) for i in range(3)]
-            self.found = [tuple(block[: int(np.prod(shape))].view(shape) for block, shape in zip(blocks, size, strict=True)) for size in sizes]
+            blocks = [
+                torch.full((max((int(np.prod(size[i])) for size in sizes), default=0),), 0.01)
+                for i in range(3)
+            ]
+            self.found = [
+                tuple(
+                    block[: int(np.prod(shape))].view(shape)
+                    for block, shape in zip(blocks, size, strict=True)
+                )
+                for size in sizes
+            ]
         return self.found
 
 
@@ -127,19 +160,23 @@ def cpu(work):
 
 
 def verify(stream, batch):
-    """Twenty tasks of a batch, drawn singly from their seeds: equal graphs; the largest difference of standardised rows."""
+    """Twenty tasks of a batch, drawn singly from their seeds: equal graphs; the largest difference
+    of standardised rows."""
     worst, places = 0.0, np.linspace(0, len(batch) - 1, 20).astype(int)
     for b in dict.fromkeys(places.tolist()):
         instance = stream.family.sample_task(int(batch.seeds[b]))
         alone = collate([instance.table()], with_adjacency=False)
-        assert torch.equal(instance.adjacency_matrix, batch.adjacency[b]), "a graph differs from that of its seed"
+        assert torch.equal(instance.adjacency_matrix, batch.adjacency[b]), (
+            "a graph differs from that of its seed"
+        )
         worst = max(worst, float((alone[0] - batch.x[b]).abs().max()))
     assert worst < 1e-2, f"rows differ from those of their seed by {worst}"
     return worst
 
 
 def measure(config, seconds, rounds):
-    """Tasks per CPU-second of the stream and of its limit, medians over rounds, and the largest difference from single tasks."""
+    """Tasks per CPU-second of the stream and of its limit, medians over rounds, and the largest
+    difference from single tasks."""
     rows = config.n_rows.low + (config.interventions.rows.low if config.interventions else 0)
     size = int(np.clip(CELLS // (config.n_nodes.low * rows), 20, 64))
     stream = MetaIterableDataset(SCMFamily(config), 0, tasks_per_step=size)
@@ -166,16 +203,36 @@ def plot(path, seconds):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    laws = {"linear": LINEAR, "mlp": NETWORK, "rff, 100 features": RANDOM, "gpcde, 256 features": LATENT}
-    sizes = {"variables D (N = 200)": [(d, 200) for d in (5, 10, 20, 50, 100)], "rows N (D = 20)": [(20, n) for n in (50, 100, 200, 500, 1000, 2000)]}
+    laws = {
+        "linear": LINEAR,
+        "mlp": NETWORK,
+        "rff, 100 features": RANDOM,
+        "gpcde, 256 features": LATENT,
+    }
+    sizes = {
+        "variables D (N = 200)": [(d, 200) for d in (5, 10, 20, 50, 100)],
+        "rows N (D = 20)": [(20, n) for n in (50, 100, 200, 500, 1000, 2000)],
+    }
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for axis, (label, points) in zip(axes, sizes.items(), strict=True):
         place = [d if label[0] == "v" else n for d, n in points]
         for name, law in laws.items():
             rates = [measure(family(law, d, n), seconds, 3)[0] for d, n in points]
             axis.loglog(place, [1e6 / rate for rate in rates], marker="o", label=name)
-            print(f"{name}, {label}: " + ", ".join(f"{p}: {1e6 / rate:,.0f} µs" for p, rate in zip(place, rates, strict=True)), flush=True)
-        axis.loglog(place, [30 * p / place[0] for p in place], color="0.7", linestyle=":", label="proportional")
+            print(
+                f"{name}, {label}: "
+                + ", ".join(
+                    f"{p}: {1e6 / rate:,.0f} µs" for p, rate in zip(place, rates, strict=True)
+                ),
+                flush=True,
+            )
+        axis.loglog(
+            place,
+            [30 * p / place[0] for p in place],
+            color="0.7",
+            linestyle=":",
+            label="proportional",
+        )
         axis.set_xlabel(label)
         axis.grid(color="0.9")
     axes[0].set_ylabel("CPU µs per task")
@@ -193,8 +250,18 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     angles = np.linspace(-20, 20, 1 << 15, dtype=np.float32)
-    cosine = np.median([cpu(lambda: [np.cos(angles, out=angles) for _ in range(64)]) for _ in range(9)]) / (64 << 15) * 1e9
-    normal = np.median([cpu(lambda: randomness.normals(range(64), ("limit",), (200, 20))) for _ in range(9)]) / (64 * 4000) * 1e9
+    cosine = (
+        np.median([cpu(lambda: [np.cos(angles, out=angles) for _ in range(64)]) for _ in range(9)])
+        / (64 << 15)
+        * 1e9
+    )
+    normal = (
+        np.median(
+            [cpu(lambda: randomness.normals(range(64), ("limit",), (200, 20))) for _ in range(9)]
+        )
+        / (64 * 4000)
+        * 1e9
+    )
     print(f"a cosine {cosine:.2f} ns, a normal {normal:.2f} ns; tasks per CPU-second:")
     if options.plot:
         plot(options.plot, options.seconds)
@@ -205,7 +272,11 @@ def main() -> None:
         rate, limit, worst = measure(config, options.seconds, options.rounds)
         aimed = f" (aim {aim:,})" if aim else ""
         beside = f", {rate / reference:.1f} x the reference's {reference:,}" if reference else ""
-        print(f"{name}: {rate:,.0f}{aimed}, {rate / limit:.2f} of the limit {limit:,.0f}{beside}; sample_task's to {worst:.0e}", flush=True)
+        print(
+            f"{name}: {rate:,.0f}{aimed}, {rate / limit:.2f} of the limit {limit:,.0f}{beside}; "
+            f"sample_task's to {worst:.0e}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

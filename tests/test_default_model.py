@@ -29,4 +29,8 @@ def test_the_shipped_model_is_small_enough_and_lists_no_other():
     folder = default_model_folder()
     assert sum(path.stat().st_size for path in folder.parent.rglob("*") if path.is_file()) < 5e6
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
-    assert (folder.parent / "MODEL_CARD.md").read_text("utf-8").startswith("# Model card: default_model")
+    assert (
+        (folder.parent / "MODEL_CARD.md")
+        .read_text("utf-8")
+        .startswith("# Model card: default_model")
+    )

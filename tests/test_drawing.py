@@ -30,7 +30,9 @@ def test_an_acyclic_graph_has_an_order_without_a_backward_edge(seed):
     order = causal_order(weights)
     assert sorted(order) == list(range(len(weights)))
     assert backward_share(weights, order) == 0
-    assert weights.sum() == 0 or backward_share(weights, order[::-1]) > 0.99, "the reversed order must be rejected"
+    assert weights.sum() == 0 or backward_share(weights, order[::-1]) > 0.99, (
+        "the reversed order must be rejected"
+    )
 
 
 def test_backward_share_does_not_count_the_weaker_direction_of_a_pair():
@@ -54,8 +56,13 @@ def test_layers_point_one_way_and_boxes_do_not_touch(seed, downwards):
         assert (-step[1] if downwards else step[0]) > 0
         line = _route(layout, (i, j), boxes, weights)
         for end, node in ((line[0], i), (line[-1], j)):
-            assert (np.abs(end - layout.centres[node]) <= boxes[node] / 2 + 0.2).all(), "an edge ends at its nodes"
-    gaps = np.abs(layout.centres[placed, None] - layout.centres[None, placed]) - (boxes[placed, None] + boxes[None, placed]) / 2
+            assert (np.abs(end - layout.centres[node]) <= boxes[node] / 2 + 0.2).all(), (
+                "an edge ends at its nodes"
+            )
+    gaps = (
+        np.abs(layout.centres[placed, None] - layout.centres[None, placed])
+        - (boxes[placed, None] + boxes[None, placed]) / 2
+    )
     apart = (gaps > 0.02).any(2) | np.eye(len(placed), dtype=bool)
     assert apart.all()
 
@@ -78,7 +85,11 @@ def test_only_the_likeliest_edges_are_drawn_and_the_note_says_so():
     assert drawing.chosen_edges(p, 0.25) == [(0, 1, 0.8), (1, 2, 0.6), (1, 0, 0.3)]
     assert drawing.chosen_edges(p, 0.25, most=1) == [(0, 1, 0.8)]
     assert drawing.chosen_edges(p, 0.85) == [], "the diagonal is no edge"
-    notes = {"at least 0.25: 3 of 6 possible": {}, "The 2 most probable of 6": {"most": 2}, "highest is 0.80": {"threshold": 0.85}}
+    notes = {
+        "at least 0.25: 3 of 6 possible": {},
+        "The 2 most probable of 6": {"most": 2},
+        "highest is 0.80": {"threshold": 0.85},
+    }
     for words, options in notes.items():
         axes = drawing.graph(p, "abc", **options).axes[0]
         assert any(words in text.get_text() for text in axes.texts), options
@@ -87,7 +98,9 @@ def test_only_the_likeliest_edges_are_drawn_and_the_note_says_so():
 def test_width_and_opacity_grow_with_probability():
     p = np.zeros((4, 4))
     p[0, 1], p[1, 2], p[2, 3] = 0.3, 0.6, 1.0
-    arrows = [patch for patch in drawing.graph(p, "abcd").axes[0].patches if isinstance(patch, PathPatch)][:3]
+    arrows = [
+        patch for patch in drawing.graph(p, "abcd").axes[0].patches if isinstance(patch, PathPatch)
+    ][:3]
     widths, opacities = [a.get_linewidth() for a in arrows], [a.get_alpha() for a in arrows]
     assert widths == sorted(widths)
     assert opacities == sorted(opacities)
@@ -100,8 +113,16 @@ def test_wrong_and_missed_edges_of_a_known_truth_look_different():
     p[0, 1] = p[1, 2] = 0.9
     truth[0, 1] = truth[0, 2] = 1
     axes = drawing.graph(p, "abc", truth=truth).axes[0]
-    colours = {tuple(np.round(patch.get_facecolor()[:3], 3)) for patch in axes.patches if isinstance(patch, Polygon)}
-    expected = [canvas.EDGE_RIGHT(0.9), canvas.EDGE_WRONG(0.9), matplotlib.colors.to_rgba(canvas.FAINT)]
+    colours = {
+        tuple(np.round(patch.get_facecolor()[:3], 3))
+        for patch in axes.patches
+        if isinstance(patch, Polygon)
+    }
+    expected = [
+        canvas.EDGE_RIGHT(0.9),
+        canvas.EDGE_WRONG(0.9),
+        matplotlib.colors.to_rgba(canvas.FAINT),
+    ]
     assert {tuple(np.round(colour[:3], 3)) for colour in expected} <= colours
 
 
@@ -176,7 +197,10 @@ def test_smoothing_does_not_lag_and_skips_holes():
 def test_only_noisy_curves_are_smoothed():
     steps = np.arange(200.0)
     noisy = np.random.default_rng(0).normal(size=200)
-    lines = {name: drawing.curves({"": {"": (steps, y)}}, smooth=0.9).axes[0].lines for name, y in (("noisy", noisy), ("smooth", steps**2))}
+    lines = {
+        name: drawing.curves({"": {"": (steps, y)}}, smooth=0.9).axes[0].lines
+        for name, y in (("noisy", noisy), ("smooth", steps**2))
+    }
     assert len(lines["noisy"]) == 2
     assert len(lines["smooth"]) == 1
 
@@ -196,8 +220,17 @@ def test_a_model_is_drawn_with_and_without_curves():
     rows = np.random.default_rng(0).normal(size=(50, 2))
     grid = np.linspace(-1, 1, 5)
     curve = drawing.Response("a", "b", rows[:, 1], rows[:, 0], grid, grid, grid - 1, grid + 1)
-    dots, alone = drawing.Response("a", "b", rows[:, 1], rows[:, 0]), drawing.Response(None, "a", np.ones(50))
-    figure = drawing.model([[0, 1], [0, 0]], ["a", "a rather long name for $b$"], [alone, curve, dots], title="two", note="a note")
+    dots, alone = (
+        drawing.Response("a", "b", rows[:, 1], rows[:, 0]),
+        drawing.Response(None, "a", np.ones(50)),
+    )
+    figure = drawing.model(
+        [[0, 1], [0, 0]],
+        ["a", "a rather long name for $b$"],
+        [alone, curve, dots],
+        title="two",
+        note="a note",
+    )
     graph, hist, with_curve, without = figure.axes
     assert len(graph.texts) == 2
     assert hist.patches
@@ -209,7 +242,10 @@ def test_a_model_is_drawn_with_and_without_curves():
 
 
 def test_equal_figures_give_equal_bytes_without_date_or_program(tmp_path):
-    first, second = (drawing.save(drawing.graph(random_dag(1, 6), "abcdef"), tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
+    first, second = (
+        drawing.save(drawing.graph(random_dag(1, 6), "abcdef"), tmp_path / name).read_bytes()
+        for name in ("a.png", "b.png")
+    )
     assert first == second
     assert b"tEXt" not in first
     assert b"atplotlib" not in first
@@ -240,6 +276,7 @@ import numpy as np
 from causal_meta import drawing
 drawing.png(drawing.matrix(np.zeros((2, 2)), "ab"))
 drawing.png(drawing.graph(np.ones((2, 2)), "ab"))
-assert matplotlib.rcParams.copy() == before and "matplotlib.pyplot" not in sys.modules and "torch" not in sys.modules
+assert matplotlib.rcParams.copy() == before and "matplotlib.pyplot" not in sys.modules and
+    "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)

@@ -1,4 +1,5 @@
-"""Pictures of chains: drawn for every shape of draws, the same bytes each time, with nothing invented where values are not finite."""
+"""Pictures of chains: drawn for every shape of draws, the same bytes each time, with nothing
+invented where values are not finite."""
 
 import numpy as np
 import pytest
@@ -7,7 +8,9 @@ from causal_meta.drawing import canvas, chains
 
 NUMBERS = np.random.default_rng(0)
 SERIES = NUMBERS.normal(size=(3, 120))
-RUN = chains.Running([20, 60, 120], [100.0, 300.0, 600.0], [1.0, 1.1, 1.05], [0.3, 0.2, 0.1], [0.1, 0.3, 0.6])
+RUN = chains.Running(
+    [20, 60, 120], [100.0, 300.0, 600.0], [1.0, 1.1, 1.05], [0.3, 0.2, 0.1], [0.1, 0.3, 0.6]
+)
 
 
 def broken():
@@ -17,7 +20,11 @@ def broken():
     return values
 
 
-@pytest.mark.parametrize("values", [SERIES, broken(), np.full((2, 30), np.nan), np.ones((1, 30))], ids=["sound", "partly", "none", "constant"])
+@pytest.mark.parametrize(
+    "values",
+    [SERIES, broken(), np.full((2, 30), np.nan), np.ones((1, 30))],
+    ids=["sound", "partly", "none", "constant"],
+)
 @pytest.mark.parametrize("draw", [chains.trace, chains.rank, chains.energy])
 def test_every_shape_is_drawn(values, draw):
     picture = canvas.png(draw(values, title="A title in $", note="and a note"))
@@ -50,7 +57,13 @@ def test_the_lines_are_the_numbers():
 
 def test_ranks_of_equal_chains_are_flat_and_of_unequal_ones_are_not():
     def bars(values):
-        return np.stack([patch.get_data().values for patch in chains.rank(values).axes[0].patches if hasattr(patch, "get_data")])
+        return np.stack(
+            [
+                patch.get_data().values
+                for patch in chains.rank(values).axes[0].patches
+                if hasattr(patch, "get_data")
+            ]
+        )
 
     same = NUMBERS.normal(size=(2, 2000))
     assert bars(same).sum(1).tolist() == [2000, 2000]

@@ -1,4 +1,5 @@
-"""Two families beside each other: every number is shown, missing ones are said, equal input gives equal bytes."""
+"""Two families beside each other: every number is shown, missing ones are said, equal input gives
+equal bytes."""
 
 import numpy as np
 import pytest
@@ -16,17 +17,27 @@ DISTANCES = {
 
 def compared(first="one", second="two", **changes):
     spectra = {first: np.linspace(0, 2, 128)[None].repeat(3, 0), second: np.zeros((2, 128))}
-    degrees = {kind: {first: [3, 4, 1], second: [9] + [0] * 40} for kind in ("causes", "effects", "neighbours")}
-    return drawing.comparison(DISTANCES | changes, spectra, degrees, title="one and two", note="3 tasks")
+    degrees = {
+        kind: {first: [3, 4, 1], second: [9] + [0] * 40}
+        for kind in ("causes", "effects", "neighbours")
+    }
+    return drawing.comparison(
+        DISTANCES | changes, spectra, degrees, title="one and two", note="3 tasks"
+    )
 
 
 def texts(figure):
-    return [text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text"))]
+    return [
+        text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text"))
+    ]
 
 
 def dots(figure):
     """The number of standard errors at which each distance is drawn."""
-    (scatter,) = [artist for artist in figure.findobj(match=lambda artist: type(artist).__name__ == "PathCollection")]
+    (scatter,) = [
+        artist
+        for artist in figure.findobj(match=lambda artist: type(artist).__name__ == "PathCollection")
+    ]
     return scatter.get_offsets()[:, 0].tolist()
 
 
@@ -35,14 +46,22 @@ def test_distances_are_drawn_in_standard_errors_and_missing_ones_are_said():
     assert dots(figure) == pytest.approx([50.0, 0.4, 0.0, -100.0, 0.0])
     assert texts(figure).count("missing") == 2
     assert {"one", "two", "spectrum", "classifier auroc", "0.5 ± 0.01"} <= set(texts(figure))
-    assert dots(compared(spectrum={"value": 0.0, "se": 0.01, "null": 0.0}))[0] == 0.0, "another value must be drawn elsewhere"
+    assert dots(compared(spectrum={"value": 0.0, "se": 0.01, "null": 0.0}))[0] == 0.0, (
+        "another value must be drawn elsewhere"
+    )
 
 
 def test_degrees_end_where_the_nodes_do():
     figure = compared()
-    panels = [axes for axes in figure.findobj(match=lambda artist: hasattr(artist, "get_xlabel")) if axes.get_xlabel().endswith("of a node")]
+    panels = [
+        axes
+        for axes in figure.findobj(match=lambda artist: hasattr(artist, "get_xlabel"))
+        if axes.get_xlabel().endswith("of a node")
+    ]
     assert len(panels) == 3
-    assert max(patch.get_x() for axes in panels for patch in axes.patches) < 3, "not at degree 40, which no node has"
+    assert max(patch.get_x() for axes in panels for patch in axes.patches) < 3, (
+        "not at degree 40, which no node has"
+    )
     heights = sum(patch.get_height() for patch in panels[0].patches)
     assert heights == pytest.approx(2.0), "shares of each family add up to 1"
 

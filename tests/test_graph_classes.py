@@ -1,4 +1,5 @@
-"""Classes of graphs against enumeration: every graph of 3 and 4 nodes with the known numbers of classes, and networkx's own search."""
+"""Classes of graphs against enumeration: every graph of 3 and 4 nodes with the known numbers of
+classes, and networkx's own search."""
 
 import itertools
 
@@ -38,25 +39,38 @@ def dense(graph):
 
 def renumbered(adjacency, seed=0):
     count, size = adjacency.shape[:2]
-    return graphs.permute(adjacency, randomness.permutations(randomness.seeds_of(seed, "renumber", start=0, count=count), ("p",), size))
+    return graphs.permute(
+        adjacency,
+        randomness.permutations(
+            randomness.seeds_of(seed, "renumber", start=0, count=count), ("p",), size
+        ),
+    )
 
 
 def drawn(law, size, count=40):
     return make_generator(law)(randomness.seeds_of(5, "classes", start=0, count=count), size)
 
 
-@pytest.mark.parametrize(("size", "counts"), [(2, (3, 2, 2, 2)), (3, (25, 6, 11, 5)), (4, (543, 31, 185, 20))])
+@pytest.mark.parametrize(
+    ("size", "counts"), [(2, (3, 2, 2, 2)), (3, (25, 6, 11, 5)), (4, (543, 31, 185, 20))]
+)
 def test_the_known_numbers_of_classes(size, counts):
-    """Labelled DAGs (Robinson 1973), unlabelled DAGs, Markov equivalence classes (Gillispie & Perlman 2001) and the unlabelled ones."""
+    """Labelled DAGs (Robinson 1973), unlabelled DAGs, Markov equivalence classes (Gillispie &
+    Perlman 2001) and the unlabelled ones."""
     found = every_dag(size)
-    hashes = [graph_classes.class_hashes(found, level) for level in LEVELS] + [graph_classes.unlabelled_equivalence_hashes(found)]
+    hashes = [graph_classes.class_hashes(found, level) for level in LEVELS] + [
+        graph_classes.unlabelled_equivalence_hashes(found)
+    ]
     assert tuple(len(set(level)) for level in hashes) == counts
-    assert len({digest for level in hashes for digest in level}) == sum(counts), "a hash names its level"
+    assert len({digest for level in hashes for digest in level}) == sum(counts), (
+        "a hash names its level"
+    )
 
 
 @pytest.mark.parametrize(("size", "count"), [(3, 16), (4, 218)])
 def test_all_directed_graphs_too(size, count):
-    """The canonical form asks for no acyclicity: unlabelled digraphs (Harary & Palmer 1973), cycles and all."""
+    """The canonical form asks for no acyclicity: unlabelled digraphs (Harary & Palmer 1973), cycles
+    and all."""
     assert len(set(graph_classes.isomorphism_hashes(every_directed_graph(size)))) == count
 
 
@@ -64,20 +78,38 @@ def test_classes_on_four_nodes_are_those_of_networkx():
     found = every_dag(4)
     hashes = graph_classes.isomorphism_hashes(found)
     first = {digest: found[hashes.index(digest)] for digest in hashes}
-    assert all(nx.is_isomorphic(as_networkx(graph), as_networkx(first[digest])) for graph, digest in zip(found, hashes, strict=True))
+    assert all(
+        nx.is_isomorphic(as_networkx(graph), as_networkx(first[digest]))
+        for graph, digest in zip(found, hashes, strict=True)
+    )
 
 
 @pytest.mark.parametrize("size", [6, 20, 30])
-@pytest.mark.parametrize("law", [ErdosRenyiP(edge_probability=0.1), ScaleFree(edges_per_node=1), StochasticBlock(), WattsStrogatz(rewire=0.1)])
+@pytest.mark.parametrize(
+    "law",
+    [
+        ErdosRenyiP(edge_probability=0.1),
+        ScaleFree(edges_per_node=1),
+        StochasticBlock(),
+        WattsStrogatz(rewire=0.1),
+    ],
+)
 def test_renumbering_changes_no_class_and_one_edge_does(law, size):
-    """Sparse graphs, with many isolated nodes, twins and equal parts; the order makes equal graphs of them."""
+    """Sparse graphs, with many isolated nodes, twins and equal parts; the order makes equal graphs
+    of them."""
     original = drawn(law, size)
     other = renumbered(original)
     assert graph_classes.isomorphism_hashes(other) == graph_classes.isomorphism_hashes(original)
-    assert graph_classes.unlabelled_equivalence_hashes(other) == graph_classes.unlabelled_equivalence_hashes(original)
-    forms = [graphs.permute(graph, graph_classes.canonical_order(graph)) for graph in (original, other)]
+    assert graph_classes.unlabelled_equivalence_hashes(
+        other
+    ) == graph_classes.unlabelled_equivalence_hashes(original)
+    forms = [
+        graphs.permute(graph, graph_classes.canonical_order(graph)) for graph in (original, other)
+    ]
     assert torch.equal(*forms)
-    assert graph_classes.class_signatures(other, "isomorphism") == graph_classes.class_signatures(original, "isomorphism")
+    assert graph_classes.class_signatures(other, "isomorphism") == graph_classes.class_signatures(
+        original, "isomorphism"
+    )
     for graph, digest in zip(original, graph_classes.isomorphism_hashes(original), strict=True):
         if graph.any():
             less = graph.clone()
@@ -92,23 +124,31 @@ def test_a_graph_is_hashed_the_same_in_any_batch(monkeypatch):
     assert graph_classes.isomorphism_hashes(batch) == alone
     monkeypatch.setattr(graph_classes, "_CELLS", 7 * 81)  # blocks of seven
     assert graph_classes.isomorphism_hashes(batch) == alone
-    assert [graph_classes.class_signatures(graph[None], "isomorphism")[0] for graph in batch] == graph_classes.class_signatures(batch, "isomorphism")
+    assert [
+        graph_classes.class_signatures(graph[None], "isomorphism")[0] for graph in batch
+    ] == graph_classes.class_signatures(batch, "isomorphism")
 
 
 def test_a_pair_that_colour_refinement_cannot_tell_apart():
-    """Every cause has two effects and every effect two causes; once they are two rings of eight, once rings of six and ten."""
+    """Every cause has two effects and every effect two causes; once they are two rings of eight,
+    once rings of six and ten."""
 
     def twofold(cycles):
-        edges = [(a, b) for cycle in cycles for a, b in zip(cycle, cycle[1:] + cycle[:1], strict=True)]
+        edges = [
+            (a, b) for cycle in cycles for a, b in zip(cycle, cycle[1:] + cycle[:1], strict=True)
+        ]
         return dense(nx.DiGraph([(a, b + 8) for a, b in edges] + [(b, a + 8) for a, b in edges]))
 
     one, two = twofold([[0, 1, 2, 3, 4, 5, 6, 7]]), twofold([[0, 1, 2], [3, 4, 5, 6, 7]])
-    assert graph_classes.class_signatures(one, "isomorphism") == graph_classes.class_signatures(two, "isomorphism")
+    assert graph_classes.class_signatures(one, "isomorphism") == graph_classes.class_signatures(
+        two, "isomorphism"
+    )
     assert graph_classes.isomorphism_hashes(one) != graph_classes.isomorphism_hashes(two)
 
 
 def from_above(graph):
-    """A graph as a DAG of twice the nodes: every undirected edge a - b becomes a -> b' and b -> a'."""
+    """A graph as a DAG of twice the nodes: every undirected edge a - b becomes a -> b' and b ->
+    a'."""
     return nx.DiGraph([((a, 0), (b, 1)) for edge in graph.edges for a, b in (edge, edge[::-1])])
 
 
@@ -118,7 +158,9 @@ SYMMETRIC = {
     "crown": from_above(nx.complete_graph(30)),
     "equal parts": nx.disjoint_union_all([from_above(nx.cycle_graph(5)) for _ in range(8)]),
     "binary tree": nx.balanced_tree(2, 6, create_using=nx.DiGraph),
-    "hypercube": nx.DiGraph([(v, v | 1 << k) for v in range(32) for k in range(5) if not v >> k & 1]),
+    "hypercube": nx.DiGraph(
+        [(v, v | 1 << k) for v in range(32) for k in range(5) if not v >> k & 1]
+    ),
     "petersen": from_above(nx.petersen_graph()),
     "regular": from_above(nx.random_regular_graph(3, 30, seed=1)),
 }
@@ -127,11 +169,14 @@ SYMMETRIC = {
 @pytest.mark.parametrize("name", SYMMETRIC)
 def test_symmetric_graphs(name):
     graph = dense(SYMMETRIC[name])
-    assert graph_classes.isomorphism_hashes(renumbered(graph)) == graph_classes.isomorphism_hashes(graph)
+    assert graph_classes.isomorphism_hashes(renumbered(graph)) == graph_classes.isomorphism_hashes(
+        graph
+    )
 
 
 def test_pairs_of_regular_graphs_against_networkx():
-    """Cubic graphs of 10 nodes, alike to every degree count: equal hashes for the pairs that networkx finds isomorphic, and for no others."""
+    """Cubic graphs of 10 nodes, alike to every degree count: equal hashes for the pairs that
+    networkx finds isomorphic, and for no others."""
     cubic = [nx.random_regular_graph(3, 10, seed=seed) for seed in range(12)]
     hashes = [graph_classes.isomorphism_hashes(dense(from_above(graph)))[0] for graph in cubic]
     verdicts = set()
@@ -152,7 +197,13 @@ def test_a_search_without_end_is_given_up(monkeypatch):
 def test_equal_classes_have_equal_signatures_and_others_hardly_ever(level):
     """On 4 nodes the skeleton has 64 values; the other levels tell all classes apart."""
     found = every_dag(4)
-    pairs = list(zip(graph_classes.class_hashes(found, level), graph_classes.class_signatures(found, level), strict=True))
+    pairs = list(
+        zip(
+            graph_classes.class_hashes(found, level),
+            graph_classes.class_signatures(found, level),
+            strict=True,
+        )
+    )
     hashes, signatures = ({pair[k] for pair in pairs} for k in (0, 1))
     assert len(set(pairs)) == len(hashes)
     assert len(signatures) == {"graph": 543, "isomorphism": 31, "equivalence": 64}[level]
@@ -166,5 +217,9 @@ def test_equivalence_needs_a_dag():
 def test_golden_hashes():
     """Registries of stored artifacts hold them."""
     graph = drawn(ErdosRenyiP(edge_probability=0.2), 12, count=1)
-    assert [graph_classes.class_hashes(graph, level)[0][:12] for level in LEVELS] == ["37e30fffc57d", "6849034af5dd", "eb2e0124699f"]
+    assert [graph_classes.class_hashes(graph, level)[0][:12] for level in LEVELS] == [
+        "37e30fffc57d",
+        "6849034af5dd",
+        "eb2e0124699f",
+    ]
     assert graph_classes.class_signatures(graph, "isomorphism") == [6638711757355229218]

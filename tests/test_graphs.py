@@ -1,4 +1,5 @@
-"""Functions on adjacency matrices, against enumeration of every graph of 3 and 4 nodes and against networkx."""
+"""Functions on adjacency matrices, against enumeration of every graph of 3 and 4 nodes and against
+networkx."""
 
 import itertools
 
@@ -39,7 +40,12 @@ def dags():
 @pytest.fixture(scope="module")
 def random_dags():
     seeds = randomness.seeds_of(0, "graphs", start=0, count=60)
-    return torch.cat([make_generator(ErdosRenyi(edges_per_node=1.5))(seeds, 9), make_generator(ScaleFree(edges_per_node=2))(seeds, 9)])
+    return torch.cat(
+        [
+            make_generator(ErdosRenyi(edges_per_node=1.5))(seeds, 9),
+            make_generator(ScaleFree(edges_per_node=2))(seeds, 9),
+        ]
+    )
 
 
 @pytest.mark.parametrize(("size", "count"), [(2, 3), (3, 25), (4, 543)])
@@ -57,13 +63,19 @@ def test_a_self_loop_is_a_cycle():
 def test_ancestors_against_networkx(random_dags):
     cyclic = every_directed_graph(3)
     for adjacency in [*random_dags, *cyclic]:
-        expected = nx.to_numpy_array(nx.transitive_closure(as_networkx(adjacency), reflexive=False), nodelist=range(len(adjacency)))
+        expected = nx.to_numpy_array(
+            nx.transitive_closure(as_networkx(adjacency), reflexive=False),
+            nodelist=range(len(adjacency)),
+        )
         assert np.array_equal(graphs.ancestors(adjacency).numpy(), expected)
 
 
 def test_ancestors_over_the_longest_path():
     size = 33
-    assert torch.equal(graphs.ancestors(torch.diag(torch.ones(size - 1), 1)), torch.triu(torch.ones(size, size), 1).to(torch.int8))
+    assert torch.equal(
+        graphs.ancestors(torch.diag(torch.ones(size - 1), 1)),
+        torch.triu(torch.ones(size, size), 1).to(torch.int8),
+    )
 
 
 def in_order(adjacency, order):
@@ -74,11 +86,15 @@ def in_order(adjacency, order):
 def test_topological_order_and_depth(random_dags):
     order = graphs.topological_order(random_dags)
     assert torch.equal(order.sort(dim=-1).values, torch.arange(9).expand(len(order), 9))
-    assert all(in_order(adjacency, places) for adjacency, places in zip(random_dags, order, strict=True))
+    assert all(
+        in_order(adjacency, places) for adjacency, places in zip(random_dags, order, strict=True)
+    )
     assert not in_order(random_dags[0], order[0].flip(0)), "the check must see a reversed order"
     for adjacency, depth in zip(random_dags, graphs.depths(random_dags), strict=True):
         layers = list(nx.topological_generations(as_networkx(adjacency)))
-        assert depth.tolist() == [next(k for k, layer in enumerate(layers) if j in layer) for j in range(9)]
+        assert depth.tolist() == [
+            next(k for k, layer in enumerate(layers) if j in layer) for j in range(9)
+        ]
 
 
 def test_cyclic_graphs_are_refused():
@@ -93,7 +109,13 @@ def test_cyclic_graphs_are_refused():
 def test_any_leading_dimensions_and_dtypes(random_dags):
     for dtype in (torch.bool, torch.int8, torch.float64):
         nested = random_dags[:6].reshape(2, 3, 9, 9).to(dtype)
-        for function in (graphs.ancestors, graphs.topological_order, graphs.is_acyclic, graphs.cpdag, graphs.depths):
+        for function in (
+            graphs.ancestors,
+            graphs.topological_order,
+            graphs.is_acyclic,
+            graphs.cpdag,
+            graphs.depths,
+        ):
             assert torch.equal(function(nested).flatten(0, 1), function(random_dags[:6]))
 
 
@@ -101,15 +123,18 @@ def test_permute_is_a_renumbering(random_dags):
     permutation = randomness.permutations(range(len(random_dags)), ("p",), 9)
     moved = graphs.permute(random_dags, permutation)
     for old, new, order in zip(random_dags, moved, permutation, strict=True):
-        assert all(new[a, b] == old[order[a], order[b]] for a, b in itertools.product(range(9), repeat=2))
+        assert all(
+            new[a, b] == old[order[a], order[b]] for a, b in itertools.product(range(9), repeat=2)
+        )
     assert torch.equal(graphs.permute(moved, permutation.argsort(dim=-1)), random_dags)
 
 
-# ------------------------------------------------------------------------------------------------------- equivalence classes
+# ------------------------------------------------------------------------------ equivalence classes
 
 
 def enumerated_cpdags(found):
-    """The union of each Markov equivalence class, members being graphs of one skeleton and the same v-structures (Verma & Pearl 1990)."""
+    """The union of each Markov equivalence class, members being graphs of one skeleton and the same
+    v-structures (Verma & Pearl 1990)."""
     classes = {}
     for index, graph in enumerate(found.int().numpy()):
         skeleton = graph | graph.T
@@ -133,11 +158,14 @@ def test_cpdag_against_enumeration(dags, size, classes):
     ours = graphs.cpdag(dags[size])
     assert torch.equal(ours, expected)
     assert len({graphs.graph_hash(graph) for graph in ours}) == classes
-    assert not torch.equal(dags[size].to(torch.int8), expected), "the check must see a DAG passed off as its class"
+    assert not torch.equal(dags[size].to(torch.int8), expected), (
+        "the check must see a DAG passed off as its class"
+    )
 
 
 def covered(adjacency, i, j):
-    """Whether j has i's parents and i: reversing such an edge, and no other, stays in the class (Chickering 1995)."""
+    """Whether j has i's parents and i: reversing such an edge, and no other, stays in the class
+    (Chickering 1995)."""
     return torch.equal(adjacency[:, i] + torch.eye(len(adjacency))[i], adjacency[:, j])
 
 
@@ -158,18 +186,29 @@ def test_cpdag_changes_with_an_edge_unless_it_is_covered(random_dags):
 def test_cpdag_follows_a_renumbering_and_is_done_in_pieces(random_dags, monkeypatch):
     permutation = randomness.permutations(range(len(random_dags)), ("p",), 9)
     expected = graphs.cpdag(random_dags)
-    assert torch.equal(graphs.cpdag(graphs.permute(random_dags, permutation)), graphs.permute(expected, permutation))
+    assert torch.equal(
+        graphs.cpdag(graphs.permute(random_dags, permutation)),
+        graphs.permute(expected, permutation),
+    )
     monkeypatch.setattr(graphs, "_WORKSPACE", 5 * 9**3)
     assert torch.equal(graphs.cpdag(random_dags), expected)
 
 
-# -------------------------------------------------------------------------------------------------------- hashes and networkx
+# ------------------------------------------------------------------------------ hashes and networkx
 
 
 def test_hashes_are_stable_and_distinct(dags):
     chain = torch.tensor([[0, 1, 0], [0, 0, 1], [0, 0, 0]])
-    assert graphs.graph_hash(chain) == "4ee461ebb242c89b4056369c84af6709c051d2e6cbea01bc0f9b197fbb21c5e6"
-    assert graphs.graph_hash(chain) == graphs.graph_hash(chain.to(torch.float64)) == graphs.graph_hash(chain.bool()) == graphs.graph_hash(5 * chain)
+    assert (
+        graphs.graph_hash(chain)
+        == "4ee461ebb242c89b4056369c84af6709c051d2e6cbea01bc0f9b197fbb21c5e6"
+    )
+    assert (
+        graphs.graph_hash(chain)
+        == graphs.graph_hash(chain.to(torch.float64))
+        == graphs.graph_hash(chain.bool())
+        == graphs.graph_hash(5 * chain)
+    )
     every = [digest for size in (2, 3, 4) for digest in graphs.graph_hashes(dags[size])]
     assert len(set(every)) == len(every) == 3 + 25 + 543
     assert graphs.graph_hashes(dags[4]) == [graphs.graph_hash(graph) for graph in dags[4]]

@@ -1,4 +1,5 @@
-"""Laws of the layers: the pieced functions compute what plain operations do, gradients included; masks mask; weights begin as stated."""
+"""Laws of the layers: the pieced functions compute what plain operations do, gradients included;
+masks mask; weights begin as stated."""
 
 import itertools
 import math
@@ -6,7 +7,15 @@ import math
 import pytest
 import torch
 
-from causal_meta.layers import AxialBlock, axial, axial_attention, empty_linear, folded, pieces, variance_scaling
+from causal_meta.layers import (
+    AxialBlock,
+    axial,
+    axial_attention,
+    empty_linear,
+    folded,
+    pieces,
+    variance_scaling,
+)
 
 torch.set_num_threads(1)
 CASES = list(itertools.product(("variables", "rows"), (False, True), (1 << 29, 0), (1 << 18, 40)))
@@ -16,7 +25,8 @@ def block(axis, dropout=0.0, dtype=torch.float64, dim=12, n_heads=2, key_size=5)
     made = AxialBlock(dim, n_heads, key_size, 3, dropout, axis)
     generator = torch.Generator().manual_seed(1)
     made.initialise(2.0, generator)
-    for parameter in made.parameters():  # away from the start, where affine maps and biases do nothing
+    # away from the start, where affine maps and biases do nothing
+    for parameter in made.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     return made.to(dtype)
 
@@ -42,13 +52,16 @@ def value_and_gradients(made, forward, x, mask, weights):
 
 @pytest.mark.parametrize(("axis", "masked", "kept", "scores"), CASES)
 def test_pieces_equal_plain_operations(axis, masked, kept, scores, monkeypatch):
-    """Value and every gradient, with attention weights kept or recomputed, with tiles of queries or without."""
+    """Value and every gradient, with attention weights kept or recomputed, with tiles of queries or
+    without."""
     monkeypatch.setattr(pieces, "TOKENS", 16)
     monkeypatch.setattr(pieces, "KEPT_BYTES", kept)
     monkeypatch.setattr(pieces, "SCORES", scores)
     made, x, weights = block(axis), tokens(3, 4, 7, 12), tokens(3, 4, 7, 12, seed=3)
     mask = mask_for(axis) if masked else None
-    plain, pieced = (value_and_gradients(made, f, x, mask, weights) for f in (made.plain, made.pieced))
+    plain, pieced = (
+        value_and_gradients(made, f, x, mask, weights) for f in (made.plain, made.pieced)
+    )
     for a, b in zip(plain, pieced, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-11, atol=1e-12)
 
@@ -62,7 +75,8 @@ def test_the_comparison_sees_a_wrong_scale(monkeypatch):
 
 @pytest.mark.parametrize("axis", ["variables", "rows"])
 def test_derivatives_equal_differences_also_with_dropout(axis, monkeypatch):
-    """The backward pass is that of the very mask of the forward pass: against central differences with the random state held."""
+    """The backward pass is that of the very mask of the forward pass: against central differences
+    with the random state held."""
     monkeypatch.setattr(pieces, "TOKENS", 4)
     made = block(axis, dropout=0.4, dim=3, n_heads=1, key_size=2).train()
     x = tokens(1, 2, 3, 3).requires_grad_()
@@ -77,16 +91,23 @@ def test_derivatives_equal_differences_also_with_dropout(axis, monkeypatch):
 
 @pytest.mark.parametrize("axis", ["variables", "rows"])
 def test_half_precision_is_asked_for_and_no_worse_than_autocast(axis):
-    """The error of the value and of every gradient is at most 1.3 times that of the plain operations under torch's own autocast."""
-    made, x = block(axis, dtype=torch.float32, dim=64, n_heads=4, key_size=16), tokens(2, 30, 40, 64, dtype=torch.float32)
+    """The error of the value and of every gradient is at most 1.3 times that of the plain
+    operations under torch's own autocast."""
+    made, x = (
+        block(axis, dtype=torch.float32, dim=64, n_heads=4, key_size=16),
+        tokens(2, 30, 40, 64, dtype=torch.float32),
+    )
     weights = tokens(2, 30, 40, 64, dtype=torch.float32, seed=3)
     full = value_and_gradients(made, made.pieced, x, None, weights)
     with torch.autocast("cpu", torch.bfloat16):
-        plain, pieced = (value_and_gradients(made, f, x, None, weights) for f in (made.plain, made.pieced))
+        plain, pieced = (
+            value_and_gradients(made, f, x, None, weights) for f in (made.plain, made.pieced)
+        )
     assert pieced[0].dtype == torch.float32
     assert not torch.equal(full[0], pieced[0])
     for true, usual, ours in zip(full, plain, pieced, strict=True):
-        if true.norm() > 1e-2:  # the bias of the keys has no influence, so its gradient is rounding alone
+        # the bias of the keys has no influence, so its gradient is rounding alone
+        if true.norm() > 1e-2:
             assert (ours - true).norm() <= 1.3 * (usual - true).norm()
             assert (ours - true).norm() < 0.1 * true.norm()
 
@@ -94,11 +115,16 @@ def test_half_precision_is_asked_for_and_no_worse_than_autocast(axis):
 @pytest.mark.parametrize("axis", ["variables", "rows"])
 @pytest.mark.parametrize("way", ["plain", "pieced"])
 def test_masked_entries_are_as_if_absent(axis, way):
-    """Garbage behind the mask changes nothing for real entries, and the result is that of the shorter input."""
+    """Garbage behind the mask changes nothing for real entries, and the result is that of the
+    shorter input."""
     made, x = block(axis), tokens(3, 4, 7, 12)
     length = 4 if axis == "variables" else 7
     mask = (torch.arange(length) < length - 2).expand(3, -1)
-    real = (slice(None), slice(0, 2)) if axis == "variables" else (slice(None), slice(None), slice(0, 5))
+    real = (
+        (slice(None), slice(0, 2))
+        if axis == "variables"
+        else (slice(None), slice(None), slice(0, 5))
+    )
     y = getattr(made, way)(x, mask)[real]
     x2 = x.clone()
     hidden = torch.ones(x.shape[:3], dtype=torch.bool)
@@ -106,7 +132,8 @@ def test_masked_entries_are_as_if_absent(axis, way):
     x2[hidden] = 1e3 * x2[hidden].flip(0)
     torch.testing.assert_close(getattr(made, way)(x2, mask)[real], y, rtol=0, atol=1e-12)
     torch.testing.assert_close(getattr(made, way)(x[real])[:], y, rtol=0, atol=1e-12)
-    assert not torch.allclose(getattr(made, way)(x2)[real], getattr(made, way)(x)[real])  # without the mask it would have mattered
+    # without the mask it would have mattered
+    assert not torch.allclose(getattr(made, way)(x2)[real], getattr(made, way)(x)[real])
 
 
 def test_attention_equals_a_loop():
@@ -115,8 +142,13 @@ def test_attention_equals_a_loop():
     got = axial_attention(projected, heads, "rows", None).view(batch, variables, rows, heads, key)
     q, k, v = projected.view(batch, variables, rows, 3, heads, key).unbind(3)
     for b, d, n, h in itertools.product(range(batch), range(variables), range(rows), range(heads)):
-        weights = torch.tensor([math.exp(float(q[b, d, n, h] @ k[b, d, m, h])) for m in range(rows)], dtype=torch.float64)
-        torch.testing.assert_close(got[b, d, n, h], (weights[:, None] * v[b, d, :, h]).sum(0) / weights.sum())
+        weights = torch.tensor(
+            [math.exp(float(q[b, d, n, h] @ k[b, d, m, h])) for m in range(rows)],
+            dtype=torch.float64,
+        )
+        torch.testing.assert_close(
+            got[b, d, n, h], (weights[:, None] * v[b, d, :, h]).sum(0) / weights.sum()
+        )
 
 
 def test_folding_is_the_same_map():
@@ -125,19 +157,27 @@ def test_folding_is_the_same_map():
     torch.nn.init.normal_(norm.bias, generator=torch.Generator().manual_seed(1))
     x = tokens(10, 6)
     torch.testing.assert_close(
-        torch.nn.functional.linear(torch.nn.functional.layer_norm(x, (6,)), *folded(norm, layer)), layer(norm(x)), rtol=1e-12, atol=1e-12
+        torch.nn.functional.linear(torch.nn.functional.layer_norm(x, (6,)), *folded(norm, layer)),
+        layer(norm(x)),
+        rtol=1e-12,
+        atol=1e-12,
     )
 
 
 @pytest.mark.parametrize("law", ["uniform", "truncated_normal"])
 def test_variance_scaling(law):
-    """The variance is scale / fan_in within 4 standard errors, and the largest weight obeys the bound of the law."""
+    """The variance is scale / fan_in within 4 standard errors, and the largest weight obeys the
+    bound of the law."""
     layer, scale, n = empty_linear(50, 4000), 2.0, 200_000
     variance_scaling(layer, scale, law, torch.Generator().manual_seed(0))
     w = layer.weight.detach().double().flatten()
     squares = w**2 / (scale / 50)
     assert abs(float(squares.mean()) - 1) < 4 * float(squares.std()) / math.sqrt(n)
-    bound = math.sqrt(3 * scale / 50) if law == "uniform" else 2 * math.sqrt(scale / 50) / axial._TRUNCATED_STD
+    bound = (
+        math.sqrt(3 * scale / 50)
+        if law == "uniform"
+        else 2 * math.sqrt(scale / 50) / axial._TRUNCATED_STD
+    )
     assert float(w.abs().max()) <= bound * (1 + 1e-6)
     assert float(w.abs().max()) > 0.98 * bound
     assert not layer.bias.any()

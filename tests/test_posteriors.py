@@ -1,4 +1,5 @@
-"""Laws of posteriors over graphs: probabilities sum to one, frequencies meet marginals, closed forms, round trips, padding is zero."""
+"""Laws of posteriors over graphs: probabilities sum to one, frequencies meet marginals, closed
+forms, round trips, padding is zero."""
 
 import itertools
 import math
@@ -7,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from causal_meta.posteriors import EmpiricalGraphs, GraphPosterior, IndependentEdges, load_posterior, pair_mask
+from causal_meta.posteriors import (
+    EmpiricalGraphs,
+    GraphPosterior,
+    IndependentEdges,
+    load_posterior,
+    pair_mask,
+)
 
 torch.set_num_threads(1)
 MASK = torch.tensor([[True, True, True, False], [True, True, True, True]])
@@ -18,7 +25,9 @@ def generator(seed=0):
 
 
 def independent():
-    return IndependentEdges(2 * torch.randn(2, 4, 4, generator=generator(1), dtype=torch.float64), MASK)
+    return IndependentEdges(
+        2 * torch.randn(2, 4, 4, generator=generator(1), dtype=torch.float64), MASK
+    )
 
 
 def empirical():
@@ -47,7 +56,9 @@ def repeated(posterior, task, n, times):
     real = slice(0, n)
     mask = torch.ones(times, n, dtype=torch.bool)
     if isinstance(posterior, IndependentEdges):
-        return IndependentEdges(posterior.logits[task, real, real].nan_to_num(neginf=0.0).expand(times, n, n), mask)
+        return IndependentEdges(
+            posterior.logits[task, real, real].nan_to_num(neginf=0.0).expand(times, n, n), mask
+        )
     return EmpiricalGraphs(posterior.graphs[task, :, real, real].expand(times, -1, n, n), mask)
 
 
@@ -65,7 +76,10 @@ def test_the_mass_of_all_graphs_is_one(make):
 def test_the_mass_law_rejects_a_posterior_that_counts_the_diagonal():
     class Wrong(IndependentEdges):
         def log_prob(self, adjacency):
-            return super().log_prob(adjacency) + torch.nn.functional.logsigmoid(-torch.ones(3, dtype=torch.float64)).sum()
+            return (
+                super().log_prob(adjacency)
+                + torch.nn.functional.logsigmoid(-torch.ones(3, dtype=torch.float64)).sum()
+            )
 
     graphs = all_graphs(3)
     wrong = Wrong(torch.zeros(len(graphs), 3, 3), torch.ones(len(graphs), 3, dtype=torch.bool))
@@ -77,7 +91,9 @@ def test_entropy_is_the_mean_of_minus_log_prob_over_all_graphs(make):
     graphs = all_graphs(3)
     many = repeated(make(), 0, 3, len(graphs))
     log_prob = many.log_prob(graphs)
-    assert float(many.entropy()[0]) == pytest.approx(float(-(log_prob.exp() * log_prob).sum()), rel=1e-6)
+    assert float(many.entropy()[0]) == pytest.approx(
+        float(-(log_prob.exp() * log_prob).sum()), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("make", MEMBERS.values(), ids=MEMBERS)
@@ -141,12 +157,17 @@ def test_arrays_and_back(make, tmp_path):
 def test_permuted_variables_permute_the_answer(make):
     posterior, order = make(), torch.tensor([2, 0, 3, 1])
     changed = {
-        name: torch.from_numpy(a)[..., order, :][..., order].numpy() if name in ("logits", "graphs") else a for name, a in posterior.arrays().items()
+        name: torch.from_numpy(a)[..., order, :][..., order].numpy()
+        if name in ("logits", "graphs")
+        else a
+        for name, a in posterior.arrays().items()
     }
     changed["node_mask"] = changed["node_mask"][:, order.numpy()]
     moved = load_posterior(changed)
     graph = posterior.sample(1)[:, 0].float()
-    torch.testing.assert_close(moved.log_prob(graph[:, order][:, :, order]), posterior.log_prob(graph))
+    torch.testing.assert_close(
+        moved.log_prob(graph[:, order][:, :, order]), posterior.log_prob(graph)
+    )
     torch.testing.assert_close(moved.entropy(), posterior.entropy())
 
 
@@ -156,9 +177,15 @@ def test_networkx_export(make):
     graph = posterior.to_networkx(0, ["age", "bmi", "bp"])
     p = posterior.edge_probabilities[0]
     assert list(graph.nodes) == ["age", "bmi", "bp"]
-    assert all(graph.edges["age", "bp"]["probability"] == pytest.approx(float(p[0, 2])) for _ in [0] if p[0, 2] > 0)
+    assert all(
+        graph.edges["age", "bp"]["probability"] == pytest.approx(float(p[0, 2]))
+        for _ in [0]
+        if p[0, 2] > 0
+    )
     assert graph.number_of_edges() == int((p > 0).sum())
-    assert posterior.to_networkx(0, ["a", "b", "c"], threshold=0.5).number_of_edges() == int((p > 0.5).sum())
+    assert posterior.to_networkx(0, ["a", "b", "c"], threshold=0.5).number_of_edges() == int(
+        (p > 0.5).sum()
+    )
     with pytest.raises(ValueError, match="4 column names came for 3 variables"):
         posterior.to_networkx(0, ["a", "b", "c", "d"])
 
@@ -166,7 +193,9 @@ def test_networkx_export(make):
 def test_entropy_in_closed_form():
     """n fair coins: n log 2; certain edges: 0."""
     mask = torch.ones(2, 5, dtype=torch.bool)
-    assert IndependentEdges(torch.zeros(2, 5, 5), mask).entropy().tolist() == pytest.approx([20 * math.log(2)] * 2)
+    assert IndependentEdges(torch.zeros(2, 5, 5), mask).entropy().tolist() == pytest.approx(
+        [20 * math.log(2)] * 2
+    )
     certain = IndependentEdges.from_probabilities(torch.eye(5).roll(1, 0).expand(2, 5, 5), mask)
     assert certain.entropy().tolist() == [0, 0]
     assert certain.log_prob(torch.eye(5).roll(1, 0).expand(2, 5, 5)).tolist() == [0, 0]
@@ -175,15 +204,20 @@ def test_entropy_in_closed_form():
 
 def test_empirical_log_prob_is_laplaces_rule():
     graphs = torch.zeros(1, 3, 2, 2)
-    graphs[0, :2, 0, 1] = 1  # the edge in two of three graphs: (2 + 1) / (3 + 2); the other in none: 1 / 5
+    # the edge in two of three graphs: (2 + 1) / (3 + 2); the other in none: 1 / 5
+    graphs[0, :2, 0, 1] = 1
     posterior = EmpiricalGraphs(graphs, torch.ones(1, 2, dtype=torch.bool))
-    assert float(posterior.log_prob(graphs[:, 0])) == pytest.approx(math.log(3 / 5) + math.log(4 / 5))
+    assert float(posterior.log_prob(graphs[:, 0])) == pytest.approx(
+        math.log(3 / 5) + math.log(4 / 5)
+    )
     assert float(posterior.edge_probabilities[0, 0, 1]) == pytest.approx(2 / 3)
 
 
 def test_extreme_logits_stay_finite():
     posterior = IndependentEdges(torch.full((1, 2, 2), -200.0), torch.ones(1, 2, dtype=torch.bool))
-    assert float(posterior.log_prob(torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))) == pytest.approx(-200)
+    assert float(posterior.log_prob(torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))) == pytest.approx(
+        -200
+    )
     assert float(posterior.entropy()) == pytest.approx(0, abs=1e-30)
 
 

@@ -1,6 +1,8 @@
-"""The one place that seeds: named streams that never meet, and batched transforms with the right laws.
+"""The one place that seeds: named streams that never meet, and batched transforms with the right
+laws.
 
-Statistical bounds are 5 standard errors or more; fewer than 40 of them give a false-alarm rate below 3e-5 per change of the fixed seeds.
+Statistical bounds are 5 standard errors or more; fewer than 40 of them give a false-alarm rate
+below 3e-5 per change of the fixed seeds.
 """
 
 import math
@@ -22,7 +24,9 @@ SEEDS = randomness.seeds_of(0, "test", start=0, count=400)
 
 def test_a_name_is_coded_so_that_no_two_lists_of_names_meet():
     lists = [("ab",), ("a", "b"), ("a", "b", ""), (1,), ("1",), (12,), (1, 2), ("i1:1",), (-1,), ()]
-    assert len({randomness.key(seed, *names) for names in lists for seed in (0, 1, -1, 12)}) == 4 * len(lists)
+    assert len(
+        {randomness.key(seed, *names) for names in lists for seed in (0, 1, -1, 12)}
+    ) == 4 * len(lists)
 
 
 def test_seeds_beyond_32_bits_count():
@@ -33,7 +37,9 @@ def test_seeds_beyond_32_bits_count():
 def test_bits_are_numpys_philox_under_our_key():
     drawn = randomness.bits([7, 8], ("graph", 3), 11)
     for row, seed in zip(drawn, (7, 8), strict=True):
-        raw = np.random.Philox(key=np.array(randomness.key(seed, "graph", 3), dtype=np.uint64)).random_raw(6)
+        raw = np.random.Philox(
+            key=np.array(randomness.key(seed, "graph", 3), dtype=np.uint64)
+        ).random_raw(6)
         assert row.tolist() == raw.astype("<u8").view("<i4")[:11].tolist()
     assert randomness.generator(7, "graph", 3).bit_generator.random_raw() == int(raw_first(7))
 
@@ -59,7 +65,14 @@ def student_ts(seeds, names, shape):
     return randomness.student_ts(seeds, names, shape, 3.0)
 
 
-DRAWS = [randomness.uniforms, randomness.normals, randomness.laplaces, randomness.cauchys, randomness.gumbels, student_ts]
+DRAWS = [
+    randomness.uniforms,
+    randomness.normals,
+    randomness.laplaces,
+    randomness.cauchys,
+    randomness.gumbels,
+    student_ts,
+]
 
 
 @pytest.mark.parametrize("draw", DRAWS, ids=lambda f: f.__name__)
@@ -71,7 +84,9 @@ class TestDraws:
             assert torch.equal(draw([SEEDS[b]], ("a",), (37, 3))[0], together[b])
 
     def test_the_first_rows_do_not_depend_on_how_many_follow(self, draw):
-        assert torch.equal(draw(SEEDS[:3], ("a",), (50, 7))[:, :20], draw(SEEDS[:3], ("a",), (20, 7)))
+        assert torch.equal(
+            draw(SEEDS[:3], ("a",), (50, 7))[:, :20], draw(SEEDS[:3], ("a",), (20, 7))
+        )
 
     def test_nothing_depends_on_threads_or_the_size_of_the_batch(self, draw):
         before = torch.get_num_threads()
@@ -97,15 +112,27 @@ class TestDraws:
 
 LAWS = {  # draw, distribution function, raw moments
     "uniforms": (randomness.uniforms, scipy.stats.uniform().cdf, lambda k: 1 / (k + 1)),
-    "normals": (randomness.normals, scipy.stats.norm().cdf, lambda k: 0 if k % 2 else math.prod(range(1, k, 2))),
-    "laplaces": (randomness.laplaces, scipy.stats.laplace(scale=math.sqrt(0.5)).cdf, lambda k: 0 if k % 2 else math.factorial(k) / 2 ** (k / 2)),
+    "normals": (
+        randomness.normals,
+        scipy.stats.norm().cdf,
+        lambda k: 0 if k % 2 else math.prod(range(1, k, 2)),
+    ),
+    "laplaces": (
+        randomness.laplaces,
+        scipy.stats.laplace(scale=math.sqrt(0.5)).cdf,
+        lambda k: 0 if k % 2 else math.factorial(k) / 2 ** (k / 2),
+    ),
 }
 
 
 def fits(values, cdf, moment):
     """Kolmogorov and Smirnov at 1e-6, and the first four raw moments within 5 standard errors."""
     values = values.double().flatten().numpy()
-    moments = all(abs((values**k).mean() - moment(k)) < 5 * math.sqrt((moment(2 * k) - moment(k) ** 2) / values.size) for k in (1, 2, 3, 4))
+    moments = all(
+        abs((values**k).mean() - moment(k))
+        < 5 * math.sqrt((moment(2 * k) - moment(k) ** 2) / values.size)
+        for k in (1, 2, 3, 4)
+    )
     return moments and scipy.stats.kstest(values, cdf).pvalue > 1e-6
 
 
@@ -123,13 +150,21 @@ def test_normals_are_box_and_muller():
     raw = randomness.bits([3], ("a",), 32)[0].double().numpy()
     radius, angle = np.sqrt(-2 * np.log(np.abs(raw[:16]) / 2**31)), raw[16:] * np.pi / 2**31
     expected = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
-    np.testing.assert_allclose(randomness.normals([3], ("a",), (32,))[0].numpy(), expected, atol=3e-6)
+    np.testing.assert_allclose(
+        randomness.normals([3], ("a",), (32,))[0].numpy(), expected, atol=3e-6
+    )
 
 
 HEAVY = {
     "cauchy": (randomness.cauchys, scipy.stats.cauchy()),
-    "gumbel": (randomness.gumbels, scipy.stats.gumbel_r(-np.euler_gamma * math.sqrt(6) / math.pi, math.sqrt(6) / math.pi)),
-    **{f"t, {df} df": (lambda *a, df=df: randomness.student_ts(*a, df), scipy.stats.t(df)) for df in (0.7, 1.0, 2.5, 8.0)},
+    "gumbel": (
+        randomness.gumbels,
+        scipy.stats.gumbel_r(-np.euler_gamma * math.sqrt(6) / math.pi, math.sqrt(6) / math.pi),
+    ),
+    **{
+        f"t, {df} df": (lambda *a, df=df: randomness.student_ts(*a, df), scipy.stats.t(df))
+        for df in (0.7, 1.0, 2.5, 8.0)
+    },
 }
 
 
@@ -140,7 +175,9 @@ def test_the_laws_with_few_moments(name):
 
     def fits(values):
         tails = [(values < law.ppf(5e-4)).sum(), (values > law.isf(5e-4)).sum()]
-        return scipy.stats.kstest(values, law.cdf).pvalue > 1e-6 and all(abs(t - 100) < 50 for t in tails)
+        return scipy.stats.kstest(values, law.cdf).pvalue > 1e-6 and all(
+            abs(t - 100) < 50 for t in tails
+        )
 
     values = draw(SEEDS, ("law",), (500,)).double().flatten().numpy()
     assert fits(values)
@@ -151,7 +188,10 @@ def test_the_laws_with_few_moments(name):
 def test_extreme_bits_give_finite_numbers(monkeypatch):
     """Of all half-words at the ends, in both places where the polar method takes two."""
     ends = [-(2**31), -1, 0, 1, 2**31 - 1]
-    pairs = torch.tensor([[word for first in ends for second in ends for word in (first, second)] + [0] * 14], dtype=torch.int32)
+    pairs = torch.tensor(
+        [[word for first in ends for second in ends for word in (first, second)] + [0] * 14],
+        dtype=torch.int32,
+    )
     monkeypatch.setattr(randomness, "bits", lambda seeds, names, count: pairs[:, :count])
     assert torch.isfinite(randomness.cauchys([0], (), (32,))).all()
     assert torch.isfinite(randomness.gumbels([0], (), (32,))).all()
@@ -184,18 +224,26 @@ def test_permutations_are_uniform():
     assert not uniform(biased)
 
 
-# ------------------------------------------------------------------------------ graph, mechanism and noise share no number
+# ------------------------------------------------------- graph, mechanism and noise share no number
 
 
 @pytest.fixture
 def wide():
-    parts = {"linear": MechanismPart(mechanism=LinearHeteroskedastic(bias_bound=1.0)), "mlp": MechanismPart(mechanism=MLP())}
-    graph = GraphMixture(parts={"er": GraphPart(graph=ErdosRenyi()), "sf": GraphPart(graph=ScaleFree())})
-    return SCMFamily(FamilyConfig(graph=graph, mechanisms=parts, n_nodes=fixed(6), n_rows=fixed(10)))
+    parts = {
+        "linear": MechanismPart(mechanism=LinearHeteroskedastic(bias_bound=1.0)),
+        "mlp": MechanismPart(mechanism=MLP()),
+    }
+    graph = GraphMixture(
+        parts={"er": GraphPart(graph=ErdosRenyi()), "sf": GraphPart(graph=ScaleFree())}
+    )
+    return SCMFamily(
+        FamilyConfig(graph=graph, mechanisms=parts, n_nodes=fixed(6), n_rows=fixed(10))
+    )
 
 
 def drawn_numbers(family, monkeypatch):
-    """The first half-words behind every purpose of every task, as drawn: purpose -> {seed: numbers}."""
+    """The first half-words behind every purpose of every task, as drawn: purpose -> {seed:
+    numbers}."""
     seen = {}
     original = randomness.bits
 
@@ -212,7 +260,8 @@ def drawn_numbers(family, monkeypatch):
 
 
 def share_numbers(seen):
-    """Whether any two purposes are correlated over the seeds: some of all the coefficients beyond 6.5 standard errors."""
+    """Whether any two purposes are correlated over the seeds: some of all the coefficients beyond
+    6.5 standard errors."""
     names = [name for name in seen]
     for k, first in enumerate(names):
         for second in names[k + 1 :]:
@@ -242,5 +291,9 @@ def test_a_shared_stream_is_found(wide, monkeypatch):
 def test_streams_of_one_offset_are_found(wide, monkeypatch):
     """Also where only the noise repeats the numbers of the graph."""
     original = randomness._digests
-    monkeypatch.setattr(randomness, "_digests", lambda seeds, names: original(seeds, ("graph", "order") if names == ("noise",) else names))
+    monkeypatch.setattr(
+        randomness,
+        "_digests",
+        lambda seeds, names: original(seeds, ("graph", "order") if names == ("noise",) else names),
+    )
     assert share_numbers(drawn_numbers(wide, monkeypatch))

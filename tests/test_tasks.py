@@ -1,4 +1,5 @@
-"""Tasks and padded batches: standardising per task and column, padding that says nothing, collating."""
+"""Tasks and padded batches: standardising per task and column, padding that says nothing,
+collating."""
 
 import pytest
 import torch
@@ -8,9 +9,15 @@ from causal_meta.tasks import Task, TaskBatch, collate, full_batch, standardise
 
 
 def make_task(seed, rows, nodes):
-    x = randomness.normals([seed], ("x",), (rows, nodes))[0] * torch.logspace(-3, 3, nodes) + torch.linspace(-50, 50, nodes)
-    adjacency = torch.triu((randomness.uniforms([seed], ("a",), (nodes, nodes))[0] < 0.5).float(), 1)
-    return Task(x=x, adjacency=adjacency, intervened=torch.zeros(rows, nodes, dtype=torch.bool), seed=seed)
+    x = randomness.normals([seed], ("x",), (rows, nodes))[0] * torch.logspace(
+        -3, 3, nodes
+    ) + torch.linspace(-50, 50, nodes)
+    adjacency = torch.triu(
+        (randomness.uniforms([seed], ("a",), (nodes, nodes))[0] < 0.5).float(), 1
+    )
+    return Task(
+        x=x, adjacency=adjacency, intervened=torch.zeros(rows, nodes, dtype=torch.bool), seed=seed
+    )
 
 
 @pytest.fixture
@@ -22,7 +29,10 @@ def is_standardised_per_task_and_column(batch, atol=2e-5):
     """Mean 0, population standard deviation 1 in every real column of every task on its own."""
     for b in range(len(batch)):
         x = batch.task(b).x.double()
-        if not (x.mean(0).abs() < atol).all() or not ((x.std(0, correction=0) - 1).abs() < atol).all():
+        if (
+            not (x.mean(0).abs() < atol).all()
+            or not ((x.std(0, correction=0) - 1).abs() < atol).all()
+        ):
             return False
     return True
 
@@ -32,7 +42,9 @@ def test_collate_standardises_every_task_and_column(tasks):
     assert is_standardised_per_task_and_column(batch)
     for b, task in enumerate(tasks):
         x = task.x.double()
-        torch.testing.assert_close(batch.task(b).x.double(), (x - x.mean(0)) / x.std(0, correction=0), atol=2e-4, rtol=0)
+        torch.testing.assert_close(
+            batch.task(b).x.double(), (x - x.mean(0)) / x.std(0, correction=0), atol=2e-4, rtol=0
+        )
 
 
 def test_the_check_refuses_standardising_over_the_batch(tasks):
@@ -58,8 +70,12 @@ def test_padding_is_zero_and_masked(tasks):
 
 def test_what_lies_in_the_padding_does_not_matter(tasks):
     raw = collate(tasks, standardise=False)
-    poisoned = raw.x.masked_fill(~(raw.row_mask[:, :, None] & raw.node_mask[:, None, :]), float("nan"))
-    assert torch.equal(TaskBatch(**{**vars(raw), "x": poisoned}).standardised().x, raw.standardised().x)
+    poisoned = raw.x.masked_fill(
+        ~(raw.row_mask[:, :, None] & raw.node_mask[:, None, :]), float("nan")
+    )
+    assert torch.equal(
+        TaskBatch(**{**vars(raw), "x": poisoned}).standardised().x, raw.standardised().x
+    )
 
 
 def test_a_task_comes_back_from_the_batch(tasks):
@@ -114,7 +130,10 @@ def test_standardising_forgets_shift_and_scale(scale, shift):
 def test_standardising_follows_permuted_rows_columns_and_tasks():
     batch = full_batch(randomness.normals(range(6), ("x",), (50, 5)), None, range(6))
     z = batch.standardised().x
-    rows, columns = torch.randperm(50, generator=randomness.torch_generator(0)), torch.tensor([3, 1, 4, 0, 2])
+    rows, columns = (
+        torch.randperm(50, generator=randomness.torch_generator(0)),
+        torch.tensor([3, 1, 4, 0, 2]),
+    )
     moved = full_batch(batch.x[:, rows][:, :, columns], None, range(6)).standardised().x
     torch.testing.assert_close(moved, z[:, rows][:, :, columns], atol=1e-6, rtol=0)
     assert torch.equal(batch.slice(2, 4).standardised().x, z[2:4])
@@ -135,7 +154,10 @@ def test_one_extreme_task_leaves_the_others_bits_alone():
     x = randomness.normals(range(3), ("x",), (40, 4))
     wild = x.clone()
     wild[1] *= 1e30
-    assert torch.equal(full_batch(wild, None, range(3)).standardised().x[[0, 2]], full_batch(x, None, range(3)).standardised().x[[0, 2]])
+    assert torch.equal(
+        full_batch(wild, None, range(3)).standardised().x[[0, 2]],
+        full_batch(x, None, range(3)).standardised().x[[0, 2]],
+    )
 
 
 def test_standardising_leaves_the_batch_itself_alone(tasks):

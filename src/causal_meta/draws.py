@@ -16,20 +16,27 @@ Floats = NDArray[np.floating]
 class Draws:
     """C chains of T draws of a local posterior, after warm-up.
 
-    `loss` [C, T] is L_n over all rows at each draw, `centre_loss` L_n(w*), both in the sampler's float width; `distance` [C, T] is |w - w*|;
-    `projection` [C, T, K] is w - w* on K fixed random directions of unit length. `energy`, `acceptance` and `divergent` [C, T] are None where
-    the sampler has none. `parameters` [C, T, P] are kept on request only. `gradients` [C, T] counts gradients of the loss over all rows
-    (a minibatch of b rows counts b / n) since the chain began, warm-up included. `seconds` has the wall times `compile`, `warmup` and
-    `sampling`; `adapted` what was tuned, per chain. Draws of `independent=True` are no chain (variational approximations): neither R-hat nor
-    autocorrelation means anything for them, and `weights` [C, T], if given, are their log importance ratios, without which they follow the
-    approximation and not the posterior.
+    `loss` [C, T] is L_n over all rows at each draw, `centre_loss` L_n(w*), both in the sampler's
+    float width; `distance` [C, T] is |w - w*|; `projection` [C, T, K] is w - w* on K fixed random
+    directions of unit length. `energy`, `acceptance` and `divergent` [C, T] are None where the
+    sampler has none. `parameters` [C, T, P] are kept on request only. `gradients` [C, T] counts
+    gradients of the loss over all rows (a minibatch of b rows counts b / n) since the chain began,
+    warm-up included. `seconds` has the wall times `compile`, `warmup` and `sampling`; `adapted`
+    what was tuned, per chain. Draws of `independent=True` are no chain (variational
+    approximations): neither R-hat nor autocorrelation means anything for them, and `weights` [C,
+    T], if given, are their log importance ratios, without which they follow the approximation and
+    not the posterior.
 
-    `virial` [C, T, J] is (w - w*) . grad U summed over each of J groups of neighbouring parameters, for the exponent U = nβ (L_n - L_n(w*)) +
-    (γ/2) |w - w*|² over all rows; group j holds `virial_sizes[j]` of the P parameters. Integration by parts says E[virial_j] = virial_sizes[j] for
-    a right sampler of any landscape (Euler's identity), which both checks a sampler and lowers the error of λ̂ (`llc.estimates.controls`); samplers that
-    hold the gradient record it at no cost, by `virial_groups`. `row_moments` [2, n] are mean and variance over all draws of each row's loss, on
-    request (functional variance, WAIC). `corrected` says whether a Metropolis step takes the bias of the step size out (None: where there is an
-    acceptance, there is). `centre_error` is the standard error of `centre_loss` where that is a mean over sampled minibatches.
+    `virial` [C, T, J] is (w - w*) . grad U summed over each of J groups of neighbouring parameters,
+    for the exponent U = nβ (L_n - L_n(w*)) + (γ/2) |w - w*|² over all rows; group j holds
+    `virial_sizes[j]` of the P parameters. Integration by parts says E[virial_j] = virial_sizes[j]
+    for a right sampler of any landscape (Euler's identity), which both checks a sampler and lowers
+    the error of λ̂ (`llc.estimates.controls`); samplers that hold the gradient record it at no
+    cost, by `virial_groups`. `row_moments` [2, n] are mean and variance over all draws of each
+    row's loss, on request (functional variance, WAIC). `corrected` says whether a Metropolis step
+    takes the bias of the step size out (None: where there is an acceptance, there is).
+    `centre_error` is the standard error of `centre_loss` where that is a mean over sampled
+    minibatches.
     """
 
     loss: Floats
@@ -61,7 +68,8 @@ class Draws:
 
 
 def virial_groups(n_parameters: int, most: int = 16) -> NDArray[np.intp]:
-    """The group of each of P parameters, [P]: min(P, `most`) runs of neighbours whose sizes differ by at most one.
+    """The group of each of P parameters, [P]: min(P, `most`) runs of neighbours whose sizes differ
+    by at most one.
 
     >>> virial_groups(5, most=2).tolist()
     [0, 0, 0, 1, 1]

@@ -1,8 +1,11 @@
-"""Classes of graphs: what two graphs have in common when their numbering, or what no observational data can tell, is forgotten.
+"""Classes of graphs: what two graphs have in common when their numbering, or what no observational
+data can tell, is forgotten.
 
-Three levels: the labelled graph; its isomorphism class (all renumberings); its Markov equivalence class (the labelled graphs with the same
-conditional independences). Each class has a stable hash, 64 hex digits of SHA-256, the same on every platform; equal hashes mean equal classes.
-Signatures are cheap numbers that members of one class share, so that only graphs with equal signatures need their hashes compared.
+Three levels: the labelled graph; its isomorphism class (all renumberings); its Markov equivalence
+class (the labelled graphs with the same conditional independences). Each class has a stable hash,
+64 hex digits of SHA-256, the same on every platform; equal hashes mean equal classes. Signatures
+are cheap numbers that members of one class share, so that only graphs with equal signatures need
+their hashes compared.
 """
 
 from __future__ import annotations
@@ -29,27 +32,33 @@ _Neighbours = Mapping[int, frozenset[int]]
 def class_hashes(adjacency: Tensor, level: Level) -> list[str]:
     """The hash of the class of each graph of [B, D, D] at one level.
 
-    >>> chains = torch.tensor([[[0, 1, 0], [0, 0, 1], [0, 0, 0]], [[0, 0, 0], [1, 0, 0], [0, 1, 0]]])  # 0 -> 1 -> 2 and 2 -> 1 -> 0
+    >>> chains = torch.tensor([[[0, 1, 0], [0, 0, 1], [0, 0, 0]], [[0, 0, 0], [1, 0, 0], [0, 1,
+    ... 0]]])  # 0 -> 1 -> 2 and 2 -> 1 -> 0
     >>> [len(set(class_hashes(chains, level))) for level in ("graph", "isomorphism", "equivalence")]
     [2, 1, 1]
     """
     if level == "graph":
         return graphs.graph_hashes(adjacency)
-    return isomorphism_hashes(adjacency) if level == "isomorphism" else equivalence_hashes(adjacency)
+    return (
+        isomorphism_hashes(adjacency) if level == "isomorphism" else equivalence_hashes(adjacency)
+    )
 
 
 def isomorphism_hashes(adjacency: Tensor) -> list[str]:
-    """A hash of D and the canonical form of each directed graph of [B, D, D]. Raises ValueError as `canonical_order` does."""
+    """A hash of D and the canonical form of each directed graph of [B, D, D]. Raises ValueError as
+    `canonical_order` does."""
     return _hashes(b"isomorphism", graphs.permute(adjacency, canonical_order(adjacency)))
 
 
 def equivalence_hashes(adjacency: Tensor) -> list[str]:
-    """A hash of D and the completed partially directed graph of each DAG of [B, D, D]. Raises ValueError if a graph has a cycle."""
+    """A hash of D and the completed partially directed graph of each DAG of [B, D, D]. Raises
+    ValueError if a graph has a cycle."""
     return _hashes(b"equivalence", graphs.cpdag(adjacency))
 
 
 def unlabelled_equivalence_hashes(adjacency: Tensor) -> list[str]:
-    """A hash of D and the canonical form of the completed partially directed graph: Markov equivalence after some renumbering.
+    """A hash of D and the canonical form of the completed partially directed graph: Markov
+    equivalence after some renumbering.
 
     Raises ValueError if a graph has a cycle, and as `canonical_order` does.
     """
@@ -64,9 +73,11 @@ def _hashes(level: bytes, adjacency: Tensor) -> list[str]:
 
 
 def class_signatures(adjacency: Tensor, level: Level) -> list[int]:
-    """A 64-bit number per graph of [B, D, D]; graphs of one class have the same, other graphs rarely do.
+    """A 64-bit number per graph of [B, D, D]; graphs of one class have the same, other graphs
+    rarely do.
 
-    Of the labelled graph its edges, of its isomorphism class the degrees of the nodes and of their neighbours, of its equivalence class the skeleton.
+    Of the labelled graph its edges, of its isomorphism class the degrees of the nodes and of their
+    neighbours, of its equivalence class the skeleton.
     """
     edges = (adjacency != 0).numpy(force=True)
     if level == "isomorphism":
@@ -81,19 +92,23 @@ def class_signatures(adjacency: Tensor, level: Level) -> list[int]:
     return [int(value) for value in _mixed(found + np.uint64(edges.shape[-1]))]
 
 
-# -------------------------------------------------------------------------------------------------------------- canonical form
+# ----------------------------------------------------------------------------------- canonical form
 
 
 def canonical_order(adjacency: Tensor) -> Tensor:
-    """Int64 [B, D]: for each directed graph a numbering such that `permute(adjacency, order)` is the same for isomorphic graphs and no others.
+    """Int64 [B, D]: for each directed graph a numbering such that `permute(adjacency, order)` is
+    the same for isomorphic graphs and no others.
 
-    Colour refinement gives every node a number that does not depend on the numbering (Weisfeiler & Leman 1968). Where all numbers of a graph
-    differ, as in most random graphs, they are the order. Else the graph is taken apart: between two colours with more than half of their
-    pairs joined the missing edges say as much as the edges, and what is then not connected is ordered by itself; so twins, isolated nodes,
-    forests and repeated parts cost nothing. In a part that stays whole, each node of the smallest colour is made different in turn, and the
-    smallest result taken (McKay & Piperno 2014 describe this search); nodes that a found automorphism exchanges are tried once. The result is
-    exact: refinement by hashing can only be too coarse, and the search then decides. Raises ValueError when a graph needs more than 20,000
-    tries, as only large graphs of extreme regularity can.
+    Colour refinement gives every node a number that does not depend on the numbering (Weisfeiler &
+    Leman 1968). Where all numbers of a graph differ, as in most random graphs, they are the order.
+    Else the graph is taken apart: between two colours with more than half of their pairs joined the
+    missing edges say as much as the edges, and what is then not connected is ordered by itself; so
+    twins, isolated nodes, forests and repeated parts cost nothing. In a part that stays whole, each
+    node of the smallest colour is made different in turn, and the smallest result taken (McKay &
+    Piperno 2014 describe this search); nodes that a found automorphism exchanges are tried once.
+    The result is exact: refinement by hashing can only be too coarse, and the search then decides.
+    Raises ValueError when a graph needs more than 20,000 tries, as only large graphs of extreme
+    regularity can.
     """
     edges = (adjacency != 0).numpy(force=True)
     colour = _colours(edges)
@@ -102,7 +117,9 @@ def canonical_order(adjacency: Tensor) -> Tensor:
     for b in np.nonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))[0]:
         rank = np.unique(colour[b], return_inverse=True)[1].tolist()
         children = {i: frozenset(np.nonzero(row)[0].tolist()) for i, row in enumerate(edges[b])}
-        parents = {j: frozenset(np.nonzero(column)[0].tolist()) for j, column in enumerate(edges[b].T)}
+        parents = {
+            j: frozenset(np.nonzero(column)[0].tolist()) for j, column in enumerate(edges[b].T)
+        }
         order[b] = _Search().order(dict(enumerate(rank)), parents, children)
     return torch.from_numpy(order)
 
@@ -115,22 +132,36 @@ def _mixed(value: np.ndarray) -> np.ndarray:
 
 
 def _colours(edges: np.ndarray, rounds: int | None = None) -> np.ndarray:
-    """Uint64 [B, D]: colours that depend on a node's surroundings only: its degrees, refined until no graph gains a colour, or for some rounds.
+    """Uint64 [B, D]: colours that depend on a node's surroundings only: its degrees, refined until
+    no graph gains a colour, or for some rounds.
 
     A graph stops by itself, so its colours do not depend on the others in the batch.
     """
     step = max(1, _CELLS // max(1, edges.shape[-1] ** 2))
     if len(edges) > step:
-        return np.concatenate([_colours(edges[first : first + step], rounds) for first in range(0, len(edges), step)])
+        return np.concatenate(
+            [_colours(edges[first : first + step], rounds) for first in range(0, len(edges), step)]
+        )
     size = np.uint64(edges.shape[-1] + 1)
-    colour = _mixed((edges.sum(axis=1, dtype=np.uint64) * size + edges.sum(axis=2, dtype=np.uint64)) * size + size)
+    colour = _mixed(
+        (edges.sum(axis=1, dtype=np.uint64) * size + edges.sum(axis=2, dtype=np.uint64)) * size
+        + size
+    )
     number = np.zeros(len(edges), dtype=np.int64)
     active = np.arange(len(edges))
     while len(active) and rounds != 0:
         some, mine = edges[active], colour[active]
-        below = np.where(some, _mixed(mine ^ np.uint64(0x9E3779B97F4A7C15))[:, :, None], np.uint64(0)).sum(axis=1, dtype=np.uint64)
-        above = np.where(some, _mixed(mine ^ np.uint64(0xD1B54A32D192ED03))[:, None, :], np.uint64(0)).sum(axis=2, dtype=np.uint64)
-        new = _mixed(mine + _mixed(below ^ np.uint64(0x8CB92BA72F3D8DD7)) + _mixed(above + np.uint64(0xABC98388FB8FAC03)))
+        below = np.where(
+            some, _mixed(mine ^ np.uint64(0x9E3779B97F4A7C15))[:, :, None], np.uint64(0)
+        ).sum(axis=1, dtype=np.uint64)
+        above = np.where(
+            some, _mixed(mine ^ np.uint64(0xD1B54A32D192ED03))[:, None, :], np.uint64(0)
+        ).sum(axis=2, dtype=np.uint64)
+        new = _mixed(
+            mine
+            + _mixed(below ^ np.uint64(0x8CB92BA72F3D8DD7))
+            + _mixed(above + np.uint64(0xABC98388FB8FAC03))
+        )
         colour[active] = new
         if rounds is None:
             ordered = np.sort(new, axis=1)
@@ -144,13 +175,17 @@ def _colours(edges: np.ndarray, rounds: int | None = None) -> np.ndarray:
 
 
 class _Search:
-    """The search for one canonical order. Graphs are neighbour sets by node, colours whole numbers by node."""
+    """The search for one canonical order. Graphs are neighbour sets by node, colours whole numbers
+    by node."""
 
     def __init__(self) -> None:
         self.branches = 0
 
-    def order(self, colour: Mapping[int, int], parents: _Neighbours, children: _Neighbours) -> list[int]:
-        """The nodes in canonical order, smaller colours before larger ones within every connected part."""
+    def order(
+        self, colour: Mapping[int, int], parents: _Neighbours, children: _Neighbours
+    ) -> list[int]:
+        """The nodes in canonical order, smaller colours before larger ones within every connected
+        part."""
         colour = _refined(colour, parents, children)
         if len(set(colour.values())) == len(colour):
             return sorted(colour, key=colour.__getitem__)
@@ -161,17 +196,28 @@ class _Search:
         solved = []
         for part in parts:
             inner = {node: colour[node] for node in part}
-            order = part if len(part) == 1 else self.order(inner, {v: parents[v] for v in part}, {v: children[v] for v in part})
+            order = (
+                part
+                if len(part) == 1
+                else self.order(
+                    inner, {v: parents[v] for v in part}, {v: children[v] for v in part}
+                )
+            )
             solved.append((_certificate(order, colour, children), order))
         solved.sort(key=lambda item: item[0])
         return [node for _, order in solved for node in order]
 
-    def _branch(self, colour: Mapping[int, int], parents: _Neighbours, children: _Neighbours) -> list[int]:
-        """The order with the smallest certificate among those in which one node of the smallest colour of several nodes comes first."""
+    def _branch(
+        self, colour: Mapping[int, int], parents: _Neighbours, children: _Neighbours
+    ) -> list[int]:
+        """The order with the smallest certificate among those in which one node of the smallest
+        colour of several nodes comes first."""
         cells: dict[int, list[int]] = {}
         for node, value in colour.items():
             cells.setdefault(value, []).append(node)
-        cell = min((len(nodes), value, nodes) for value, nodes in cells.items() if len(nodes) > 1)[2]
+        cell = min((len(nodes), value, nodes) for value, nodes in cells.items() if len(nodes) > 1)[
+            2
+        ]
         orbit = {node: node for node in colour}  # joined by the automorphisms found
         found: dict[_Certificate, list[int]] = {}
         tried: set[int] = set()
@@ -180,7 +226,10 @@ class _Search:
                 continue
             self.branches += 1
             if self.branches > _BRANCHES:
-                raise ValueError("A graph is so regular that its isomorphism class takes too long to find; tell graphs apart at level 'graph'.")
+                raise ValueError(
+                    "A graph is so regular that its isomorphism class takes too long to find; "
+                    "tell graphs apart at level 'graph'."
+                )
             tried.add(node)
             marked = {other: 2 * value + (other != node) for other, value in colour.items()}
             order = self.order(marked, parents, children)
@@ -190,11 +239,18 @@ class _Search:
         return found[min(found)]
 
 
-def _refined(colour: Mapping[int, int], parents: _Neighbours, children: _Neighbours) -> dict[int, int]:
-    """The coarsest finer colouring in which nodes of one colour see equally many parents and children of every colour; colours 0, 1, …"""
+def _refined(
+    colour: Mapping[int, int], parents: _Neighbours, children: _Neighbours
+) -> dict[int, int]:
+    """The coarsest finer colouring in which nodes of one colour see equally many parents and
+    children of every colour; colours 0, 1, …"""
     while True:
         seen = {
-            node: (value, sorted([colour[other] for other in parents[node]]), sorted([colour[other] for other in children[node]]))
+            node: (
+                value,
+                sorted([colour[other] for other in parents[node]]),
+                sorted([colour[other] for other in children[node]]),
+            )
             for node, value in colour.items()
         }
         rank: dict[int, int] = {}
@@ -207,10 +263,14 @@ def _refined(colour: Mapping[int, int], parents: _Neighbours, children: _Neighbo
         colour = rank
 
 
-def _thinned(colour: Mapping[int, int], parents: _Neighbours, children: _Neighbours) -> tuple[_Neighbours, _Neighbours]:
-    """The neighbours where, between two colours with more than half of their pairs joined in that direction, the missing edges stand for the edges.
+def _thinned(
+    colour: Mapping[int, int], parents: _Neighbours, children: _Neighbours
+) -> tuple[_Neighbours, _Neighbours]:
+    """The neighbours where, between two colours with more than half of their pairs joined in that
+    direction, the missing edges stand for the edges.
 
-    The colours tell where, so the graphs have the same symmetries; colours that are joined completely fall apart.
+    The colours tell where, so the graphs have the same symmetries; colours that are joined
+    completely fall apart.
     """
     cells: dict[int, set[int]] = {}
     edges: dict[tuple[int, int], int] = {}
@@ -218,14 +278,23 @@ def _thinned(colour: Mapping[int, int], parents: _Neighbours, children: _Neighbo
         cells.setdefault(value, set()).add(node)
         for child in children[node]:
             edges[value, colour[child]] = edges.get((value, colour[child]), 0) + 1
-    dense = [(a, b) for (a, b), count in edges.items() if 2 * count > len(cells[a]) * (len(cells[b]) - (a == b))]
-    above, below = {node: set(parents[node]) for node in colour}, {node: set(children[node]) for node in colour}
+    dense = [
+        (a, b)
+        for (a, b), count in edges.items()
+        if 2 * count > len(cells[a]) * (len(cells[b]) - (a == b))
+    ]
+    above, below = (
+        {node: set(parents[node]) for node in colour},
+        {node: set(children[node]) for node in colour},
+    )
     for a, b in dense:
         for node in cells[a]:
             below[node] ^= cells[b] - {node}
         for node in cells[b]:
             above[node] ^= cells[a] - {node}
-    return {node: frozenset(above[node]) for node in colour}, {node: frozenset(below[node]) for node in colour}
+    return {node: frozenset(above[node]) for node in colour}, {
+        node: frozenset(below[node]) for node in colour
+    }
 
 
 def _parts(parents: _Neighbours, children: _Neighbours) -> list[list[int]]:
@@ -244,10 +313,15 @@ def _parts(parents: _Neighbours, children: _Neighbours) -> list[list[int]]:
     return found
 
 
-def _certificate(order: Iterable[int], colour: Mapping[int, int], children: _Neighbours) -> _Certificate:
-    """The coloured graph written in this order: two coloured graphs with equal certificates are isomorphic."""
+def _certificate(
+    order: Iterable[int], colour: Mapping[int, int], children: _Neighbours
+) -> _Certificate:
+    """The coloured graph written in this order: two coloured graphs with equal certificates are
+    isomorphic."""
     place = {node: i for i, node in enumerate(order)}
-    return tuple((colour[node], tuple(sorted([place[child] for child in children[node]]))) for node in place)
+    return tuple(
+        (colour[node], tuple(sorted([place[child] for child in children[node]]))) for node in place
+    )
 
 
 def _root(orbit: dict[int, int], node: int) -> int:

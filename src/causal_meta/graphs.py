@@ -1,6 +1,8 @@
-"""Batched pure functions on adjacency matrices. In every adjacency [..., D, D] of this package, `adjacency[i, j] = 1` means i causes j.
+"""Batched pure functions on adjacency matrices. In every adjacency [..., D, D] of this package,
+`adjacency[i, j] = 1` means i causes j.
 
-Functions take any number of leading dimensions and any numeric dtype; an entry counts as an edge when it is not zero.
+Functions take any number of leading dimensions and any numeric dtype; an entry counts as an edge
+when it is not zero.
 """
 
 from __future__ import annotations
@@ -13,17 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_WORKSPACE = 1 << 24  # numbers held at once by the third Meek rule, whose workspace is D^3 per graph
+# numbers held at once by the third Meek rule, whose workspace is D^3 per graph
+_WORKSPACE = 1 << 24
 
 
 def _edges(adjacency: Tensor) -> Tensor:
     if adjacency.ndim < 2 or adjacency.shape[-1] != adjacency.shape[-2]:
-        raise ValueError(f"An adjacency has shape {tuple(adjacency.shape)}; its last two dimensions must be equal.")
+        raise ValueError(
+            f"An adjacency has shape {tuple(adjacency.shape)}; its last two dimensions must be "
+            "equal."
+        )
     return (adjacency != 0).to(torch.float32)
 
 
 def ancestors(adjacency: Tensor) -> Tensor:
-    """Int8 [..., D, D]: entry [i, j] is 1 when a directed path of at least one edge leads from i to j (Warshall's closure, by squaring).
+    """Int8 [..., D, D]: entry [i, j] is 1 when a directed path of at least one edge leads from i to
+    j (Warshall's closure, by squaring).
 
     >>> ancestors(torch.tensor([[0, 1, 0], [0, 0, 1], [0, 0, 0]])).tolist()
     [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
@@ -40,18 +47,23 @@ def is_acyclic(adjacency: Tensor) -> Tensor:
 
 
 def topological_order(adjacency: Tensor) -> Tensor:
-    """Int64 [..., D]: the nodes, causes before effects; of all such orders the one by number of ancestors, then by index.
+    """Int64 [..., D]: the nodes, causes before effects; of all such orders the one by number of
+    ancestors, then by index.
 
     Raises ValueError if a graph has a cycle.
     """
     reach = ancestors(adjacency)
     if bool((reach.diagonal(dim1=-2, dim2=-1) != 0).any()):
-        raise ValueError("The graph has a cycle, so its nodes have no causal order; give a directed acyclic graph.")
+        raise ValueError(
+            "The graph has a cycle, so its nodes have no causal order; give a directed acyclic "
+            "graph."
+        )
     return torch.argsort(reach.sum(dim=-2), dim=-1, stable=True)
 
 
 def depths(adjacency: Tensor) -> Tensor:
-    """Int64 [..., D]: the number of edges of the longest directed path that ends at each node; roots have 0. Cause has less than effect.
+    """Int64 [..., D]: the number of edges of the longest directed path that ends at each node;
+    roots have 0. Cause has less than effect.
 
     Raises ValueError if a graph has a cycle.
     """
@@ -62,30 +74,42 @@ def depths(adjacency: Tensor) -> Tensor:
         if torch.equal(deeper, depth):
             return depth.to(torch.int64)
         depth = deeper
-    raise ValueError("The graph has a cycle, so its nodes have no depth; give a directed acyclic graph.")
+    raise ValueError(
+        "The graph has a cycle, so its nodes have no depth; give a directed acyclic graph."
+    )
 
 
 def permute(adjacency: Tensor, permutation: Tensor) -> Tensor:
-    """Renumber the nodes: entry [a, b] of the result is `adjacency[permutation[a], permutation[b]]`; permutation int64 [..., D] or [D]."""
+    """Renumber the nodes: entry [a, b] of the result is `adjacency[permutation[a],
+    permutation[b]]`; permutation int64 [..., D] or [D]."""
     rows = permutation[..., :, None].expand(adjacency.shape)
     columns = permutation[..., None, :].expand(adjacency.shape)
     return adjacency.gather(-2, rows).gather(-1, columns)
 
 
 def cpdag(adjacency: Tensor) -> Tensor:
-    """Int8 [..., D, D]: the completed partially directed graph of each DAG's Markov equivalence class (Andersson, Madigan & Perlman 1997).
+    """Int8 [..., D, D]: the completed partially directed graph of each DAG's Markov equivalence
+    class (Andersson, Madigan & Perlman 1997).
 
-    A directed edge i -> j (equal in every member of the class) has [i, j] = 1, [j, i] = 0; a reversible one has both 1. Edges of
-    v-structures are directed, then Meek's rules 1-3 (1995, theorem 3) are applied until nothing changes; since the DAG is known, each
-    rule only decides whether an edge that is there is compelled. Raises ValueError if a graph has a cycle.
+    A directed edge i -> j (equal in every member of the class) has [i, j] = 1, [j, i] = 0; a
+    reversible one has both 1. Edges of v-structures are directed, then Meek's rules 1-3 (1995,
+    theorem 3) are applied until nothing changes; since the DAG is known, each rule only decides
+    whether an edge that is there is compelled. Raises ValueError if a graph has a cycle.
     """
     if not bool(is_acyclic(adjacency).all()):
-        raise ValueError("A graph has a cycle, so it has no Markov equivalence class; give directed acyclic graphs.")
+        raise ValueError(
+            "A graph has a cycle, so it has no Markov equivalence class; give directed acyclic "
+            "graphs."
+        )
     size = adjacency.shape[-1]
     flat = _edges(adjacency).reshape(-1, size, size)
     step = max(1, _WORKSPACE // max(1, size**3))
     parts = [_cpdag(flat[first : first + step]) for first in range(0, len(flat), step)]
-    return torch.cat(parts).reshape(adjacency.shape) if parts else torch.zeros(adjacency.shape, dtype=torch.int8)
+    return (
+        torch.cat(parts).reshape(adjacency.shape)
+        if parts
+        else torch.zeros(adjacency.shape, dtype=torch.int8)
+    )
 
 
 def _cpdag(edges: Tensor) -> Tensor:
@@ -97,8 +121,10 @@ def _cpdag(edges: Tensor) -> Tensor:
         shortcut = directed @ directed > 0  # rule 2: a -> b -> c, a - c
         grown = torch.maximum(directed, edges * (chain | shortcut))
         undirected = skeleton - directed - directed.mT
-        if torch.equal(grown, directed):  # only now rule 3, the dear one: a - c -> b <- d - a, c and d apart
-            between = undirected[:, :, None, :] * directed.mT[:, None, :, :]  # [a, b, c]: a - c -> b
+        # only now rule 3, the dear one: a - c -> b <- d - a, c and d apart
+        if torch.equal(grown, directed):
+            # [a, b, c]: a - c -> b
+            between = undirected[:, :, None, :] * directed.mT[:, None, :, :]
             diamond = ((between @ apart[:, None]) * between).sum(dim=-1) > 0
             grown = torch.maximum(directed, edges * diamond)
             if torch.equal(grown, directed):
@@ -120,25 +146,39 @@ def graph_hashes(adjacency: Tensor) -> list[str]:
 
 
 def graph_hash(adjacency: Tensor) -> str:
-    """64 hex digits of SHA-256 over D and the row-major edge bits of one graph [D, D]: the same on every platform and for every dtype.
+    """64 hex digits of SHA-256 over D and the row-major edge bits of one graph [D, D]: the same on
+    every platform and for every dtype.
 
     Labelled: two graphs that differ in their numbering differ in their hash.
     """
     if adjacency.ndim != 2:
-        raise ValueError(f"graph_hash takes one graph [D, D], not shape {tuple(adjacency.shape)}; use graph_hashes for a batch.")
+        raise ValueError(
+            f"graph_hash takes one graph [D, D], not shape {tuple(adjacency.shape)}; use "
+            "graph_hashes for a batch."
+        )
     return graph_hashes(adjacency[None])[0]
 
 
-def to_networkx(adjacency: Tensor, columns: Sequence[str], probabilities: Tensor | None = None) -> nx.DiGraph:
-    """One graph [D, D] as a networkx DiGraph on the named columns; with `probabilities` [D, D] each edge carries `probability`.
+def to_networkx(
+    adjacency: Tensor, columns: Sequence[str], probabilities: Tensor | None = None
+) -> nx.DiGraph:
+    """One graph [D, D] as a networkx DiGraph on the named columns; with `probabilities` [D, D] each
+    edge carries `probability`.
 
     >>> to_networkx(torch.tensor([[0, 1], [0, 0]]), ["age", "bmi"]).edges
     OutEdgeView([('age', 'bmi')])
     """
     if len(columns) != adjacency.shape[-1] or len(set(columns)) != len(columns):
-        raise ValueError(f"There are {len(set(columns))} distinct column names for {adjacency.shape[-1]} nodes; give one name per node.")
+        raise ValueError(
+            f"There are {len(set(columns))} distinct column names for {adjacency.shape[-1]} "
+            "nodes; give one name per node."
+        )
     graph = nx.DiGraph()
     graph.add_nodes_from(columns)
     for i, j in torch.nonzero(adjacency).tolist():
-        graph.add_edge(columns[i], columns[j], **({} if probabilities is None else {"probability": float(probabilities[i, j])}))
+        graph.add_edge(
+            columns[i],
+            columns[j],
+            **({} if probabilities is None else {"probability": float(probabilities[i, j])}),
+        )
     return graph

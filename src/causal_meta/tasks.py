@@ -1,6 +1,7 @@
 """What a model sees: one table with the graph that made it, and a padded batch of them.
 
-Shapes: B tasks, N rows, D variables. `adjacency[i, j] = 1` means i causes j. A padded cell of `x`, `adjacency` and `intervened` is 0.
+Shapes: B tasks, N rows, D variables. `adjacency[i, j] = 1` means i causes j. A padded cell of `x`,
+`adjacency` and `intervened` is 0.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_ROUNDING = 16 * torch.finfo(torch.float32).eps  # a spread below this share of a column's size is rounding, not information
+# a spread below this share of a column's size is rounding, not information
+_ROUNDING = 16 * torch.finfo(torch.float32).eps
 
 
 @dataclass(eq=False)
 class Task:
-    """One table: x float32 [N, D] as measured, adjacency float32 [D, D] or None where there is no truth, intervened bool [N, D], seed.
+    """One table: x float32 [N, D] as measured, adjacency float32 [D, D] or None where there is no
+    truth, intervened bool [N, D], seed.
 
     Unpacks to `(x, adjacency)`.
     """
@@ -34,8 +37,9 @@ class Task:
 
 @dataclass(eq=False)
 class TaskBatch:
-    """B tables padded to a common size: x float32 [B, N, D], adjacency float32 [B, D, D] or None, intervened bool [B, N, D],
-    node_mask bool [B, D] and row_mask bool [B, N] (true where real; real nodes and rows come first), seeds int64 [B] (-1: none).
+    """B tables padded to a common size: x float32 [B, N, D], adjacency float32 [B, D, D] or None,
+    intervened bool [B, N, D], node_mask bool [B, D] and row_mask bool [B, N] (true where real; real
+    nodes and rows come first), seeds int64 [B] (-1: none).
 
     Unpacks to `(x, adjacency)`.
     """
@@ -77,7 +81,8 @@ class TaskBatch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> TaskBatch:
-        """The batch in page-locked memory, from which copies to a GPU can overlap with computing."""
+        """The batch in page-locked memory, from which copies to a GPU can overlap with
+        computing."""
         return self._map(lambda tensor: tensor.pin_memory())
 
     def slice(self, start: int, stop: int) -> TaskBatch:
@@ -88,7 +93,12 @@ class TaskBatch:
         """Task b without its padding."""
         rows, nodes = int(self.row_mask[b].sum()), int(self.node_mask[b].sum())
         truth = None if self.adjacency is None else self.adjacency[b, :nodes, :nodes]
-        return Task(x=self.x[b, :rows, :nodes], adjacency=truth, intervened=self.intervened[b, :rows, :nodes], seed=int(self.seeds[b]))
+        return Task(
+            x=self.x[b, :rows, :nodes],
+            adjacency=truth,
+            intervened=self.intervened[b, :rows, :nodes],
+            seed=int(self.seeds[b]),
+        )
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> TaskBatch:
         return TaskBatch(
@@ -115,10 +125,12 @@ def full_batch(x: Tensor, adjacency: Tensor | None, seeds: Sequence[int]) -> Tas
 
 
 def standardise(x: Tensor, node_mask: Tensor, row_mask: Tensor) -> Tensor:
-    """Float32 [B, N, D]: every column of every task with mean 0 and (population) standard deviation 1 over its real rows; padded cells 0.
+    """Float32 [B, N, D]: every column of every task with mean 0 and (population) standard deviation
+    1 over its real rows; padded cells 0.
 
-    z = (x - mean) / sd, per task and per column, never over the batch. A column that is constant to float rounding becomes 0. Any finite
-    values will do: where squares would overflow or vanish, columns are scaled by powers of two first, which changes no other bit.
+    z = (x - mean) / sd, per task and per column, never over the batch. A column that is constant to
+    float rounding becomes 0. Any finite values will do: where squares would overflow or vanish,
+    columns are scaled by powers of two first, which changes no other bit.
     """
     x = x.contiguous()  # sums run in the order of memory
     padded = not bool(row_mask.all()) or not bool(node_mask.all())
@@ -128,26 +140,37 @@ def standardise(x: Tensor, node_mask: Tensor, row_mask: Tensor) -> Tensor:
     centred, mean, variance = _moments(x, rows, row_mask if padded else None)
     if not bool(((variance > 1e-20) & (variance < 1e36)).all()):
         exponent = torch.frexp(x.abs().amax(dim=1, keepdim=True)).exponent
-        centred, mean, variance = _moments(torch.ldexp(x, -exponent), rows, row_mask if padded else None)
+        centred, mean, variance = _moments(
+            torch.ldexp(x, -exponent), rows, row_mask if padded else None
+        )
     deviation = variance.sqrt()
     return centred.mul_(torch.where(deviation > _ROUNDING * mean.abs(), 1.0 / deviation, 0.0))
 
 
 def _moments(x: Tensor, rows: Tensor, row_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The centred columns, their means and variances, by sums whose bits do not depend on the other tasks.
+    """The centred columns, their means and variances, by sums whose bits do not depend on the other
+    tasks.
 
-    Centred twice: the first mean of a column far from 0 is rounded to steps that its spread may notice.
+    Centred twice: the first mean of a column far from 0 is rounded to steps that its spread may
+    notice.
     """
     mean = x.sum(dim=1, keepdim=True) / rows
     centred = x - mean
-    centred -= (centred.sum(dim=1, keepdim=True) if row_mask is None else (centred * row_mask[:, :, None]).sum(dim=1, keepdim=True)) / rows
+    centred -= (
+        centred.sum(dim=1, keepdim=True)
+        if row_mask is None
+        else (centred * row_mask[:, :, None]).sum(dim=1, keepdim=True)
+    ) / rows
     if row_mask is not None:
         centred *= row_mask[:, :, None]
     return centred, mean, centred.square().sum(dim=1, keepdim=True) / rows
 
 
-def collate(tasks: Sequence[Task], *, with_adjacency: bool = True, standardise: bool = True) -> TaskBatch | Tensor:
-    """Pad tasks to a common size and standardise them per task and column; `with_adjacency=False` yields x [B, N, D] alone.
+def collate(
+    tasks: Sequence[Task], *, with_adjacency: bool = True, standardise: bool = True
+) -> TaskBatch | Tensor:
+    """Pad tasks to a common size and standardise them per task and column; `with_adjacency=False`
+    yields x [B, N, D] alone.
 
     The batch has no adjacency if any task has none. Raises ValueError on no tasks.
     """

@@ -1,4 +1,5 @@
-"""A store with a tiny trained model and a task set, built once through the command line; and a way to run commands in this process."""
+"""A store with a tiny trained model and a task set, built once through the command line; and a way
+to run commands in this process."""
 
 import shutil
 from dataclasses import dataclass
@@ -8,7 +9,15 @@ import pytest
 
 from causal_meta.cli import main
 
-TINY = ["model.dim=8", "model.n_pairs=1", "model.n_heads=2", "model.key_size=4", "model.dropout=0", "data.train.n_nodes=4", "data.train.n_rows=30"]
+TINY = [
+    "model.dim=8",
+    "model.n_pairs=1",
+    "model.n_heads=2",
+    "model.key_size=4",
+    "model.dropout=0",
+    "data.train.n_nodes=4",
+    "data.train.n_rows=30",
+]
 TINY += ["data.tasks_per_step=2", "trainer.max_steps=2"]
 
 
@@ -41,7 +50,8 @@ def run(capsys, monkeypatch, tmp_path, store):
 
 @pytest.fixture
 def refused(run, store):
-    """Run a command that must be refused: status 2, one sentence on standard error, nothing on standard output, the store as it was."""
+    """Run a command that must be refused: status 2, one sentence on standard error, nothing on
+    standard output, the store as it was."""
 
     def command(*words, saying=""):
         before = listing(store)
@@ -70,7 +80,22 @@ def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("cli") / "store"
     flags = ["--store", str(root), "--quiet", "--threads", "1"]
     assert main(["build", "amortised", *TINY, "seed=1", "--name", "first", *flags]) == 0
-    assert main(["build", "tasks", "data=wide", "data.n_nodes=4", "data.n_rows=40", "n_tasks=3", "--name", "held_in", *flags]) == 0
+    assert (
+        main(
+            [
+                "build",
+                "tasks",
+                "data=wide",
+                "data.n_nodes=4",
+                "data.n_rows=40",
+                "n_tasks=3",
+                "--name",
+                "held_in",
+                *flags,
+            ]
+        )
+        == 0
+    )
     return root
 
 
@@ -84,5 +109,11 @@ def store(built, tmp_path):
 def table(tmp_path):
     """A CSV of 20 rows and columns a, b, c."""
     path = tmp_path / "table.csv"
-    np.savetxt(path, np.random.default_rng(0).normal(size=(20, 3)), delimiter=",", header="a,b,c", comments="")
+    np.savetxt(
+        path,
+        np.random.default_rng(0).normal(size=(20, 3)),
+        delimiter=",",
+        header="a,b,c",
+        comments="",
+    )
     return path

@@ -1,4 +1,5 @@
-"""Bad input: one sentence on standard error, exit status 2, nothing lost. Anything else that fails: status 1, the first cause, where the log is."""
+"""Bad input: one sentence on standard error, exit status 2, nothing lost. Anything else that fails:
+status 1, the first cause, where the log is."""
 
 import errno
 import io
@@ -24,7 +25,9 @@ class Junk:
 
 
 def rows(n=12, columns="a,b,c", change=lambda values: values):
-    values = change(np.random.default_rng(0).normal(size=(n, columns.count(",") + 1)).astype(object))
+    values = change(
+        np.random.default_rng(0).normal(size=(n, columns.count(",") + 1)).astype(object)
+    )
     return columns + "\n" + "".join(",".join(map(str, row)) + "\n" for row in values)
 
 
@@ -42,11 +45,20 @@ def constant(values):
 
 
 TABLES = {
-    "words": (rows(change=put(3, 1, "red")), "the values of column 'b' (such as 'red') are not numbers"),
+    "words": (
+        rows(change=put(3, 1, "red")),
+        "the values of column 'b' (such as 'red') are not numbers",
+    ),
     "constant": (rows(change=constant), "column 'b' has always the same value"),
-    "NaN": (rows(change=put(2, 0, "nan")), "1 value is missing (NaN), the first in data row 3, column 'a'"),
+    "NaN": (
+        rows(change=put(2, 0, "nan")),
+        "1 value is missing (NaN), the first in data row 3, column 'a'",
+    ),
     "empty cell": (rows(change=put(2, 0, "")), "missing"),
-    "infinity": (rows(change=put(0, 2, "inf")), "1 value is infinite, the first in data row 1, column 'c'"),
+    "infinity": (
+        rows(change=put(0, 2, "inf")),
+        "1 value is infinite, the first in data row 1, column 'c'",
+    ),
     "few rows": (rows(n=9), "has 9 rows; give at least 10"),
     "repeated names": (rows(columns="a,b,a"), "'a' stands more than once"),
     "ragged": (rows() + "1,2\n", "line 14 has 2 fields where the header has 3"),
@@ -79,7 +91,13 @@ def test_a_pickle_in_a_table_is_never_opened(refused, tmp_path):
 def test_a_directory_a_missing_file_and_an_unknown_ending(refused, tmp_path, table):
     refused("discover", tmp_path, "--model", "first", saying="is a directory")
     refused("discover", "none.csv", "--model", "first", saying="There is no file none.csv")
-    refused("discover", shutil.copy(table, tmp_path / "t.xlsx"), "--model", "first", saying="does not tell its format")
+    refused(
+        "discover",
+        shutil.copy(table, tmp_path / "t.xlsx"),
+        "--model",
+        "first",
+        saying="does not tell its format",
+    )
     refused("build", "tasks", f"data.table={tmp_path}", saying="is a directory")
     refused("discover", table, "--model", "first", "--truth", tmp_path, saying="is a directory")
 
@@ -98,7 +116,7 @@ def test_a_folder_that_holds_other_files_is_not_written_to(refused, tmp_path, ta
     assert [path.name for path in (tmp_path / "answer").iterdir()] == ["thesis.tex"]
 
 
-# --------------------------------------------------------------------------------------------------------------- settings and names
+# ------------------------------------------------------------------------------- settings and names
 
 
 @pytest.mark.parametrize(
@@ -148,7 +166,9 @@ def test_a_name_in_an_experiment_file_is_checked_as_it_stands(refused, tmp_path)
 def test_a_taken_name_is_kept_unless_forced(refused, run, store):
     first = Store(store).find("first").id
     refused("store", "name", "held_in", "first", saying="give --force")
-    refused("build", "tasks", "data=linear_er", "n_tasks=1", "--name", "first", saying="give --force")
+    refused(
+        "build", "tasks", "data=linear_er", "n_tasks=1", "--name", "first", saying="give --force"
+    )
     assert Store(store).find("first").id == first
     assert run("store", "name", "held_in", "first", "--force").status == 0
     assert Store(store).find("first").kind == "tasks"
@@ -190,13 +210,16 @@ def test_an_unusable_command(refused, words, saying):
     refused(*words, saying=saying)
 
 
-@pytest.mark.parametrize("text", ["kind: [", "- a", "seed: 3", "kind: tasks\nsed: 3", "kind: tasks\nseed: on", "kind: nothing"])
+@pytest.mark.parametrize(
+    "text",
+    ["kind: [", "- a", "seed: 3", "kind: tasks\nsed: 3", "kind: tasks\nseed: on", "kind: nothing"],
+)
 def test_an_unusable_experiment_file(refused, tmp_path, text):
     (tmp_path / "e.yaml").write_text(text)
     refused("build", "--experiment", "e.yaml")
 
 
-# --------------------------------------------------------------------------------------------------------------------- checkpoints
+# -------------------------------------------------------------------------------------- checkpoints
 
 
 def damaged(data, how):
@@ -241,13 +264,18 @@ def test_an_import_with_settings_that_the_checkpoint_decides(refused, store):
     refused("store", "import", file, "model.dim=4", saying="the checkpoint decides it")
 
 
-# ------------------------------------------------------------------------------------------------------------------------- disks
+# -------------------------------------------------------------------------------------------- disks
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT], ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT], ids=errno.errorcode.get
+)
 @pytest.mark.parametrize("where", ["staging", "results"])
-def test_a_full_or_read_only_disk_under_the_store(refused, run, store, table, monkeypatch, number, where):
-    """The disk answers with an error, at the first write or while results are written; afterwards the same command succeeds."""
+def test_a_full_or_read_only_disk_under_the_store(
+    refused, run, store, table, monkeypatch, number, where
+):
+    """The disk answers with an error, at the first write or while results are written; afterwards
+    the same command succeeds."""
     words = ("build", "tasks", f"data.table={table}")
 
     def failing(*args, **options):
@@ -265,14 +293,23 @@ def test_a_full_or_read_only_disk_under_the_store(refused, run, store, table, mo
 
 def test_a_store_below_a_file(refused, tmp_path, table):
     (tmp_path / "file").write_text("mine")
-    refused("build", "tasks", f"data.table={table}", "--store", tmp_path / "file", saying="cannot be")
+    refused(
+        "build", "tasks", f"data.table={table}", "--store", tmp_path / "file", saying="cannot be"
+    )
     assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_store_without_permission(refused, tmp_path, table):
     (tmp_path / "locked").mkdir(mode=0o500)
-    refused("build", "tasks", f"data.table={table}", "--store", tmp_path / "locked" / "s", saying="permission denied")
+    refused(
+        "build",
+        "tasks",
+        f"data.table={table}",
+        "--store",
+        tmp_path / "locked" / "s",
+        saying="permission denied",
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
@@ -293,10 +330,12 @@ def test_a_really_full_disk_under_an_answer(run, table, monkeypatch, tmp_path):
     assert not (tmp_path / "answer").exists()
 
 
-# --------------------------------------------------------------------------------------------------------------- other failures
+# ----------------------------------------------------------------------------------- other failures
 
 
-def test_a_failure_of_ours_gives_status_1_the_first_cause_and_the_log(run, table, monkeypatch, store):
+def test_a_failure_of_ours_gives_status_1_the_first_cause_and_the_log(
+    run, table, monkeypatch, store
+):
     def broken(*args):
         try:
             _ = {}["key"]
@@ -335,13 +374,20 @@ def test_errors_of_libraries_do_not_pass_for_sentences():
 
 
 def test_a_missing_package_is_named_with_its_extra():
-    status, lines = failures.told(ModuleNotFoundError("No module named 'causallearn'", name="causallearn.search"))
+    status, lines = failures.told(
+        ModuleNotFoundError("No module named 'causallearn'", name="causallearn.search")
+    )
     assert status == 2
     assert "causal-meta[baselines]" in lines[0]
 
 
 def test_the_real_program_ends_with_the_status(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "causal_meta", "discover", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "causal_meta", "discover", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == f"{tmp_path} is a directory; give the table's file.\n"

@@ -1,4 +1,5 @@
-"""What each verb does when all is well: ids come last on standard output, repeated commands find what is there, flags change no identity."""
+"""What each verb does when all is well: ids come last on standard output, repeated commands find
+what is there, flags change no identity."""
 
 import json
 import os
@@ -17,16 +18,25 @@ from causal_meta.cli.program import VERBS, parser
 from causal_meta.store import Store
 
 TINY = [
-    *("model.dim=8", "model.n_pairs=1", "model.n_heads=2", "model.key_size=4", "model.dropout=0", "data.train.n_nodes=4", "data.train.n_rows=30"),
+    *(
+        "model.dim=8",
+        "model.n_pairs=1",
+        "model.n_heads=2",
+        "model.key_size=4",
+        "model.dropout=0",
+        "data.train.n_nodes=4",
+        "data.train.n_rows=30",
+    ),
     *("data.tasks_per_step=2", "trainer.max_steps=2", "seed=1"),
 ]
 
 
-# --------------------------------------------------------------------------------------------------------------------------- help
+# --------------------------------------------------------------------------------------------- help
 
 
 STORE_ACTIONS = (
-    "ls", "show", "path", "verify", "name", "rebuild-catalog", "export", "import", "rm", "gc", "promote", "query",
+    "ls", "show", "path", "verify", "name", "rebuild-catalog", "export", "import", "rm", "gc",
+    "promote", "query",
 )  # fmt: skip
 
 
@@ -71,16 +81,34 @@ def test_the_examples_in_the_help_are_commands_that_parse():
 
 
 def test_the_module_runs_as_a_program():
-    done = subprocess.run([sys.executable, "-m", "causal_meta", "store", "ls", "--store", "nowhere"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "causal_meta", "store", "ls", "--store", "nowhere"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "holds nothing yet" in done.stdout
 
 
-# -------------------------------------------------------------------------------------------------------------------------- build
+# -------------------------------------------------------------------------------------------- build
 
 
 def test_build_prints_the_id_last_and_finds_it_again_with_any_flags_and_name(run, store):
     first = Store(store).find("first")
-    again = run("build", "amortised", *TINY, "--workers", "1", "--threads", "1", "--device", "cpu", "--name", "second", "--no-plots")
+    again = run(
+        "build",
+        "amortised",
+        *TINY,
+        "--workers",
+        "1",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--name",
+        "second",
+        "--no-plots",
+    )
     assert again.status == 0
     assert again.out == f"{first.id}\n"
     assert "in the store already" in again.err
@@ -104,7 +132,8 @@ def test_overrides_and_flags_are_recorded_outside_the_identity(store):
 def test_an_experiment_file_describes_a_target(run, store, tmp_path):
     file = tmp_path / "e.yaml"
     file.write_text(
-        "kind: amortised\nname: from_file\nseed: 1\nmodel: {preset: avici, dim: 8, n_pairs: 1, n_heads: 2, key_size: 4, dropout: 0.0}\n"
+        "kind: amortised\nname: from_file\nseed: 1\nmodel: {preset: avici, dim: 8, n_pairs: 1, "
+        "n_heads: 2, key_size: 4, dropout: 0.0}\n"
         "data: {train: {n_nodes: 4, n_rows: 30}, tasks_per_step: 2}\ntrainer: {max_steps: 9}\n"
     )
     ran = run("build", "--experiment", file, "trainer.max_steps=2", "--quiet")
@@ -130,11 +159,17 @@ def test_a_training_can_start_from_another_model(run, store):
 
 def test_a_table_becomes_a_task_set_and_its_place_is_not_recorded(run, store, table, tmp_path):
     (tmp_path / "g.csv").write_text("a,b,c\n0,1,0\n0,0,0\n0,1,0\n")
-    ran = run("build", "tasks", f"data.table={table}", f"data.truth={tmp_path / 'g.csv'}", "name=mine")
+    ran = run(
+        "build", "tasks", f"data.table={table}", f"data.truth={tmp_path / 'g.csv'}", "name=mine"
+    )
     artifact = Store(store).find("mine")
     assert artifact.id == ran.last
     assert artifact.meta["dims"] == {"n_tasks": 1, "n_rows": 20, "n_nodes": 3, "has_truth": True}
-    recorded = "".join(path.read_text("utf-8") for path in artifact.folder.rglob("*") if path.suffix in (".json", ".yaml", ".jsonl"))
+    recorded = "".join(
+        path.read_text("utf-8")
+        for path in artifact.folder.rglob("*")
+        if path.suffix in (".json", ".yaml", ".jsonl")
+    )
     assert str(tmp_path) not in recorded
     assert artifact.meta["overrides"] == ["data.table=table.csv", "data.truth=g.csv"]
     scored = run("evaluate", "of=first", "tasks=mine")
@@ -142,13 +177,19 @@ def test_a_table_becomes_a_task_set_and_its_place_is_not_recorded(run, store, ta
 
 
 def test_pictures_are_drawn_while_training_unless_not_wanted(run, store):
-    drawn = Store(store).find(run("build", "amortised", *TINY[:-1], "seed=3", "trainer.log_every_n_steps=1").last)
-    bare = Store(store).find(run("build", "amortised", *TINY[:-1], "seed=4", "trainer.log_every_n_steps=1", "--no-plots").last)
+    drawn = Store(store).find(
+        run("build", "amortised", *TINY[:-1], "seed=3", "trainer.log_every_n_steps=1").last
+    )
+    bare = Store(store).find(
+        run(
+            "build", "amortised", *TINY[:-1], "seed=4", "trainer.log_every_n_steps=1", "--no-plots"
+        ).last
+    )
     assert (drawn.folder / "figures" / "losses.png").is_file()
     assert not (bare.folder / "figures").exists()
 
 
-# ----------------------------------------------------------------------------------------------------------- infer, evaluate, data
+# ---------------------------------------------------------------------------- infer, evaluate, data
 
 
 def test_baselines_are_inferred_and_evaluated_on_the_same_tasks(run, store):
@@ -161,16 +202,32 @@ def test_baselines_are_inferred_and_evaluated_on_the_same_tasks(run, store):
 
 
 def test_a_model_is_evaluated_and_asked_for_a_whole_set(run, store):
-    assert run("evaluate", "of=first", "tasks=held_in", "n_samples=20").last.startswith("run_evaluate_")
-    assert run("infer", "discover", "of=first", "tasks=held_in", "n_samples=20").last.startswith("run_discover_")
+    assert run("evaluate", "of=first", "tasks=held_in", "n_samples=20").last.startswith(
+        "run_evaluate_"
+    )
+    assert run("infer", "discover", "of=first", "tasks=held_in", "n_samples=20").last.startswith(
+        "run_discover_"
+    )
 
 
 def test_data_show_draws_a_family_and_prints_sortabilities(run, tmp_path):
-    ran = run("data", "show", "data=linear_er", "data.n_nodes=4", "data.n_rows=50", "--tasks", "20", "--out", "pictures")
+    ran = run(
+        "data",
+        "show",
+        "data=linear_er",
+        "data.n_nodes=4",
+        "data.n_rows=50",
+        "--tasks",
+        "20",
+        "--out",
+        "pictures",
+    )
     assert ran.status == 0
     assert "varsortability" in ran.out
     assert "r2_sortability" in ran.out
-    assert {"degrees.png", "adjacency.png", "marginals.png", "pairs.png"} <= {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert {"degrees.png", "adjacency.png", "marginals.png", "pairs.png"} <= {
+        path.name for path in (tmp_path / "pictures").iterdir()
+    }
 
 
 def test_report_prints_where_the_page_lies(run, tmp_path):
@@ -183,7 +240,7 @@ def test_report_prints_where_the_page_lies(run, tmp_path):
     assert "<html" in Path(page).read_text("utf-8")[:300].lower()
 
 
-# ----------------------------------------------------------------------------------------------------------------------- discover
+# ----------------------------------------------------------------------------------------- discover
 
 
 def test_discover_exports_prints_and_can_be_repeated(run, store, table, tmp_path):
@@ -192,16 +249,25 @@ def test_discover_exports_prints_and_can_be_repeated(run, store, table, tmp_path
     assert ran.last == "answer"
     assert "acyclic:" in ran.out
     assert "of 50 sampled graphs" in ran.out
-    p = np.genfromtxt(tmp_path / "answer" / "edge_probabilities.csv", delimiter=",", skip_header=1)[:, 1:]
+    p = np.genfromtxt(tmp_path / "answer" / "edge_probabilities.csv", delimiter=",", skip_header=1)[
+        :, 1:
+    ]
     strongest = np.unravel_index(p.argmax(), p.shape)
     assert re.search(rf"{'abc'[strongest[0]]} +→ +{'abc'[strongest[1]]} +{p.max():.3f}", ran.out)
     before = sorted(path.name for path in (store / "targets").rglob("run_*"))
-    assert run("discover", table, "--model", "first", "--out", "answer", "--n-samples", "50", "--quiet").out == "answer\n"
+    assert (
+        run(
+            "discover", table, "--model", "first", "--out", "answer", "--n-samples", "50", "--quiet"
+        ).out
+        == "answer\n"
+    )
     assert sorted(path.name for path in (store / "targets").rglob("run_*")) == before
 
 
 def test_discover_agrees_with_the_library(run, store, table, tmp_path):
-    run("discover", table, "--model", "first", "--out", "answer", "--n-samples", "20", "--seed", "3")
+    run(
+        "discover", table, "--model", "first", "--out", "answer", "--n-samples", "20", "--seed", "3"
+    )
     answer = causal_meta.discover(table, "first", store, n_samples=20, seed=3)
     with np.load(tmp_path / "answer" / "graphs.npz") as arrays:
         np.testing.assert_allclose(arrays["edge_probabilities"], answer.probabilities, atol=1e-6)
@@ -210,9 +276,13 @@ def test_discover_agrees_with_the_library(run, store, table, tmp_path):
 
 def test_discover_compares_with_a_truth_and_warns_on_standard_error(run, table, tmp_path):
     (tmp_path / "g.csv").write_text("c,b,a\n0,0,0\n1,0,0\n0,1,0\n")
-    ran = run("discover", table, "--model", "first", "--truth", tmp_path / "g.csv", "--n-samples", "20")
+    ran = run(
+        "discover", table, "--model", "first", "--truth", tmp_path / "g.csv", "--n-samples", "20"
+    )
     assert "against the truth: e_shd" in ran.out
-    assert json.loads((tmp_path / "answer" / "summary.json").read_text())["metrics"]["density"] == pytest.approx(2 / 6)
+    assert json.loads((tmp_path / "answer" / "summary.json").read_text())["metrics"][
+        "density"
+    ] == pytest.approx(2 / 6)
     assert "Warning: The table has 3 columns; the model was trained on 4." in ran.err
 
 
@@ -229,13 +299,24 @@ def test_discover_takes_the_model_inside_the_package(run, store, table, monkeypa
 
 
 def test_the_bundled_table_needs_no_file(run, tmp_path):
-    ran = run("discover", "sklearn:diabetes", "--model", "first", "--columns", "age,bmi,progression", "--n-samples", "10", "--out", "d")
+    ran = run(
+        "discover",
+        "sklearn:diabetes",
+        "--model",
+        "first",
+        "--columns",
+        "age,bmi,progression",
+        "--n-samples",
+        "10",
+        "--out",
+        "d",
+    )
     assert ran.status == 0
     assert "diabetes: strongest edges" in ran.out
     assert "442 rows, 3 variables" in ran.out
 
 
-# -------------------------------------------------------------------------------------------------------------------------- store
+# -------------------------------------------------------------------------------------------- store
 
 
 def test_store_lists_shows_names_verifies_and_exports(run, store, tmp_path):
@@ -247,7 +328,12 @@ def test_store_lists_shows_names_verifies_and_exports(run, store, tmp_path):
     assert run("store", "path", first[:8]).out.strip() == str(store / "targets" / first)
     assert run("store", "name", "first", "best").status == 0
     assert run("store", "export", "best", tmp_path / "out").status == 0
-    assert run("store", "import", tmp_path / "out", "--store", tmp_path / "new", "--name", "theirs").last == first
+    assert (
+        run(
+            "store", "import", tmp_path / "out", "--store", tmp_path / "new", "--name", "theirs"
+        ).last
+        == first
+    )
     assert run("store", "verify", "--store", tmp_path / "new").status == 0
     (tmp_path / "new" / "targets" / first / "checkpoints" / "best.pt").write_bytes(b"")
     broken = run("store", "verify", "--store", tmp_path / "new")
@@ -257,7 +343,9 @@ def test_store_lists_shows_names_verifies_and_exports(run, store, tmp_path):
 
 def test_a_checkpoint_file_is_imported(run, store, table, tmp_path):
     file = Store(store).find("first").folder / "checkpoints" / "best.pt"
-    ran = run("store", "import", file, "data.train.n_nodes=4", "data.train.n_rows=30", "--name", "theirs")
+    ran = run(
+        "store", "import", file, "data.train.n_nodes=4", "data.train.n_rows=30", "--name", "theirs"
+    )
     assert ran.status == 0
     assert ran.last != Store(store).find("first").id
     assert run("discover", table, "--model", "theirs", "--n-samples", "5").status == 0
@@ -265,12 +353,24 @@ def test_a_checkpoint_file_is_imported(run, store, table, tmp_path):
 
 def test_a_reader_that_leaves_early_is_no_error(store):
     done = subprocess.run(
-        f"{sys.executable} -m causal_meta store show first --store {store} | head -n 1", shell=True, capture_output=True, text=True, check=True
+        f"{sys.executable} -m causal_meta store show first --store {store} | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stderr == ""
 
 
 def test_the_store_verbs_load_no_torch(store):
-    code = "import sys; from causal_meta.cli import main; main(sys.argv[1:]); assert not {'torch', 'jax'} & set(sys.modules)"
+    code = (
+        "import sys; from causal_meta.cli import main; main(sys.argv[1:]); assert not "
+        "{'torch', 'jax'} & set(sys.modules)"
+    )
     for words in (["ls"], ["show", "first"], ["verify"], ["path", "first"]):
-        subprocess.run([sys.executable, "-c", code, "store", *words, "--store", str(store)], check=True, capture_output=True, env=os.environ | {})
+        subprocess.run(
+            [sys.executable, "-c", code, "store", *words, "--store", str(store)],
+            check=True,
+            capture_output=True,
+            env=os.environ | {},
+        )

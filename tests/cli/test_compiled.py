@@ -1,4 +1,5 @@
-"""Compiled programs are kept in the user's own folder, and nowhere if the user says so or there is none."""
+"""Compiled programs are kept in the user's own folder, and nowhere if the user says so or there is
+none."""
 
 import os
 

@@ -1,4 +1,5 @@
-"""`data`: what is ready is listed, families are drawn and compared once, tables come in with truth and interventions, bad ones are refused."""
+"""`data`: what is ready is listed, families are drawn and compared once, tables come in with truth
+and interventions, bad ones are refused."""
 
 import json
 import re
@@ -21,11 +22,13 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 def test_the_examples_parse():
     for text in (data.LS, data.SHOW, data.DISTANCE, data_import.EXAMPLES):
-        for line in (line.strip() for line in text.splitlines() if line.strip().startswith("causal-meta ")):
+        for line in (
+            line.strip() for line in text.splitlines() if line.strip().startswith("causal-meta ")
+        ):
             parser().parse_known_args(line.split()[1:])
 
 
-# ----------------------------------------------------------------------------------------------------------------------------- ls
+# ----------------------------------------------------------------------------------------------- ls
 
 
 def test_ls_has_a_line_for_everything_that_is_ready(run, store):
@@ -43,20 +46,46 @@ def test_a_family_is_told_in_a_line():
     assert family_line(wide) == "erdos_renyi + scale_free; linear + mlp; noise_mixture noise"
 
 
-# ------------------------------------------------------------------------------------------------------------------ show, distance
+# ----------------------------------------------------------------------------------- show, distance
 
 
 def test_show_draws_into_the_store_and_finds_it_again(run, store):
-    words = ["data", "show", "data=linear_er", "data.n_nodes=4", "data.n_rows=50", "n_tasks=20", "seed=3"]
+    words = [
+        "data",
+        "show",
+        "data=linear_er",
+        "data.n_nodes=4",
+        "data.n_rows=50",
+        "n_tasks=20",
+        "seed=3",
+    ]
     first = run(*words)
     folder = Store(store).find(first.last).folder
     pictures = [line for line in first.out.splitlines() if line.endswith(".png")]
-    assert {Path(line).name for line in pictures} >= {"degrees.png", "adjacency.png", "marginals.png", "pairs.png"}
+    assert {Path(line).name for line in pictures} >= {
+        "degrees.png",
+        "adjacency.png",
+        "marginals.png",
+        "pairs.png",
+    }
     assert all(Path(line).parent == folder / "figures" for line in pictures)
     again = run(*words, "--name", "small")
     assert "in the store already" in again.err
     assert again.out == first.out
-    assert run("data", "show", "data=linear_er", "data.n_nodes=4", "data.n_rows=50", "--tasks", "20", "seed=3", "--quiet").out == first.last + "\n"
+    assert (
+        run(
+            "data",
+            "show",
+            "data=linear_er",
+            "data.n_nodes=4",
+            "data.n_rows=50",
+            "--tasks",
+            "20",
+            "seed=3",
+            "--quiet",
+        ).out
+        == first.last + "\n"
+    )
     for picture in (folder / "figures").iterdir():
         picture.unlink()
     assert run(*words).out == first.out
@@ -74,7 +103,9 @@ def test_distance_is_computed_once_whatever_the_order(run, store, tmp_path):
     assert (tmp_path / "mine.png").stat().st_size > 10_000
     shown = [re.search(r"edges_per_node_gap +(\S+)", ran.out).group(1) for ran in (first, again)]
     assert float(shown[0]) == -float(shown[1]) != 0
-    stored = json.loads((folder / "distances.json").read_text())["distances"]["edges_per_node_gap"]["value"]
+    stored = json.loads((folder / "distances.json").read_text())["distances"]["edges_per_node_gap"][
+        "value"
+    ]
     assert abs(float(shown[0])) == pytest.approx(abs(stored), abs=1e-4)
     (folder / "figures" / "distance.png").unlink()
     assert run("data", "distance", "wide", "linear_er", *SMALL).out == first.out
@@ -110,7 +141,7 @@ def test_a_table_is_no_family(run, refused, table):
     refused("data", "distance", "mine", "wide", saying="is no family of worlds")
 
 
-# -------------------------------------------------------------------------------------------------------------------------- import
+# ------------------------------------------------------------------------------------------- import
 
 
 @pytest.fixture
@@ -124,22 +155,61 @@ def interventional(tmp_path):
 
 
 def test_import_sets_the_mask_and_everything_uses_it(run, store, interventional):
-    ran = run("data", "import", interventional, "--truth", "edges.csv", "--interventions", "INT", "--name", "mine")
+    ran = run(
+        "data",
+        "import",
+        interventional,
+        "--truth",
+        "edges.csv",
+        "--interventions",
+        "INT",
+        "--name",
+        "mine",
+    )
     assert ran.status == 0, ran.err
     assert "30 rows, 4 variables, true graph of 2 edges" in ran.out
     assert "12 observational rows; rows by variable set: a (12), b (6), c (6)" in ran.out
     batch = load_tasks(Store(store).find("mine"))
     assert batch.intervened[0].sum(0).tolist() == [12, 6, 6, 0]
     assert batch.adjacency[0].sum() == 2
-    assert run("build", "tasks", f"data.table={interventional}", "data.truth=edges.csv", "data.interventions=INT").last == ran.last
+    assert (
+        run(
+            "build",
+            "tasks",
+            f"data.table={interventional}",
+            "data.truth=edges.csv",
+            "data.interventions=INT",
+        ).last
+        == ran.last
+    )
     scored = run("evaluate", "of=first", "tasks=mine", "n_samples=20")
     assert scored.status == 0, scored.err
     answered = run("infer", "discover", "of=first", "tasks=mine", "n_samples=20")
-    assert any("trained on observational rows only" in warning for warning in Store(store).find(answered.last).meta["warnings"])
+    assert any(
+        "trained on observational rows only" in warning
+        for warning in Store(store).find(answered.last).meta["warnings"]
+    )
     assert run("infer", "empty", "of=mine").status == 0
-    run("data", "import", interventional, "--columns", "a,b,c,d", "--truth", "edges.csv", "--mask", mask_of(interventional, 0), "--name", "unmarked")
+    run(
+        "data",
+        "import",
+        interventional,
+        "--columns",
+        "a,b,c,d",
+        "--truth",
+        "edges.csv",
+        "--mask",
+        mask_of(interventional, 0),
+        "--name",
+        "unmarked",
+    )
     blind = run("evaluate", "of=first", "tasks=unmarked", "n_samples=20")
-    told = [json.loads((Store(store).find(one.last).folder / "metrics.json").read_text())["per_task"]["graph_nll"] for one in (scored, blind)]
+    told = [
+        json.loads((Store(store).find(one.last).folder / "metrics.json").read_text())["per_task"][
+            "graph_nll"
+        ]
+        for one in (scored, blind)
+    ]
     assert told[0] != told[1], "the same rows without the mask must get another answer"
 
 
@@ -159,10 +229,15 @@ def test_discover_reads_interventions_too(run, interventional):
 
 def test_import_is_found_again_and_records_no_path(run, store, interventional):
     ran = run("data", "import", interventional, "--interventions", "INT")
-    again = run("data", "import", interventional, "--interventions", "INT", "--name", "mine", "--quiet")
+    again = run(
+        "data", "import", interventional, "--interventions", "INT", "--name", "mine", "--quiet"
+    )
     assert again.out == ran.last + "\n"
     folder = Store(store).find(ran.last).folder
-    assert str(interventional.parent) not in (folder / "meta.json").read_text() + (folder / "config.yaml").read_text()
+    assert (
+        str(interventional.parent)
+        not in (folder / "meta.json").read_text() + (folder / "config.yaml").read_text()
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,12 +263,21 @@ def test_import_refuses_what_makes_no_sense(refused, interventional, options, sa
 
 
 def test_an_unknown_variable_in_the_column_is_refused(refused, tmp_path):
-    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(12, 2)), columns=["a", "b"]).assign(INT=[""] * 11 + ["x"])
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(12, 2)), columns=["a", "b"]).assign(
+        INT=[""] * 11 + ["x"]
+    )
     frame.to_csv(tmp_path / "t.csv", index=False)
-    refused("data", "import", tmp_path / "t.csv", "--interventions", "INT", saying="data row 12 names an intervention on 'x', which is no variable")
+    refused(
+        "data",
+        "import",
+        tmp_path / "t.csv",
+        "--interventions",
+        "INT",
+        saying="data row 12 names an intervention on 'x', which is no variable",
+    )
 
 
-# -------------------------------------------------------------------------------------------------------------------- descriptions
+# ------------------------------------------------------------------------------------- descriptions
 
 
 @pytest.mark.parametrize("name", ["iris", "sklearn:iris"])
@@ -223,7 +307,10 @@ def test_sachs_comes_with_either_graph_and_its_logarithm(run, store, tmp_path):
     for name, edges in (("sachs", 17), ("sachs_20", 20)):
         ran = run("data", "import", name, "--from", SHARED / "sachs", "--name", name)
         assert ran.status == 0, ran.err
-        assert f"853 rows, 11 variables, true graph of {edges} edges, values in natural logarithm" in ran.out
+        assert (
+            f"853 rows, 11 variables, true graph of {edges} edges, values in natural logarithm"
+            in ran.out
+        )
     one, two = (load_tasks(Store(store).find(name)).adjacency[0] for name in ("sachs", "sachs_20"))
     assert int((one - two).clamp(0).sum()) == 1
     assert int((two - one).clamp(0).sum()) == 4

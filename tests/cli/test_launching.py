@@ -1,4 +1,5 @@
-"""`--processes N` is torchrun with the same command, whose restarts do not share a store; `tests/runners/test_distributed.py` trains with it."""
+"""`--processes N` is torchrun with the same command, whose restarts do not share a store;
+`tests/runners/test_distributed.py` trains with it."""
 
 import argparse
 import sys
@@ -23,7 +24,18 @@ def launched(monkeypatch):
 
 
 def test_the_command_is_given_to_torchrun_as_it_was(run, launched):
-    words = ["build", "amortised", "seed=3", "--processes", "2", "--max-restarts", "1", "--threads", "1", "model.dim=8"]
+    words = [
+        "build",
+        "amortised",
+        "seed=3",
+        "--processes",
+        "2",
+        "--max-restarts",
+        "1",
+        "--threads",
+        "1",
+        "model.dim=8",
+    ]
     with pytest.raises(SystemExit):
         run(*words)
     ((given, environment),) = launched
@@ -47,7 +59,11 @@ def test_what_exists_or_is_not_trained_starts_no_processes(run, refused, store, 
     from causal_meta.store import Store
 
     first = Store(store).find("first")
-    same = [f"{key}={value}" for key, value in leaves(first.stored_tree()) if key in ("seed", "trainer.max_steps", "data.tasks_per_step")]
+    same = [
+        f"{key}={value}"
+        for key, value in leaves(first.stored_tree())
+        if key in ("seed", "trainer.max_steps", "data.tasks_per_step")
+    ]
     same += [
         "model.dim=8",
         "model.n_pairs=1",
@@ -66,14 +82,28 @@ def test_what_exists_or_is_not_trained_starts_no_processes(run, refused, store, 
 
 def test_a_torchrun_whose_restarts_may_hang_is_told_of(monkeypatch, capsys):
     def said(**environment):
-        for name in ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_MAX_RESTARTS", "TORCHELASTIC_USE_AGENT_STORE", "RANK"):
+        for name in (
+            "TORCHELASTIC_RUN_ID",
+            "TORCHELASTIC_MAX_RESTARTS",
+            "TORCHELASTIC_USE_AGENT_STORE",
+            "RANK",
+        ):
             monkeypatch.delenv(name, raising=False)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         launching.warn_of_restarts()
         return capsys.readouterr().err
 
-    risky = {"TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_MAX_RESTARTS": "2", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    risky = {
+        "TORCHELASTIC_RUN_ID": "x",
+        "TORCHELASTIC_MAX_RESTARTS": "2",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
     assert UNSHARED in said(**risky, RANK="0")
-    assert said(**risky, RANK="1") == said() == said(**risky | {"TORCHELASTIC_MAX_RESTARTS": "0"}) == ""
+    assert (
+        said(**risky, RANK="1")
+        == said()
+        == said(**risky | {"TORCHELASTIC_MAX_RESTARTS": "0"})
+        == ""
+    )
     assert said(**risky | {"TORCHELASTIC_USE_AGENT_STORE": "False"}) == ""

@@ -46,8 +46,12 @@ def test_a_name_that_means_something_else_stays(run, store, ran, tmp_path):
 
 
 def test_what_cannot_be_exported_or_imported(refused, run, store, tmp_path):
-    refused("store", "export", "first", "held_in", "folder", saying="A folder takes one artifact alone")
-    refused("store", "export", "first", "folder", "--runs", saying="A folder takes one artifact alone")
+    refused(
+        "store", "export", "first", "held_in", "folder", saying="A folder takes one artifact alone"
+    )
+    refused(
+        "store", "export", "first", "folder", "--runs", saying="A folder takes one artifact alone"
+    )
     refused("store", "import", "nowhere.tar", saying="There is no archive")
     run("store", "export", "held_in", "one.tar")
     refused("store", "export", "held_in", "one.tar", saying="exists")
@@ -64,7 +68,9 @@ def test_rm_names_what_depends_and_forced_tells_what_went(refused, run, store, r
     assert ran in refused("store", "rm", "held_in", saying="cannot be removed")
     done = run("store", "rm", "held_in", "--force")
     assert done.status == 0
-    assert done.out.split("\n")[:-1] == sorted(f"removed {found}" for found in (ran, done.last.removeprefix("removed ")))
+    assert done.out.split("\n")[:-1] == sorted(
+        f"removed {found}" for found in (ran, done.last.removeprefix("removed "))
+    )
     assert "held_in" not in Store(store).names()
     assert run("store", "verify").status == 0
     refused("store", "rm", "held_in", saying="holds nothing called")
@@ -80,7 +86,10 @@ def test_gc_shows_first_and_removes_then(run, store):
     for path in (broken / "half", broken):
         os.utime(path, (time.time() - 7200,) * 2)
     shown = run("store", "gc")
-    assert shown.out.splitlines()[0] == "could go  1.5 kB  .staging/import-0  an import that did not end"
+    assert (
+        shown.out.splitlines()[0]
+        == "could go  1.5 kB  .staging/import-0  an import that did not end"
+    )
     assert "give --yes" in shown.last
     assert broken.exists()
     assert run("store", "gc", "--yes").out.startswith("removed  1.5 kB")
@@ -100,7 +109,10 @@ def test_rebuild_catalog_says_how_many(run, store, ran):
     assert len((store / "targets" / "_catalog.jsonl").read_text().splitlines()) == 2
     (Store(store).find(ran).folder / "meta.json").write_text("{")
     done = run("store", "rebuild-catalog")
-    assert (done.status, done.out) == (1, "The lists hold 2 artifacts, and 1 cannot be read (store verify names them).\n")
+    assert (done.status, done.out) == (
+        1,
+        "The lists hold 2 artifacts, and 1 cannot be read (store verify names them).\n",
+    )
 
 
 def test_query_prints_a_table_csv_or_json(refused, run, store, ran):
@@ -108,20 +120,39 @@ def test_query_prints_a_table_csv_or_json(refused, run, store, ran):
     question = "select sampler, seed, name from runs"
     assert run("store", "query", question).out.split() == ["sampler", "seed", "name", "empty", "0"]
     assert run("store", "query", question, "--format", "csv").out == "sampler,seed,name\nempty,0,\n"
-    assert json.loads(run("store", "query", question, "--format", "json").out) == {"sampler": "empty", "seed": 0, "name": None}
-    assert run("store", "query", "select name from targets order by 1").out.split() == ["name", "first", "held_in"]
+    assert json.loads(run("store", "query", question, "--format", "json").out) == {
+        "sampler": "empty",
+        "seed": 0,
+        "name": None,
+    }
+    assert run("store", "query", "select name from targets order by 1").out.split() == [
+        "name",
+        "first",
+        "held_in",
+    ]
     refused("store", "query", "select * from '/etc/passwd'", saying="cannot be answered")
     refused("store", "query", "drop table runs", saying="takes one question")
 
 
 def test_promote_prints_where_the_snippet_lies(refused, run, store, tmp_path):
-    refused("store", "promote", "gallery", "first", "--to", "pictures", saying="has no plots or tables to promote")
+    refused(
+        "store",
+        "promote",
+        "gallery",
+        "first",
+        "--to",
+        "pictures",
+        saying="has no plots or tables to promote",
+    )
     figures = Store(store).find("first").folder / "figures"
     figures.mkdir()
     (figures / "losses.png").write_bytes(b"picture")
     done = run("store", "promote", "gallery", "first", "--to", "pictures")
     assert done.out == "pictures/first/snippet.md\n"
     assert (tmp_path / "pictures" / "first" / "amortised_losses.png").read_bytes() == b"picture"
-    assert run("store", "promote", "single", "first", "--plot", "losses").out == "gallery/first/snippet.md\n"
+    assert (
+        run("store", "promote", "single", "first", "--plot", "losses").out
+        == "gallery/first/snippet.md\n"
+    )
     refused("store", "promote", "single", "held_in", saying="has no plots of its own")
     refused("store", "promote", "everything", "first", saying="invalid choice")

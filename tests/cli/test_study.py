@@ -1,4 +1,5 @@
-"""`study FILE` from the outside: the plan, the results, the status; a driver that is killed and started again loses nothing."""
+"""`study FILE` from the outside: the plan, the results, the status; a driver that is killed and
+started again loses nothing."""
 
 import os
 import shutil
@@ -20,7 +21,8 @@ from causal_meta.workflow import load_study, plan_of
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 STUDY = """
 targets:
-  - {target: tasks, name: set, seed: 0..1, n_tasks: 2, overrides: {data.n_nodes: 3, data.n_rows: 20}}
+  - {target: tasks, name: set, seed: 0..1, n_tasks: 2, overrides: {data.n_nodes: 3,
+      data.n_rows: 20}}
 runs:
   - {run: [empty, random], of: set}
   - {run: evaluate, of: set, posterior: [empty, random]}
@@ -38,7 +40,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run, file, store):
     before = sorted(store.rglob("*"))
     ran = run("study", file, "--dry-run")
     assert ran.status == 0
-    assert [line.split() for line in ran.out.splitlines() if line.startswith("evaluate")] == [["evaluate", "0", "0", "4"]]
+    assert [line.split() for line in ran.out.splitlines() if line.startswith("evaluate")] == [
+        ["evaluate", "0", "0", "4"]
+    ]
     assert "10 to make" in ran.out
     assert sorted(store.rglob("*")) == before
 
@@ -60,7 +64,12 @@ def test_a_study_prints_its_results_and_is_done_once(run, file, store):
 def test_python_m_causal_meta_run_is_the_same(run, file, store, monkeypatch):
     words = study_words(["--config", str(file), "--only", "kind=empty", "--dry-run"])
     assert run(*words).out == run("study", file, "--only", "kind=empty", "--dry-run").out
-    done = subprocess.run([sys.executable, "-m", "causal_meta.run", f"--config={file}", "--dry-run"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "causal_meta.run", f"--config={file}", "--dry-run"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "10 to make" in done.stdout
 
 
@@ -68,7 +77,12 @@ def test_a_study_is_watched_from_what_lies_in_the_store(run, refused, file, stor
     assert run("study", file, "--only", "kind=empty", "--quiet").status == 0
     seen = run("watch", "mine", "--once")
     assert seen.status == 0
-    assert seen.out.splitlines() == ["tasks: 2 of 2", "empty: 2 of 2", "random: 0 of 2", "evaluate: 0 of 4"]
+    assert seen.out.splitlines() == [
+        "tasks: 2 of 2",
+        "empty: 2 of 2",
+        "random: 0 of 2",
+        "evaluate: 0 of 4",
+    ]
     held = next(cell for cell in load_study(file, Store(store)).cells if cell.kind == "random")
     _, _, lock = attempts.reserve(Store(store).staging, held.id)  # as a living builder does
     assert f"  at work: {held.label}, attempt 1" in run("watch", file, "--once").out.splitlines()
@@ -84,16 +98,33 @@ def test_mistakes_are_refused_before_anything_is_made(run, refused, file, store,
     refused("study", tmp_path / "no.yaml", saying="is not a file")
     refused("study", tmp_path, saying="is not a file")
     file.write_text(STUDY.replace("of: set}", "of: sot}"))
-    refused("study", file, saying="mine.yaml, line 5: nothing here or in the store is called 'sot'; did you mean 'set'")
+    refused(
+        "study",
+        file,
+        saying="mine.yaml, line 5: nothing here or in the "
+        "store is called 'sot'; did you mean 'set'",
+    )
     file.write_text(STUDY.replace("name: set", "name: other"))
     refused("study", file, saying="mine.yaml, line 5: nothing here or in the store is called 'set'")
-    file.write_text(STUDY.replace("name: set, seed: 0..1", "name: first").replace("of: set", "of: first"))
+    file.write_text(
+        STUDY.replace("name: set, seed: 0..1", "name: first").replace("of: set", "of: first")
+    )
     refused("study", file, saying="mine.yaml, line 3: the name 'first' means tgt_")
     file.write_text("name: first\n" + STUDY)
-    refused("study", file, saying="line 1: the study is called 'first', a name that an artifact has already")
+    refused(
+        "study",
+        file,
+        saying="line 1: the study is called 'first', a name that an artifact has already",
+    )
     file.write_text(STUDY)
     refused("study", file, "--only", "kind=boss", saying="--only kind=boss fits nothing")
-    refused("study", file, "--executor", "slorm", saying="There is no executor, card or file called 'slorm'; did you mean 'slurm'")
+    refused(
+        "study",
+        file,
+        "--executor",
+        "slorm",
+        saying="There is no executor, card or file called 'slorm'; did you mean 'slurm'",
+    )
     refused("study", file, "--max-failures", "0", saying="no whole number from 1")
     (store / "store.json").write_text('{"format": 2}')
     refused("study", file, saying="is of format 2, written by a newer version")
@@ -129,7 +160,9 @@ def test_a_study_is_promoted_when_it_is_done_and_again_later(run, refused, file,
     snippet = Path(ran.last)
     assert snippet == Path("docs/gallery/mine/snippet.md")
     assert snippet.read_text().count("| random |") == 2
-    assert (snippet.parent / "study_results.csv").read_bytes() == (store / "experiments" / "mine" / "results.csv").read_bytes()
+    assert (snippet.parent / "study_results.csv").read_bytes() == (
+        store / "experiments" / "mine" / "results.csv"
+    ).read_bytes()
     shutil.rmtree("docs")
     assert run("study", file, "--promote", "--quiet").status == 0  # nothing is left to be made
     assert Path("gallery/mine/snippet.md").is_file()
@@ -139,16 +172,21 @@ def test_a_study_is_promoted_when_it_is_done_and_again_later(run, refused, file,
 
 def test_a_gallery_that_fails_costs_no_result(run, file, store, tmp_path):
     (tmp_path / "gallery" / "mine").mkdir(parents=True)
-    (tmp_path / "gallery" / "mine" / "snippet.md").mkdir()  # something in the way that is seen only by writing
+    # something in the way that is seen only by writing
+    (tmp_path / "gallery" / "mine" / "snippet.md").mkdir()
     ran = run("study", file, "--promote")
     assert ran.status == 1
-    assert ran.err.splitlines()[-1].startswith("Not promoted: The gallery gallery cannot be written")
+    assert ran.err.splitlines()[-1].startswith(
+        "Not promoted: The gallery gallery cannot be written"
+    )
     assert len(results(store)) == 8
     assert "Everything is there." in run("study", file).out
 
 
 def test_a_name_that_is_taken_is_refused_with_its_line_or_taken_by_force(run, refused, file, store):
-    file.write_text(STUDY.replace("name: set, seed: 0..1", "name: held_in").replace("of: set", "of: held_in"))
+    file.write_text(
+        STUDY.replace("name: set, seed: 0..1", "name: held_in").replace("of: set", "of: held_in")
+    )
     before = Store(store).names()["held_in"]
     for flags in ([], ["--executor", "processes"], ["--dry-run"]):
         refused("study", file, *flags, saying="mine.yaml, line 3: the name 'held_in' means tgt_")
@@ -157,14 +195,24 @@ def test_a_name_that_is_taken_is_refused_with_its_line_or_taken_by_force(run, re
     assert after != before
     assert Store(store).find(before)  # the artifact that had it stays
     assert run("store", "name", before, "held_in", "--force").status == 0
-    assert run("study", file, "--force", "--quiet").status == 0  # nothing to make: the name is taken all the same
+    # nothing to make: the name is taken all the same
+    assert run("study", file, "--force", "--quiet").status == 0
     assert Store(store).names()["held_in"] == after
 
 
 def test_tables_of_a_study(run, refused, file, store, table):
-    file.write_text(STUDY.replace("runs:", "  - {target: tasks, name: mine_table, data: {table: table.csv}}\nruns:\n  - {run: boss, of: mine_table}"))
+    file.write_text(
+        STUDY.replace(
+            "runs:",
+            "  - {target: tasks, name: mine_table, data: {table: table.csv}}\nruns:\n  - {run: "
+            "boss, of: mine_table}",
+        )
+    )
     assert run("study", file, "--only", "kind=boss", "--quiet").status == 0
-    assert Store(store).find("mine_table").id == run("build", "tasks", "data.table=table.csv", "--quiet").last
+    assert (
+        Store(store).find("mine_table").id
+        == run("build", "tasks", "data.table=table.csv", "--quiet").last
+    )
     table.unlink()
     refused("study", file, saying="mine.yaml, line 4: There is no file")
     table.write_text("a,b\n1,2\n")
@@ -186,7 +234,9 @@ def test_the_committed_studies_are_understood(store, name, count):
     study = load_study(EXPERIMENTS / f"{name}.yaml", Store(store))
     assert len(study.cells) == count
     if name == "benchmark_small":
-        assert all(cell.config.data.n_nodes.low == 8 for cell in study.cells if cell.kind == "tasks")
+        assert all(
+            cell.config.data.n_nodes.low == 8 for cell in study.cells if cell.kind == "tasks"
+        )
     else:
         kind, tree = load_experiment(EXPERIMENTS / "demo.yaml")
         assert study.cells[0].config == compose(kind, [], tree)
@@ -196,8 +246,10 @@ def test_a_training_in_a_study_draws_its_curves(run, tmp_path, store):
     (tmp_path / "train.yaml").write_text(
         "targets:\n  - target: amortised\n    name: third\n    seed: 9\n    init: first\n"
         "    model: {preset: avici, dim: 8, n_pairs: 1, n_heads: 2, key_size: 4, dropout: 0.0}\n"
-        "    data: {train: {n_nodes: 4, n_rows: 30}, tasks_per_step: 2}\n    trainer: {max_steps: 2, log_every_n_steps: 1}\n"
-        "runs:\n  - {run: evaluate, of: amortised, tasks: held_in}\n  - {run: discover, of: third, tasks: held_in, n_samples: 5}\n"
+        "    data: {train: {n_nodes: 4, n_rows: 30}, tasks_per_step: 2}\n    trainer: {max_steps: "
+        "2, log_every_n_steps: 1}\n"
+        "runs:\n  - {run: evaluate, of: amortised, tasks: held_in}\n  - {run: discover, of: "
+        "third, tasks: held_in, n_samples: 5}\n"
         "  - {run: evaluate, of: [first, default], tasks: 'held*'}\n"
     )
     ran = run("study", tmp_path / "train.yaml")
@@ -211,14 +263,30 @@ def test_a_training_in_a_study_draws_its_curves(run, tmp_path, store):
 def results(root):
     import pandas as pd
 
-    return pd.read_parquet(root / "experiments" / "mine" / "results.parquet").drop(columns="walltime_sec")
+    return pd.read_parquet(root / "experiments" / "mine" / "results.parquet").drop(
+        columns="walltime_sec"
+    )
 
 
 @pytest.mark.parametrize("executor", ["local", "processes"])
 def test_a_killed_driver_loses_nothing(file, tmp_path, executor):
     killed, calm = tmp_path / "killed", tmp_path / "calm"
-    words = [sys.executable, "-m", "causal_meta", "study", str(file), "--store", str(killed), "--executor", executor, "--workers", "1"]
-    driver = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True)
+    words = [
+        sys.executable,
+        "-m",
+        "causal_meta",
+        "study",
+        str(file),
+        "--store",
+        str(killed),
+        "--executor",
+        executor,
+        "--workers",
+        "1",
+    ]
+    driver = subprocess.Popen(
+        words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+    )
     lines = []
     for line in driver.stderr:
         lines.append(line)
@@ -236,6 +304,7 @@ def test_a_killed_driver_loses_nothing(file, tmp_path, executor):
     assert main(["study", str(file), "--store", str(killed), "--quiet"]) == 0
     assert time.monotonic() - begin < 60
     assert main(["study", str(file), "--store", str(calm), "--quiet"]) == 0
-    assert {found: store.find(found).meta["created_at"] for found in there} == made  # nothing was made twice
+    # nothing was made twice
+    assert {found: store.find(found).meta["created_at"] for found in there} == made
     assert results(killed).equals(results(calm))
     assert store.verify() == []

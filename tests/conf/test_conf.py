@@ -1,4 +1,5 @@
-"""Configuration: what exists makes sense, what is written once is found everywhere, and a mistake is answered in one sentence."""
+"""Configuration: what exists makes sense, what is written once is found everywhere, and a mistake
+is answered in one sentence."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -19,7 +20,10 @@ from causal_meta.conf.setting import Config, ConfigError
 
 def complete_classes() -> Iterator[type[Config]]:
     for cls in registry.by_tag().values():
-        if all(f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING for f in dataclasses.fields(cls)):
+        if all(
+            f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
+            for f in dataclasses.fields(cls)
+        ):
             yield cls
 
 
@@ -32,7 +36,11 @@ def test_plain_tree_round_trip(cls):
     assert from_plain(cls, to_plain(cls())) == cls()
 
 
-@pytest.mark.parametrize(("name", "base", "tree"), all_presets(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "base", "tree"),
+    all_presets(),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_every_preset_is_valid_and_survives_yaml(name, base, tree):
     config = from_plain(base, tree)
     assert from_plain(base, yaml_1_2.load(yaml_1_2.dump(to_plain(config)))) == config
@@ -42,7 +50,9 @@ def test_tags_are_unique_and_implementations_are_declared():
     assert len({cls.kind for cls in registry._MEMBERS}) == len(registry._MEMBERS)
 
 
-@pytest.mark.parametrize("cls", [c for c, where in registry._MEMBERS.items() if where], ids=lambda cls: cls.kind)
+@pytest.mark.parametrize(
+    "cls", [c for c, where in registry._MEMBERS.items() if where], ids=lambda cls: cls.kind
+)
 def test_every_tag_resolves_to_code(cls):
     assert callable(registry.implementation(cls))
 
@@ -120,7 +130,16 @@ def test_a_mistyped_word_is_answered_with_the_nearest(kind, words, says):
 
 
 def test_hydra_words_override_any_key_below_a_chosen_preset():
-    config = compose("amortised", ["data=wide_stream", "data.train.n_nodes=5", "data.test.held_in_d5.n_tasks=3", "trainer.optimizer=adamw", "seed=7"])
+    config = compose(
+        "amortised",
+        [
+            "data=wide_stream",
+            "data.train.n_nodes=5",
+            "data.test.held_in_d5.n_tasks=3",
+            "trainer.optimizer=adamw",
+            "seed=7",
+        ],
+    )
     assert isinstance(config, ExperimentConfig)
     assert config.data.train.n_nodes == IntRange(low=5, high=5)
     assert config.data.test["held_in_d5"].n_tasks == 3
@@ -130,11 +149,20 @@ def test_hydra_words_override_any_key_below_a_chosen_preset():
 
 def test_command_line_and_yaml_give_the_same_object():
     from_words = compose("tasks", ["data=wide", "data.n_rows=100"])
-    assert from_words == from_plain(TasksConfig, {"kind": "tasks", "data": {"preset": "wide", "n_rows": 100}})
+    assert from_words == from_plain(
+        TasksConfig, {"kind": "tasks", "data": {"preset": "wide", "n_rows": 100}}
+    )
 
 
 def test_groups_know_every_polymorphic_field():
-    assert {"model", "data", "data.train", "data.train.graph", "data.train.noise", "trainer.optimizer"} <= set(groups("amortised"))
+    assert {
+        "model",
+        "data",
+        "data.train",
+        "data.train.graph",
+        "data.train.noise",
+        "trainer.optimizer",
+    } <= set(groups("amortised"))
 
 
 @given(seed=st.integers(0, 2**63 - 1), penalty=st.floats(1e-6, 1e6), n=st.integers(1, 10_000))
@@ -152,7 +180,16 @@ def test_difference_names_the_leaves():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("on", "on"), ("yes", "yes"), ("1e-4", 1e-4), ("true", True), ("012", 12), ("0x1f", "0x1f"), (".inf", float("inf")), ("~", None)],
+    [
+        ("on", "on"),
+        ("yes", "yes"),
+        ("1e-4", 1e-4),
+        ("true", True),
+        ("012", 12),
+        ("0x1f", "0x1f"),
+        (".inf", float("inf")),
+        ("~", None),
+    ],
 )
 def test_yaml_1_2_scalars(text, value):
     assert yaml_1_2.load(f"key: {text}")["key"] == value
@@ -172,15 +209,29 @@ def test_an_experiment_file_says_its_kind(tmp_path):
 
 
 def test_a_law_inside_a_family_is_chosen_by_its_name_and_then_set():
-    words = ["data=linear_er", "data.graph=scale_free", "data.graph.power=2", "data.noise=student_t", "data.noise.df=4"]
+    words = [
+        "data=linear_er",
+        "data.graph=scale_free",
+        "data.graph.power=2",
+        "data.noise=student_t",
+        "data.noise.df=4",
+    ]
     family = compose(
-        "tasks", [*words, "data.mechanisms.linear.mechanism=rff", "data.interventions=interventions", "data.interventions.row_share=0.5"]
+        "tasks",
+        [
+            *words,
+            "data.mechanisms.linear.mechanism=rff",
+            "data.interventions=interventions",
+            "data.interventions.row_share=0.5",
+        ],
     ).data
     assert (family.graph.kind, family.graph.power) == ("scale_free", 2.0)
     assert (family.noise.kind, family.noise.df) == ("student_t", 4.0)
     assert family.mechanisms["linear"].mechanism.kind == "rff"
     assert family.interventions.row_share == 0.5
-    with pytest.raises(ConfigError, match="There is no graph called 'scale_fee'; did you mean 'scale_free'"):
+    with pytest.raises(
+        ConfigError, match="There is no graph called 'scale_fee'; did you mean 'scale_free'"
+    ):
         compose("tasks", ["data.graph=scale_fee"])
     with pytest.raises(ConfigError, match=r"'data\.graph\.radius'"):
         compose("tasks", ["data.graph=scale_free", "data.graph.radius=0.3"])

@@ -1,4 +1,5 @@
-"""Configured laws of graphs: what cannot be drawn is refused in one sentence, and equal graphs are equal configurations."""
+"""Configured laws of graphs: what cannot be drawn is refused in one sentence, and equal graphs are
+equal configurations."""
 
 import networkx as nx
 import pytest
@@ -16,19 +17,35 @@ from causal_meta.conf.setting import ConfigError
         ({"kind": "erdos_renyi_p", "edge_probability": 1.01}, 5, "at least 0 and at most 1"),
         ({"kind": "erdos_renyi_p", "edge_probability": -0.1}, 5, "at least 0 and at most 1"),
         ({"kind": "erdos_renyi_m", "n_edges": 11}, 5, "11, but 5 nodes have 10 pairs"),
-        ({"kind": "erdos_renyi_m", "n_edges": {"low": 3, "high": 5}}, {"low": 3, "high": 9}, "5, but 3 nodes have 3 pairs"),
+        (
+            {"kind": "erdos_renyi_m", "n_edges": {"low": 3, "high": 5}},
+            {"low": 3, "high": 9},
+            "5, but 3 nodes have 3 pairs",
+        ),
         ({"kind": "stochastic_block", "p_within": 2}, 5, "p_within is 2"),
         ({"kind": "stochastic_block", "damp": -1}, 5, "damp is -1"),
-        ({"kind": "stochastic_block", "p_within": 0.5, "edges_per_node": 2}, 5, "give one of the two"),
+        (
+            {"kind": "stochastic_block", "p_within": 0.5, "edges_per_node": 2},
+            5,
+            "give one of the two",
+        ),
         ({"kind": "watts_strogatz", "rewire": 1.5}, 5, "rewire is 1.5"),
         ({"kind": "geometric", "radius": 0}, 5, "radius is 0"),
         ({"kind": "layered", "n_layers": 1}, 5, "n_layers is 1"),
-        ({"kind": "known_graph", "edges": ["a -> b", "b -> c", "c -> a"]}, 3, "cycle a -> b -> c -> a"),
+        (
+            {"kind": "known_graph", "edges": ["a -> b", "b -> c", "c -> a"]},
+            3,
+            "cycle a -> b -> c -> a",
+        ),
         ({"kind": "known_graph", "edges": ["a -> a"]}, 2, "cycle a -> a"),
         ({"kind": "known_graph", "edges": ["a -> b"]}, 3, "has 2 nodes, but n_nodes is 3"),
         ({"kind": "known_graph", "edges": ["a -> b"]}, {"low": 2, "high": 4}, "n_nodes is 2 to 4"),
         ({"kind": "known_graph", "edges": ["a -> b"], "nodes": ["a", "c"]}, 2, "does not hold 'b'"),
-        ({"kind": "known_graph", "edges": ["a -> b"], "nodes": ["a", "b", "b"]}, 2, "names 'b' twice"),
+        (
+            {"kind": "known_graph", "edges": ["a -> b"], "nodes": ["a", "b", "b"]},
+            2,
+            "names 'b' twice",
+        ),
         ({"kind": "known_graph", "edges": ["a -> b", "a->b"]}, 2, "'a -> b' twice"),
         ({"kind": "known_graph", "edges": ["a b"]}, 2, "write an edge as 'cause -> effect'"),
         ({"kind": "known_graph", "edges": ["a -> b -> c"]}, 3, "one at a time"),
@@ -43,7 +60,10 @@ def test_what_cannot_be_drawn_is_refused(graph, n_nodes, says):
 
 
 def test_a_part_of_a_mixture_is_checked_too():
-    graph = {"kind": "graph_mixture", "parts": {"a": {"graph": {"kind": "erdos_renyi_m", "n_edges": 11}}}}
+    graph = {
+        "kind": "graph_mixture",
+        "parts": {"a": {"graph": {"kind": "erdos_renyi_m", "n_edges": 11}}},
+    }
     with pytest.raises(ConfigError, match="5 nodes have 10 pairs"):
         from_plain(FamilyConfig, {"graph": graph, "n_nodes": 5})
 
@@ -71,12 +91,17 @@ def test_cycles_and_parts_against_networkx():
             assert graph.has_edge(cycle[-2], cycle[-1])
             assert cycle[0] == cycle[-1]
         if edges:
-            assert edge_lists.largest_component(edges) == max(map(len, nx.weakly_connected_components(graph)))
+            assert edge_lists.largest_component(edges) == max(
+                map(len, nx.weakly_connected_components(graph))
+            )
 
 
 def test_edges_from_a_file(tmp_path):
     file = tmp_path / "network.tsv"
-    file.write_text('# regulators\nlacI\tlacZ\t-\ncrp\tlacZ\t+\n\ncrp,lacI\ncrp -> lacI\n "a b" , c\n', encoding="utf-8")
+    file.write_text(
+        '# regulators\nlacI\tlacZ\t-\ncrp\tlacZ\t+\n\ncrp,lacI\ncrp -> lacI\n "a b" , c\n',
+        encoding="utf-8",
+    )
     edges = edge_lists.read_edges(file)
     assert edges == ("lacI -> lacZ", "crp -> lacZ", "crp -> lacI", "a b -> c")
     assert KnownGraph(edges=edges).nodes == ("a b", "c", "crp", "lacI", "lacZ")

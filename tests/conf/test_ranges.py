@@ -11,8 +11,12 @@ from causal_meta.conf.setting import ConfigError
 @pytest.mark.parametrize("number", [2, 2.5])
 def test_a_bare_number_stands_for_itself(number):
     assert from_plain(FloatRange, number) == constant(float(number))
-    assert from_plain(RFF, {"length_scale": number}).length_scale == FloatRange(low=number, high=number)
-    assert from_plain(RFF, to_plain(RFF(length_scale=constant(number)))) == RFF(length_scale=constant(number))
+    assert from_plain(RFF, {"length_scale": number}).length_scale == FloatRange(
+        low=number, high=number
+    )
+    assert from_plain(RFF, to_plain(RFF(length_scale=constant(number)))) == RFF(
+        length_scale=constant(number)
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,10 @@ def test_nonsense_is_refused(tree, says):
 
 def test_a_range_says_what_lies_outside():
     FloatRange(low=0.1, high=2.0).check("x", above=0, high=2)
-    for settings, says in (({"low": 1}, "at least 1"), ({"above": 0.1}, "above 0.1"), ({"high": 1.5}, "at most 1.5")):
+    for settings, says in (
+        ({"low": 1}, "at least 1"),
+        ({"above": 0.1}, "above 0.1"),
+        ({"high": 1.5}, "at most 1.5"),
+    ):
         with pytest.raises(ConfigError, match=says):
             FloatRange(low=0.1, high=2.0).check("x", **settings)

@@ -1,4 +1,5 @@
-"""Ready families: the collections are read as written, every name resolves, and only the file that is needed is read.
+"""Ready families: the collections are read as written, every name resolves, and only the file that
+is needed is read.
 
 What the families draw is tested in `tests/datasets/test_ready_families.py`.
 """
@@ -41,7 +42,9 @@ def test_the_matrix_is_complete():
     assert groups == BENCHMARK
     assert sum(BENCHMARK.values()) == 136
     assert all(
-        re.fullmatch(rf"{family.group}_.*_d\d\d_n\d+", name) for name, family in ready.collection("benchmark").items() if family.group != "training"
+        re.fullmatch(rf"{family.group}_.*_d\d\d_n\d+", name)
+        for name, family in ready.collection("benchmark").items()
+        if family.group != "training"
     )
 
 
@@ -72,9 +75,16 @@ def test_on_the_command_line_and_in_files():
     assert config.data.n_nodes.high == 30
     assert config.data.internal_standardising == "inputs"
     network = {"kind": "network_subgraph", "edges": ["a -> b", "b -> c", "b -> d"], "top": 0.2}
-    config = compose("tasks", base={"data": {"preset": "avici_ood_grn_d30_obs", "n_nodes": 3, "graph": network}})
+    config = compose(
+        "tasks", base={"data": {"preset": "avici_ood_grn_d30_obs", "n_nodes": 3, "graph": network}}
+    )
     assert config.data.graph.top == 0.2
-    assert compose("amortised", ["data.train=avici_train_linear"]).data.train.interventions.observational_share == 0.5
+    assert (
+        compose(
+            "amortised", ["data.train=avici_train_linear"]
+        ).data.train.interventions.observational_share
+        == 0.5
+    )
     with pytest.raises(ConfigError, match="did you mean 'bcnp_gp_er40'"):
         compose("tasks", ["data=bcnp_gp_er41"])
 
@@ -82,7 +92,10 @@ def test_on_the_command_line_and_in_files():
 @pytest.mark.parametrize("name", ["benchmark_stream", "avici_stream"])
 def test_streams_name_their_families(name):
     config = from_plain(DataModuleConfig, name)
-    assert all(task_set.family.seed_name in {family.name for family in FAMILIES} for task_set in config.test.values())
+    assert all(
+        task_set.family.seed_name in {family.name for family in FAMILIES}
+        for task_set in config.test.values()
+    )
 
 
 def test_a_name_costs_the_reading_of_its_own_collection():
@@ -111,15 +124,27 @@ def test_choices_are_a_mapping():
 
 class TestGrammar:
     def test_axes_that_go_together(self):
-        tree = {"{a}_{b}_{c}": {"over": {"a,b": [["x", 1], ["y", 2]], "c": [True, False]}, "value": "$b", "text": "{a} of {c}", "whole": ["$c"]}}
+        tree = {
+            "{a}_{b}_{c}": {
+                "over": {"a,b": [["x", 1], ["y", 2]], "c": [True, False]},
+                "value": "$b",
+                "text": "{a} of {c}",
+                "whole": ["$c"],
+            }
+        }
         found = ready.expand(tree)
         assert list(found) == ["x_1_True", "x_1_False", "y_2_True", "y_2_False"]
         assert found["y_2_False"] == {"value": 2, "text": "y of False", "whole": [False]}
 
     def test_pieces_go_under_the_family(self):
         tree = {
-            "pieces": {"small": {"n_nodes": 5, "n_rows": 10, "about": "small"}, "er": {"graph": {"kind": "erdos_renyi", "edges_per_node": 3.0}}},
-            "families": {"a": {"use": ["small", "er"], "n_rows": 20, "column_std": [0, 1], "about": "own"}},
+            "pieces": {
+                "small": {"n_nodes": 5, "n_rows": 10, "about": "small"},
+                "er": {"graph": {"kind": "erdos_renyi", "edges_per_node": 3.0}},
+            },
+            "families": {
+                "a": {"use": ["small", "er"], "n_rows": 20, "column_std": [0, 1], "about": "own"}
+            },
         }
         (family,) = ready.read_collection("made_up", tree)
         assert family.tree == {
@@ -134,7 +159,9 @@ class TestGrammar:
 
     def test_mistakes(self):
         with pytest.raises(ConfigError, match="uses the piece 'gone'"):
-            ready.read_collection("made_up", {"families": {"a": {"use": ["gone"], "column_std": [0, 1]}}})
+            ready.read_collection(
+                "made_up", {"families": {"a": {"use": ["gone"], "column_std": [0, 1]}}}
+            )
         with pytest.raises(ConfigError, match="column_std"):
             ready.read_collection("made_up", {"families": {"a": {"n_nodes": 3}}})
         with pytest.raises(ConfigError, match="'a1' comes from two entries"):

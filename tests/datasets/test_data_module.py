@@ -1,4 +1,5 @@
-"""The data module: disjoint train and test graphs, a loader per family, equal training whatever the workers."""
+"""The data module: disjoint train and test graphs, a loader per family, equal training whatever the
+workers."""
 
 import dataclasses
 import itertools
@@ -19,11 +20,19 @@ from causal_meta.datasets.data_module import CausalMetaModule
 from causal_meta.datasets.distances import family_distances
 from causal_meta.tasks import TaskBatch
 
-BOTH = {"linear": MechanismPart(mechanism=LinearHeteroskedastic()), "mlp": MechanismPart(mechanism=MLP())}
-TRAIN = FamilyConfig(mechanisms=BOTH, n_nodes=IntRange(low=3, high=5), n_rows=IntRange(low=10, high=30))
+BOTH = {
+    "linear": MechanismPart(mechanism=LinearHeteroskedastic()),
+    "mlp": MechanismPart(mechanism=MLP()),
+}
+TRAIN = FamilyConfig(
+    mechanisms=BOTH, n_nodes=IntRange(low=3, high=5), n_rows=IntRange(low=10, high=30)
+)
 CONFIG = DataModuleConfig(
     train=TRAIN,
-    test={"same": TaskSetConfig(family=TRAIN, n_tasks=11), "large": TaskSetConfig(family=dataclasses.replace(TRAIN, n_nodes=fixed(8)), n_tasks=4)},
+    test={
+        "same": TaskSetConfig(family=TRAIN, n_tasks=11),
+        "large": TaskSetConfig(family=dataclasses.replace(TRAIN, n_nodes=fixed(8)), n_tasks=4),
+    },
     tasks_per_step=8,
 )
 
@@ -44,12 +53,17 @@ def test_one_loader_per_family_of_standardised_padded_batches(module):
             x = batch.task(b).x
             assert x.mean(0).abs().max() < 1e-5
             assert (x.std(0, correction=0) - 1).abs().max() < 1e-4
-    assert all(torch.equal(a.x, b.x) for a, b in zip(batches, loaders["same"], strict=True)), "a second pass gives the same"
+    assert all(torch.equal(a.x, b.x) for a, b in zip(batches, loaders["same"], strict=True)), (
+        "a second pass gives the same"
+    )
 
 
 def test_train_and_test_graphs_are_disjoint(module):
     reserved = {
-        graphs.graph_hash(batch.task(b).adjacency) for loader in module.test_dataloader().values() for batch in loader for b in range(len(batch))
+        graphs.graph_hash(batch.task(b).adjacency)
+        for loader in module.test_dataloader().values()
+        for batch in loader
+        for b in range(len(batch))
     }
     assert reserved == module.reserved_hashes
     drawn = set()
@@ -58,15 +72,25 @@ def test_train_and_test_graphs_are_disjoint(module):
     assert not drawn & reserved
     assert module.stream.collisions > 0
     free = CausalMetaModule(dataclasses.replace(CONFIG, test={}), 3)
-    without = {digest for batch in itertools.islice(free.train_dataloader(), 60) for digest in graphs.graph_hashes(batch.adjacency)}
+    without = {
+        digest
+        for batch in itertools.islice(free.train_dataloader(), 60)
+        for digest in graphs.graph_hashes(batch.adjacency)
+    }
     assert without & reserved, "the check must see that the family does draw these graphs"
 
 
 def test_sets_seeds_and_modules_differ(module):
     lists = module.describe()["seed_lists"]
     assert not set(lists["same"]) & set(lists["large"])
-    assert not set(lists["same"]) & set(CausalMetaModule(CONFIG, 4).describe()["seed_lists"]["same"])
-    stream_seeds = {seed for batch in itertools.islice(module.train_dataloader(), 20) for seed in batch.seeds.tolist()}
+    assert not set(lists["same"]) & set(
+        CausalMetaModule(CONFIG, 4).describe()["seed_lists"]["same"]
+    )
+    stream_seeds = {
+        seed
+        for batch in itertools.islice(module.train_dataloader(), 20)
+        for seed in batch.seeds.tolist()
+    }
     assert not stream_seeds & {seed for seeds in lists.values() for seed in seeds}
 
 
@@ -74,33 +98,55 @@ def test_the_description_is_plain_and_enough(module):
     facts = json.loads(json.dumps(module.describe()))
     again = CausalMetaModule(from_plain(DataModuleConfig, facts["config"]), facts["seed"])
     assert again.describe() == facts
-    assert {digest for hashes in facts["hash_registry"].values() for digest in hashes} == module.reserved_hashes
+    assert {
+        digest for hashes in facts["hash_registry"].values() for digest in hashes
+    } == module.reserved_hashes
 
 
 @pytest.mark.parametrize("level", ["graph", "isomorphism", "equivalence"])
 def test_the_level_of_disjointness_is_chosen(level):
     family = dataclasses.replace(TRAIN, graph=ErdosRenyi(edges_per_node=0.7), n_nodes=fixed(4))
-    tests = {"same": TaskSetConfig(family=family, n_tasks=6), "large": TaskSetConfig(family=dataclasses.replace(family, n_nodes=fixed(8)), n_tasks=4)}
+    tests = {
+        "same": TaskSetConfig(family=family, n_tasks=6),
+        "large": TaskSetConfig(family=dataclasses.replace(family, n_nodes=fixed(8)), n_tasks=4),
+    }
     config = DataModuleConfig(train=family, test=tests, tasks_per_step=8, disjoint=level)
     module = CausalMetaModule(config, 3)
-    tested = [task_set[b].adjacency for task_set in module.test_sets.values() for b in range(len(task_set))]
+    tested = [
+        task_set[b].adjacency
+        for task_set in module.test_sets.values()
+        for b in range(len(task_set))
+    ]
     classes = {graph_classes.class_hashes(graph[None], level)[0] for graph in tested}
     assert module.reserved_hashes == classes
     for batch in itertools.islice(module.train_dataloader(), 40):
         assert not classes & set(graph_classes.class_hashes(batch.adjacency, level))
     assert module.stream.collisions > 0
     told = module.describe()
-    assert told["hash_registry"] == CausalMetaModule(dataclasses.replace(config, disjoint="graph"), 3).describe()["hash_registry"], (
-        "labelled graphs are always told"
-    )
+    assert (
+        told["hash_registry"]
+        == CausalMetaModule(dataclasses.replace(config, disjoint="graph"), 3).describe()[
+            "hash_registry"
+        ]
+    ), "labelled graphs are always told"
     assert ("class_registry" in told) == (level != "graph")
-    assert {digest for hashes in told.get("class_registry", told["hash_registry"]).values() for digest in hashes} == classes
+    assert {
+        digest
+        for hashes in told.get("class_registry", told["hash_registry"]).values()
+        for digest in hashes
+    } == classes
 
 
 def test_two_sets_of_one_family_have_unrelated_graphs():
     """Dense graphs of eight nodes: a chance match of two of 400 is 1 in 500."""
     family = dataclasses.replace(TRAIN, n_nodes=fixed(8))
-    module = CausalMetaModule(DataModuleConfig(train=TRAIN, test={name: TaskSetConfig(family=family, n_tasks=20) for name in ("a", "b")}), 3)
+    module = CausalMetaModule(
+        DataModuleConfig(
+            train=TRAIN,
+            test={name: TaskSetConfig(family=family, n_tasks=20) for name in ("a", "b")},
+        ),
+        3,
+    )
     registry = module.describe()["hash_registry"]
     assert not set(registry["a"]) & set(registry["b"])
 
@@ -131,7 +177,11 @@ def trained(workers):
     optimiser = torch.optim.Adam([weights], lr=0.05)
     for batch in itertools.islice(module.train_dataloader(), 50):
         correlation = (batch.x.mT @ batch.x / batch.n_rows).square()
-        logits = weights[0] + weights[1] * correlation + weights[2] * correlation.mean(dim=2, keepdim=True)
+        logits = (
+            weights[0]
+            + weights[1] * correlation
+            + weights[2] * correlation.mean(dim=2, keepdim=True)
+        )
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.adjacency)
         optimiser.zero_grad()
         loss.backward()
@@ -173,11 +223,17 @@ def test_no_global_generator_is_touched(module):
 
 
 def test_distances_of_the_training_family_to_the_test_sets(module):
-    """Those of `family_distances`, and the set that is drawn from the training family is at distance 0 within the error."""
+    """Those of `family_distances`, and the set that is drawn from the training family is at
+    distance 0 within the error."""
     told = module.distances(n_tasks=40, seed=1)
     assert set(told) == set(CONFIG.test)
     assert told["large"] == family_distances(CONFIG.train, CONFIG.test["large"].family, 40, 1)
-    z = {name: {key: (e["value"] - e["null"]) / e["se"] for key, e in told[name].items() if e["se"] > 0} for name in told}
+    z = {
+        name: {
+            key: (e["value"] - e["null"]) / e["se"] for key, e in told[name].items() if e["se"] > 0
+        }
+        for name in told
+    }
     assert max(map(abs, z["same"].values())) < 4.5
     assert max(map(abs, z["large"].values())) > 4.5
     assert module.distances(n_tasks=40, seed=1) is told

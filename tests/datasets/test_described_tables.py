@@ -1,4 +1,5 @@
-"""A published table is taken only if it is the described one; descriptions hold what a reader must know and never the data."""
+"""A published table is taken only if it is the described one; descriptions hold what a reader must
+know and never the data."""
 
 from importlib import resources
 from pathlib import Path
@@ -11,7 +12,11 @@ import pytest
 from causal_meta.conf.convert import from_plain, preset
 from causal_meta.conf.data import FamilyConfig
 from causal_meta.conf.setting import ConfigError
-from causal_meta.conf.table_descriptions import TableDescription, table_description, table_descriptions
+from causal_meta.conf.table_descriptions import (
+    TableDescription,
+    table_description,
+    table_descriptions,
+)
 from causal_meta.datasets.described_tables import described_table
 from causal_meta.datasets.real import BUNDLED, TableError, read_truth
 from causal_meta.datasets.scm import SCMFamily
@@ -26,7 +31,9 @@ def test_every_description_says_what_a_reader_must_know(name):
     assert all((told.line, told.title, told.published, told.source, told.licence))
     assert nx.is_directed_acyclic_graph(nx.DiGraph(told.pairs))
     assert len(set(told.pairs)) == len(told.edges)
-    assert (resources.files("causal_meta.conf") / "tables" / f"{name}.yaml").stat().st_size < 5000, "a description, not the data"
+    assert (
+        resources.files("causal_meta.conf") / "tables" / f"{name}.yaml"
+    ).stat().st_size < 5000, "a description, not the data"
 
 
 def test_the_two_graphs_of_sachs_are_not_nested():
@@ -47,10 +54,15 @@ def test_families_on_a_graph_of_sachs_have_it_up_to_the_order_of_the_nodes(table
         found = [nx.from_numpy_array(graph, create_using=nx.DiGraph) for graph in graphs]
         assert all(nx.is_isomorphic(graph, truth) for graph in found)
         assert len({graph.tobytes() for graph in graphs}) > 1, "renumbered"
-    assert not nx.is_isomorphic(found[0], nx.DiGraph(table_description({"sachs": "sachs_20", "sachs_20": "sachs"}[table]).pairs))
+    assert not nx.is_isomorphic(
+        found[0],
+        nx.DiGraph(table_description({"sachs": "sachs_20", "sachs_20": "sachs"}[table]).pairs),
+    )
 
 
-@pytest.mark.parametrize("name", [name for name, told in table_descriptions().items() if told.bundled])
+@pytest.mark.parametrize(
+    "name", [name for name, told in table_descriptions().items() if told.bundled]
+)
 def test_bundled_tables_load_without_a_network(name):
     told = table_description(name)
     assert told.bundled in BUNDLED
@@ -60,13 +72,17 @@ def test_bundled_tables_load_without_a_network(name):
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the published tables are not here")
-@pytest.mark.parametrize("name", [name for name, told in table_descriptions().items() if not told.bundled])
+@pytest.mark.parametrize(
+    "name", [name for name, told in table_descriptions().items() if not told.bundled]
+)
 def test_published_tables_are_recognised_with_their_graph(name):
     told = table_description(name)
     folder = SHARED / name.removesuffix("_20")
     table, truth = described_table(told, folder)
     assert table.columns == told.columns
-    np.testing.assert_array_equal(truth, read_truth(folder / FOLDERS.get(name, "adjacency.csv"), told.columns))
+    np.testing.assert_array_equal(
+        truth, read_truth(folder / FOLDERS.get(name, "adjacency.csv"), told.columns)
+    )
     same, _ = described_table(told, folder / "data.csv", transform="none")
     assert np.array_equal(table.x, np.log(same.x) if told.transform == "log" else same.x)
 
@@ -76,8 +92,10 @@ def known():
     """A description of a made-up table, and the table with its columns in another order."""
     rows = np.random.default_rng(0).uniform(1, 3, size=(15, 3)).round(3)
     told = TableDescription(
-        title="made up", published="here", source="nowhere", licence="none", values="continuous", transform="log", rows=15,
-        columns=("a", "b", "c"), mean=tuple(float(f"{m:.5g}") for m in rows.mean(0)), edges=("a -> c", "b->c"),
+        title="made up", published="here", source="nowhere", licence="none", values="continuous",
+        transform="log", rows=15,
+        columns=("a", "b", "c"), mean=tuple(float(f"{m:.5g}") for m in rows.mean(0)), edges=(
+            "a -> c", "b->c"),
     )  # fmt: skip
     return told, pd.DataFrame(rows, columns=["a", "b", "c"])[["c", "a", "b"]]
 
@@ -111,8 +129,26 @@ def test_another_table_is_refused(known, tmp_path, change, saying):
 
 def test_descriptions_that_make_no_sense_are_refused(known):
     told, _ = known
-    for change in ({"edges": ("a -> x",)}, {"edges": ("a",)}, {"mean": (1.0,)}, {"columns": ("a", "a", "c")}):
-        values = {name: getattr(told, name) for name in ("title", "published", "source", "licence", "values", "rows", "columns", "mean", "edges")}
+    for change in (
+        {"edges": ("a -> x",)},
+        {"edges": ("a",)},
+        {"mean": (1.0,)},
+        {"columns": ("a", "a", "c")},
+    ):
+        values = {
+            name: getattr(told, name)
+            for name in (
+                "title",
+                "published",
+                "source",
+                "licence",
+                "values",
+                "rows",
+                "columns",
+                "mean",
+                "edges",
+            )
+        }
         with pytest.raises(ConfigError):
             TableDescription(**values | change)
     with pytest.raises(ConfigError, match="did you mean 'sachs'"):

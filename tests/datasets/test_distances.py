@@ -1,4 +1,5 @@
-"""Distances have no bias: a family against itself is at 0 within the error, others are not. Bounds are 4.5 standard errors (7e-6 two-sided)."""
+"""Distances have no bias: a family against itself is at 0 within the error, others are not. Bounds
+are 4.5 standard errors (7e-6 two-sided)."""
 
 import dataclasses
 
@@ -39,10 +40,14 @@ def z_of(estimate):
     return off / estimate["se"] if estimate["se"] else 0.0 if off == 0 else np.inf
 
 
-# --------------------------------------------------------------------------------------------------------------- whole families
+# ----------------------------------------------------------------------------------- whole families
 
 
-@pytest.mark.parametrize("config", [LINEAR, from_plain(FamilyConfig, {"preset": "wide", "n_nodes": {"low": 3, "high": 7}})], ids=["linear", "wide"])
+@pytest.mark.parametrize(
+    "config",
+    [LINEAR, from_plain(FamilyConfig, {"preset": "wide", "n_nodes": {"low": 3, "high": 7}})],
+    ids=["linear", "wide"],
+)
 def test_a_family_is_at_no_distance_from_itself(config):
     for seed in range(3):
         found = family_distances(config, config, n_tasks=60, seed=seed, n_rows=80)
@@ -52,8 +57,27 @@ def test_a_family_is_at_no_distance_from_itself(config):
 @pytest.mark.parametrize(
     ("other", "seen"),
     [
-        (CURVED, {"mmd2_tables", "mmd2_rows", "classifier_auroc", "nonlinearity_gap", "linear_residual_gap", "varsortability_gap"}),
-        (HUBS, {"spectrum", "degree_kl_causes", "degree_kl_effects", "degree_kl_neighbours", "edges_per_node_gap"}),
+        (
+            CURVED,
+            {
+                "mmd2_tables",
+                "mmd2_rows",
+                "classifier_auroc",
+                "nonlinearity_gap",
+                "linear_residual_gap",
+                "varsortability_gap",
+            },
+        ),
+        (
+            HUBS,
+            {
+                "spectrum",
+                "degree_kl_causes",
+                "degree_kl_effects",
+                "degree_kl_neighbours",
+                "edges_per_node_gap",
+            },
+        ),
         (LARGE, {"spectrum", "classifier_auroc"}),
     ],
     ids=["mechanism", "graph", "size"],
@@ -61,27 +85,44 @@ def test_a_family_is_at_no_distance_from_itself(config):
 def test_other_families_are_told_apart(other, seen):
     """The checker of the test above must refuse them; and what is equal is not called different."""
     found = family_distances(LINEAR, other, n_tasks=160, seed=1, n_rows=150)
-    assert {name for name, estimate in found.items() if abs(z_of(estimate)) > 4.5} >= seen, {k: z_of(v) for k, v in found.items()}
+    assert {name for name, estimate in found.items() if abs(z_of(estimate)) > 4.5} >= seen, {
+        k: z_of(v) for k, v in found.items()
+    }
     if other is CURVED:
-        same = {"spectrum", "degree_kl_causes", "degree_kl_effects", "degree_kl_neighbours", "edges_per_node_gap"}
+        same = {
+            "spectrum",
+            "degree_kl_causes",
+            "degree_kl_effects",
+            "degree_kl_neighbours",
+            "edges_per_node_gap",
+        }
         assert max(abs(z_of(found[name])) for name in same) < 4.5
 
 
 def test_distances_depend_on_the_seed_alone_and_take_families_too():
     one = family_distances(LINEAR, CURVED, n_tasks=20, seed=3, n_rows=40)
-    assert family_distances(SCMFamily(LINEAR), SCMFamily(CURVED), n_tasks=20, seed=3, n_rows=40) == one
-    assert family_distances(LINEAR, CURVED, n_tasks=20, seed=4, n_rows=40)["spectrum"] != one["spectrum"]
+    assert (
+        family_distances(SCMFamily(LINEAR), SCMFamily(CURVED), n_tasks=20, seed=3, n_rows=40) == one
+    )
+    assert (
+        family_distances(LINEAR, CURVED, n_tasks=20, seed=4, n_rows=40)["spectrum"]
+        != one["spectrum"]
+    )
 
 
 def test_the_number_of_rows_of_a_family_is_no_property_of_its_worlds():
     longer = dataclasses.replace(LINEAR, n_rows=from_plain(FamilyConfig, {"n_rows": 999}).n_rows)
-    assert family_distances(LINEAR, longer, n_tasks=20, n_rows=40) == family_distances(LINEAR, LINEAR, n_tasks=20, n_rows=40)
+    assert family_distances(LINEAR, longer, n_tasks=20, n_rows=40) == family_distances(
+        LINEAR, LINEAR, n_tasks=20, n_rows=40
+    )
 
 
 def test_statistics_and_gaps_agree():
     found = compare_families(LINEAR, CURVED, n_tasks=20, n_rows=40)
     for name, of in GAPS.items():
-        assert found.distances[name]["value"] == pytest.approx(found.families[1][of]["mean"] - found.families[0][of]["mean"])
+        assert found.distances[name]["value"] == pytest.approx(
+            found.families[1][of]["mean"] - found.families[0][of]["mean"]
+        )
     assert found.families[1]["nonlinearity"]["mean"] > found.families[0]["nonlinearity"]["mean"]
     assert found.arrays["first_degrees_causes"].sum() == 20 * 8
 
@@ -99,7 +140,7 @@ def test_too_little_is_refused(n_tasks, n_rows):
         family_distances(LINEAR, LINEAR, n_tasks=n_tasks, n_rows=n_rows)
 
 
-# ---------------------------------------------------------------------------------------------------------------------- estimators
+# --------------------------------------------------------------------------------------- estimators
 
 
 def squares(a, b):
@@ -108,7 +149,8 @@ def squares(a, b):
 
 
 def test_the_energy_of_squares_is_the_squared_difference_of_means_without_bias():
-    """d(x, y) = (x - y)²: E d(a, b) - E d(a, a')/2 - E d(b, b')/2 = (mean a - mean b)². The plug-in with the diagonal is 1/n + 1/m too large."""
+    """d(x, y) = (x - y)²: E d(a, b) - E d(a, a')/2 - E d(b, b')/2 = (mean a - mean b)². The plug-in
+    with the diagonal is 1/n + 1/m too large."""
     rng = np.random.default_rng(0)
     for shift in (0.0, 0.5):
         draws = [(rng.standard_normal(12), shift + rng.standard_normal(9)) for _ in range(3000)]
@@ -133,20 +175,40 @@ def test_the_energy_without_a_unit_is_that_of_the_others():
 def test_the_divergence_of_degrees_is_the_closed_form_without_the_plug_in_bias():
     rng = np.random.default_rng(0)
     for p, q in ([(0.5, 0.3, 0.2), (0.5, 0.3, 0.2)], [(0.5, 0.3, 0.2), (0.2, 0.3, 0.5)]):
-        found = [degree_divergence(rng.multinomial(4, p, size=40), rng.multinomial(4, q, size=40))["value"] for _ in range(1500)]
+        found = [
+            degree_divergence(rng.multinomial(4, p, size=40), rng.multinomial(4, q, size=40))[
+                "value"
+            ]
+            for _ in range(1500)
+        ]
         mixed = [np.array(law) * (1 - SMOOTHING) + SMOOTHING / 3 for law in (p, q)]
         truth = ((mixed[0] - mixed[1]) * np.log(mixed[0] / mixed[1])).sum() / 2
         error = np.std(found) / np.sqrt(1500)
-        assert abs(np.mean(found) - truth) < 4.5 * error + 3e-4, "what the jackknife leaves is of second order in 1/160"
-        assert 4.5 * error + 3e-4 < 2 / (2 * 160) * 2, "the plug-in's bias (K - 1)/2 (1/n + 1/m) would be seen"
+        assert abs(np.mean(found) - truth) < 4.5 * error + 3e-4, (
+            "what the jackknife leaves is of second order in 1/160"
+        )
+        assert 4.5 * error + 3e-4 < 2 / (2 * 160) * 2, (
+            "the plug-in's bias (K - 1)/2 (1/n + 1/m) would be seen"
+        )
 
 
 def test_the_discrepancy_of_equal_samples_has_mean_zero_and_shifts_are_seen():
     rng = np.random.default_rng(0)
-    found = np.array([tables_discrepancy(rng.standard_normal((15, 3)), rng.standard_normal((15, 3)))["value"] for _ in range(600)])
+    found = np.array(
+        [
+            tables_discrepancy(rng.standard_normal((15, 3)), rng.standard_normal((15, 3)))["value"]
+            for _ in range(600)
+        ]
+    )
     assert abs(found.mean()) < 4.5 * found.std() / np.sqrt(600)
-    assert z_of(tables_discrepancy(rng.standard_normal((60, 3)), 1 + rng.standard_normal((60, 3)))) > 4.5
-    assert z_of(tables_discrepancy(rng.standard_normal((60, 3)), 3 * rng.standard_normal((60, 3)))) > 4.5, "equal means, another spread"
+    assert (
+        z_of(tables_discrepancy(rng.standard_normal((60, 3)), 1 + rng.standard_normal((60, 3))))
+        > 4.5
+    )
+    assert (
+        z_of(tables_discrepancy(rng.standard_normal((60, 3)), 3 * rng.standard_normal((60, 3))))
+        > 4.5
+    ), "equal means, another spread"
 
 
 def test_auroc_is_that_of_scikit_learn_and_its_variance_that_of_repetition():
@@ -154,13 +216,21 @@ def test_auroc_is_that_of_scikit_learn_and_its_variance_that_of_repetition():
     low, high = np.round(rng.standard_normal(30), 1), np.round(0.7 + rng.standard_normal(20), 1)
     expected = roc_auc_score(np.repeat([0, 1], [30, 20]), np.concatenate([low, high]))
     assert auroc_with_variance(low, high)[0] == pytest.approx(expected)
-    many = np.array([auroc_with_variance(rng.standard_normal(30), 0.7 + rng.standard_normal(20)) for _ in range(1000)])
+    many = np.array(
+        [
+            auroc_with_variance(rng.standard_normal(30), 0.7 + rng.standard_normal(20))
+            for _ in range(1000)
+        ]
+    )
     assert many[:, 1].mean() == pytest.approx(many[:, 0].var(), rel=0.15)
 
 
 def test_the_classifier_finds_a_difference_and_no_other():
     rng = np.random.default_rng(0)
-    equal = [classifier_auroc(rng.standard_normal((40, 4)), rng.standard_normal((40, 4)), seed) for seed in range(6)]
+    equal = [
+        classifier_auroc(rng.standard_normal((40, 4)), rng.standard_normal((40, 4)), seed)
+        for seed in range(6)
+    ]
     assert max(abs(z_of(estimate)) for estimate in equal) < 4.5
     assert abs(np.mean([estimate["value"] for estimate in equal]) - 0.5) < 4.5 * 0.06 / np.sqrt(6)
     perfect = classifier_auroc(rng.standard_normal((40, 4)), 9 + rng.standard_normal((40, 4)))

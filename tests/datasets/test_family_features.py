@@ -1,4 +1,5 @@
-"""The numbers behind the distances: spectra in closed form and by networkx, fits of known quality, embeddings pair by pair."""
+"""The numbers behind the distances: spectra in closed form and by networkx, fits of known quality,
+embeddings pair by pair."""
 
 import itertools
 
@@ -31,7 +32,7 @@ def random_dag(n, p, seed):
     return np.triu(rng.random((n, n)) < p, 1)[np.ix_(order, order)].astype(int)
 
 
-# --------------------------------------------------------------------------------------------------------------------- the graph
+# ---------------------------------------------------------------------------------------- the graph
 
 
 @pytest.mark.parametrize("n", [2, 4, 8])
@@ -39,8 +40,12 @@ def test_spectra_in_closed_form(n):
     complete = np.triu(np.ones((n, n)), 1)
     star = np.zeros((n, n))
     star[0, 1:] = 1
-    assert np.allclose(np.linalg.eigvalsh(normalised_laplacian(complete)), [0] + [n / (n - 1)] * (n - 1))
-    assert np.allclose(np.linalg.eigvalsh(normalised_laplacian(star)), sorted([0] + [1] * (n - 2) + [2]))
+    assert np.allclose(
+        np.linalg.eigvalsh(normalised_laplacian(complete)), [0] + [n / (n - 1)] * (n - 1)
+    )
+    assert np.allclose(
+        np.linalg.eigvalsh(normalised_laplacian(star)), sorted([0] + [1] * (n - 2) + [2])
+    )
     assert np.allclose(spectrum(np.zeros((n, n))), 0)
 
 
@@ -58,9 +63,19 @@ def test_differences_of_spectra_are_wasserstein_distances_whatever_the_sizes():
     for (n, m), seed in itertools.product([(4, 4), (4, 16), (8, 32)], range(3)):
         a, b = random_dag(n, 0.5, seed), random_dag(m, 0.3, seed + 50)
         values = [np.linalg.eigvalsh(normalised_laplacian(dag)) for dag in (a, b)]
-        assert np.abs(spectrum(a) - spectrum(b)).mean() == pytest.approx(wasserstein_distance(*values), abs=1e-12)
-    assert np.abs(spectrum(random_dag(7, 0.5, 1)) - spectrum(random_dag(10, 0.5, 2))).mean() == pytest.approx(
-        wasserstein_distance(*[np.linalg.eigvalsh(normalised_laplacian(random_dag(n, 0.5, s))) for n, s in ((7, 1), (10, 2))]), abs=2 / 128
+        assert np.abs(spectrum(a) - spectrum(b)).mean() == pytest.approx(
+            wasserstein_distance(*values), abs=1e-12
+        )
+    assert np.abs(
+        spectrum(random_dag(7, 0.5, 1)) - spectrum(random_dag(10, 0.5, 2))
+    ).mean() == pytest.approx(
+        wasserstein_distance(
+            *[
+                np.linalg.eigvalsh(normalised_laplacian(random_dag(n, 0.5, s)))
+                for n, s in ((7, 1), (10, 2))
+            ]
+        ),
+        abs=2 / 128,
     )
 
 
@@ -71,7 +86,7 @@ def test_degrees_are_counted():
     assert degree_counts(chain, "neighbours", 3).tolist() == [0, 2, 1]
 
 
-# ----------------------------------------------------------------------------------------------------------------- the mechanisms
+# ----------------------------------------------------------------------------------- the mechanisms
 
 
 def quality(function, noise, n=4000, seed=0):
@@ -85,7 +100,8 @@ def quality(function, noise, n=4000, seed=0):
 
 
 def test_a_line_explains_what_it_must_and_a_curve_no_more():
-    """y = a + b + noise of variance v: R² = 2 / (2 + v), standard error about 2 sqrt(R²) (1 - R²) / sqrt(n)."""
+    """y = a + b + noise of variance v: R² = 2 / (2 + v), standard error about 2 sqrt(R²) (1 - R²) /
+    sqrt(n)."""
     for v in (0.5, 2.0):
         line, curve = quality(lambda a, b: a + b, np.sqrt(v))
         assert line == pytest.approx(2 / (2 + v), abs=4.5 * 2 / np.sqrt(4000) * 0.4)
@@ -93,7 +109,8 @@ def test_a_line_explains_what_it_must_and_a_curve_no_more():
 
 
 def test_a_curve_explains_what_a_line_cannot():
-    """The square and the product of Gaussians are uncorrelated with both parents: R² of the line 0."""
+    """The square and the product of Gaussians are uncorrelated with both parents: R² of the line
+    0."""
     for function in (lambda a, b: a**2, lambda a, b: a * b, lambda a, b: np.cos(2 * a)):
         line, curve = quality(function, 0.1)
         assert line < 0.02
@@ -106,37 +123,55 @@ def test_a_graph_without_edges_has_no_quality():
     assert np.isnan(fit_quality(z, np.zeros((3, 3)), np.ones((3, 4)), np.zeros(4))).all()
 
 
-# ------------------------------------------------------------------------------------------------------------------------ the rows
+# ----------------------------------------------------------------------------------------- the rows
 
 
 def test_the_embedding_is_the_mean_over_ordered_pairs():
     z = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
     frequencies = pair_frequencies(1.5, seed=3)
-    pairs = [np.exp(1j * (z[:, [a, b]].astype(float) @ frequencies)) for a, b in itertools.permutations(range(4), 2)]
+    pairs = [
+        np.exp(1j * (z[:, [a, b]].astype(float) @ frequencies))
+        for a, b in itertools.permutations(range(4), 2)
+    ]
     expected = np.mean(pairs, axis=(0, 1)) / np.sqrt(frequencies.shape[1])
-    assert np.allclose(pair_embedding(z, frequencies), np.concatenate([expected.real, expected.imag]), atol=1e-6)
-    assert np.allclose(pair_embedding(z[::-1][:, [2, 0, 3, 1]], frequencies), pair_embedding(z, frequencies), atol=1e-6)
-    assert not np.allclose(pair_embedding(z[:, [0, 1, 2, 2]], frequencies), pair_embedding(z, frequencies), atol=1e-3)
+    assert np.allclose(
+        pair_embedding(z, frequencies), np.concatenate([expected.real, expected.imag]), atol=1e-6
+    )
+    assert np.allclose(
+        pair_embedding(z[::-1][:, [2, 0, 3, 1]], frequencies),
+        pair_embedding(z, frequencies),
+        atol=1e-6,
+    )
+    assert not np.allclose(
+        pair_embedding(z[:, [0, 1, 2, 2]], frequencies), pair_embedding(z, frequencies), atol=1e-3
+    )
 
 
 def test_inner_products_of_embeddings_approach_the_kernel():
-    """Two tables of one row: k((a, b), (c, d)) = exp(-r² / 2 h²), averaged over both orders; error 1 / sqrt(64) of a number of size 1."""
+    """Two tables of one row: k((a, b), (c, d)) = exp(-r² / 2 h²), averaged over both orders; error
+    1 / sqrt(64) of a number of size 1."""
     one, two = np.array([[0.3, -1.0]], dtype=np.float32), np.array([[0.5, 0.8]], dtype=np.float32)
     distances = [np.square(one[0] - two[0]).sum(), np.square(one[0] - two[0, ::-1]).sum()]
-    found = [pair_embedding(one, w) @ pair_embedding(two, w) for w in (pair_frequencies(1.2, seed) for seed in range(50))]
+    found = [
+        pair_embedding(one, w) @ pair_embedding(two, w)
+        for w in (pair_frequencies(1.2, seed) for seed in range(50))
+    ]
     error = np.std(found) / np.sqrt(50)
     assert abs(np.mean(found) - np.mean(np.exp(-np.array(distances) / (2 * 1.2**2)))) < 4.5 * error
 
 
 def test_points_are_pairs_of_different_columns():
-    tables = [np.arange(12, dtype=np.float32).reshape(4, 3), np.arange(100, 110, dtype=np.float32).reshape(5, 2)]
+    tables = [
+        np.arange(12, dtype=np.float32).reshape(4, 3),
+        np.arange(100, 110, dtype=np.float32).reshape(5, 2),
+    ]
     points = pair_points(tables, np.random.default_rng(0), each=50)
     assert points.shape == (100, 2)
     assert (points[:, 0] != points[:, 1]).all()
     assert {(int(a) // 3, int(b) // 3) for a, b in points[:50]} == {(k, k) for k in range(4)}
 
 
-# -------------------------------------------------------------------------------------------------------------------- the families
+# ------------------------------------------------------------------------------------- the families
 
 
 def test_features_are_those_of_the_families_own_tasks():
@@ -156,13 +191,19 @@ def test_features_are_those_of_the_families_own_tasks():
 
 def test_a_longer_draw_begins_with_the_shorter_one_and_roles_share_no_task():
     config = from_plain(FamilyConfig, SMALL)
-    short, long, other = (family_features(config, n, 30, 1, role, 6) for n, role in ((20, "first"), (30, "first"), (30, "second")))
+    short, long, other = (
+        family_features(config, n, 30, 1, role, 6)
+        for n, role in ((20, "first"), (30, "first"), (30, "second"))
+    )
     assert np.array_equal(long.spectra[:20], short.spectra)
     assert not np.isclose(other.tables, long.tables).all(1).any()
 
 
 def test_interventions_do_not_count():
-    plain, with_rows = from_plain(FamilyConfig, SMALL), from_plain(FamilyConfig, SMALL | {"interventions": {"kind": "interventions"}})
+    plain, with_rows = (
+        from_plain(FamilyConfig, SMALL),
+        from_plain(FamilyConfig, SMALL | {"interventions": {"kind": "interventions"}}),
+    )
     one, two = (family_features(config, 20, 30, 1, "first", 6) for config in (plain, with_rows))
     assert np.array_equal(one.tables, two.tables)
     assert SCMFamily(plain).sample_task(0).adjacency_matrix.shape[0] in (3, 4, 5, 6)

@@ -1,6 +1,8 @@
-"""One structural causal model: interventions in closed form, counterfactuals, densities, and what it says of itself.
+"""One structural causal model: interventions in closed form, counterfactuals, densities, and what
+it says of itself.
 
-Statistical bounds are 5 standard errors over at most 27 entries with fixed seeds: false alarms below 2e-5 for each comparison of moments.
+Statistical bounds are 5 standard errors over at most 27 entries with fixed seeds: false alarms
+below 2e-5 for each comparison of moments.
 """
 
 import json
@@ -23,29 +25,51 @@ from causal_meta.conf.ranges import fixed
 from causal_meta.datasets.instances import linear_model
 from causal_meta.datasets.scm import SCMFamily
 
-GAUSSIAN_TEST = Path(__file__).parents[3] / "shared" / "data" / "gaussian_test" / "gaussian.test.npz"
-LINEAR = {"linear": MechanismPart(mechanism=LinearHeteroskedastic(weight_law="uniform_sign", bias_bound=2.0))}
+GAUSSIAN_TEST = (
+    Path(__file__).parents[3] / "shared" / "data" / "gaussian_test" / "gaussian.test.npz"
+)
+LINEAR = {
+    "linear": MechanismPart(
+        mechanism=LinearHeteroskedastic(weight_law="uniform_sign", bias_bound=2.0)
+    )
+}
 FEATURES = {"rff": MechanismPart(mechanism=RFF(n_features=20))}
 HETEROSKEDASTIC = {"rff": MechanismPart(mechanism=RFF(n_features=20, heteroskedastic=True))}
 NETWORK = {"mlp": MechanismPart(mechanism=MLP())}
-NOISES = NoiseMixture(parts={"g": NoisePart(noise=GaussianNoise()), "l": NoisePart(noise=LaplaceNoise())})
+NOISES = NoiseMixture(
+    parts={"g": NoisePart(noise=GaussianNoise()), "l": NoisePart(noise=LaplaceNoise())}
+)
 DENSE = ErdosRenyi(edges_per_node=1.5)
 N = 60_000
 
 
 def instance_of(mechanisms, seed=0, n_nodes=6, noise=None, **settings):
-    config = FamilyConfig(mechanisms=mechanisms, graph=DENSE, n_nodes=fixed(n_nodes), noise=noise or GaussianNoise(), **settings)
+    config = FamilyConfig(
+        mechanisms=mechanisms,
+        graph=DENSE,
+        n_nodes=fixed(n_nodes),
+        noise=noise or GaussianNoise(),
+        **settings,
+    )
     return SCMFamily(config).sample_task(seed)
 
 
 def coefficients(instance):
-    """Weights [D, D], biases [D] and noise standard deviations [D] of a linear model, in float64."""
+    """Weights [D, D], biases [D] and noise standard deviations [D] of a linear model, in
+    float64."""
     adjacency = instance.adjacency_matrix.numpy()
-    weights, bias, std = np.zeros(adjacency.shape), np.zeros(len(adjacency)), np.zeros(len(adjacency))
+    weights, bias, std = (
+        np.zeros(adjacency.shape),
+        np.zeros(len(adjacency)),
+        np.zeros(len(adjacency)),
+    )
     for j, mechanism in enumerate(instance.mechanisms):
         parents = np.nonzero(adjacency[:, j])[0]
         weights[parents, j] = mechanism.parameters["weight"].double().numpy()[: len(parents)]
-        bias[j], std[j] = float(mechanism.parameters["bias"]), float(mechanism.parameters["noise_std"])
+        bias[j], std[j] = (
+            float(mechanism.parameters["bias"]),
+            float(mechanism.parameters["noise_std"]),
+        )
     return weights, bias, std
 
 
@@ -55,7 +79,8 @@ def moments(weights, bias, std):
 
 
 def mutilated(weights, bias, std, changes):
-    """Coefficients after do: incoming weights and noise of the targets gone, the value as their constant."""
+    """Coefficients after do: incoming weights and noise of the targets gone, the value as their
+    constant."""
     weights, bias, std = weights.copy(), bias.copy(), std.copy()
     for j, value in changes.items():
         weights[:, j], bias[j], std[j] = 0, value, 0
@@ -74,7 +99,8 @@ class TestLinearInterventions:
     @pytest.mark.parametrize("changes", [{0: 2.0}, {3: -1.5}, {1: 1.0, 4: -2.0, 5: 0.0}], ids=str)
     @pytest.mark.parametrize("seed", [1, 2])
     def test_do_in_closed_form(self, changes, seed):
-        """The check refuses the observational law, conditioning instead of doing, and a shift by the same numbers."""
+        """The check refuses the observational law, conditioning instead of doing, and a shift by
+        the same numbers."""
         instance = instance_of(LINEAR, seed)
         given = coefficients(instance)
         changed = instance.do(list(changes), list(changes.values()))
@@ -111,37 +137,75 @@ class TestLinearInterventions:
             moved = (instance.shift(j, 1.5).sample(20) - instance.sample(20)).double().numpy()
             np.testing.assert_allclose(moved, np.tile(1.5 * total[j], (20, 1)), atol=2e-4)
 
-    @pytest.mark.skipif(not GAUSSIAN_TEST.exists(), reason="the benchmark's samples are not at hand")
+    @pytest.mark.skipif(
+        not GAUSSIAN_TEST.exists(), reason="the benchmark's samples are not at hand"
+    )
     def test_a_published_network_and_its_interventional_rows(self):
-        """100 rows of each do(x_t = mean + 2 sd) that were drawn elsewhere: their moments, and their density under the right model is the highest."""
+        """100 rows of each do(x_t = mean + 2 sd) that were drawn elsewhere: their moments, and
+        their density under the right model is the highest."""
         with np.load(GAUSSIAN_TEST) as given:
             arrays = {name: given[name] for name in given.files if given[name].dtype.kind in "fi"}
-        model = linear_model(*(torch.tensor(arrays[name]) for name in ("weights", "intercept", "noise_sd")))
-        assert torch.equal(model.adjacency_matrix, torch.tensor(arrays["adjacency"], dtype=torch.float32))
-        assert fits(torch.tensor(arrays["X"]), *moments(arrays["weights"], arrays["intercept"], arrays["noise_sd"]))
-        for target, value, rows in zip(arrays["int_targets"].tolist(), arrays["int_values"].tolist(), arrays["X_int"], strict=True):
+        model = linear_model(
+            *(torch.tensor(arrays[name]) for name in ("weights", "intercept", "noise_sd"))
+        )
+        assert torch.equal(
+            model.adjacency_matrix, torch.tensor(arrays["adjacency"], dtype=torch.float32)
+        )
+        assert fits(
+            torch.tensor(arrays["X"]),
+            *moments(arrays["weights"], arrays["intercept"], arrays["noise_sd"]),
+        )
+        for target, value, rows in zip(
+            arrays["int_targets"].tolist(),
+            arrays["int_values"].tolist(),
+            arrays["X_int"],
+            strict=True,
+        ):
             changed = model.do(target, value)
             x = torch.tensor(rows)
-            assert fits(x, *moments(*mutilated(arrays["weights"], arrays["intercept"], arrays["noise_sd"], {target: value})))
+            assert fits(
+                x,
+                *moments(
+                    *mutilated(
+                        arrays["weights"], arrays["intercept"], arrays["noise_sd"], {target: value}
+                    )
+                ),
+            )
             if graphs.ancestors(model.adjacency_matrix)[target].any():
-                assert not fits(x, *moments(*mutilated(arrays["weights"], arrays["intercept"], arrays["noise_sd"], {target: value + 3})))
+                assert not fits(
+                    x,
+                    *moments(
+                        *mutilated(
+                            arrays["weights"],
+                            arrays["intercept"],
+                            arrays["noise_sd"],
+                            {target: value + 3},
+                        )
+                    ),
+                )
             unit = changed.sample(100).double().mean() - x.double().mean()
             assert abs(float(unit)) < 2.0
 
 
 class TestAnyMechanism:
     @pytest.mark.parametrize("mode", ["none", "values", "inputs"])
-    @pytest.mark.parametrize("mechanisms", [LINEAR, FEATURES, NETWORK, LINEAR | NETWORK], ids=["linear", "rff", "mlp", "mixed"])
+    @pytest.mark.parametrize(
+        "mechanisms",
+        [LINEAR, FEATURES, NETWORK, LINEAR | NETWORK],
+        ids=["linear", "rff", "mlp", "mixed"],
+    )
     def test_rows_of_the_changed_model_by_hand(self, mechanisms, mode):
-        """Ancestral sampling from the public parts of the changed model, which keeps the constants of standardising inside; what is no effect of
-        a target keeps its bits."""
+        """Ancestral sampling from the public parts of the changed model, which keeps the constants
+        of standardising inside; what is no effect of a target keeps its bits."""
         for seed in range(3):
             instance = instance_of(mechanisms, seed, internal_standardising=mode)
             changed = instance.do(2, 1.25).shift([0, 4], [0.5, -1.0])
             noise, x = changed.noise(30), torch.zeros(30, 6)
             assert torch.equal(noise, instance.noise(30))
             for j in changed.topological_order:
-                x[:, j] = changed.mechanisms[j](x[:, changed.adjacency_matrix[:, j] != 0], noise[:, j])
+                x[:, j] = changed.mechanisms[j](
+                    x[:, changed.adjacency_matrix[:, j] != 0], noise[:, j]
+                )
             found, plain = changed.sample(30), instance.sample(30)
             torch.testing.assert_close(found, x, rtol=0, atol=2e-5 * float(x.abs().max()))
             reached = graphs.ancestors(changed.adjacency_matrix)[[0, 2, 4]].any(dim=0)
@@ -150,9 +214,12 @@ class TestAnyMechanism:
             assert not torch.allclose(found[:, reached], plain[:, reached], atol=1e-3)
 
     def test_standardising_inside_keeps_the_observational_constants(self):
-        """A model standardised over the changed rows would give every effect of a far target mean 0 and variance 1 again."""
+        """A model standardised over the changed rows would give every effect of a far target mean 0
+        and variance 1 again."""
         weights = LinearHeteroskedastic(weight_law="uniform_sign", weight_low=1.0)
-        instance = instance_of({"linear": MechanismPart(mechanism=weights)}, 3, internal_standardising="values")
+        instance = instance_of(
+            {"linear": MechanismPart(mechanism=weights)}, 3, internal_standardising="values"
+        )
         root = instance.topological_order[0]
         effects = torch.nonzero(graphs.ancestors(instance.adjacency_matrix)[root])[:, 0]
         assert len(effects)
@@ -163,10 +230,18 @@ class TestAnyMechanism:
     def test_interventions_follow_one_another(self):
         instance = instance_of(FEATURES, 1)
         assert torch.equal(instance.do(1, 5.0).do(1, 2.0).sample(9), instance.do(1, 2.0).sample(9))
-        assert torch.equal(instance.shift(1, 5.0).do(1, 2.0).sample(9), instance.do(1, 2.0).sample(9))
-        assert torch.equal(instance.do(1, 2.0).shift(1, 1.0).sample(9), instance.do(1, 3.0).sample(9))
-        assert torch.equal(instance.shift(1, 2.0).shift(1, 1.0).sample(9), instance.shift(1, 3.0).sample(9))
-        assert torch.equal(instance.do([1, 3], 2.0).sample(9), instance.do(3, 2.0).do(1, 2.0).sample(9))
+        assert torch.equal(
+            instance.shift(1, 5.0).do(1, 2.0).sample(9), instance.do(1, 2.0).sample(9)
+        )
+        assert torch.equal(
+            instance.do(1, 2.0).shift(1, 1.0).sample(9), instance.do(1, 3.0).sample(9)
+        )
+        assert torch.equal(
+            instance.shift(1, 2.0).shift(1, 1.0).sample(9), instance.shift(1, 3.0).sample(9)
+        )
+        assert torch.equal(
+            instance.do([1, 3], 2.0).sample(9), instance.do(3, 2.0).do(1, 2.0).sample(9)
+        )
         assert torch.equal(instance.shift(1, 0.0).sample(9), instance.sample(9))
         assert not instance.changes, "the model itself is as it was"
         for variables in (np.int64(3), torch.tensor(3), np.array([3]), torch.tensor([3])):
@@ -175,26 +250,44 @@ class TestAnyMechanism:
     def test_values_by_row(self):
         instance = instance_of(NETWORK, 2)
         values = torch.linspace(-1, 1, 12)
-        by_row, pairs = instance.do(3, values).sample(12), instance.do([3, 0], torch.stack((values, values.flip(0)), dim=1)).sample(12)
+        by_row, pairs = (
+            instance.do(3, values).sample(12),
+            instance.do([3, 0], torch.stack((values, values.flip(0)), dim=1)).sample(12),
+        )
         for r in range(12):
-            torch.testing.assert_close(by_row[r], instance.do(3, float(values[r])).sample(12)[r], rtol=0, atol=1e-5)
-            torch.testing.assert_close(pairs[r], instance.do([0, 3], [float(-values[r]), float(values[r])]).sample(12)[r], rtol=0, atol=1e-5)
+            torch.testing.assert_close(
+                by_row[r], instance.do(3, float(values[r])).sample(12)[r], rtol=0, atol=1e-5
+            )
+            torch.testing.assert_close(
+                pairs[r],
+                instance.do([0, 3], [float(-values[r]), float(values[r])]).sample(12)[r],
+                rtol=0,
+                atol=1e-5,
+            )
 
 
 class TestCounterfactuals:
-    @pytest.mark.parametrize("mechanisms", [LINEAR, FEATURES, HETEROSKEDASTIC], ids=["linear", "rff", "heteroskedastic"])
+    @pytest.mark.parametrize(
+        "mechanisms", [LINEAR, FEATURES, HETEROSKEDASTIC], ids=["linear", "rff", "heteroskedastic"]
+    )
     def test_the_noise_comes_back(self, mechanisms):
         instance = instance_of(mechanisms, 5, noise=LaplaceNoise())
         noise = instance.abduct(instance.sample(50))
         torch.testing.assert_close(noise, instance.noise(50), rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(instance.rows_of(noise), instance.sample(50), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            instance.rows_of(noise), instance.sample(50), rtol=1e-4, atol=1e-4
+        )
 
-    @pytest.mark.parametrize("mechanisms", [LINEAR, FEATURES, HETEROSKEDASTIC], ids=["linear", "rff", "heteroskedastic"])
+    @pytest.mark.parametrize(
+        "mechanisms", [LINEAR, FEATURES, HETEROSKEDASTIC], ids=["linear", "rff", "heteroskedastic"]
+    )
     def test_doing_what_happened_changes_nothing(self, mechanisms):
         instance = instance_of(mechanisms, 6)
         rows = instance.sample(40)
         for j in range(6):
-            torch.testing.assert_close(instance.counterfactual(rows, do={j: rows[:, j]}), rows, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                instance.counterfactual(rows, do={j: rows[:, j]}), rows, rtol=1e-4, atol=1e-4
+            )
             other = instance.counterfactual(rows, do={j: rows[:, j] + 1})
             assert not torch.allclose(other, rows, atol=1e-2), "and doing something else does"
 
@@ -207,8 +300,14 @@ class TestCounterfactuals:
 
     def test_networks_hide_their_noise(self):
         instance = instance_of(NETWORK, 1)
-        for call in (instance.abduct, instance.log_prob, lambda rows: instance.counterfactual(rows, do={0: 1.0})):
-            with pytest.raises(ValueError, match=r"noise of the mechanism 'mlp' .* is not additive"):
+        for call in (
+            instance.abduct,
+            instance.log_prob,
+            lambda rows: instance.counterfactual(rows, do={0: 1.0}),
+        ):
+            with pytest.raises(
+                ValueError, match=r"noise of the mechanism 'mlp' .* is not additive"
+            ):
                 call(instance.sample(5))
 
 
@@ -222,41 +321,66 @@ class TestDensity:
         expected = scipy.stats.multivariate_normal(mean, covariance).logpdf(rows.double().numpy())
         np.testing.assert_allclose(instance.log_prob(rows).numpy(), expected, rtol=1e-4, atol=1e-3)
         weights, bias, std = coefficients(instance)
-        wrong = scipy.stats.multivariate_normal(*moments(weights.T, bias, std)).logpdf(rows.double().numpy())
+        wrong = scipy.stats.multivariate_normal(*moments(weights.T, bias, std)).logpdf(
+            rows.double().numpy()
+        )
         assert np.abs(wrong - expected).max() > 1
 
     def test_variables_that_are_set_drop_out(self):
-        """p(x | do(x_t)) of the others, by multivariate normal; the same by a mask of cells; and a shift moves the density."""
+        """p(x | do(x_t)) of the others, by multivariate normal; the same by a mask of cells; and a
+        shift moves the density."""
         instance = instance_of(LINEAR, 3)
         given = coefficients(instance)
         kept = [0, 1, 3, 4]
         rows = instance.do([2, 5], [1.0, -1.0]).sample(50)
         mean, covariance = moments(*mutilated(*given, {2: 1.0, 5: -1.0}))
-        expected = scipy.stats.multivariate_normal(mean[kept], covariance[np.ix_(kept, kept)]).logpdf(rows[:, kept].double().numpy())
-        np.testing.assert_allclose(instance.do([2, 5], 9.0).log_prob(rows).numpy(), expected, rtol=1e-4, atol=1e-3)
+        expected = scipy.stats.multivariate_normal(
+            mean[kept], covariance[np.ix_(kept, kept)]
+        ).logpdf(rows[:, kept].double().numpy())
+        np.testing.assert_allclose(
+            instance.do([2, 5], 9.0).log_prob(rows).numpy(), expected, rtol=1e-4, atol=1e-3
+        )
         mask = torch.zeros(50, 6, dtype=torch.bool)
         mask[:, [2, 5]] = True
-        np.testing.assert_allclose(instance.log_prob(rows, mask).numpy(), expected, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(
+            instance.log_prob(rows, mask).numpy(), expected, rtol=1e-4, atol=1e-3
+        )
         assert np.abs(instance.log_prob(rows).numpy() - expected).max() > 1
         shifted = instance.shift(0, 4.0)
         moved = given[1] + np.array([4.0, 0, 0, 0, 0, 0])
         rows = shifted.sample(50)
-        expected = scipy.stats.multivariate_normal(*moments(given[0], moved, given[2])).logpdf(rows.double().numpy())
+        expected = scipy.stats.multivariate_normal(*moments(given[0], moved, given[2])).logpdf(
+            rows.double().numpy()
+        )
         np.testing.assert_allclose(shifted.log_prob(rows).numpy(), expected, rtol=1e-4, atol=1e-3)
 
-    @pytest.mark.parametrize("mechanisms", [FEATURES, HETEROSKEDASTIC], ids=["rff", "heteroskedastic"])
+    @pytest.mark.parametrize(
+        "mechanisms", [FEATURES, HETEROSKEDASTIC], ids=["rff", "heteroskedastic"]
+    )
     def test_it_integrates_to_one(self, mechanisms):
-        """Two variables on a grid, Gaussian or Laplace noise by seed; without the Jacobian of the scale it would not."""
+        """Two variables on a grid, Gaussian or Laplace noise by seed; without the Jacobian of the
+        scale it would not."""
         wrong = []
         for seed in range(2):
-            config = FamilyConfig(mechanisms=mechanisms, graph=ErdosRenyi(edges_per_node=1.0), n_nodes=fixed(2), noise=NOISES)
+            config = FamilyConfig(
+                mechanisms=mechanisms,
+                graph=ErdosRenyi(edges_per_node=1.0),
+                n_nodes=fixed(2),
+                noise=NOISES,
+            )
             instance = SCMFamily(config).sample_task(seed)
             mean, std = instance._batch.location_scale(torch.zeros(1, 1, 2, dtype=torch.float64))
             spread = float(std.max())
-            ticks = [torch.linspace(-1, 1, 801, dtype=torch.float64) * (14 * spread + 40) + float(mean[0, 0, j]) for j in range(2)]
+            ticks = [
+                torch.linspace(-1, 1, 801, dtype=torch.float64) * (14 * spread + 40)
+                + float(mean[0, 0, j])
+                for j in range(2)
+            ]
             points = torch.cartesian_prod(*ticks)
             density = instance.log_prob(points).exp().reshape(801, 801).numpy()
-            mass = scipy.integrate.trapezoid(scipy.integrate.trapezoid(density, ticks[1].numpy()), ticks[0].numpy())
+            mass = scipy.integrate.trapezoid(
+                scipy.integrate.trapezoid(density, ticks[1].numpy()), ticks[0].numpy()
+            )
             assert mass == pytest.approx(1.0, abs=2e-2)
             wrong.append(mass * float(std.prod()))
         assert max(abs(m - 1) for m in wrong) > 0.1
@@ -309,7 +433,10 @@ class TestBadCalls:
             instance.log_prob(torch.zeros(3, 6), torch.zeros(3, dtype=torch.bool))
         with pytest.raises(ValueError, match="needs an intervention"):
             instance.counterfactual(torch.zeros(3, 6))
-        for call in (lambda: instance.do(0, 1.0).table(), lambda: instance.shift(0, 1.0).abduct(torch.zeros(3, 6))):
+        for call in (
+            lambda: instance.do(0, 1.0).table(),
+            lambda: instance.shift(0, 1.0).abduct(torch.zeros(3, 6)),
+        ):
             with pytest.raises(ValueError, match="belongs to the model without interventions"):
                 call()
 
@@ -326,25 +453,40 @@ class TestBadCalls:
 class TestWhatItSays:
     def test_metadata_is_complete_and_plain(self):
         config = InterventionConfig(targets=fixed(2), target_share=None)
-        instance = instance_of(LINEAR | {"rff": MechanismPart(mechanism=RFF(n_features=50))}, 3, interventions=config)
+        instance = instance_of(
+            LINEAR | {"rff": MechanismPart(mechanism=RFF(n_features=50))}, 3, interventions=config
+        )
         changed = instance.do(0, 1.0).shift(2, [0.5, 1.5])
         facts = json.loads(json.dumps(changed.metadata()))
-        assert facts["changes"] == [{"variable": 0, "change": "do", "value": 1.0}, {"variable": 2, "change": "shift", "value": [0.5, 1.5]}]
+        assert facts["changes"] == [
+            {"variable": 0, "change": "do", "value": 1.0},
+            {"variable": 2, "change": "shift", "value": [0.5, 1.5]},
+        ]
         assert facts["intervention_targets"] == instance.intervention_targets
         assert len(instance.intervention_targets) == 2
         assert facts["nodes"][0]["parents"] == []
-        assert [tuple(edge) for edge in facts["edges"]] == [tuple(edge) for edge in torch.nonzero(changed.adjacency_matrix).tolist()]
-        linear = [j for j, mechanism in enumerate(instance.mechanisms) if mechanism.name == "linear"]
+        assert [tuple(edge) for edge in facts["edges"]] == [
+            tuple(edge) for edge in torch.nonzero(changed.adjacency_matrix).tolist()
+        ]
+        linear = [
+            j for j, mechanism in enumerate(instance.mechanisms) if mechanism.name == "linear"
+        ]
         for j in linear:
             assert facts["nodes"][j]["law"] == "linear"
             stated = torch.tensor(facts["nodes"][j]["parameters"]["noise_std"])
             assert torch.equal(stated, instance.mechanisms[j].parameters["noise_std"])
         wide = [node["parameters"] for node in facts["nodes"] if node["law"] == "rff"]
         assert wide
-        assert any(isinstance(value, dict) and value["min"] <= value["mean"] <= value["max"] for node in wide for value in node.values())
+        assert any(
+            isinstance(value, dict) and value["min"] <= value["mean"] <= value["max"]
+            for node in wide
+            for value in node.values()
+        )
 
     def test_a_family_says_what_it_is(self):
-        config = FamilyConfig(mechanisms=LINEAR | FEATURES, interventions=InterventionConfig(), n_nodes=fixed(5))
+        config = FamilyConfig(
+            mechanisms=LINEAR | FEATURES, interventions=InterventionConfig(), n_nodes=fixed(5)
+        )
         facts = json.loads(json.dumps(SCMFamily(config).metadata()))
         assert from_plain(FamilyConfig, facts["config"]) == config
         assert facts["mechanism_proportions"] == {"linear": 0.5, "rff": 0.5}
@@ -354,7 +496,13 @@ class TestWhatItSays:
 
     def test_a_linear_model_of_ones_own(self):
         weights = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [1.0, -1.0, 0.0]])
-        model = linear_model(weights, torch.tensor([1.0, 0.0, 2.0]), torch.tensor([1.0, 0.5, 2.0]), noise=LaplaceNoise(), seed=4)
+        model = linear_model(
+            weights,
+            torch.tensor([1.0, 0.0, 2.0]),
+            torch.tensor([1.0, 0.5, 2.0]),
+            noise=LaplaceNoise(),
+            seed=4,
+        )
         noise = model.noise(10)
         x2 = 2 + 2 * noise[:, 2]
         x0 = 1 + x2 + noise[:, 0]

@@ -1,6 +1,8 @@
-"""Interventions in the tables of a family: which cells, which values, and that a table with all its targets is what each target alone gives.
+"""Interventions in the tables of a family: which cells, which values, and that a table with all its
+targets is what each target alone gives.
 
-Statistical bounds are 4.5 standard errors with fixed seeds: false alarms of 7e-6 for each number that is compared.
+Statistical bounds are 4.5 standard errors with fixed seeds: false alarms of 7e-6 for each number
+that is compared.
 """
 
 import json
@@ -29,25 +31,63 @@ LINEAR = {"linear": MechanismPart(mechanism=LinearHeteroskedastic(bias_bound=1.0
 NETWORK = {"mlp": MechanismPart(mechanism=MLP())}
 FEATURES = {"rff": MechanismPart(mechanism=RFF(n_features=20))}
 SINGLE = InterventionConfig()
-SEVERAL = InterventionConfig(targets_per_row=IntRange(low=1, high=3), targets=fixed(4), target_share=None, row_order="shuffled")
-ADDED = InterventionConfig(rows=IntRange(low=5, high=9), row_share=None, observational_share=0.5, value_per="target")
-SHIFTS = InterventionConfig(change="shift", targets_per_row=fixed(2), target_share=0.5, value_law="normal", value_mean=1.0, value_std=2.0)
-CONSTANT = InterventionConfig(value_law="constant", value_mean=0.0, targets=IntRange(low=1, high=4), target_share=None)
+SEVERAL = InterventionConfig(
+    targets_per_row=IntRange(low=1, high=3),
+    targets=fixed(4),
+    target_share=None,
+    row_order="shuffled",
+)
+ADDED = InterventionConfig(
+    rows=IntRange(low=5, high=9), row_share=None, observational_share=0.5, value_per="target"
+)
+SHIFTS = InterventionConfig(
+    change="shift",
+    targets_per_row=fixed(2),
+    target_share=0.5,
+    value_law="normal",
+    value_mean=1.0,
+    value_std=2.0,
+)
+CONSTANT = InterventionConfig(
+    value_law="constant", value_mean=0.0, targets=IntRange(low=1, high=4), target_share=None
+)
 HALF_OR_ALL = InterventionConfig(target_share=(0.5, 1.0))
-LAWS = {"single": SINGLE, "several": SEVERAL, "added": ADDED, "shifts": SHIFTS, "constant": CONSTANT}
+LAWS = {
+    "single": SINGLE,
+    "several": SEVERAL,
+    "added": ADDED,
+    "shifts": SHIFTS,
+    "constant": CONSTANT,
+}
 FAMILIES = {
-    f"{kind} {name}": FamilyConfig(mechanisms=mechanisms, n_nodes=fixed(7), n_rows=fixed(29), interventions=law)
-    for kind, mechanisms in (("linear", LINEAR), ("mlp", NETWORK), ("rff", FEATURES), ("mixed", LINEAR | NETWORK))
+    f"{kind} {name}": FamilyConfig(
+        mechanisms=mechanisms, n_nodes=fixed(7), n_rows=fixed(29), interventions=law
+    )
+    for kind, mechanisms in (
+        ("linear", LINEAR),
+        ("mlp", NETWORK),
+        ("rff", FEATURES),
+        ("mixed", LINEAR | NETWORK),
+    )
     for name, law in LAWS.items()
     if kind == "mixed" or name == "several" or (kind == "linear" and name == "shifts")
 }
 FAMILIES |= {
     f"standardised {mode}": FamilyConfig(
-        mechanisms=LINEAR | NETWORK, n_nodes=fixed(7), n_rows=fixed(29), interventions=SEVERAL, internal_standardising=mode
+        mechanisms=LINEAR | NETWORK,
+        n_nodes=fixed(7),
+        n_rows=fixed(29),
+        interventions=SEVERAL,
+        internal_standardising=mode,
     )
     for mode in ("values", "inputs")
 }
-SIZES = FamilyConfig(mechanisms=LINEAR | NETWORK, n_nodes=IntRange(low=4, high=8), n_rows=IntRange(low=10, high=40), interventions=ADDED)
+SIZES = FamilyConfig(
+    mechanisms=LINEAR | NETWORK,
+    n_nodes=IntRange(low=4, high=8),
+    n_rows=IntRange(low=10, high=40),
+    interventions=ADDED,
+)
 
 
 @pytest.mark.parametrize("config", [*FAMILIES.values(), SIZES], ids=[*FAMILIES, "sizes"])
@@ -85,11 +125,18 @@ class TestEveryFamily:
                     values = task.x[r, targets].tolist()
                 else:  # what the shift must have been, from the mechanisms
                     values = [
-                        float(task.x[r, j] - instance.mechanisms[j](task.x[r : r + 1, instance.adjacency_matrix[:, j] != 0], noise[:, j]))
+                        float(
+                            task.x[r, j]
+                            - instance.mechanisms[j](
+                                task.x[r : r + 1, instance.adjacency_matrix[:, j] != 0], noise[:, j]
+                            )
+                        )
                         for j in targets
                     ]
                 changed = getattr(instance, change)(targets, values)
-                torch.testing.assert_close(changed.rows_of(noise)[0], task.x[r], rtol=0, atol=tolerance)
+                torch.testing.assert_close(
+                    changed.rows_of(noise)[0], task.x[r], rtol=0, atol=tolerance
+                )
                 moved += not torch.allclose(task.x[r], observed[r], rtol=0, atol=tolerance)
         assert moved > 10, "and the check would see a row without its intervention"
 
@@ -103,9 +150,19 @@ class TestEveryFamily:
 
 class TestCells:
     def test_targets_take_turns(self):
-        """With one target per row, targets differ by at most one row, and the target list has the stated length."""
-        for config, lengths in ((SINGLE, {7}), (CONSTANT, {1, 2, 3, 4}), (InterventionConfig(target_share=0.5), {4}), (HALF_OR_ALL, {4, 7})):
-            mask = SCMFamily(FamilyConfig(n_nodes=fixed(7), n_rows=fixed(100), interventions=config)).sample_tasks(SEEDS).intervened
+        """With one target per row, targets differ by at most one row, and the target list has the
+        stated length."""
+        for config, lengths in (
+            (SINGLE, {7}),
+            (CONSTANT, {1, 2, 3, 4}),
+            (InterventionConfig(target_share=0.5), {4}),
+            (HALF_OR_ALL, {4, 7}),
+        ):
+            mask = (
+                SCMFamily(FamilyConfig(n_nodes=fixed(7), n_rows=fixed(100), interventions=config))
+                .sample_tasks(SEEDS)
+                .intervened
+            )
             assert (mask.sum(dim=2).sum(dim=1) == 25).all()
             assert not mask[:, :75].any(), "observational rows first"
             assert mask[:, 75:].any(dim=2).all()
@@ -114,15 +171,25 @@ class TestCells:
             assert all(int(row[row > 0].max() - row[row > 0].min()) <= 1 for row in counts)
 
     def test_several_targets_are_different_members_of_the_list(self):
-        config = InterventionConfig(targets=fixed(5), target_share=None, targets_per_row=IntRange(low=1, high=3), row_share=1.0)
+        config = InterventionConfig(
+            targets=fixed(5),
+            target_share=None,
+            targets_per_row=IntRange(low=1, high=3),
+            row_share=1.0,
+        )
         family = SCMFamily(FamilyConfig(n_nodes=fixed(9), n_rows=fixed(600), interventions=config))
         batch = family.sample_tasks(SEEDS)
         per_row = batch.intervened.sum(dim=2)
         assert scipy.stats.chisquare(np.bincount(per_row.flatten(), minlength=4)[1:]).pvalue > 1e-5
         for b, seed in enumerate(SEEDS):
             counts = batch.intervened[b].sum(dim=0)
-            assert torch.nonzero(counts)[:, 0].tolist() == family.sample_task(seed).intervention_targets
-            error = math.sqrt(600 * 0.2 * 0.8)  # a bound: the first target of a row is not random, further ones vary less than independent ones
+            assert (
+                torch.nonzero(counts)[:, 0].tolist()
+                == family.sample_task(seed).intervention_targets
+            )
+            # a bound: the first target of a row is not random, further ones vary less than
+            # independent ones
+            error = math.sqrt(600 * 0.2 * 0.8)
             assert (counts[counts > 0] - 600 * 2 / 5).abs().max() < 4.5 * error
         cells = torch.nonzero(batch.intervened[0])
         assert len(torch.unique(cells, dim=0)) == len(cells)
@@ -130,7 +197,11 @@ class TestCells:
     def test_shuffled_rows_lie_anywhere(self):
         config = InterventionConfig(row_order="shuffled", row_share=0.3)
         seeds = randomness.seeds_of(8, start=0, count=400)
-        mask = SCMFamily(FamilyConfig(n_nodes=fixed(3), n_rows=fixed(20), interventions=config)).sample_tasks(seeds).intervened.any(dim=2)
+        mask = (
+            SCMFamily(FamilyConfig(n_nodes=fixed(3), n_rows=fixed(20), interventions=config))
+            .sample_tasks(seeds)
+            .intervened.any(dim=2)
+        )
         assert (mask.sum(dim=1) == 6).all()
         z = (mask.double().mean(dim=0) - 0.3) / math.sqrt(0.3 * 0.7 / 400)
         assert z.abs().max() < 4.5
@@ -139,7 +210,9 @@ class TestCells:
     def test_so_many_tasks_are_observational(self, share):
         config = InterventionConfig(observational_share=share, rows=fixed(10), row_share=None)
         seeds = randomness.seeds_of(9, start=0, count=1000)
-        batch = SCMFamily(FamilyConfig(n_nodes=fixed(3), n_rows=fixed(30), interventions=config)).sample_tasks(seeds)
+        batch = SCMFamily(
+            FamilyConfig(n_nodes=fixed(3), n_rows=fixed(30), interventions=config)
+        ).sample_tasks(seeds)
         assert batch.x.shape == (1000, 40, 3)
         assert batch.row_mask.all(), "a table has the same size with and without interventions"
         none = float((~batch.intervened.any(dim=(1, 2))).double().mean())
@@ -152,7 +225,10 @@ class TestCells:
         counts = law.rows(seeds, [100] * 4000)
         assert all(n == 100 + m for n, m in counts)
         assert scipy.stats.chisquare(np.bincount([m for _, m in counts])[2:]).pvalue > 1e-5
-        assert InterventionLaw(InterventionConfig(row_share=0.25)).rows([1, 2], [200, 10]) == [(200, 50), (10, 3)]
+        assert InterventionLaw(InterventionConfig(row_share=0.25)).rows([1, 2], [200, 10]) == [
+            (200, 50),
+            (10, 3),
+        ]
 
 
 def signed_uniform(v):
@@ -162,15 +238,21 @@ def signed_uniform(v):
 
 LAWS_OF_VALUES = {
     "uniform_sign": (InterventionConfig(value_low=1, value_high=3), signed_uniform),
-    "normal": (InterventionConfig(value_law="normal", value_mean=-1, value_std=0.5), scipy.stats.norm(-1, 0.5).cdf),
+    "normal": (
+        InterventionConfig(value_law="normal", value_mean=-1, value_std=0.5),
+        scipy.stats.norm(-1, 0.5).cdf,
+    ),
 }
 
 
 @pytest.mark.parametrize("name", LAWS_OF_VALUES)
 def test_values_have_the_stated_law(name):
-    """Kolmogorov-Smirnov at 1e-5 on 6,000 values, each a new one; the check refuses the law of the other."""
+    """Kolmogorov-Smirnov at 1e-5 on 6,000 values, each a new one; the check refuses the law of the
+    other."""
     config, cdf = LAWS_OF_VALUES[name]
-    batch = SCMFamily(FamilyConfig(n_nodes=fixed(5), n_rows=fixed(2000), interventions=config)).sample_tasks(SEEDS)
+    batch = SCMFamily(
+        FamilyConfig(n_nodes=fixed(5), n_rows=fixed(2000), interventions=config)
+    ).sample_tasks(SEEDS)
     values = batch.x[batch.intervened].numpy()
     assert scipy.stats.kstest(values, cdf).pvalue > 1e-5
     other = next(law for key, (_, law) in LAWS_OF_VALUES.items() if key != name)
@@ -180,7 +262,9 @@ def test_values_have_the_stated_law(name):
 
 def test_one_value_for_each_target():
     config = InterventionConfig(value_per="target")
-    batch = SCMFamily(FamilyConfig(n_nodes=fixed(5), n_rows=fixed(200), interventions=config)).sample_tasks(SEEDS)
+    batch = SCMFamily(
+        FamilyConfig(n_nodes=fixed(5), n_rows=fixed(200), interventions=config)
+    ).sample_tasks(SEEDS)
     for x, mask in zip(batch.x, batch.intervened, strict=True):
         values = [torch.unique(x[mask[:, j], j]) for j in range(5)]
         assert all(len(v) == 1 for v in values)
@@ -194,13 +278,18 @@ def random_cells(batch, n_rows, slots, seed):
     config = InterventionConfig(row_share=1.0, targets_per_row=IntRange(low=1, high=slots))
     drawn = InterventionLaw(config).draw(seed, n_rows, n_rows, batch.adjacency.shape[-1])
     soft = randomness.uniforms([3], ("soft",), tuple(drawn.hard.shape))[0] < 0.4
-    return type(drawn)(drawn.task, drawn.row, drawn.target, drawn.value, drawn.hard & ~soft, drawn.used)
+    return type(drawn)(
+        drawn.task, drawn.row, drawn.target, drawn.value, drawn.hard & ~soft, drawn.used
+    )
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4])
 def test_affine_tables_with_all_targets_at_once_are_those_of_the_pass_over_the_graph(slots):
-    """Hard and soft targets mixed in one row; the check refuses targets that are set in an order that is not causal."""
-    family = SCMFamily(FamilyConfig(mechanisms=LINEAR, graph=ErdosRenyi(edges_per_node=3.0), n_nodes=fixed(10)))
+    """Hard and soft targets mixed in one row; the check refuses targets that are set in an order
+    that is not causal."""
+    family = SCMFamily(
+        FamilyConfig(mechanisms=LINEAR, graph=ErdosRenyi(edges_per_node=3.0), n_nodes=fixed(10))
+    )
     graph = family.sample_graphs(SEEDS, 10)
     batch = family.mechanism_factory.draw(SEEDS, graph)
     noise = family.noise.sample(SEEDS, 50, 10)
@@ -209,7 +298,11 @@ def test_affine_tables_with_all_targets_at_once_are_those_of_the_pass_over_the_g
     scale = by_level.abs().amax(dim=1, keepdim=True)
     assert float(((at_once - by_level) / scale).abs().max()) < 1e-5
     hard = cells.used & cells.hard
-    where = (cells.task[:, None].expand_as(hard)[hard], cells.row[:, None].expand_as(hard)[hard], cells.target[hard])
+    where = (
+        cells.task[:, None].expand_as(hard)[hard],
+        cells.row[:, None].expand_as(hard)[hard],
+        cells.target[hard],
+    )
     assert torch.equal(at_once[where], cells.value[hard])
     if slots > 1:
         backwards = batch.rows(noise).contiguous()
@@ -220,7 +313,9 @@ def test_affine_tables_with_all_targets_at_once_are_those_of_the_pass_over_the_g
 
 def dense_weights(batch):
     weights = torch.zeros(len(batch.adjacency), *batch.adjacency.shape[1:])
-    return weights.scatter_add_(2, batch.parents.index, batch.parameters[0]["weight"]).mT.contiguous()
+    return weights.scatter_add_(
+        2, batch.parents.index, batch.parameters[0]["weight"]
+    ).mT.contiguous()
 
 
 def test_selecting_tasks_keeps_their_interventions():
@@ -234,7 +329,11 @@ def test_selecting_tasks_keeps_their_interventions():
 
 
 class TestStreamsAndSets:
-    CONFIG = FamilyConfig(n_nodes=fixed(5), n_rows=IntRange(low=20, high=40), interventions=InterventionConfig(observational_share=0.5))
+    CONFIG = FamilyConfig(
+        n_nodes=fixed(5),
+        n_rows=IntRange(low=20, high=40),
+        interventions=InterventionConfig(observational_share=0.5),
+    )
 
     def test_a_stream_carries_the_mask(self):
         family = SCMFamily(self.CONFIG)
@@ -251,8 +350,14 @@ class TestStreamsAndSets:
             assert torch.equal(alone.intervened, raw.intervened[b])
 
     def test_a_stream_of_tables_with_rows_in_addition(self):
-        config = FamilyConfig(n_nodes=fixed(5), n_rows=fixed(20), interventions=InterventionConfig(rows=IntRange(low=2, high=9), row_share=None))
-        batch = MetaIterableDataset(SCMFamily(config), 3, tasks_per_step=16, reserved=frozenset({"none"})).batch(0)
+        config = FamilyConfig(
+            n_nodes=fixed(5),
+            n_rows=fixed(20),
+            interventions=InterventionConfig(rows=IntRange(low=2, high=9), row_share=None),
+        )
+        batch = MetaIterableDataset(
+            SCMFamily(config), 3, tasks_per_step=16, reserved=frozenset({"none"})
+        ).batch(0)
         assert 22 < batch.n_rows <= 29
         assert (batch.row_mask.sum(dim=1) - 20 == batch.intervened.any(dim=2).sum(dim=1)).all()
 
@@ -289,8 +394,14 @@ class TestBadConfigurations:
     @pytest.mark.parametrize(
         ("law", "words"),
         [
-            (InterventionConfig(targets=fixed(6), target_share=None), "goes up to 6, but a task may have 5 variables"),
-            (InterventionConfig(target_share=0.2, targets_per_row=fixed(2)), "goes up to 2, but a task may have 1 targets"),
+            (
+                InterventionConfig(targets=fixed(6), target_share=None),
+                "goes up to 6, but a task may have 5 variables",
+            ),
+            (
+                InterventionConfig(target_share=0.2, targets_per_row=fixed(2)),
+                "goes up to 2, but a task may have 1 targets",
+            ),
         ],
     )
     def test_a_family_must_have_so_many_variables(self, law, words):
@@ -304,4 +415,6 @@ class TestBadConfigurations:
         assert to_plain(config, identity_only=True)["interventions"]["observational_share"] == 0.5
         several = FamilyConfig(interventions=HALF_OR_ALL)
         assert from_plain(FamilyConfig, json.loads(json.dumps(to_plain(several)))) == several
-        assert from_plain(FamilyConfig, {"interventions": {"rows": 3, "row_share": None}}).interventions.rows == fixed(3)
+        assert from_plain(
+            FamilyConfig, {"interventions": {"rows": 3, "row_share": None}}
+        ).interventions.rows == fixed(3)

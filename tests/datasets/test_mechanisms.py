@@ -1,6 +1,8 @@
-"""Mechanism laws: the stated parameter laws, and batched rows equal to a plain loop over tasks, nodes and formulas in float64.
+"""Mechanism laws: the stated parameter laws, and batched rows equal to a plain loop over tasks,
+nodes and formulas in float64.
 
-Bounds are 5 standard errors of fixed seeds, or Kolmogorov and Smirnov at 1e-6: about 20 of them, false alarms below 3e-5.
+Bounds are 5 standard errors of fixed seeds, or Kolmogorov and Smirnov at 1e-6: about 20 of them,
+false alarms below 3e-5.
 """
 
 import math
@@ -18,7 +20,11 @@ from causal_meta.datasets.mechanisms import MechanismFactory, parents_of
 
 SEEDS = randomness.seeds_of(0, "mechanisms", start=0, count=40)
 LINEAR = MechanismPart(mechanism=LinearHeteroskedastic(bias_bound=2.0))
-SIGNED = MechanismPart(mechanism=LinearHeteroskedastic(weight_law="uniform_sign", noise_std_law="uniform", noise_std_a=0.2, noise_std_b=2.0))
+SIGNED = MechanismPart(
+    mechanism=LinearHeteroskedastic(
+        weight_law="uniform_sign", noise_std_law="uniform", noise_std_a=0.2, noise_std_b=2.0
+    )
+)
 NETWORK = MechanismPart(weight=2.0, mechanism=MLP(hidden=7, noise_gain=0.6))
 FACTORIES = {
     "linear": MechanismFactory({"linear": LINEAR}),
@@ -49,7 +55,12 @@ def plain_rows(batch, b, noise):
 
 @pytest.fixture(scope="module")
 def adjacency():
-    return torch.cat([make_generator(ErdosRenyi(edges_per_node=2.0))(SEEDS[:20], 11), make_generator(ScaleFree())(SEEDS[20:], 11)])
+    return torch.cat(
+        [
+            make_generator(ErdosRenyi(edges_per_node=2.0))(SEEDS[:20], 11),
+            make_generator(ScaleFree())(SEEDS[20:], 11),
+        ]
+    )
 
 
 @pytest.mark.parametrize("name", FACTORIES)
@@ -60,8 +71,12 @@ class TestEveryFactory:
         rows = batch.rows(noise)
         for b in range(len(SEEDS)):
             expected = plain_rows(batch, b, noise[b].double().numpy())
-            np.testing.assert_allclose(rows[b].numpy(), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
-        assert not np.allclose(rows[0].numpy(), plain_rows(batch, 1, noise[0].double().numpy())), "the check must see another task's mechanisms"
+            np.testing.assert_allclose(
+                rows[b].numpy(), expected, rtol=0, atol=2e-5 * np.abs(expected).max()
+            )
+        assert not np.allclose(rows[0].numpy(), plain_rows(batch, 1, noise[0].double().numpy())), (
+            "the check must see another task's mechanisms"
+        )
 
     def test_the_callables_are_the_mechanisms(self, name, adjacency):
         batch = FACTORIES[name].draw(SEEDS, adjacency)
@@ -70,7 +85,12 @@ class TestEveryFactory:
         for b in (0, 39):
             for j in range(11):
                 parents = rows[b][:, adjacency[b, :, j] != 0]
-                torch.testing.assert_close(batch.mechanism(b, j)(parents, noise[b, :, j]), rows[b, :, j], rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(
+                    batch.mechanism(b, j)(parents, noise[b, :, j]),
+                    rows[b, :, j],
+                    rtol=1e-4,
+                    atol=1e-4,
+                )
 
     def test_a_task_is_the_same_in_every_batch(self, name, adjacency):
         """To the last bit, whatever the widths of the other tasks' parent slots."""
@@ -84,7 +104,11 @@ class TestEveryFactory:
         batch = FACTORIES[name].draw(SEEDS[:3], torch.zeros(3, 4, 4))
         noise = randomness.normals(SEEDS[:3], ("noise",), (5, 4))
         for b in range(3):
-            np.testing.assert_allclose(batch.rows(noise)[b].numpy(), plain_rows(batch, b, noise[b].double().numpy()), atol=1e-5)
+            np.testing.assert_allclose(
+                batch.rows(noise)[b].numpy(),
+                plain_rows(batch, b, noise[b].double().numpy()),
+                atol=1e-5,
+            )
 
     def test_non_parents_do_not_matter_and_parents_do(self, name, adjacency):
         """Another noise at j changes j's descendants and j, and nobody else."""
@@ -108,10 +132,15 @@ def test_parents_sit_in_slots_by_rising_number(adjacency):
 
 @pytest.mark.parametrize("mixing", ["node", "task"])
 def test_parts_are_drawn_by_weight(mixing):
-    parts = {"a": MechanismPart(weight=1.0, mechanism=LinearHeteroskedastic()), "b": MechanismPart(weight=3.0, mechanism=LinearHeteroskedastic())}
+    parts = {
+        "a": MechanismPart(weight=1.0, mechanism=LinearHeteroskedastic()),
+        "b": MechanismPart(weight=3.0, mechanism=LinearHeteroskedastic()),
+    }
     factory = MechanismFactory(parts, mixing)
     assert factory.proportions == {"a": 0.25, "b": 0.75}
-    choice = factory.draw(randomness.seeds_of(1, start=0, count=2000), torch.zeros(2000, 4, 4)).choice
+    choice = factory.draw(
+        randomness.seeds_of(1, start=0, count=2000), torch.zeros(2000, 4, 4)
+    ).choice
     share = (choice == 1).double()
     count = share.numel() if mixing == "node" else len(share)
     assert abs(share.mean() - 0.75) < 5 * math.sqrt(0.75 * 0.25 / count)
@@ -121,7 +150,9 @@ def test_parts_are_drawn_by_weight(mixing):
 def parameters(mechanism, count=400, nodes=10):
     """The parameters of many nodes, full graphs in a fixed order."""
     adjacency = torch.triu(torch.ones(nodes, nodes), 1).expand(count, nodes, nodes)
-    batch = MechanismFactory({"m": MechanismPart(mechanism=mechanism)}).draw(randomness.seeds_of(2, start=0, count=count), adjacency)
+    batch = MechanismFactory({"m": MechanismPart(mechanism=mechanism)}).draw(
+        randomness.seeds_of(2, start=0, count=count), adjacency
+    )
     return batch.parameters[0], batch.parents
 
 
@@ -129,20 +160,32 @@ LAWS = [
     (LinearHeteroskedastic(), "weight", scipy.stats.norm()),
     (LinearHeteroskedastic(weight_scale=3.0), "weight", scipy.stats.norm(scale=3)),
     (LinearHeteroskedastic(), "noise_std", scipy.stats.gamma(2, scale=1 / 2)),
-    (LinearHeteroskedastic(noise_std_a=2.5, noise_std_b=4.0), "noise_std", scipy.stats.gamma(2.5, scale=1 / 4)),
-    (LinearHeteroskedastic(noise_std_law="uniform", noise_std_a=0.2, noise_std_b=2.0), "noise_std", scipy.stats.uniform(0.2, 1.8)),
+    (
+        LinearHeteroskedastic(noise_std_a=2.5, noise_std_b=4.0),
+        "noise_std",
+        scipy.stats.gamma(2.5, scale=1 / 4),
+    ),
+    (
+        LinearHeteroskedastic(noise_std_law="uniform", noise_std_a=0.2, noise_std_b=2.0),
+        "noise_std",
+        scipy.stats.uniform(0.2, 1.8),
+    ),
     (LinearHeteroskedastic(bias_bound=3.0), "bias", scipy.stats.uniform(-3, 6)),
     (MLP(), "bias", scipy.stats.norm()),
 ]
 
 
-@pytest.mark.parametrize(("config", "name", "law"), LAWS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("config", "name", "law"), LAWS, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_the_parameters_have_the_stated_laws(config, name, law):
     values, parents = parameters(config)
     drawn = values[name][parents.mask > 0] if name == "weight" else values[name]
     drawn = drawn.flatten().double().numpy()
     assert scipy.stats.kstest(drawn, law.cdf).pvalue > 1e-6
-    assert scipy.stats.kstest(drawn * 1.1 + 0.02, law.cdf).pvalue < 1e-6, "the check must see another scale"
+    assert scipy.stats.kstest(drawn * 1.1 + 0.02, law.cdf).pvalue < 1e-6, (
+        "the check must see another scale"
+    )
     if name == "weight":
         assert not values[name][parents.mask == 0].any()
 
@@ -151,7 +194,9 @@ def test_signed_weights_keep_away_from_zero():
     values, parents = parameters(SIGNED.mechanism)
     weights = values["weight"][parents.mask > 0].double()
     assert weights.abs().min() >= 0.5
-    assert scipy.stats.kstest(weights.abs().numpy(), scipy.stats.uniform(0.5, 1.5).cdf).pvalue > 1e-6
+    assert (
+        scipy.stats.kstest(weights.abs().numpy(), scipy.stats.uniform(0.5, 1.5).cdf).pvalue > 1e-6
+    )
     assert abs((weights > 0).double().mean() - 0.5) < 5 * math.sqrt(0.25 / len(weights))
 
 
@@ -162,14 +207,19 @@ def test_network_weights_are_scaled_by_fan_in():
         weights = values["weight"][:, j, :, :j].flatten()
         assert abs(weights.std() / (2 / math.sqrt(fan_in)) - 1) < 5 / math.sqrt(2 * len(weights))
         noise_weights = values["noise_weight"][:, j].flatten()
-        assert abs(noise_weights.std() / (0.5 * 2 / math.sqrt(fan_in)) - 1) < 5 / math.sqrt(2 * len(noise_weights))
+        assert abs(noise_weights.std() / (0.5 * 2 / math.sqrt(fan_in)) - 1) < 5 / math.sqrt(
+            2 * len(noise_weights)
+        )
 
 
 @pytest.mark.parametrize(
-    "config", [MLP(), MLP(hidden=4, noise_gain=3.0), MLP(weight_scale=0.3, negative_slope=0.5)], ids=["default", "noisy", "weak"]
+    "config",
+    [MLP(), MLP(hidden=4, noise_gain=3.0), MLP(weight_scale=0.3, negative_slope=0.5)],
+    ids=["default", "noisy", "weak"],
 )
 def test_networks_neither_blow_up_nor_fade_along_a_chain(config):
-    """The mean square is 1 at every depth of a chain of 40, to 5 standard errors over networks, and no spread dies out."""
+    """The mean square is 1 at every depth of a chain of 40, to 5 standard errors over networks, and
+    no spread dies out."""
     size = 40
     chain = torch.diag(torch.ones(size - 1), 1).expand(300, size, size)
     seeds = randomness.seeds_of(3, start=0, count=300)
@@ -184,8 +234,11 @@ def test_networks_neither_blow_up_nor_fade_along_a_chain(config):
 
 
 def test_the_noise_of_a_network_is_not_additive():
-    """Two rows with equal parents and different noise differ by an amount that depends on the parents."""
-    batch = MechanismFactory({"m": MechanismPart(mechanism=MLP())}).draw([1], torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]))
+    """Two rows with equal parents and different noise differ by an amount that depends on the
+    parents."""
+    batch = MechanismFactory({"m": MechanismPart(mechanism=MLP())}).draw(
+        [1], torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
+    )
     f, parents = batch.mechanism(0, 1), torch.linspace(-2, 2, 21)[:, None]
     effect = f(parents, torch.full((21,), 1.0)) - f(parents, torch.full((21,), -1.0))
     assert effect.std() > 0.05

@@ -22,4 +22,8 @@ def test_one_part_needs_no_number():
 
 def test_tasks_by_part_is_a_partition():
     parts = torch.tensor([2, 0, 2, 5])
-    assert {part: tasks.tolist() for part, tasks in tasks_by_part(parts)} == {0: [1], 2: [0, 2], 5: [3]}
+    assert {part: tasks.tolist() for part, tasks in tasks_by_part(parts)} == {
+        0: [1],
+        2: [0, 2],
+        5: [3],
+    }

@@ -1,4 +1,5 @@
-"""Models whose values overflow: drawn again at their own index, counted, bounded; no table holds anything infinite, however many rows it has."""
+"""Models whose values overflow: drawn again at their own index, counted, bounded; no table holds
+anything infinite, however many rows it has."""
 
 import pytest
 import torch
@@ -27,15 +28,21 @@ FAMILIES = {
     "steep": FamilyConfig(mechanisms=STEEP, **BASE),
     "heavy": FamilyConfig(mechanisms=STEEP, noise=CauchyNoise(), **BASE),
     "sizes": FamilyConfig(mechanisms=STEEP, **(BASE | {"n_rows": IntRange(low=10, high=60)})),
-    "last rows": FamilyConfig(mechanisms=STEEP, interventions=InterventionConfig(row_share=None, rows=fixed(12)), **BASE),
-    "any rows": FamilyConfig(mechanisms=STEEP, interventions=InterventionConfig(row_order="shuffled"), **BASE),
+    "last rows": FamilyConfig(
+        mechanisms=STEEP, interventions=InterventionConfig(row_share=None, rows=fixed(12)), **BASE
+    ),
+    "any rows": FamilyConfig(
+        mechanisms=STEEP, interventions=InterventionConfig(row_order="shuffled"), **BASE
+    ),
 }
 
 
 def raw(model, seeds, n_rows=40):
     """Tables without drawing again."""
     adjacency = model.sample_graphs(seeds, 15)
-    return model.mechanism_factory.draw(seeds, adjacency).rows(model.noise.sample(seeds, n_rows, 15)), adjacency
+    return model.mechanism_factory.draw(seeds, adjacency).rows(
+        model.noise.sample(seeds, n_rows, 15)
+    ), adjacency
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -56,7 +63,12 @@ class TestEveryFamily:
         model = SCMFamily(FAMILIES[name])
         batch = model.sample_tasks(SEEDS)
         for b, seed in enumerate(SEEDS):
-            torch.testing.assert_close(model.sample_task(seed).table().x, batch.task(b).x, rtol=1e-4, atol=1e-6 * float(batch.x[b].abs().max()))
+            torch.testing.assert_close(
+                model.sample_task(seed).table().x,
+                batch.task(b).x,
+                rtol=1e-4,
+                atol=1e-6 * float(batch.x[b].abs().max()),
+            )
 
     def test_neither_order_nor_company_matters(self, name):
         model = SCMFamily(FAMILIES[name])
@@ -72,7 +84,12 @@ def test_the_number_of_rows_does_not_matter():
     for n_rows in (5, 200):
         other, rows = model.sample_tasks(SEEDS, n_rows=n_rows), min(n_rows, 40)
         for b in range(len(SEEDS)):
-            torch.testing.assert_close(other.x[b, :rows], batch.x[b, :rows], rtol=1e-4, atol=1e-6 * float(batch.x[b].abs().max()))
+            torch.testing.assert_close(
+                other.x[b, :rows],
+                batch.x[b, :rows],
+                rtol=1e-4,
+                atol=1e-6 * float(batch.x[b].abs().max()),
+            )
 
 
 def test_models_that_do_not_overflow_stay_as_they_were():
@@ -86,24 +103,42 @@ def test_models_that_do_not_overflow_stay_as_they_were():
 
 
 def test_a_family_of_nothing_but_overflows_is_refused():
-    config = FamilyConfig(graph=ErdosRenyi(edges_per_node=6.0), mechanisms={"m": MechanismPart(mechanism=PostNonlinear(nonlinearity="cube"))})
-    with pytest.raises(ValueError, match=f"{MOST_DRAWS} draws .* internal_standardising=inputs") as caught:
+    config = FamilyConfig(
+        graph=ErdosRenyi(edges_per_node=6.0),
+        mechanisms={"m": MechanismPart(mechanism=PostNonlinear(nonlinearity="cube"))},
+    )
+    with pytest.raises(
+        ValueError, match=f"{MOST_DRAWS} draws .* internal_standardising=inputs"
+    ) as caught:
         SCMFamily(config).sample_tasks(SEEDS[:2], n_rows=10)
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="all gave values beyond"):
         SCMFamily(config).sample_task(SEEDS[0])
 
 
-@pytest.mark.parametrize("mechanism", [LinearHeteroskedastic(weight_scale=1e9), Polynomial(degree=9), PostNonlinear(nonlinearity="cube")])
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        LinearHeteroskedastic(weight_scale=1e9),
+        Polynomial(degree=9),
+        PostNonlinear(nonlinearity="cube"),
+    ],
+)
 def test_rows_are_bounded_as_they_come(mechanism):
-    """A chain of 12: float32 would end in infinities and their differences; the same rows solved at once and from causes to effects."""
+    """A chain of 12: float32 would end in infinities and their differences; the same rows solved at
+    once and from causes to effects."""
     chain = torch.diag(torch.ones(11), 1) + torch.diag(torch.ones(10), 2)
-    batch = MechanismFactory({"m": MechanismPart(mechanism=mechanism)}).draw(SEEDS[:20], chain.expand(20, 12, 12))
+    batch = MechanismFactory({"m": MechanismPart(mechanism=mechanism)}).draw(
+        SEEDS[:20], chain.expand(20, 12, 12)
+    )
     noise = 3 * randomness.normals(SEEDS[:20], ("noise",), (16, 12))
     rows = batch.rows(noise)
     assert torch.isfinite(rows).all()
     assert rows.abs().max() == LARGEST
-    assert torch.equal(batch.rows(noise, by_level=True)[rows.abs().amax(dim=(1, 2)) == LARGEST], rows[rows.abs().amax(dim=(1, 2)) == LARGEST])
+    assert torch.equal(
+        batch.rows(noise, by_level=True)[rows.abs().amax(dim=(1, 2)) == LARGEST],
+        rows[rows.abs().amax(dim=(1, 2)) == LARGEST],
+    )
     assert torch.isfinite(rows.square()).all()
     assert len(graphs.topological_order(chain)) == 12
 

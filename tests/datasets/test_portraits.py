@@ -1,4 +1,5 @@
-"""The picture of a model shows its graph, its mechanisms' responses and its rows; curves are checked against linear coefficients."""
+"""The picture of a model shows its graph, its mechanisms' responses and its rows; curves are
+checked against linear coefficients."""
 
 import numpy as np
 import pytest
@@ -30,8 +31,15 @@ def test_curves_have_the_slopes_and_the_band_of_a_linear_model(drawn):
     """The band from 10 to 90 % of N(0, s²) is 2.563 s wide; 100 noises know it within 25 %."""
     weights = torch.tensor([[0.0, 2.0, -3.0], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
     linear_model(weights, torch.zeros(3), torch.tensor([1.0, 0.5, 2.0])).visualize()
-    assert [(panel.cause, panel.effect) for panel in drawn["responses"]] == [(None, "x0"), ("x0", "x1"), ("x0", "x2"), ("x1", "x2")]
-    for panel, slope, std in zip(drawn["responses"][1:], (2.0, -3.0, 0.5), (0.5, 2.0, 2.0), strict=True):
+    assert [(panel.cause, panel.effect) for panel in drawn["responses"]] == [
+        (None, "x0"),
+        ("x0", "x1"),
+        ("x0", "x2"),
+        ("x1", "x2"),
+    ]
+    for panel, slope, std in zip(
+        drawn["responses"][1:], (2.0, -3.0, 0.5), (0.5, 2.0, 2.0), strict=True
+    ):
         assert np.polyfit(panel.grid, panel.middle, 1)[0] == pytest.approx(slope, rel=1e-3)
         assert (panel.high - panel.low).mean() == pytest.approx(2.563 * std, rel=0.25)
     assert drawn["names"] == ["x0", "x1", "x2"]
@@ -52,14 +60,22 @@ def test_interventions_are_in_the_picture(drawn):
 
 
 def test_many_panels_are_left_out_and_the_note_says_so(drawn):
-    family = SCMFamily(FamilyConfig(mechanisms={"mlp": MechanismPart(mechanism=MLP())}, graph=ErdosRenyi(edges_per_node=3.0), n_nodes=fixed(20)))
+    family = SCMFamily(
+        FamilyConfig(
+            mechanisms={"mlp": MechanismPart(mechanism=MLP())},
+            graph=ErdosRenyi(edges_per_node=3.0),
+            n_nodes=fixed(20),
+        )
+    )
     family.plot_example(1)
     assert len(drawn["responses"]) == portraits.MOST_PANELS
     assert "more panels are left out" in drawn["note"]
 
 
 def test_the_sheet_holds_a_panel_per_response():
-    instance = SCMFamily(FamilyConfig(n_nodes=fixed(4), graph=ErdosRenyi(edges_per_node=1.0))).sample_task(2)
+    instance = SCMFamily(
+        FamilyConfig(n_nodes=fixed(4), graph=ErdosRenyi(edges_per_node=1.0))
+    ).sample_task(2)
     figure = instance.visualize()
     roots = int((instance.adjacency_matrix.sum(dim=0) == 0).sum())
     assert len(figure.axes) == 1 + roots + int(instance.adjacency_matrix.sum())

@@ -1,7 +1,9 @@
-"""Ready families against the published recipes, written here in NumPy and node after node with numbers of their own.
+"""Ready families against the published recipes, written here in NumPy and node after node with
+numbers of their own.
 
-Numbers of every table (location, spread, shape of one column, its relation to another; variables are numbered at random, so any column will do) have
-one law: two-sample Kolmogorov and Smirnov at 1e-6, about 40 of them, so false alarms stay below 4e-5 per change of the seeds.
+Numbers of every table (location, spread, shape of one column, its relation to another; variables
+are numbered at random, so any column will do) have one law: two-sample Kolmogorov and Smirnov at
+1e-6, about 40 of them, so false alarms stay below 4e-5 per change of the seeds.
 """
 
 import math
@@ -28,7 +30,10 @@ def erdos_renyi(rng, d, edges):
 def exactly(rng, d, edges):
     """`edges` of the pairs of a random order."""
     pairs = np.array([(i, j) for j in range(d) for i in range(j)])
-    chosen, adjacency = pairs[rng.choice(len(pairs), edges, replace=False)], np.zeros((d, d), dtype=bool)
+    chosen, adjacency = (
+        pairs[rng.choice(len(pairs), edges, replace=False)],
+        np.zeros((d, d), dtype=bool),
+    )
     order = rng.permutation(d)
     adjacency[order[chosen[:, 0]], order[chosen[:, 1]]] = True
     return adjacency
@@ -47,13 +52,16 @@ def ancestral(adjacency, function):
 
 
 def network(rng, variance):
-    """DiBS's and BayesDAG's: one hidden layer of five ReLU, all weights N(0, 1), additive noise; roots are noise alone."""
+    """DiBS's and BayesDAG's: one hidden layer of five ReLU, all weights N(0, 1), additive noise;
+    roots are noise alone."""
 
     def function(parents):
         noise = math.sqrt(variance(rng)) * rng.standard_normal(ROWS)
         if not parents.shape[1]:
             return noise
-        hidden = np.maximum(parents @ rng.standard_normal((parents.shape[1], 5)) + rng.standard_normal(5), 0)
+        hidden = np.maximum(
+            parents @ rng.standard_normal((parents.shape[1], 5)) + rng.standard_normal(5), 0
+        )
         return noise + hidden @ rng.standard_normal(5) + rng.standard_normal()
 
     return function
@@ -77,7 +85,9 @@ def bayesdag_mlp(rng):
 
 def bayesdag_linear(rng):
     def function(parents):
-        return parents @ rng.uniform(0.5, 1.5, parents.shape[1]) + rng.gamma(1.5) ** -0.5 * rng.standard_normal(ROWS)
+        return parents @ rng.uniform(0.5, 1.5, parents.shape[1]) + rng.gamma(
+            1.5
+        ) ** -0.5 * rng.standard_normal(ROWS)
 
     return ancestral(erdos_renyi(rng, 5, 5), function)
 
@@ -87,14 +97,18 @@ def bcnp_linear(rng, edges=20):
         if not parents.shape[1]:
             return rng.standard_normal(ROWS)
         z = (parents - parents.mean(axis=0)) / parents.std(axis=0)
-        return z @ (10 * rng.standard_normal(parents.shape[1])) + rng.gamma(2.5, 2.5) * rng.standard_normal(ROWS)
+        return z @ (10 * rng.standard_normal(parents.shape[1])) + rng.gamma(
+            2.5, 2.5
+        ) * rng.standard_normal(ROWS)
 
     return ancestral(exactly(rng, 20, edges), function)
 
 
 def benchmark_periodic(rng):
     def function(parents):
-        return np.sin(4 * np.pi * parents @ rng.standard_normal(parents.shape[1])) + 0.1 * rng.standard_normal(ROWS)
+        return np.sin(
+            4 * np.pi * parents @ rng.standard_normal(parents.shape[1])
+        ) + 0.1 * rng.standard_normal(ROWS)
 
     return ancestral(erdos_renyi(rng, 20, 20), function)
 
@@ -102,7 +116,9 @@ def benchmark_periodic(rng):
 def benchmark_network(rng):
     def layer(x, units):
         bound = 1 / math.sqrt(x.shape[1])
-        return x @ rng.uniform(-bound, bound, (x.shape[1], units)) + rng.uniform(-bound, bound, units)
+        return x @ rng.uniform(-bound, bound, (x.shape[1], units)) + rng.uniform(
+            -bound, bound, units
+        )
 
     def function(parents):
         x = np.column_stack([parents, rng.standard_normal(ROWS)])
@@ -144,10 +160,17 @@ def summaries(tables):
 def test_tables_have_the_law_of_the_recipe(name):
     family = ready.find(name)
     seeds = randomness.seeds_of(0, "published laws", name, start=0, count=COUNT)
-    ours = summaries(SCMFamily(from_plain(FamilyConfig, family.tree)).sample_tasks(seeds, n_rows=ROWS).x.numpy())
+    ours = summaries(
+        SCMFamily(from_plain(FamilyConfig, family.tree)).sample_tasks(seeds, n_rows=ROWS).x.numpy()
+    )
     right, wrong = RECIPES[name]
     theirs = summaries([right(np.random.default_rng([1, k])) for k in range(COUNT)])
     for summary, values in ours.items():
         assert scipy.stats.ks_2samp(values, theirs[summary]).pvalue > 1e-6, summary
     others = summaries([wrong(np.random.default_rng([2, k])) for k in range(COUNT)])
-    assert min(scipy.stats.ks_2samp(values, others[summary]).pvalue for summary, values in ours.items()) < 1e-6, "another law must be seen"
+    assert (
+        min(
+            scipy.stats.ks_2samp(values, others[summary]).pvalue for summary, values in ours.items()
+        )
+        < 1e-6
+    ), "another law must be seen"

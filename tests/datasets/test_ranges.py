@@ -11,8 +11,14 @@ from causal_meta.datasets.ranges import draw_floats
 
 LAWS = {
     "uniform": (FloatRange(low=-1.0, high=2.0), scipy.stats.uniform(-1, 3)),
-    "log_uniform": (FloatRange(low=0.1, high=5.0, law="log_uniform"), scipy.stats.loguniform(0.1, 5)),
-    "log_normal": (FloatRange(low=1e-6, high=1e6, law="log_normal", log_mean=-1.0, log_std=0.7), scipy.stats.lognorm(0.7, scale=np.exp(-1))),
+    "log_uniform": (
+        FloatRange(low=0.1, high=5.0, law="log_uniform"),
+        scipy.stats.loguniform(0.1, 5),
+    ),
+    "log_normal": (
+        FloatRange(low=1e-6, high=1e6, law="log_normal", log_mean=-1.0, log_std=0.7),
+        scipy.stats.lognorm(0.7, scale=np.exp(-1)),
+    ),
 }
 
 
@@ -29,9 +35,14 @@ def test_the_stated_law(name):
 
 def test_ends_are_kept_and_constants_are_constant():
     seeds = randomness.seeds_of(0, "ranges", start=0, count=20)
-    clipped = draw_floats(FloatRange(low=0.1, high=5.0, law="log_normal", log_mean=-1.0), seeds, ("x",), (200,))
+    clipped = draw_floats(
+        FloatRange(low=0.1, high=5.0, law="log_normal", log_mean=-1.0), seeds, ("x",), (200,)
+    )
     assert clipped.min() == pytest.approx(0.1)
     assert clipped.max() <= 5
-    share, expected = (clipped == clipped.min()).double().mean(), scipy.stats.norm.cdf(np.log(0.1) + 1)
+    share, expected = (
+        (clipped == clipped.min()).double().mean(),
+        scipy.stats.norm.cdf(np.log(0.1) + 1),
+    )
     assert abs(share - expected) < 4.5 * np.sqrt(expected / 4000)
     assert (draw_floats(constant(2.5), seeds, ("x",), (3,)) == 2.5).all()

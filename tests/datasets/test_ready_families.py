@@ -1,6 +1,8 @@
-"""What the ready families draw: as many edges as their labels say, columns of the stated scale, finite, and tasks of their own.
+"""What the ready families draw: as many edges as their labels say, columns of the stated scale,
+finite, and tasks of their own.
 
-Edge counts are means of 60 graphs, within 4.5 standard errors (false alarms 7e-6 each, 0.2 % over all 200).
+Edge counts are means of 60 graphs, within 4.5 standard errors (false alarms 7e-6 each, 0.2 % over
+all 200).
 """
 
 import re
@@ -26,7 +28,8 @@ def sf(m):
     return lambda d: m * d - m * (m + 1) / 2
 
 
-# how many edges a graph label stands for, by its own formula; the chance that two points of the unit square are within 0.3 is 0.2147
+# how many edges a graph label stands for, by its own formula; the chance that two points of the
+# unit square are within 0.3 is 0.2147
 LABELS = {
     **{f"er{20 * e}": er(e) for e in (1, 2, 3)},
     **{f"sf{m}": sf(m) for m in (1, 2, 3)},
@@ -40,7 +43,8 @@ LABELS = {
 
 
 def label(family, d):
-    """The edges that the name of a family promises at d nodes, or None where its law is a mixture without a label of its own."""
+    """The edges that the name of a family promises at d nodes, or None where its law is a mixture
+    without a label of its own."""
     if family.collection == "benchmark":
         found = [name for name in LABELS if re.search(rf"_{name}_", family.name)]
         return LABELS[max(found, key=len)](d) if found else None
@@ -73,15 +77,25 @@ def test_edges_and_columns(family):
     assert bool(torch.isfinite(batch.x).all())
     spread = torch.cat([batch.task(b).x.double().std(dim=0) for b in range(6)])
     assert family.column_std[0] <= float(spread.median()) <= family.column_std[1]
-    assert float(spread.max()) < WILD or re.search(r"along paths|Cauchy|drop-seq|smart-seq", family.about, re.IGNORECASE), "it must say so"
+    assert float(spread.max()) < WILD or re.search(
+        r"along paths|Cauchy|drop-seq|smart-seq", family.about, re.IGNORECASE
+    ), "it must say so"
 
 
 def test_labels_cover_the_matrix():
-    """All 136 have a label, and the check would see the earlier system's densities, half of what they were called."""
-    matrix = [family for family in FAMILIES if family.collection == "benchmark" and family.group != "training"]
+    """All 136 have a label, and the check would see the earlier system's densities, half of what
+    they were called."""
+    matrix = [
+        family
+        for family in FAMILIES
+        if family.collection == "benchmark" and family.group != "training"
+    ]
     assert all(label(family, 20) is not None for family in matrix)
     family = next(family for family in FAMILIES if family.name == "id_linear_er40_d20_n500")
-    halved = from_plain(FamilyConfig, {**family.tree, "graph": {"kind": "erdos_renyi_p", "edge_probability": 0.1053}})
+    halved = from_plain(
+        FamilyConfig,
+        {**family.tree, "graph": {"kind": "erdos_renyi_p", "edge_probability": 0.1053}},
+    )
     seeds = randomness.seeds_of(0, "tasks", start=0, count=60)
     edges = SCMFamily(halved).sample_graphs(seeds, 20).sum(dim=(1, 2)).double()
     assert abs(float(edges.mean()) - label(family, 20)) > 4.5 * float(edges.std()) / 60**0.5
@@ -89,7 +103,11 @@ def test_labels_cover_the_matrix():
 
 def test_exact_edges_of_bcnp():
     for e in (20, 40, 60):
-        edges = drawn(ready.collection("bcnp")[f"bcnp_linear_er{e}"]).sample_graphs(range(50), 20).sum(dim=(1, 2))
+        edges = (
+            drawn(ready.collection("bcnp")[f"bcnp_linear_er{e}"])
+            .sample_graphs(range(50), 20)
+            .sum(dim=(1, 2))
+        )
         assert bool((edges == e).all())
 
 
@@ -99,12 +117,17 @@ def test_names_give_tasks_of_their_own():
     for name in ("id_linear_er20_d20_n500", "id_neuralnet_er20_d20_n500"):
         worlds = drawn(ready.collection("benchmark")[name])
         assert worlds.config.seed_name == name
-        graphs.append(worlds.sample_graphs(randomness.seeds_of(0, "tasks", worlds.config.seed_name, start=0, count=25), 20))
+        graphs.append(
+            worlds.sample_graphs(
+                randomness.seeds_of(0, "tasks", worlds.config.seed_name, start=0, count=25), 20
+            )
+        )
     assert not bool((graphs[0] == graphs[1]).all(dim=2).all(dim=1).any())
 
 
 def test_rows_under_interventions():
-    """AVICI's tables: 50 of 200 rows in about half of the training tasks; 500 of 1000 rows on half or all of the nodes in tests."""
+    """AVICI's tables: 50 of 200 rows in about half of the training tasks; 500 of 1000 rows on half
+    or all of the nodes in tests."""
     worlds = drawn(ready.collection("avici")["avici_train_linear"])
     batch = worlds.sample_tasks(randomness.seeds_of(0, "rows", start=0, count=100), n_nodes=10)
     rows = batch.intervened.any(dim=2).sum(dim=1)
@@ -114,5 +137,7 @@ def test_rows_under_interventions():
         batch = drawn(ready.collection("avici")[name]).sample_tasks(range(3))
         assert bool((batch.intervened.sum(dim=(1, 2)) == 500).all())
         assert bool((batch.intervened.any(dim=1).sum(dim=1) == targets).all())
-    genes = drawn(ready.collection("avici")["avici_id_grn_d30_int"]).sample_tasks(range(2), n_rows=60)
+    genes = drawn(ready.collection("avici")["avici_id_grn_d30_int"]).sample_tasks(
+        range(2), n_rows=60
+    )
     assert bool((genes.x[genes.intervened] == 0).all())

@@ -1,4 +1,5 @@
-"""Tables are read exactly or refused in one sentence; true graphs follow the table's column order."""
+"""Tables are read exactly or refused in one sentence; true graphs follow the table's column
+order."""
 
 import csv
 import hashlib
@@ -38,7 +39,9 @@ def test_every_format_gives_the_values_names_and_digest(tmp_path, frame, kind):
     pd.testing.assert_frame_equal(table.frame(), frame, check_index_type=False, rtol=1e-14)
 
 
-@pytest.mark.parametrize("text", ["\ufeffa,b\r\n{rows}", '"a","b"\n{rows}', "\n\na,b\n\n{rows}\n\n", "a,b\r{rows}"])
+@pytest.mark.parametrize(
+    "text", ["\ufeffa,b\r\n{rows}", '"a","b"\n{rows}', "\n\na,b\n\n{rows}\n\n", "a,b\r{rows}"]
+)
 def test_bytes_order_marks_quotes_blank_lines_and_line_ends_do_not_matter(tmp_path, text):
     rows = "\n".join(f"{i},{i * i}" for i in range(10))
     path = tmp_path / "t.csv"
@@ -50,7 +53,19 @@ def test_bytes_order_marks_quotes_blank_lines_and_line_ends_do_not_matter(tmp_pa
 
 def test_diabetes_is_bundled_with_raw_values():
     table = read_table("sklearn:diabetes")
-    assert table.columns == ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6", "progression")
+    assert table.columns == (
+        "age",
+        "sex",
+        "bmi",
+        "bp",
+        "s1",
+        "s2",
+        "s3",
+        "s4",
+        "s5",
+        "s6",
+        "progression",
+    )
     assert table.x.shape == (442, 11)
     assert set(table.x[:, 1]) == {1.0, 2.0}
     assert table.sha256 == read_table("sklearn:diabetes").sha256 == read_table(table.frame()).sha256
@@ -66,16 +81,30 @@ def test_columns_are_chosen_in_the_order_asked_and_log_is_the_natural_logarithm(
 
 def numbered(columns="a,b", n=10):
     width = columns.count(",") + 1
-    return columns + "\n" + "\n".join(",".join(str(i * 7 % 11 + j) for j in range(width)) for i in range(n)) + "\n"
+    return (
+        columns
+        + "\n"
+        + "\n".join(",".join(str(i * 7 % 11 + j) for j in range(width)) for i in range(n))
+        + "\n"
+    )
 
 
 BAD_CSV = {
     "words": (numbered().replace("\n0,", "\nred,"), "'a' (such as 'red')"),
     "truth values": ("a,b\n" + "True,1\nFalse,2\n" * 5, "'a'"),
-    "constant": ("a,b\n" + "".join(f"{i},5\n" for i in range(10)), "column 'b' has always the same value"),
-    "missing": (numbered().replace("\n7,", "\n,"), "1 value is missing (NaN), the first in data row 2, column 'a'"),
+    "constant": (
+        "a,b\n" + "".join(f"{i},5\n" for i in range(10)),
+        "column 'b' has always the same value",
+    ),
+    "missing": (
+        numbered().replace("\n7,", "\n,"),
+        "1 value is missing (NaN), the first in data row 2, column 'a'",
+    ),
     "NaN": (numbered().replace("\n7,", "\nNaN,"), "missing"),
-    "infinite": (numbered().replace("\n7,", "\n-inf,"), "1 value is infinite, the first in data row 2, column 'a'"),
+    "infinite": (
+        numbered().replace("\n7,", "\n-inf,"),
+        "1 value is infinite, the first in data row 2, column 'a'",
+    ),
     "few rows": (numbered(n=9), "has 9 rows; give at least 10"),
     "only a header": ("a,b\n", "0 rows"),
     "repeated names": (numbered("a,b,a"), "'a' stands more than once"),
@@ -129,7 +158,10 @@ def test_npz_with_pickles_missing_arrays_or_wrong_shapes_is_refused(tmp_path):
         ({"x": np.array([{"a": 1}], dtype=object)}, "plain arrays"),
         ({"y": np.eye(12)}, "no array x, data or X"),
         ({"x": np.ones(12)}, "1 axes"),
-        ({"x": np.random.default_rng(0).normal(size=(12, 2)), "columns": np.array(["a"])}, "does not name the 2 columns"),
+        (
+            {"x": np.random.default_rng(0).normal(size=(12, 2)), "columns": np.array(["a"])},
+            "does not name the 2 columns",
+        ),
         ({"x": np.random.default_rng(0).normal(size=(12, 2)) * 1j}, "not numbers"),
     ):
         np.savez(path, **arrays)
@@ -146,7 +178,11 @@ def test_a_plain_array_under_another_name_is_refused(tmp_path):
 
 def test_paths_that_are_no_files_are_refused(tmp_path):
     (tmp_path / "d.csv").mkdir()
-    for path, words in ((tmp_path / "d.csv", "is a directory"), (tmp_path / "none.csv", "There is no file"), (tmp_path / "t.xls", "its format")):
+    for path, words in (
+        (tmp_path / "d.csv", "is a directory"),
+        (tmp_path / "none.csv", "There is no file"),
+        (tmp_path / "t.xls", "its format"),
+    ):
         with pytest.raises(TableError, match=words):
             read_table(path)
     with pytest.raises(TableError, match="did you mean 'sklearn:diabetes'"):
@@ -178,7 +214,7 @@ def test_a_large_table_is_checked_without_a_loop_over_its_lines(tmp_path):
     assert time.process_time() - start < 5
 
 
-# ----------------------------------------------------------------------------------------------------------------------- truth
+# -------------------------------------------------------------------------------------------- truth
 
 
 def truth_file(path, names, matrix, rows=None):
@@ -196,7 +232,9 @@ def test_the_truth_is_reordered_to_the_tables_columns(tmp_path):
     expected = np.zeros((3, 3), dtype=np.int8)  # order c, a, b
     expected[1, 2] = expected[2, 0] = 1
     for rows in (None, ["a", "b", "c"]):
-        found = read_truth(truth_file(tmp_path / "g.csv", ["a", "b", "c"], matrix, rows), ["c", "a", "b"])
+        found = read_truth(
+            truth_file(tmp_path / "g.csv", ["a", "b", "c"], matrix, rows), ["c", "a", "b"]
+        )
         assert found.dtype == np.int8
         np.testing.assert_array_equal(found, expected)
 

@@ -1,4 +1,5 @@
-"""Reserved classes of graphs: found at every level, by all graphs of 3 nodes and against hashing everything."""
+"""Reserved classes of graphs: found at every level, by all graphs of 3 nodes and against hashing
+everything."""
 
 from typing import get_args
 
@@ -22,20 +23,26 @@ def every_dag_of_three():
     return found[graphs.is_acyclic(found)]
 
 
-@pytest.mark.parametrize(("level", "members"), [("graph", 1), ("isomorphism", 6), ("equivalence", 3)])
+@pytest.mark.parametrize(
+    ("level", "members"), [("graph", 1), ("isomorphism", 6), ("equivalence", 3)]
+)
 def test_a_chain_reserves_its_class(level, members):
     """0 -> 1 -> 2 alone; all six numberings of a chain; both chains and the fork through 1."""
     chain = torch.tensor([[[0.0, 1, 0], [0, 0, 1], [0, 0, 0]]])
     found = every_dag_of_three()
     places = Reserved.of(level, [chain]).collisions(found)
     assert len(places) == members
-    assert graph_classes.class_hashes(chain, level)[0] in graph_classes.class_hashes(found[places], level)
+    assert graph_classes.class_hashes(chain, level)[0] in graph_classes.class_hashes(
+        found[places], level
+    )
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("count", [0, 1, 40])
 def test_the_same_as_hashing_every_graph(level, count):
-    drawn = make_generator(ErdosRenyi(edges_per_node=0.7))(randomness.seeds_of(0, start=0, count=300), 5)
+    drawn = make_generator(ErdosRenyi(edges_per_node=0.7))(
+        randomness.seeds_of(0, start=0, count=300), 5
+    )
     held = drawn[:count]
     expected = set(graph_classes.class_hashes(held, level))
     hashed = graph_classes.class_hashes(drawn, level)
@@ -49,7 +56,10 @@ def test_only_what_can_collide_is_hashed(monkeypatch):
     drawn = make_generator(ErdosRenyi())(randomness.seeds_of(0, start=0, count=300), 12)
     taken = Reserved.of("isomorphism", [drawn[:5]])
     hashed = []
-    monkeypatch.setattr("causal_meta.datasets.reserved.class_hashes", lambda batch, level: hashed.append(len(batch)) or [""] * len(batch))
+    monkeypatch.setattr(
+        "causal_meta.datasets.reserved.class_hashes",
+        lambda batch, level: hashed.append(len(batch)) or [""] * len(batch),
+    )
     assert taken.collisions(drawn[5:]) == []
     assert hashed == []
     taken.collisions(drawn)

@@ -1,6 +1,8 @@
-"""Structural causal models: a task by its seed alone, batches equal to single tasks, covariances in closed form, sizes that are drawn.
+"""Structural causal models: a task by its seed alone, batches equal to single tasks, covariances in
+closed form, sizes that are drawn.
 
-Bounds are 5.5 standard errors over 21 entries of a covariance: false alarms below 1e-6 per change of the seeds.
+Bounds are 5.5 standard errors over 21 entries of a covariance: false alarms below 1e-6 per change
+of the seeds.
 """
 
 import json
@@ -23,12 +25,18 @@ from causal_meta.datasets.scm import SCMFamily, draw_range
 SEEDS = randomness.seeds_of(0, "scm", start=0, count=20)
 NETWORK = {"mlp": MechanismPart(mechanism=MLP())}
 BOTH = NETWORK | {"linear": MechanismPart(mechanism=LinearHeteroskedastic(bias_bound=1.0))}
-GRAPHS = GraphMixture(parts={"er": GraphPart(graph=ErdosRenyi()), "sf": GraphPart(graph=ScaleFree())})
-NOISES = NoiseMixture(parts={"g": NoisePart(noise=GaussianNoise()), "l": NoisePart(noise=LaplaceNoise())})
+GRAPHS = GraphMixture(
+    parts={"er": GraphPart(graph=ErdosRenyi()), "sf": GraphPart(graph=ScaleFree())}
+)
+NOISES = NoiseMixture(
+    parts={"g": NoisePart(noise=GaussianNoise()), "l": NoisePart(noise=LaplaceNoise())}
+)
 FAMILIES = {
     "linear": FamilyConfig(),
     "mlp": FamilyConfig(mechanisms=NETWORK, n_rows=fixed(50)),
-    "mixed": FamilyConfig(graph=GRAPHS, mechanisms=BOTH, noise=NOISES, n_nodes=fixed(9), n_rows=fixed(33)),
+    "mixed": FamilyConfig(
+        graph=GRAPHS, mechanisms=BOTH, noise=NOISES, n_nodes=fixed(9), n_rows=fixed(33)
+    ),
     "sizes": FamilyConfig(
         graph=GRAPHS,
         mechanisms=BOTH,
@@ -65,8 +73,12 @@ class TestEveryFamily:
             instance = family.sample_task(seed)
             noise, x = instance.noise(20), torch.zeros(20, len(instance.mechanisms))
             for j in instance.topological_order:
-                x[:, j] = instance.mechanisms[j](x[:, instance.adjacency_matrix[:, j] != 0], noise[:, j])
-            torch.testing.assert_close(instance.sample(20), x, rtol=0, atol=float(2e-5 * x.abs().max()))
+                x[:, j] = instance.mechanisms[j](
+                    x[:, instance.adjacency_matrix[:, j] != 0], noise[:, j]
+                )
+            torch.testing.assert_close(
+                instance.sample(20), x, rtol=0, atol=float(2e-5 * x.abs().max())
+            )
 
     def test_threads_do_not_matter(self, name):
         family, before = SCMFamily(FAMILIES[name]), torch.get_num_threads()
@@ -83,7 +95,9 @@ class TestEveryFamily:
         rows = [instance.sample(15), instance.sample(15, seed=0), instance.sample(15, seed=1)]
         assert not any(torch.equal(rows[i], rows[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
         assert torch.equal(instance.sample(15, seed=1), rows[2])
-        assert torch.equal(instance.sample(40, seed=1)[:15], rows[2]), "more rows begin with the same rows"
+        assert torch.equal(instance.sample(40, seed=1)[:15], rows[2]), (
+            "more rows begin with the same rows"
+        )
 
     def test_metadata_and_picture(self, name):
         family = SCMFamily(FAMILIES[name])
@@ -97,7 +111,8 @@ class TestEveryFamily:
 
 
 def test_two_thousand_tasks_are_finite():
-    """D = 20, wide mixture: no NaN, no infinity, raw or standardised (at most sqrt(N - 1) by arithmetic)."""
+    """D = 20, wide mixture: no NaN, no infinity, raw or standardised (at most sqrt(N - 1) by
+    arithmetic)."""
     config = FamilyConfig(graph=GRAPHS, mechanisms=BOTH, noise=NOISES, n_rows=fixed(40))
     batch = SCMFamily(config).sample_tasks(randomness.seeds_of(1, start=0, count=2000))
     assert torch.isfinite(batch.x).all()
@@ -108,13 +123,21 @@ def test_two_thousand_tasks_are_finite():
 
 
 def closed_form(instance, transposed=False):
-    """Mean and covariance of a linear model: x = (b + s e)(I - W)^-1, so Cov = A' diag(s²) A with A = (I - W)^-1."""
+    """Mean and covariance of a linear model: x = (b + s e)(I - W)^-1, so Cov = A' diag(s²) A with A
+    = (I - W)^-1."""
     adjacency = instance.adjacency_matrix.numpy()
-    weights, bias, std = np.zeros(adjacency.shape), np.zeros(len(adjacency)), np.zeros(len(adjacency))
+    weights, bias, std = (
+        np.zeros(adjacency.shape),
+        np.zeros(len(adjacency)),
+        np.zeros(len(adjacency)),
+    )
     for j, mechanism in enumerate(instance.mechanisms):
         parents = np.nonzero(adjacency[:, j])[0]
         weights[parents, j] = mechanism.parameters["weight"].double().numpy()[: len(parents)]
-        bias[j], std[j] = float(mechanism.parameters["bias"]), float(mechanism.parameters["noise_std"])
+        bias[j], std[j] = (
+            float(mechanism.parameters["bias"]),
+            float(mechanism.parameters["noise_std"]),
+        )
     total = np.linalg.inv(np.eye(len(weights)) - (weights.T if transposed else weights))
     return bias @ total, total.T @ np.diag(std**2) @ total
 
@@ -122,7 +145,9 @@ def closed_form(instance, transposed=False):
 @pytest.mark.parametrize("seed", range(4))
 def test_linear_covariance_in_closed_form(seed):
     mechanism = LinearHeteroskedastic(weight_law="uniform_sign", bias_bound=2.0)
-    config = FamilyConfig(mechanisms={"linear": MechanismPart(mechanism=mechanism)}, n_nodes=fixed(6))
+    config = FamilyConfig(
+        mechanisms={"linear": MechanismPart(mechanism=mechanism)}, n_nodes=fixed(6)
+    )
     instance = SCMFamily(config).sample_task(seed)
     n = 100_000
     x = instance.sample(n).double().numpy()
@@ -130,14 +155,17 @@ def test_linear_covariance_in_closed_form(seed):
 
     def fits(mean, covariance):
         error = np.sqrt((np.outer(np.diag(covariance), np.diag(covariance)) + covariance**2) / n)
-        return (np.abs(empirical - covariance) < 5.5 * error).all() and (np.abs(x.mean(0) - mean) < 5.5 * np.sqrt(np.diag(covariance) / n)).all()
+        return (np.abs(empirical - covariance) < 5.5 * error).all() and (
+            np.abs(x.mean(0) - mean) < 5.5 * np.sqrt(np.diag(covariance) / n)
+        ).all()
 
     assert fits(*closed_form(instance))
     assert not fits(*closed_form(instance, transposed=True)), "the check must see reversed edges"
 
 
 def test_roots_have_a_law():
-    """A linear root is its noise times its standard deviation, a network's root a function of its noise; neither is constant."""
+    """A linear root is its noise times its standard deviation, a network's root a function of its
+    noise; neither is constant."""
     for name in ("linear", "mlp"):
         family = SCMFamily(FAMILIES[name])
         for seed in SEEDS[:5]:
@@ -153,12 +181,16 @@ def test_sizes_are_drawn_by_seed_and_padded():
     family = SCMFamily(FAMILIES["sizes"])
     shapes = family.shapes(SEEDS)
     batch = family.sample_tasks(SEEDS)
-    assert [(int(d), int(n)) for d, n in zip(batch.node_mask.sum(1), batch.row_mask.sum(1), strict=True)] == shapes
+    assert [
+        (int(d), int(n)) for d, n in zip(batch.node_mask.sum(1), batch.row_mask.sum(1), strict=True)
+    ] == shapes
     assert len(set(shapes)) > 10
     fixed_size = family.sample_tasks(SEEDS, n_rows=12, n_nodes=4)
     assert fixed_size.x.shape == (20, 12, 4)
     assert fixed_size.row_mask.all()
-    given = family.sample_tasks(SEEDS, n_rows=12, n_nodes=4, adjacency=family.sample_graphs(SEEDS, 4))
+    given = family.sample_tasks(
+        SEEDS, n_rows=12, n_nodes=4, adjacency=family.sample_graphs(SEEDS, 4)
+    )
     assert torch.equal(given.x, fixed_size.x)
     with pytest.raises(ValueError, match="no seeds"):
         family.sample_tasks([])

@@ -1,6 +1,8 @@
-"""The warning about unusual tables: silent on the training worlds, loud on three named shifts, blind to order and units.
+"""The warning about unusual tables: silent on the training worlds, loud on three named shifts,
+blind to order and units.
 
-False alarms: a held-in table is warned about with probability near 1 %; the bounds below are 5 % plus 3 binomial standard errors.
+False alarms: a held-in table is warned about with probability near 1 %; the bounds below are 5 %
+plus 3 binomial standard errors.
 """
 
 import dataclasses
@@ -13,7 +15,13 @@ from causal_meta.conf.convert import from_plain
 from causal_meta.conf.data import FamilyConfig
 from causal_meta.conf.ranges import fixed
 from causal_meta.datasets.scm import SCMFamily
-from causal_meta.datasets.summaries import FEATURES, check_table, stream_summary, table_score, table_summary
+from causal_meta.datasets.summaries import (
+    FEATURES,
+    check_table,
+    stream_summary,
+    table_score,
+    table_summary,
+)
 from causal_meta.randomness import generator, seeds_of
 
 SIZES = [(3, 50), (3, 1000), (5, 100), (10, 200), (20, 60), (20, 1000)]
@@ -31,7 +39,11 @@ def summary():
 def tables(count, n_nodes, n_rows, purpose):
     """Fresh held-in tables [K, N, D]."""
     family = SCMFamily(dataclasses.replace(WIDE, n_nodes=fixed(n_nodes), n_rows=fixed(n_rows)))
-    return family.sample_tasks(seeds_of(17, purpose, start=0, count=count)).x.numpy().astype(np.float64)
+    return (
+        family.sample_tasks(seeds_of(17, purpose, start=0, count=count))
+        .x.numpy()
+        .astype(np.float64)
+    )
 
 
 def standardised(x):
@@ -39,7 +51,8 @@ def standardised(x):
 
 
 def cauchy_noise(x, rng):
-    """The same additive linear worlds with Cauchy noise in place of noise with moments: a chain-like random graph over D variables."""
+    """The same additive linear worlds with Cauchy noise in place of noise with moments: a
+    chain-like random graph over D variables."""
     n, d = x.shape
     weights = np.triu(rng.normal(size=(d, d)) * (rng.random((d, d)) < min(1.0, 2 / d)), 1)
     return rng.standard_cauchy((n, d)) @ np.linalg.inv(np.eye(d) - weights)
@@ -70,34 +83,51 @@ def test_at_most_5_percent_of_held_in_tables_are_warned_about(summary, n_nodes, 
 
 
 def test_about_1_percent_of_the_stream_is_warned_about(summary):
-    """Sizes as the stream draws them, between the points of the grid; 1 % plus 3 standard errors for sets of ten tables of one size."""
+    """Sizes as the stream draws them, between the points of the grid; 1 % plus 3 standard errors
+    for sets of ten tables of one size."""
     family = SCMFamily(WIDE)
     warned = []
     for k in range(60):
         seeds = seeds_of(23, "stream", start=10 * k, count=10)
         nodes, rows = family.shapes(seeds[:1])[0]
-        warned += [table_score(x, summary) > 1 for x in family.sample_tasks(seeds, n_rows=rows, n_nodes=nodes).x.numpy()]
+        warned += [
+            table_score(x, summary) > 1
+            for x in family.sample_tasks(seeds, n_rows=rows, n_nodes=nodes).x.numpy()
+        ]
     assert np.mean(warned) <= bound(0.01, len(warned)) + 0.005
 
 
 @pytest.mark.parametrize("shift", SHIFTS, ids=lambda shift: shift.__name__)
 def test_at_least_95_percent_of_shifted_tables_are_warned_about(summary, shift):
     rng = generator(5, "shift", shift.__name__)
-    warned = [bool(check_table(shift(x, rng), summary)) for size in SIZES for x in tables(50, *size, "shifted")]
+    warned = [
+        bool(check_table(shift(x, rng), summary))
+        for size in SIZES
+        for x in tables(50, *size, "shifted")
+    ]
     assert np.mean(warned) >= 0.95
 
 
 def test_the_vector_does_not_see_order_units_or_signs():
     x = tables(1, 6, 80, "order")[0]
     rng = np.random.default_rng(0)
-    changed = x[rng.permutation(80)][:, rng.permutation(6)] * rng.normal(size=6) * 10.0 ** rng.integers(-3, 4, size=6) + rng.normal(size=6)
+    changed = x[rng.permutation(80)][:, rng.permutation(6)] * rng.normal(
+        size=6
+    ) * 10.0 ** rng.integers(-3, 4, size=6) + rng.normal(size=6)
     np.testing.assert_allclose(table_summary(changed), table_summary(x), rtol=1e-6, atol=1e-8)
 
 
 def test_features_have_their_textbook_values_on_a_large_gaussian_table():
     z = np.random.default_rng(1).normal(size=(200_000, 3))
     found = dict(zip([feature.name for feature in FEATURES], table_summary(z), strict=True))
-    expected = {"kurtosis_middle": np.log(3), "skewness_largest": 0, "core_middle": 0, "ties_mean": 0, "correlation_largest": 0, "rank": 0}
+    expected = {
+        "kurtosis_middle": np.log(3),
+        "skewness_largest": 0,
+        "core_middle": 0,
+        "ties_mean": 0,
+        "correlation_largest": 0,
+        "rank": 0,
+    }
     for name, value in expected.items():
         assert abs(found[name] - value) < 0.03, name
     assert abs(np.exp(found["curvature_largest"]) - 0.01) < 1e-3
@@ -150,7 +180,11 @@ def test_the_column_that_stands_out_is_named(summary):
 
 def test_tables_with_equal_columns_or_more_columns_than_rows_get_numbers(summary):
     a = np.random.default_rng(0).normal(size=12)
-    for x in (np.stack([a, a, -a], axis=1), np.random.default_rng(0).normal(size=(10, 20)), np.tile([0.0, 1.0], (10, 1)) + np.eye(10)[:, :2]):
+    for x in (
+        np.stack([a, a, -a], axis=1),
+        np.random.default_rng(0).normal(size=(10, 20)),
+        np.tile([0.0, 1.0], (10, 1)) + np.eye(10)[:, :2],
+    ):
         assert np.isfinite(table_summary(x)).all()
         assert np.isfinite(table_score(x, summary))
 

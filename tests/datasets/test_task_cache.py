@@ -1,4 +1,5 @@
-"""Task sets on disk: the same tasks, written once, whole or not at all, whatever was damaged or killed."""
+"""Task sets on disk: the same tasks, written once, whole or not at all, whatever was damaged or
+killed."""
 
 import dataclasses
 import json
@@ -37,11 +38,20 @@ class Counting(SCMFamily):
 
 
 def same(task, other):
-    return all(torch.equal(getattr(task, name), getattr(other, name)) for name in ("adjacency", "intervened")) and task.seed == other.seed
+    return (
+        all(
+            torch.equal(getattr(task, name), getattr(other, name))
+            for name in ("adjacency", "intervened")
+        )
+        and task.seed == other.seed
+    )
 
 
 def test_the_tasks_are_those_of_the_family(tmp_path):
-    dataset, plain = MetaFixedDataset(FAMILY, SEEDS, cache_folder=tmp_path), MetaFixedDataset(FAMILY, SEEDS)
+    dataset, plain = (
+        MetaFixedDataset(FAMILY, SEEDS, cache_folder=tmp_path),
+        MetaFixedDataset(FAMILY, SEEDS),
+    )
     for index in (0, 69, 33, 33):
         assert same(dataset[index], plain[index])
         torch.testing.assert_close(dataset[index].x, plain[index].x, rtol=1e-4, atol=1e-5)
@@ -67,12 +77,29 @@ def test_written_once_and_read_by_others(tmp_path):
 
 def test_other_families_and_lists_have_folders_of_their_own(tmp_path):
     other = SCMFamily(dataclasses.replace(CONFIG, n_rows=IntRange(low=10, high=31)))
-    for family, seeds in ((FAMILY, SEEDS), (other, SEEDS), (FAMILY, SEEDS[:5]), (FAMILY, SEEDS[4::-1])):
+    for family, seeds in (
+        (FAMILY, SEEDS),
+        (other, SEEDS),
+        (FAMILY, SEEDS[:5]),
+        (FAMILY, SEEDS[4::-1]),
+    ):
         assert TaskCache(family, seeds, tmp_path)[0].seed == seeds[0]
     assert len(list(tmp_path.iterdir())) == 4
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "no index", "half an index", "other sizes", "empty folder", "a file"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncated",
+        "flipped",
+        "missing",
+        "no index",
+        "half an index",
+        "other sizes",
+        "empty folder",
+        "a file",
+    ],
+)
 def test_damage_is_mended(tmp_path, damage):
     cache = TaskCache(FAMILY, SEEDS[:6], tmp_path)
     expected = [cache[index].x for index in range(6)]
@@ -107,21 +134,37 @@ def test_damage_is_mended(tmp_path, damage):
 
 
 def test_a_law_that_changed_is_drawn_anew(tmp_path, monkeypatch):
-    """The files are whole, but today the family draws something else from the same configuration."""
+    """The files are whole, but today the family draws something else from the same
+    configuration."""
     TaskCache(FAMILY, SEEDS[:6], tmp_path)[0]
-    changed = SCMFamily(dataclasses.replace(CONFIG, mechanisms={"linear": MechanismPart(mechanism=LinearHeteroskedastic(weight_scale=3.0))}))
+    changed = SCMFamily(
+        dataclasses.replace(
+            CONFIG,
+            mechanisms={"linear": MechanismPart(mechanism=LinearHeteroskedastic(weight_scale=3.0))},
+        )
+    )
     changed.config = CONFIG
     again = TaskCache(changed, SEEDS[:6], tmp_path)
-    torch.testing.assert_close(again[2].x, changed.sample_tasks([SEEDS[2]]).task(0).x, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        again[2].x, changed.sample_tasks([SEEDS[2]]).task(0).x, rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_workers_share_the_files(tmp_path):
     dataset = MetaFixedDataset(FAMILY, SEEDS, cache_folder=tmp_path)
-    loader = DataLoader(dataset, batch_size=10, collate_fn=collate, num_workers=3, generator=torch.Generator())
-    alone = DataLoader(MetaFixedDataset(FAMILY, SEEDS, cache_folder=tmp_path / "other"), batch_size=10, collate_fn=collate)
+    loader = DataLoader(
+        dataset, batch_size=10, collate_fn=collate, num_workers=3, generator=torch.Generator()
+    )
+    alone = DataLoader(
+        MetaFixedDataset(FAMILY, SEEDS, cache_folder=tmp_path / "other"),
+        batch_size=10,
+        collate_fn=collate,
+    )
     assert all(torch.equal(a.x, b.x) for a, b in zip(loader, alone, strict=True))
-    assert [path.name for path in tmp_path.glob("*tasks_*")] == [TaskCache(FAMILY, SEEDS, tmp_path).folder.name]
+    assert [path.name for path in tmp_path.glob("*tasks_*")] == [
+        TaskCache(FAMILY, SEEDS, tmp_path).folder.name
+    ]
 
 
 WRITER = """

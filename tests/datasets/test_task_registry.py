@@ -26,7 +26,9 @@ def test_the_registry_is_plain_and_right(batch):
     tasks = [batch.task(b) for b in range(len(batch))]
     assert told["hashes"]["graph"] == [graphs.graph_hash(task.adjacency) for task in tasks]
     for level in ("isomorphism", "equivalence"):
-        assert told["hashes"][level] == [graph_classes.class_hashes(task.adjacency[None], level)[0] for task in tasks]
+        assert told["hashes"][level] == [
+            graph_classes.class_hashes(task.adjacency[None], level)[0] for task in tasks
+        ]
     edges = torch.tensor([float(task.adjacency.sum()) for task in tasks])
     statistics = told["statistics"]
     assert statistics["n_edges"] == {
@@ -34,14 +36,20 @@ def test_the_registry_is_plain_and_right(batch):
         "se": pytest.approx(float(edges.std()) / 70**0.5, rel=1e-5),
         "n": 70,
     }
-    assert statistics["n_nodes"]["mean"] == pytest.approx(sum(task.x.shape[1] for task in tasks) / 70, rel=1e-5)
-    assert statistics["n_rows"]["mean"] == pytest.approx(sum(len(task.x) for task in tasks) / 70, rel=1e-5)
+    assert statistics["n_nodes"]["mean"] == pytest.approx(
+        sum(task.x.shape[1] for task in tasks) / 70, rel=1e-5
+    )
+    assert statistics["n_rows"]["mean"] == pytest.approx(
+        sum(len(task.x) for task in tasks) / 70, rel=1e-5
+    )
     assert 0.5 < statistics["varsortability"]["mean"] <= 1
     assert 0 <= statistics["r2_sortability"]["mean"] <= 1
 
 
 def test_what_does_not_exist_is_none():
-    empty = SCMFamily(FamilyConfig(graph=ErdosRenyi(edges_per_node=0), n_nodes=fixed(3), n_rows=fixed(10)))
+    empty = SCMFamily(
+        FamilyConfig(graph=ErdosRenyi(edges_per_node=0), n_nodes=fixed(3), n_rows=fixed(10))
+    )
     statistics = task_registry.task_statistics(empty.sample_tasks([1]))
     assert statistics["varsortability"] == {"mean": None, "se": None, "n": 0}
     assert statistics["n_edges"] == {"mean": 0.0, "se": None, "n": 1}

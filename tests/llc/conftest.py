@@ -1,4 +1,5 @@
-"""These tests import JAX and run in a process of their own (`make test`): JAX and processes that fork do not meet."""
+"""These tests import JAX and run in a process of their own (`make test`): JAX and processes that
+fork do not meet."""
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ def _single_precision_outside():
 
 @pytest.fixture(scope="session")
 def made_up():
-    """A function that makes draws with a known law, without a sampler; `made_up.p` is their number of parameters."""
+    """A function that makes draws with a known law, without a sampler; `made_up.p` is their number
+    of parameters."""
     _draws.p = P
     return _draws
 
@@ -37,28 +39,50 @@ def llc_store(tmp_path, monkeypatch):
 @pytest.fixture
 def made_up_target(llc_store):
     """A network target that nobody trained: only its record counts here."""
-    record = {"dims": {"n": 1000, "d": 4, "p": 6}, "metrics": {"L0": 0.25, "is_minimum": True}, "jax_enable_x64": True}
+    record = {
+        "dims": {"n": 1000, "d": 4, "p": 6},
+        "metrics": {"L0": 0.25, "is_minimum": True},
+        "jax_enable_x64": True,
+    }
     return llc_store.build(NetworkConfig(), {}, lambda config, attempt: record, name="made_up")
 
 
 @pytest.fixture
 def made_up_sampler(monkeypatch, made_up):
-    """Put a function in place of `llc.samplers.sample`: by default 4000 draws of each chain that the configuration wants."""
+    """Put a function in place of `llc.samplers.sample`: by default 4000 draws of each chain that
+    the configuration wants."""
     landscape = Landscape(
-        "made up", 1000, np.zeros(6), population_loss=lambda w: 0.5 * (w * w).sum(), exact={"lambda": 3.0, "multiplicity": 1},
-        parameter_names={"w": slice(0, 6)}, expectation=lambda n_beta, gamma: gaussian(np.ones(6), n_beta, gamma),
+        "made up", 1000, np.zeros(6), population_loss=lambda w: 0.5 * (w * w).sum(), exact={
+            "lambda": 3.0, "multiplicity": 1},
+        parameter_names={"w": slice(0, 6)}, expectation=lambda n_beta, gamma: gaussian(np.ones(6),
+            n_beta, gamma),
     )  # fmt: skip
-    monkeypatch.setattr("causal_meta.runners.llc.train_network.load_landscape", lambda artifact: landscape)
+    monkeypatch.setattr(
+        "causal_meta.runners.llc.train_network.load_landscape", lambda artifact: landscape
+    )
 
     def put(function):
         monkeypatch.setattr("causal_meta.llc.samplers.sample", function)
 
-    put(lambda landscape, config, checkpoint, progress: made_up(chains=config.chains, length=4000, seed=config.seed))
+    put(
+        lambda landscape, config, checkpoint, progress: made_up(
+            chains=config.chains, length=4000, seed=config.seed
+        )
+    )
     return put
 
 
-def _draws(*, chains: int = 4, length: int = 400, seed: int = 0, bad_chain: int | None = None, independent: bool = False, **further) -> Draws:
-    """Independent draws of a Gaussian posterior with unit curvature, P = 6 and nβ = 100, γ = 1: λ̂ has mean 100 / 101 · P / 2."""
+def _draws(
+    *,
+    chains: int = 4,
+    length: int = 400,
+    seed: int = 0,
+    bad_chain: int | None = None,
+    independent: bool = False,
+    **further,
+) -> Draws:
+    """Independent draws of a Gaussian posterior with unit curvature, P = 6 and nβ = 100, γ = 1: λ̂
+    has mean 100 / 101 · P / 2."""
     generator = np.random.default_rng(seed)
     w = generator.normal(size=(chains, length, P)) / np.sqrt(101)
     square = (w**2).sum(2)

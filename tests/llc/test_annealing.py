@@ -1,4 +1,5 @@
-"""Annealed draws against closed forms: with their weights, and with no others, their law is the posterior's, however badly they mix."""
+"""Annealed draws against closed forms: with their weights, and with no others, their law is the
+posterior's, however badly they mix."""
 
 import functools
 import math
@@ -15,18 +16,29 @@ from causal_meta.llc.landscapes.forms import form_landscape
 from causal_meta.llc.landscapes.landscape import Landscape, float_width
 from causal_meta.llc.samplers import Kept, sample
 from causal_meta.llc.samplers import annealing as annealing_file
-from causal_meta.llc.samplers.annealing import LEAPFROGS, MOST_TEMPERATURES, PARTICLES, Annealing, Path, next_power, resampled
+from causal_meta.llc.samplers.annealing import (
+    LEAPFROGS,
+    MOST_TEMPERATURES,
+    PARTICLES,
+    Annealing,
+    Path,
+    next_power,
+    resampled,
+)
 from causal_meta.llc.samplers.prepared import prepare
 from causal_meta.llc.samplers.variational import Fit
 
 SHARP = 4.5  # standard errors
 CURVED = forms.ReducedRankConfig(n_inputs=2, n_hidden=1, n_outputs=2, rank=0)
-POOR = {"steps": 10, "components": 1, "rounds": 1, "round_draws": 200, "rank": 1}  # a mixture that follows nothing curved
+# a mixture that follows nothing curved
+POOR = {"steps": 10, "components": 1, "rounds": 1, "round_draws": 200, "rank": 1}
 
 
 def annealing(landscape, **given):
     prepared = prepare(landscape, config := VIConfig(**given))
-    return Annealing(prepared.centred(prepared.loss(prepared.centre, prepared.landscape.data)), config)
+    return Annealing(
+        prepared.centred(prepared.loss(prepared.centre, prepared.landscape.data)), config
+    )
 
 
 def by_hand(powers, steps):
@@ -60,23 +72,36 @@ def taken_up(config, place, done):
     """The draws of a run that goes on after `done` steps, and what it told of its progress."""
     from_there, told = Kept(), []
     from_there.save(place.all[done], done)
-    return sample(form_landscape(CURVED, 10_000, 0), config, checkpoint=from_there, progress=lambda *steps: told.append(steps)), told
+    return sample(
+        form_landscape(CURVED, 10_000, 0),
+        config,
+        checkpoint=from_there,
+        progress=lambda *steps: told.append(steps),
+    ), told
 
 
-# --------------------------------------------------------------------------------------------------------------------------- the law
+# ------------------------------------------------------------------------------------------ the law
 
 
 def test_weights_make_up_for_transitions_that_hardly_move():
-    """A Gaussian posterior by ten temperatures and steps of a tenth of its width: evidence Π (γ / (γ + nβ h))^(1/2) and λ̂ in closed form.
+    """A Gaussian posterior by ten temperatures and steps of a tenth of its width: evidence Π (γ /
+    (γ + nβ h))^(1/2) and λ̂ in closed form.
 
     Without weights, or with those of the last points alone, both are rejected.
     """
     values = np.array([0.3, 0.1, 0.03])
-    target = Landscape("bowl", 1000, np.ones(3), population_loss=lambda w: 0.5 * jnp.sum(jnp.asarray(values, w.dtype) * (w - 1) ** 2))
+    target = Landscape(
+        "bowl",
+        1000,
+        np.ones(3),
+        population_loss=lambda w: 0.5 * jnp.sum(jnp.asarray(values, w.dtype) * (w - 1) ** 2),
+    )
     path = by_hand(np.geomspace(0.01, 1, 10), np.full(10, 0.02))
     with float_width("float64"):
         ready = annealing(target, draws=50_000, annealed=50_000, chains=2)
-        found = jax.tree.map(np.asarray, jax.jit(ready.draws)(jax.random.key(0), np.int32(0), path, {}))
+        found = jax.tree.map(
+            np.asarray, jax.jit(ready.draws)(jax.random.key(0), np.int32(0), path, {})
+        )
     n_beta = ready.prepared.posterior.n_beta
     height, ratio = found["excess"] * n_beta, np.exp(found["weights"])
     evidence = np.prod(1 + n_beta * values) ** -0.5
@@ -85,13 +110,18 @@ def test_weights_make_up_for_transitions_that_hardly_move():
     def scores(ratio):
         mean = (ratio * height).sum() / ratio.sum()
         error = np.sqrt((ratio**2 * (height - mean) ** 2).sum()) / ratio.sum()
-        return abs(ratio.mean() - evidence) / (ratio.std() / ratio.size**0.5 + 1e-12), abs(mean - exact) / error
+        return abs(ratio.mean() - evidence) / (ratio.std() / ratio.size**0.5 + 1e-12), abs(
+            mean - exact
+        ) / error
 
     assert max(scores(ratio)) < SHARP
     assert min(scores(np.ones_like(ratio))) > SHARP
     assert min(scores(np.exp(-height))) > SHARP
     assert found["weights"].max() <= 0
-    np.testing.assert_allclose(found["product"].sum(-1), 2 * height + found["distance"] ** 2, rtol=1e-9)  # w . grad U of a quadratic, γ = 1
+    # w . grad U of a quadratic, γ = 1
+    np.testing.assert_allclose(
+        found["product"].sum(-1), 2 * height + found["distance"] ** 2, rtol=1e-9
+    )
 
 
 def test_draws_follow_a_curved_posterior_that_no_mixture_did():
@@ -106,8 +136,12 @@ def test_draws_follow_a_curved_posterior_that_no_mixture_did():
     assert abs(found["llc_mean_plain"] - value) < SHARP * math.hypot(found["llc_mcse_plain"], error)
     assert found["ess"] > 0.3 * draws.loss.size
     b, a = draws.parameters[..., 2:], draws.parameters[..., :2]
-    np.testing.assert_allclose(0.5 * ((b[..., None] * a[..., None, :]) ** 2).sum((2, 3)), draws.loss, rtol=1e-9, atol=1e-15)
-    np.testing.assert_allclose(np.linalg.norm(draws.parameters - target.centre, axis=2), draws.distance, rtol=1e-12)
+    np.testing.assert_allclose(
+        0.5 * ((b[..., None] * a[..., None, :]) ** 2).sum((2, 3)), draws.loss, rtol=1e-9, atol=1e-15
+    )
+    np.testing.assert_allclose(
+        np.linalg.norm(draws.parameters - target.centre, axis=2), draws.distance, rtol=1e-12
+    )
 
 
 def test_the_next_temperature_keeps_the_share_that_was_asked_for():
@@ -126,7 +160,7 @@ def test_the_next_temperature_keeps_the_share_that_was_asked_for():
     assert np.all(np.abs(np.delete(often, 5) - 400 * share / share.sum()) <= 1)
 
 
-# ------------------------------------------------------------------------------------------------------------- when, at what cost, going on
+# --------------------------------------------------------------------- when, at what cost, going on
 
 
 def test_annealed_draws_that_go_on_are_bitwise_the_same():
@@ -143,8 +177,12 @@ def test_annealed_draws_that_go_on_are_bitwise_the_same():
 def test_work_counts_pilot_and_path():
     _, draws, _ = curved()
     each = 1 + LEAPFROGS * draws.adapted["temperatures"]
-    before = 10 * 8 + 2 * 8 / 4 + (2 * 4 * 2 + 200 * (1 + 1 + 1) / 3) / 4  # of fits, the diagonal, and the mixture with the round that measures it
-    np.testing.assert_allclose(draws.gradients, np.broadcast_to(before + PARTICLES * each / 4 + each * np.arange(1, 501), (4, 500)))
+    # of fits, the diagonal, and the mixture with the round that measures it
+    before = 10 * 8 + 2 * 8 / 4 + (2 * 4 * 2 + 200 * (1 + 1 + 1) / 3) / 4
+    np.testing.assert_allclose(
+        draws.gradients,
+        np.broadcast_to(before + PARTICLES * each / 4 + each * np.arange(1, 501), (4, 500)),
+    )
 
 
 def test_a_path_that_is_too_short_leaves_the_draws_to_the_mixture(monkeypatch):
@@ -152,7 +190,11 @@ def test_a_path_that_is_too_short_leaves_the_draws_to_the_mixture(monkeypatch):
     config, _, place = curved()
     monkeypatch.setattr(annealing_file, "MOST_WORK", 60 * (PARTICLES + 4 * 500) * LEAPFROGS * 4)
     draws, told = taken_up(config, place, 11)
-    assert (draws.adapted["annealed"], draws.adapted["temperatures"], draws.loss.shape) == (False, 60, (4, 5000))
+    assert (draws.adapted["annealed"], draws.adapted["temperatures"], draws.loss.shape) == (
+        False,
+        60,
+        (4, 5000),
+    )
     assert told == [(12, 13), (13, 13)]
     assert np.all(np.diff(draws.gradients) == 1)
     assert draws.gradients[0, 0] > PARTICLES * 60 * LEAPFROGS / 4
@@ -160,7 +202,9 @@ def test_a_path_that_is_too_short_leaves_the_draws_to_the_mixture(monkeypatch):
 
 def test_costly_losses_and_posteriors_without_localisation_are_not_annealed():
     rows = np.random.default_rng(0).standard_normal((1000, 50))
-    network = Landscape("many", 1000, np.zeros(50), {"x": rows}, row_losses=lambda w, d: 0.5 * (d["x"] @ w) ** 2)
+    network = Landscape(
+        "many", 1000, np.zeros(50), {"x": rows}, row_losses=lambda w, d: 0.5 * (d["x"] @ w) ** 2
+    )
     small = form_landscape(CURVED, 10_000, 0)
     with float_width("float64"):
         assert annealing(small).most == MOST_TEMPERATURES

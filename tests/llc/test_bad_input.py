@@ -1,4 +1,5 @@
-"""What cannot give an honest number gives a flag or a clear error, through the command line: never a silent number."""
+"""What cannot give an honest number gives a flag or a clear error, through the command line: never
+a silent number."""
 
 import json
 import subprocess
@@ -9,7 +10,13 @@ import pytest
 from causal_meta.cli import main
 from causal_meta.store import Store
 
-TINY = ["model.in_dim=2", "model.widths=[2]", "data.n_rows=40", "training.max_steps=3", "training.polish=false"]
+TINY = [
+    "model.in_dim=2",
+    "model.widths=[2]",
+    "data.n_rows=40",
+    "training.max_steps=3",
+    "training.polish=false",
+]
 QUICK = ["chains=2", "draws=100", "warmup=100"]
 
 
@@ -18,7 +25,22 @@ def home(tmp_path_factory):
     """A store with a network that was hardly trained and a formula with w* at its minimum."""
     home = tmp_path_factory.mktemp("store")
     assert main(["build", "network", *TINY, "--name", "raw", "--store", str(home), "--quiet"]) == 0
-    assert main(["build", "network", "model=power_sum", "data.n_rows=1000", "--name", "form", "--store", str(home), "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "build",
+                "network",
+                "model=power_sum",
+                "data.n_rows=1000",
+                "--name",
+                "form",
+                "--store",
+                str(home),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     return home
 
 
@@ -48,7 +70,17 @@ def test_a_point_that_is_no_minimum_is_flagged_and_so_is_a_negative_estimate(run
 
 
 def test_a_step_that_is_too_large_is_flagged_and_one_that_diverges_fails(run, home):
-    words = ["infer", "sgld", "of=form", "chains=2", "draws=200", "warmup=200", "thin=2", "step_rule=fixed", "noise=independent"]
+    words = [
+        "infer",
+        "sgld",
+        "of=form",
+        "chains=2",
+        "draws=200",
+        "warmup=200",
+        "thin=2",
+        "step_rule=fixed",
+        "noise=independent",
+    ]
     status, found, _ = run(*words, "step_size=3e-3")
     assert status == 0
     assert {"step_size_bias", "law_violated"} & set(analysis(home, found)["flags"])
@@ -78,14 +110,17 @@ def test_minibatches_of_a_loss_without_rows(run):
 
 
 def test_a_target_of_another_float_width_has_its_loss_taken_again(run, home):
-    """The target is in float64; in float32 L_n(w*) is computed anew on the same data, and what the width cannot resolve is flagged."""
+    """The target is in float64; in float32 L_n(w*) is computed anew on the same data, and what the
+    width cannot resolve is flagged."""
     from causal_meta.runners.llc.train_network import load_landscape
 
     status, found, _ = run("infer", "mala", "of=raw", "precision=float32", *QUICK)
     told, target = analysis(home, found), Store(home).find("raw")
     landscape = load_landscape(target).at_width("float32")
     assert status == 0
-    assert told["centre_loss"] == pytest.approx(float(landscape.mean_loss(landscape.centre, landscape.data)), rel=1e-6)
+    assert told["centre_loss"] == pytest.approx(
+        float(landscape.mean_loss(landscape.centre, landscape.data)), rel=1e-6
+    )
     assert told["centre_loss"] != target.meta["metrics"]["L0"]
     assert Store(home).find(found).meta["jax_enable_x64"] is False
     assert told["float_resolution"] > 0
@@ -102,4 +137,7 @@ def test_without_jax_one_sentence_names_what_to_install(home):
     code += f"sys.exit(main(['infer', 'hmc', 'of=raw', 'seed=99', '--store', {str(home)!r}]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "The Python package jax is missing; install 'causal-meta[llc]' (pip install causal-meta[llc]).\n"
+    assert (
+        done.stderr == "The Python package jax is missing; install 'causal-meta[llc]' (pip install "
+        "causal-meta[llc]).\n"
+    )

@@ -1,6 +1,8 @@
-"""A small calibration study: default runs on targets with exact values, at seeds of their own; `benchmarks/llc_calibration.py` is the large one.
+"""A small calibration study: default runs on targets with exact values, at seeds of their own;
+`benchmarks/llc_calibration.py` is the large one.
 
-A run without flags has |z| < 5; with 16 runs the false-alarm rate is below 1e-3, heavy tails of the error's error included.
+A run without flags has |z| < 5; with 16 runs the false-alarm rate is below 1e-3, heavy tails of the
+error's error included.
 """
 
 import importlib.util
@@ -10,7 +12,9 @@ import pytest
 
 from causal_meta.conf import forms, samplers
 
-spec = importlib.util.spec_from_file_location("llc_calibration", Path(__file__).parents[2] / "benchmarks" / "llc_calibration.py")
+spec = importlib.util.spec_from_file_location(
+    "llc_calibration", Path(__file__).parents[2] / "benchmarks" / "llc_calibration.py"
+)
 study = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(study)
 
@@ -31,8 +35,14 @@ def lines():
 
 def test_default_runs_are_right_or_flagged(lines):
     clean = [line for line in lines if not line["flags"]]
-    assert [(line["target"], line["sampler"], study.score(line)) for line in clean if abs(study.score(line)) > 5] == []
-    assert len(clean) >= len(lines) - 2, [(line["target"], line["sampler"], line["flags"]) for line in lines]
+    assert [
+        (line["target"], line["sampler"], study.score(line))
+        for line in clean
+        if abs(study.score(line)) > 5
+    ] == []
+    assert len(clean) >= len(lines) - 2, [
+        (line["target"], line["sampler"], line["flags"]) for line in lines
+    ]
 
 
 def test_intervals_of_default_runs_cover(lines):

@@ -1,4 +1,5 @@
-"""The runner of samplers, with made-up draws in place of a sampler: what it publishes, what it resumes, what it says of failed chains."""
+"""The runner of samplers, with made-up draws in place of a sampler: what it publishes, what it
+resumes, what it says of failed chains."""
 
 import json
 import os
@@ -22,12 +23,20 @@ SNIPPET = Path(__file__).parent / "aggregation.txt"
 def test_what_is_published(llc_store, made_up_target, made_up_sampler):
     run = make(llc_store, HMCConfig(), {"of": made_up_target})
     analysis = json.loads((run.folder / "analysis.json").read_text(), parse_constant=pytest.fail)
-    wanted = "llc_mean llc_std llc_mcse interval ess ess_bulk ess_tail rhat divergences acceptance total_fges walltime_sec wnv sampler_config flags "
+    wanted = (
+        "llc_mean llc_std llc_mcse interval ess ess_bulk ess_tail rhat divergences "
+        "acceptance total_fges walltime_sec wnv sampler_config flags "
+    )
     wanted += "failed_chains compile_sec warmup_sec sampling_sec wnv_sec exact adapted running"
     assert set(wanted.split()) <= analysis.keys()
     assert abs(analysis["llc_mean"] - 300 / 101) < 4.5 * analysis["llc_mcse"]  # false alarm 1e-5
     assert analysis["sampler_config"]["kind"] == "hmc"
-    assert analysis["exact"] == {"lambda": 3.0, "multiplicity": 1, "expected": pytest.approx(300 / 101), "expected_error": 0.0}
+    assert analysis["exact"] == {
+        "lambda": 3.0,
+        "multiplicity": 1,
+        "expected": pytest.approx(300 / 101),
+        "expected_error": 0.0,
+    }
     assert analysis["running"]["gradients"][-1] == analysis["total_fges"] == 4 * 40_500
     assert analysis["running"]["mean"][-1] == pytest.approx(analysis["llc_mean"])
     assert analysis["running"]["seconds"][-1] == 0.75
@@ -49,18 +58,32 @@ def test_pictures_are_drawn_again_from_the_trace(llc_store, made_up_target, made
     for path in (run.folder / "diagnostics").iterdir():
         path.unlink()
     draw_diagnostics(run.folder)
-    assert {path.name: path.read_bytes() for path in (run.folder / "diagnostics").iterdir()} == before
+    assert {
+        path.name: path.read_bytes() for path in (run.folder / "diagnostics").iterdir()
+    } == before
 
 
-def test_approximations_have_neither_ranks_nor_energy(llc_store, made_up_target, made_up_sampler, made_up):
-    made_up_sampler(lambda landscape, config, **further: made_up(length=100, independent=True, weights=np.zeros((4, 100))))
+def test_approximations_have_neither_ranks_nor_energy(
+    llc_store, made_up_target, made_up_sampler, made_up
+):
+    made_up_sampler(
+        lambda landscape, config, **further: made_up(
+            length=100, independent=True, weights=np.zeros((4, 100))
+        )
+    )
     run = make(llc_store, VIConfig(), {"of": made_up_target})
-    assert sorted(path.stem for path in (run.folder / "diagnostics").iterdir()) == ["running_llc", "trace", "wnv"]
+    assert sorted(path.stem for path in (run.folder / "diagnostics").iterdir()) == [
+        "running_llc",
+        "trace",
+        "wnv",
+    ]
     analysis = json.loads((run.folder / "analysis.json").read_text())
     assert (analysis["independent"], analysis["rhat"]) == (True, None)
 
 
-def test_a_killed_run_goes_on_from_its_last_segment(llc_store, made_up_target, made_up_sampler, made_up, monkeypatch):
+def test_a_killed_run_goes_on_from_its_last_segment(
+    llc_store, made_up_target, made_up_sampler, made_up, monkeypatch
+):
     monkeypatch.setattr(estimate_llc, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     seen = []
 
@@ -71,7 +94,9 @@ def test_a_killed_run_goes_on_from_its_last_segment(llc_store, made_up_target, m
             seen.append(segment)
             if segment == 2 and done == 0:
                 raise KeyboardInterrupt
-            checkpoint.save({"done": np.array(segment + 1), "key": np.arange(2, dtype=np.uint32)}, segment + 1)
+            checkpoint.save(
+                {"done": np.array(segment + 1), "key": np.arange(2, dtype=np.uint32)}, segment + 1
+            )
             progress(segment + 1, 4)
         assert state["key"].dtype == np.uint32
         return made_up()
@@ -85,7 +110,9 @@ def test_a_killed_run_goes_on_from_its_last_segment(llc_store, made_up_target, m
 
 
 @pytest.mark.parametrize("bad", [[2], [0, 1, 2, 3]])
-def test_a_failed_chain_is_named_and_the_status_says_so_each_time(llc_store, made_up_target, made_up_sampler, made_up, capsys, bad):
+def test_a_failed_chain_is_named_and_the_status_says_so_each_time(
+    llc_store, made_up_target, made_up_sampler, made_up, capsys, bad
+):
     def failing(landscape, config, **further):
         draws = made_up(length=200)
         draws.loss[bad, 100:] = np.inf
@@ -95,7 +122,9 @@ def test_a_failed_chain_is_named_and_the_status_says_so_each_time(llc_store, mad
     for _ in range(2):
         assert main(["infer", "hmc", "of=made_up"]) == 1
         out = capsys.readouterr().out.splitlines()
-        assert [line.split(":")[0] for line in out if "failed:" in line] == [f"  chain {k} failed" for k in bad]
+        assert [line.split(":")[0] for line in out if "failed:" in line] == [
+            f"  chain {k} failed" for k in bad
+        ]
         assert out[-1].startswith("run_hmc_")
     analysis = json.loads((llc_store.find(out[-1]).folder / "analysis.json").read_text())
     assert [chain["chain"] for chain in analysis["failed_chains"]] == bad
@@ -107,14 +136,21 @@ def test_asked_again_it_is_answered_without_jax(llc_store, made_up_target, made_
     assert main(["infer", "hmc", "of=made_up"]) == 0
     first = capsys.readouterr()
     assert "built in" in first.err
-    code = "import sys\nfrom causal_meta.cli import main\nassert main(['infer', 'hmc', 'of=made_up']) == 0\n"
+    code = (
+        "import sys\nfrom causal_meta.cli import main\nassert main(['infer', 'hmc', "
+        "'of=made_up']) == 0\n"
+    )
     code += "print('jax' in sys.modules, 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True
+    )
     assert done.stdout == first.out + "False False\n"
     assert "in the store already" in done.stderr
 
 
-def test_pictures_that_are_gone_and_a_trace_that_was_cut_off(llc_store, made_up_target, made_up_sampler, capsys):
+def test_pictures_that_are_gone_and_a_trace_that_was_cut_off(
+    llc_store, made_up_target, made_up_sampler, capsys
+):
     main(["infer", "hmc", "of=made_up"])
     run = llc_store.find(capsys.readouterr().out.split()[-1])
     for path in (run.folder / "diagnostics").iterdir():
@@ -143,7 +179,9 @@ def test_inputs_that_do_not_fit(llc_store, made_up_target, made_up_sampler, caps
         assert said in capsys.readouterr().err
 
 
-def test_the_aggregation_that_users_know_works_as_it_stands(llc_store, made_up_target, made_up_sampler, monkeypatch):
+def test_the_aggregation_that_users_know_works_as_it_stands(
+    llc_store, made_up_target, made_up_sampler, monkeypatch
+):
     """The snippet of lambda-hat's page on its output layout, word for word."""
     for config in (HMCConfig(), HMCConfig(seed=1)):
         make(llc_store, config, {"of": made_up_target})
@@ -162,5 +200,10 @@ def test_what_facts_say_of_runs(llc_store, made_up_target, made_up_sampler):
 
     make(llc_store, HMCConfig(seed=5), {"of": made_up_target})
     row = aggregate_results(llc_store.root).iloc[0]
-    assert (row["sampler"], row["target_kind"], row["target.p"], row["run_seed"]) == ("hmc", "network", 6, 5)
+    assert (row["sampler"], row["target_kind"], row["target.p"], row["run_seed"]) == (
+        "hmc",
+        "network",
+        6,
+        5,
+    )
     assert row["llc_mean"] == pytest.approx(3, abs=0.5)

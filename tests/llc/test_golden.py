@@ -1,6 +1,8 @@
-"""A seeded network and a seeded run of every sampler that stay what they were: if one of these changes, raise `revision` of its kind.
+"""A seeded network and a seeded run of every sampler that stay what they were: if one of these
+changes, raise `revision` of its kind.
 
-Compared with tolerance, so that another processor passes and another law does not. In `tests/runners/test_golden.py` are the kinds without JAX.
+Compared with tolerance, so that another processor passes and another law does not. In
+`tests/runners/test_golden.py` are the kinds without JAX.
 """
 
 import json
@@ -25,7 +27,11 @@ SETTINGS: dict[str, list[str]] = {
     "sgnht": ["warmup=40", "thin=2"],
     "vi": ["annealed=0", "steps=20", "components=3", "rounds=2", "round_draws=200"],
 }
-REVISIONS = dict.fromkeys(SETTINGS, 1) | dict.fromkeys(("hmc", "nuts", "mala", "mclmc", "sgnht"), 2) | {"sgld": 3, "vi": 3, "network": 1}
+REVISIONS = (
+    dict.fromkeys(SETTINGS, 1)
+    | dict.fromkeys(("hmc", "nuts", "mala", "mclmc", "sgnht"), 2)
+    | {"sgld": 3, "vi": 3, "network": 1}
+)
 GOLDEN: dict[str, list[float]] = {
     "hmc": [1.524978, 0.5973966, 0.2171544, 2223.0],
     "nuts": [0.4883406, 0.296353, 0.1316548, 665.0],
@@ -48,7 +54,14 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(store):
-    words = ["model.in_dim=2", "model.widths=[3]", "data.n_rows=300", "training.max_steps=200", "training.warmup_steps=0", "training.polish=false"]
+    words = [
+        "model.in_dim=2",
+        "model.widths=[3]",
+        "data.n_rows=300",
+        "training.max_steps=200",
+        "training.warmup_steps=0",
+        "training.polish=false",
+    ]
     return make(store, compose("network", [*words, "seed=7"]), options={"progress": "off"})
 
 
@@ -64,13 +77,20 @@ def numbers(run):
     from causal_meta.records.traces import read_trace
 
     draws = read_trace(run.folder / "trace.nc")
-    return [float(draws.llc.mean()), float(draws.llc[0, 0]), float(draws.distance.mean()), float(draws.gradients[:, -1].sum())]
+    return [
+        float(draws.llc.mean()),
+        float(draws.llc[0, 0]),
+        float(draws.distance.mean()),
+        float(draws.gradients[:, -1].sum()),
+    ]
 
 
 @pytest.mark.parametrize("kind", list(SETTINGS))
 def test_a_seeded_run_stays_what_it_was(store, form, kind):
     assert registry.config_class(kind).revision == REVISIONS[kind]
-    run = make(store, compose(kind, [*SHORT, *SETTINGS[kind]]), {"of": form}, options={"progress": "off"})
+    run = make(
+        store, compose(kind, [*SHORT, *SETTINGS[kind]]), {"of": form}, options={"progress": "off"}
+    )
     assert numbers(run) == pytest.approx(GOLDEN[kind], rel=1e-3, abs=1e-6)
 
 
@@ -80,12 +100,15 @@ def test_a_seeded_network_stays_what_it_was(network):
         w = np.concatenate([arrays[name].ravel() for name in arrays.files])
     with np.load(network.folder / "data.npz") as arrays:
         data = [float(np.abs(arrays["x"]).mean()), float(arrays["y"].sum())]
-    assert [*data, float(np.abs(w).sum()), network.meta["metrics"]["L0"]] == pytest.approx(GOLDEN["network"], rel=1e-3)
+    assert [*data, float(np.abs(w).sum()), network.meta["metrics"]["L0"]] == pytest.approx(
+        GOLDEN["network"], rel=1e-3
+    )
 
 
 def test_the_polish_of_a_seeded_network_ends_where_it_did(store, network):
     smooth = polished(store, network, budget=3000, tolerance=1e-4, options={"progress": "off"})
-    assert smooth.meta["metrics"]["L0"] == pytest.approx(POLISHED_LOSS, abs=1e-3)  # a gap of 1e-4 per parameter leaves as much open
+    # a gap of 1e-4 per parameter leaves as much open
+    assert smooth.meta["metrics"]["L0"] == pytest.approx(POLISHED_LOSS, abs=1e-3)
 
 
 def test_every_sampler_has_a_golden_run():

@@ -1,4 +1,5 @@
-"""The report of a store with learning coefficients: numbers, flags, failed chains and pictures come from the artifacts, and nothing is left out."""
+"""The report of a store with learning coefficients: numbers, flags, failed chains and pictures come
+from the artifacts, and nothing is left out."""
 
 import json
 
@@ -9,7 +10,9 @@ from causal_meta.reports import run_report
 from causal_meta.runners.build import make
 
 
-def test_a_report_tells_estimates_flags_and_failures(llc_store, made_up_target, made_up_sampler, made_up):
+def test_a_report_tells_estimates_flags_and_failures(
+    llc_store, made_up_target, made_up_sampler, made_up
+):
     sound = make(llc_store, HMCConfig(), {"of": made_up_target})
 
     def failing(landscape, config, **further):
@@ -24,7 +27,10 @@ def test_a_report_tells_estimates_flags_and_failures(llc_store, made_up_target, 
     told = json.loads((sound.folder / "analysis.json").read_text())
     assert f"{told['llc_mean']:.3f}\u00a0±\u00a0{told['llc_error']:.3f}" in page
     assert "Complexity of made_up" in page
-    assert "The exact expectation at this n, β and γ is 2.9703. The exact limit of large n is λ = 3." in page
+    assert (
+        "The exact expectation at this n, β and γ is 2.9703. The exact limit of large n is λ = 3."
+        in page
+    )
     assert "1 of 4 chains of sgld precond=rmsprop on made_up failed" in page
     assert "failed_chains" in page
     assert page.count("<img") == 1 + 4 + 4

@@ -1,7 +1,8 @@
 """Samplers against exact finite-n expectations, closed-form biases and hand counts.
 
-Bounds are in Monte Carlo standard errors of fixed seeds: 4.5 of them on each of about 20 statistical tests, so that the suite gives a false alarm
-for one in some 7,000 choices of seeds. Runs are shared between tests, as compiling takes most of their time.
+Bounds are in Monte Carlo standard errors of fixed seeds: 4.5 of them on each of about 20
+statistical tests, so that the suite gives a false alarm for one in some 7,000 choices of seeds.
+Runs are shared between tests, as compiling takes most of their time.
 """
 
 import dataclasses
@@ -13,7 +14,16 @@ import numpy as np
 import pytest
 
 from causal_meta.conf import forms
-from causal_meta.conf.samplers import HMCConfig, LocalPosteriorConfig, MALAConfig, MCLMCConfig, NUTSConfig, SGLDConfig, SGNHTConfig, VIConfig
+from causal_meta.conf.samplers import (
+    HMCConfig,
+    LocalPosteriorConfig,
+    MALAConfig,
+    MCLMCConfig,
+    NUTSConfig,
+    SGLDConfig,
+    SGNHTConfig,
+    VIConfig,
+)
 from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.estimates import diagnostics
 from causal_meta.llc.estimates.estimators import estimate
@@ -25,7 +35,10 @@ from causal_meta.llc.samplers.langevin import Langevin
 from causal_meta.llc.samplers.mixture import Dense, Mixture, tempered
 from causal_meta.llc.samplers.prepared import full_loss
 
-QUARTIC, CROSS = forms.PowerSumConfig(exponents=(2, 4)), forms.NormalCrossingConfig(exponents=(2, 2))
+QUARTIC, CROSS = (
+    forms.PowerSumConfig(exponents=(2, 4)),
+    forms.NormalCrossingConfig(exponents=(2, 2)),
+)
 REGRESSION = forms.LinearRegressionConfig(n_parameters=10)
 ROWS = {QUARTIC: 10_000, CROSS: 10_000, REGRESSION: 1000}
 ROUND = forms.QuadraticConfig(n_parameters=8)
@@ -66,7 +79,8 @@ DEFAULTS = {
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_defaults_give_the_exact_value_of_a_singular_target(name):
-    """K = w1² + w2⁴ at n = 10,000: .7473, not λ = .75 (the table of the reference says .4998 + .2475)."""
+    """K = w1² + w2⁴ at n = 10,000: .7473, not λ = .75 (the table of the reference says .4998 +
+    .2475)."""
     found = estimate(run(QUARTIC, DEFAULTS[name]), n=10_000, n_parameters=2)
     assert exact(QUARTIC) == pytest.approx(0.7473, abs=1e-4)
     flagged = set(found["flags"]) - {"mcse_above_2_percent", "divergences"}
@@ -77,7 +91,8 @@ def test_defaults_give_the_exact_value_of_a_singular_target(name):
 
 @pytest.mark.parametrize("name", ["hmc", "mclmc", "sgld"])
 def test_defaults_give_the_exact_value_with_data(name):
-    """Regression with 10 parameters and 1000 rows. Raw means, but for the two whose step is a bias that the estimate takes off."""
+    """Regression with 10 parameters and 1000 rows. Raw means, but for the two whose step is a bias
+    that the estimate takes off."""
     found = estimate(run(REGRESSION, DEFAULTS[name]), n=1000, n_parameters=10)
     assert not found["flags"]
     assert abs(found["llc_mean"] - exact(REGRESSION)) < SHARP * found["llc_error"]
@@ -86,7 +101,8 @@ def test_defaults_give_the_exact_value_with_data(name):
 
 
 def test_a_crossing_of_valleys_is_sampled_right():
-    """(w1 w2)² at n = 10,000: .3912, far from λ = .5; a narrow cross, in which trajectories of one step get stuck."""
+    """(w1 w2)² at n = 10,000: .3912, far from λ = .5; a narrow cross, in which trajectories of one
+    step get stuck."""
     draws = run(CROSS, DEFAULTS["mclmc"])
     assert exact(CROSS) == pytest.approx(0.3912, abs=1e-4)
     assert abs(score(draws, exact(CROSS))) < SHARP
@@ -94,7 +110,8 @@ def test_a_crossing_of_valleys_is_sampled_right():
 
 
 def test_rotated_and_stretched_coordinates_change_nothing():
-    """A quadratic of condition number 1000 in a random frame: λ̂ depends on the eigenvalues alone, and low-rank whitening finds the frame."""
+    """A quadratic of condition number 1000 in a random frame: λ̂ depends on the eigenvalues alone,
+    and low-rank whitening finds the frame."""
     form = forms.QuadraticConfig(n_parameters=6, condition_number=1000.0, rotated=True)
     draws = run(form, HMCConfig(mass="low_rank"))
     assert abs(score(draws, exact(form))) < SHARP
@@ -102,39 +119,54 @@ def test_rotated_and_stretched_coordinates_change_nothing():
     assert diagnostics.ess_bulk(draws.llc) > 1000
 
 
-# ------------------------------------------------------------------------------------------------------------- steps that are a bias
+# ---------------------------------------------------------------------------- steps that are a bias
 
 
 BIG_STEP = SGLDConfig(noise="independent", step_fraction=1.0, thin=10, warmup=2000, draws=2000)
 
 
 def test_the_step_inflates_a_quadratic_by_its_closed_form():
-    """1 / (1 - εh/4) with εh = 1 of all directions: a third too much, which 4.5 standard errors see and the estimate flags."""
+    """1 / (1 - εh/4) with εh = 1 of all directions: a third too much, which 4.5 standard errors see
+    and the estimate flags."""
     draws = run(ROUND, BIG_STEP)
     assert draws.adapted["step_size"] * draws.adapted["curvature"] == pytest.approx(1.0, rel=1e-6)
     assert abs(score(draws, exact(ROUND) / (1 - 1 / 4))) < SHARP
     assert score(draws, exact(ROUND)) > 20
-    assert "step_size_bias" in estimate(dataclasses.replace(draws, virial=None, virial_sizes=()), n=1000, n_parameters=8)["flags"]
+    assert (
+        "step_size_bias"
+        in estimate(
+            dataclasses.replace(draws, virial=None, virial_sizes=()), n=1000, n_parameters=8
+        )["flags"]
+    )
     assert np.mean(draws.statistics["corrected_acceptance"]) < 0.9
 
 
 @pytest.mark.parametrize("precond", ["none", "rmsprop"])
 def test_averaged_noise_is_exact_on_a_quadratic_at_every_stable_step(precond):
-    """εh = 2, where independent noise doubles the stiffest variance (Leimkuhler and Matthews 2013): the mean loss is the exact one."""
+    """εh = 2, where independent noise doubles the stiffest variance (Leimkuhler and Matthews 2013):
+    the mean loss is the exact one."""
     config = dataclasses.replace(BIG_STEP, noise="averaged", step_fraction=2.0, precond=precond)
     draws = run(ROUND, config)
     assert abs(score(draws, exact(ROUND))) < SHARP
     assert draws.adapted["step_order"] == 2
     with pytest.raises(AssertionError):
-        assert abs(score(run(ROUND, dataclasses.replace(config, noise="independent")), exact(ROUND))) < SHARP
+        assert (
+            abs(score(run(ROUND, dataclasses.replace(config, noise="independent")), exact(ROUND)))
+            < SHARP
+        )
 
 
 def test_the_order_of_the_bias_decides_on_the_step():
-    """Of order ε² with averaged noise alone: not with minibatches, Adam's drift, or a preconditioner that follows the chain."""
+    """Of order ε² with averaged noise alone: not with minibatches, Adam's drift, or a
+    preconditioner that follows the chain."""
     first = [SGLDConfig(noise="independent"), SGLDConfig(batch_size=5), SGLDConfig(precond="adam")]
     first.append(SGLDConfig(precond="rmsprop", precond_until="always"))
     assert [(config.step_order, config.fraction) for config in first] == [(1, 0.05)] * 4
-    assert (SGLDConfig().step_order, SGLDConfig().fraction, SGLDConfig(precond="rmsprop").step_order) == (2, 0.5, 2)
+    assert (
+        SGLDConfig().step_order,
+        SGLDConfig().fraction,
+        SGLDConfig(precond="rmsprop").step_order,
+    ) == (2, 0.5, 2)
     assert SGLDConfig(step_fraction=0.3).fraction == 0.3
 
 
@@ -145,9 +177,20 @@ def test_microcanonical_steps_that_are_too_large_are_seen():
 
 
 def test_the_divergence_term_makes_a_moving_preconditioner_right():
-    """K = Σ w_i⁴: RMSProp that follows the chain samples another law (over twice λ̂), with its divergence term the stated one."""
+    """K = Σ w_i⁴: RMSProp that follows the chain samples another law (over twice λ̂), with its
+    divergence term the stated one."""
     form = forms.PowerSumConfig(exponents=(4,) * 6)
-    base = SGLDConfig(precond="rmsprop", precond_until="always", floor=1.0, b2=0.9, step_fraction=0.02, warmup=10_000, draws=250, thin=400, chains=8)
+    base = SGLDConfig(
+        precond="rmsprop",
+        precond_until="always",
+        floor=1.0,
+        b2=0.9,
+        step_fraction=0.02,
+        warmup=10_000,
+        draws=250,
+        thin=400,
+        chains=8,
+    )
     right = run(form, dataclasses.replace(base, divergence_correction=True))
     assert abs(score(right, exact(form))) < SHARP
     assert run(form, base).llc.mean() > 1.5 * exact(form)
@@ -160,7 +203,8 @@ def test_preconditioners_that_stand_still_give_the_stated_law():
 
 
 def test_a_preconditioner_that_stands_still_is_no_snapshot(monkeypatch):
-    """K = Σ w_i⁴: the same v for all chains, and nearly so for parameters that are alike, whose squared gradients of one time differ tenfold."""
+    """K = Σ w_i⁴: the same v for all chains, and nearly so for parameters that are alike, whose
+    squared gradients of one time differ tenfold."""
     seen = []
 
     def noted(self, state, *rest, method=Langevin.retune):
@@ -169,7 +213,10 @@ def test_a_preconditioner_that_stands_still_is_no_snapshot(monkeypatch):
         return state, tuning
 
     monkeypatch.setattr(Langevin, "retune", noted)
-    sample(landscape(forms.PowerSumConfig(exponents=(4,) * 6)), SGLDConfig(precond="rmsprop", draws=10, warmup=20_000))
+    sample(
+        landscape(forms.PowerSumConfig(exponents=(4,) * 6)),
+        SGLDConfig(precond="rmsprop", draws=10, warmup=20_000),
+    )
     squares = np.stack([square for square, still in seen if not still])
     assert np.ptp(np.log(squares), axis=2).mean() > 2
     assert np.ptp(np.log(seen[-1][0]), axis=1).max() < 0.7
@@ -178,9 +225,16 @@ def test_a_preconditioner_that_stands_still_is_no_snapshot(monkeypatch):
 
 
 def test_minibatches_heat_langevin_and_the_thermostat_cools():
-    """Gradients of 4 rows make SGLD hotter by (ε/4) (nβ)² Var(g_b), 16 times over; SGNHT takes the heat of 20 rows out by friction."""
+    """Gradients of 4 rows make SGLD hotter by (ε/4) (nβ)² Var(g_b), 16 times over; SGNHT takes the
+    heat of 20 rows out by friction."""
     rows, n = np.random.default_rng(0).standard_normal((1000, 4)) * 3, 1000
-    target = Landscape("means", n, rows.mean(0), {"x": rows}, row_losses=lambda w, d: 0.5 * jnp.sum((d["x"] - w) ** 2, -1))
+    target = Landscape(
+        "means",
+        n,
+        rows.mean(0),
+        {"x": rows},
+        row_losses=lambda w, d: 0.5 * jnp.sum((d["x"] - w) ** 2, -1),
+    )
     n_beta = tempered_rows(n)
     value = 0.5 * 4 * n_beta / (n_beta + 1)
     hot = sample(target, SGLDConfig(batch_size=4, step_fraction=0.2, thin=20, warmup=1000))
@@ -191,24 +245,28 @@ def test_minibatches_heat_langevin_and_the_thermostat_cools():
     assert cool.llc.mean() == pytest.approx(value, rel=0.1)
 
 
-# ------------------------------------------------------------------------------------------------------------------ variational
+# -------------------------------------------------------------------------------------- variational
 
 
 def test_a_gaussian_is_fitted_exactly_by_its_own_family():
-    """Mean field on a quadratic in its own frame and low rank in a rotated one have equal importance ratios; a quartic has not."""
+    """Mean field on a quadratic in its own frame and low rank in a rotated one have equal
+    importance ratios; a quartic has not."""
     wide = VIConfig(family="mean_field", steps=2000, draws=200)
     own = forms.QuadraticConfig(n_parameters=4, condition_number=30.0)
     assert np.std(run(own, wide).weights) < 0.05
     assert abs(score(run(own, wide), exact(own))) < SHARP
-    turned = run(dataclasses.replace(own, rotated=True), dataclasses.replace(wide, family="low_rank"))
+    turned = run(
+        dataclasses.replace(own, rotated=True), dataclasses.replace(wide, family="low_rank")
+    )
     assert np.std(turned.weights) < 0.3
     assert np.std(run(QUARTIC, DEFAULTS["vi"]).weights) > 0.5
     assert run(own, wide).independent
 
 
 def test_a_mixture_follows_what_no_gaussian_can():
-    """The narrow cross (w1 w2)², .3912 by quadrature, and a rotated quadratic of condition number 1000, whose law is in the family: equal ratios
-    but for the noise of 20 rounds and the tenth of all draws that is the localisation's."""
+    """The narrow cross (w1 w2)², .3912 by quadrature, and a rotated quadratic of condition number
+    1000, whose law is in the family: equal ratios but for the noise of 20 rounds and the tenth of
+    all draws that is the localisation's."""
     stiff = forms.QuadraticConfig(n_parameters=20, condition_number=1000.0, rotated=True)
     for form, share in ((CROSS, 0.8), (stiff, 0.75)):
         draws = run(form, DEFAULTS["vi"])
@@ -219,12 +277,15 @@ def test_a_mixture_follows_what_no_gaussian_can():
         assert draws.adapted["mixture_share"] > share
         assert abs(found["llc_mean"] - exact(form)) < SHARP * found["llc_error"]
         assert abs(found["llc_mean_plain"] - exact(form)) < SHARP * found["llc_mcse_plain"]
-    one_gaussian = estimate(run(CROSS, VIConfig(family="low_rank", draws=1000)), n=10_000, n_parameters=2)
+    one_gaussian = estimate(
+        run(CROSS, VIConfig(family="low_rank", draws=1000)), n=10_000, n_parameters=2
+    )
     assert "law_violated" in one_gaussian["flags"]
 
 
 def test_ratios_to_the_density_of_all_parts_are_the_right_weights():
-    """Draws of 0.3 N(-1, ·) + 0.7 N(2, ·) weighted towards N(0, 1): mass 1 and E|x|² = 2. A denominator without one of the parts is rejected."""
+    """Draws of 0.3 N(-1, ·) + 0.7 N(2, ·) weighted towards N(0, 1): mass 1 and E|x|² = 2. A
+    denominator without one of the parts is rejected."""
     with float_width("float64"):
         covariances = jnp.array([[[1.5, 0.5], [0.5, 1.0]], [[2.0, -0.3], [-0.3, 3.0]]])
         parts = jax.vmap(Dense.of)(jnp.array([[-1.0, 0.0], [2.0, 1.0]]), covariances)
@@ -237,7 +298,10 @@ def test_ratios_to_the_density_of_all_parts_are_the_right_weights():
     def scores(denominator):
         ratios = np.exp(target - denominator)
         means = [(ratios, 1.0), (ratios * square, 2.0)]
-        return [abs(values.mean() - value) / (values.std() / len(values) ** 0.5) for values, value in means]
+        return [
+            abs(values.mean() - value) / (values.std() / len(values) ** 0.5)
+            for values, value in means
+        ]
 
     assert max(scores(whole)) < SHARP
     assert min(scores(log_parts[:, 1])) > SHARP
@@ -250,10 +314,12 @@ def test_tempered_weights_are_worth_what_was_asked():
         assert 1 / np.sum(weights**2) == pytest.approx(200.0, rel=1e-6)
         assert weights[3] == 0
         whole = jnp.exp(ratios / 8)
-        np.testing.assert_allclose(tempered(ratios / 8, 200.0), jnp.nan_to_num(whole / jnp.nansum(whole)), rtol=1e-12)
+        np.testing.assert_allclose(
+            tempered(ratios / 8, 200.0), jnp.nan_to_num(whole / jnp.nansum(whole)), rtol=1e-12
+        )
 
 
-# -------------------------------------------------------------------------------------------------------- going on, work, failures
+# ------------------------------------------------------------------------- going on, work, failures
 
 
 class Stopped(Exception):
@@ -279,7 +345,13 @@ class Until(Kept):
     [
         ("hmc", HMCConfig(warmup=100, draws=200, seed=3, mass="low_rank"), 6),
         ("mclmc", MCLMCConfig(warmup=100, draws=200, precision="float32"), 11),
-        ("sgld", SGLDConfig(warmup=200, thin=3, draws=200, batch_size=5, precond="adam", row_moments=True), 4),
+        (
+            "sgld",
+            SGLDConfig(
+                warmup=200, thin=3, draws=200, batch_size=5, precond="adam", row_moments=True
+            ),
+            4,
+        ),
         ("vi", VIConfig(family="mean_field", steps=100, draws=50), 5),
         ("vi", VIConfig(steps=100, draws=50, components=3, rounds=3, round_draws=200), 11),
     ],
@@ -290,10 +362,21 @@ def test_chains_that_go_on_give_bitwise_the_same_draws(name, config, saves):
     with pytest.raises(Stopped):
         sample(target, config, checkpoint=place)
     told = []
-    resumed = sample(target, config, checkpoint=place, progress=lambda done, total: told.append((done, total)))
+    resumed = sample(
+        target, config, checkpoint=place, progress=lambda done, total: told.append((done, total))
+    )
     assert told[0][0] == saves + 1
     assert told[-1][0] == told[-1][1]
-    for field in ("loss", "gradients", "virial", "projection", "acceptance", "energy", "weights", "row_moments"):
+    for field in (
+        "loss",
+        "gradients",
+        "virial",
+        "projection",
+        "acceptance",
+        "energy",
+        "weights",
+        "row_moments",
+    ):
         one, other = getattr(whole, field), getattr(resumed, field)
         assert (one is None and other is None) or np.array_equal(one, other), field
     assert str(whole.loss.dtype) == config.precision
@@ -307,39 +390,73 @@ def test_another_xla_without_the_options_of_ours_compiles_all_the_same(monkeypat
     with pytest.raises(RuntimeError, match="No such compile option"):
         lowered.compile(chains._HASTY)
     assert float(chains.hasty(lowered)(1.0)) == 2.0
-    np.testing.assert_allclose(sample(landscape(ROUND), config).loss[:, 0], before.loss[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(
+        sample(landscape(ROUND), config).loss[:, 0], before.loss[:, 0], rtol=1e-6
+    )
 
 
 def test_work_is_what_a_hand_counts():
-    """In gradients over all rows, warm-up included: 20 products (of two) at w* shared by all chains, 8 at each start, 1 to begin with."""
+    """In gradients over all rows, warm-up included: 20 products (of two) at w* shared by all
+    chains, 8 at each start, 1 to begin with."""
     target = landscape(forms.LinearRegressionConfig(n_parameters=3), 50)
     opening = 1 + 2 * 8 + (2 * 20 + 1) / 4
     draws = sample(target, HMCConfig(leapfrogs=7, length_jitter=0.0, warmup=50, draws=20))
     assert np.allclose(draws.gradients, opening + 7 * 50 + 7 * np.arange(1, 21))
     draws = sample(target, SGLDConfig(batch_size=5, warmup=40, thin=3, draws=20, check_every=20))
-    looks = 2 * 10 + 1  # each window of 4 draws of the warm-up begins with one, as does the sampling; each draw takes a gradient over all rows
-    assert np.allclose(draws.gradients, opening - 0.9 + 10 * (4 * (0.1 + 1) + looks) + looks + np.arange(1, 21) * (3 * 0.1 + 1))
-    draws = sample(target, SGLDConfig(warmup=1000, thin=3, draws=20, check_every=20))  # windows of 20 draws of 5 steps: a look at each ninth
-    assert np.allclose(draws.gradients, opening + 10 * (100 + 3 * looks) + looks + np.arange(1, 21) * 3)
+    # each window of 4 draws of the warm-up begins with one, as does the sampling; each draw takes a
+    # gradient over all rows
+    looks = 2 * 10 + 1
+    assert np.allclose(
+        draws.gradients,
+        opening - 0.9 + 10 * (4 * (0.1 + 1) + looks) + looks + np.arange(1, 21) * (3 * 0.1 + 1),
+    )
+    # windows of 20 draws of 5 steps: a look at each ninth
+    draws = sample(target, SGLDConfig(warmup=1000, thin=3, draws=20, check_every=20))
+    assert np.allclose(
+        draws.gradients, opening + 10 * (100 + 3 * looks) + looks + np.arange(1, 21) * 3
+    )
     draws = sample(target, MCLMCConfig(warmup=20, draws=20, steps=10))
     assert np.allclose(draws.gradients, opening + 20 * 20 + 20 * np.arange(1, 21))
     draws = sample(target, VIConfig(family="mean_field", steps=30, elbo_samples=2, draws=20))
     assert np.allclose(draws.gradients, 30 * 2 + 2 * 8 / 4 + np.arange(1, 21))
-    draws = sample(target, VIConfig(steps=30, elbo_samples=2, draws=20, components=5, rounds=2, round_draws=200))
-    adapted = 2 * 3 * (1 + 5) + 200 * (1 + 2 + 1) / 3  # Hessians at w* and at five draws, and losses of a round before the others and of one after
+    draws = sample(
+        target,
+        VIConfig(steps=30, elbo_samples=2, draws=20, components=5, rounds=2, round_draws=200),
+    )
+    # Hessians at w* and at five draws, and losses of a round before the others and of one after
+    adapted = 2 * 3 * (1 + 5) + 200 * (1 + 2 + 1) / 3
     assert np.allclose(draws.gradients, 30 * 2 + 2 * 8 / 4 + adapted / 4 + np.arange(1, 21))
     assert draws.adapted["components"] == 1 + 1 + 4 + 5
 
 
 def test_a_chain_that_leaves_the_numbers_is_named_and_the_others_are_kept():
     """The loss is no number beyond w = 0.5, which some of the short chains meet."""
-    target = Landscape("cliff", 1000, np.zeros(2), population_loss=lambda w: 0.02 * jnp.sum(w**2) + jnp.where(w[0] > 1.0, jnp.nan, 0.0))
-    draws = sample(target, SGLDConfig(warmup=0, thin=1, draws=60, chains=8, start_jitter=0.0, step_rule="fixed", step_size=0.05, noise="independent"))
+    target = Landscape(
+        "cliff",
+        1000,
+        np.zeros(2),
+        population_loss=lambda w: 0.02 * jnp.sum(w**2) + jnp.where(w[0] > 1.0, jnp.nan, 0.0),
+    )
+    draws = sample(
+        target,
+        SGLDConfig(
+            warmup=0,
+            thin=1,
+            draws=60,
+            chains=8,
+            start_jitter=0.0,
+            step_rule="fixed",
+            step_size=0.05,
+            noise="independent",
+        ),
+    )
     failed = draws.statistics["failed_chains"]
     bad = {str(chain) for chain in np.flatnonzero(~np.isfinite(draws.loss).all(1))}
     assert 0 < len(failed) < 8
     assert bad <= set(failed)
-    chain, move = next((int(chain), move) for chain, move in failed.items() if chain in bad and move > 1)
+    chain, move = next(
+        (int(chain), move) for chain, move in failed.items() if chain in bad and move > 1
+    )
     assert np.isfinite(draws.loss[chain, : move - 1]).all()
     assert estimate(draws, n=1000, n_parameters=2)["failed_chains"]
 
@@ -355,7 +472,10 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(ConfigError, match="one parameter"):
         sample(landscape(forms.PowerSumConfig(exponents=(2,))), MCLMCConfig())
     with pytest.raises(ValueError, match="at w\\* is nan"):
-        sample(Landscape("none", 10, np.zeros(2), population_loss=lambda w: jnp.sum(w) * jnp.nan), HMCConfig())
+        sample(
+            Landscape("none", 10, np.zeros(2), population_loss=lambda w: jnp.sum(w) * jnp.nan),
+            HMCConfig(),
+        )
 
 
 def test_masks_restrict_and_wrong_ones_name_the_nearest():
@@ -364,10 +484,20 @@ def test_masks_restrict_and_wrong_ones_name_the_nearest():
     assert masked(target, "") is target
     with pytest.raises(ConfigError, match="'layer_1'"):
         masked(target, "layr_1")
-    draws = sample(target, HMCConfig(posterior=LocalPosteriorConfig(mask="layer_2", prior_radius=3.0), draws=50, warmup=50, keep_parameters=True))
+    draws = sample(
+        target,
+        HMCConfig(
+            posterior=LocalPosteriorConfig(mask="layer_2", prior_radius=3.0),
+            draws=50,
+            warmup=50,
+            keep_parameters=True,
+        ),
+    )
     assert draws.parameters.shape == (4, 50, 9)
     assert draws.gamma == 1.0
-    assert np.allclose(draws.projection[0, 0], (draws.parameters[0, 0] - target.centre[12:21]) @ _lines(draws))
+    assert np.allclose(
+        draws.projection[0, 0], (draws.parameters[0, 0] - target.centre[12:21]) @ _lines(draws)
+    )
 
 
 def _lines(draws):
@@ -386,8 +516,15 @@ def test_sums_over_chunks_have_the_loss_gradient_and_curvature_of_all_rows(chunk
         target = landscape(forms.LinearRegressionConfig(n_parameters=3), 50).at_width("float64")
         w, v = target.centre + 0.3, jnp.array([1.0, -2.0, 0.5])
         parts, whole = full_loss(target, chunk), target.mean_loss
-        for function in (lambda f, w: f(w, target.data), jax.grad, lambda f, w: jax.jvp(jax.grad(lambda w: f(w, target.data)), (w,), (v,))[1]):
-            found, expected = (function(f)(w, target.data) if function is jax.grad else function(f, w) for f in (parts, whole))
+        for function in (
+            lambda f, w: f(w, target.data),
+            jax.grad,
+            lambda f, w: jax.jvp(jax.grad(lambda w: f(w, target.data)), (w,), (v,))[1],
+        ):
+            found, expected = (
+                function(f)(w, target.data) if function is jax.grad else function(f, w)
+                for f in (parts, whole)
+            )
             assert np.allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 

@@ -1,4 +1,5 @@
-"""Studies of networks and samplers: in worker processes and here, with estimates among the results, and failed chains in the exit status."""
+"""Studies of networks and samplers: in worker processes and here, with estimates among the results,
+and failed chains in the exit status."""
 
 import os
 import subprocess
@@ -30,8 +31,22 @@ def home(tmp_path_factory):
     """A store in which two worker processes carried out the study."""
     home = tmp_path_factory.mktemp("study")
     (home / "small.yaml").write_text(FILE)
-    words = ["study", str(home / "small.yaml"), "--store", str(home / "runs"), "--executor", "processes", "--workers", "2"]
-    done = subprocess.run([sys.executable, "-m", "causal_meta", *words], capture_output=True, text=True, env=os.environ)
+    words = [
+        "study",
+        str(home / "small.yaml"),
+        "--store",
+        str(home / "runs"),
+        "--executor",
+        "processes",
+        "--workers",
+        "2",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "causal_meta", *words],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
     assert done.returncode == 0, done.stderr
     assert "learning coefficients" in done.stdout
     return home
@@ -53,7 +68,10 @@ def test_carried_out_here_it_finds_everything_or_makes_the_same(home, tmp_path, 
     assert "Everything is there." in capsys.readouterr().out
     only = ["--only", "name=form-quadratic"]
     assert main(["study", str(home / "small.yaml"), "--store", str(tmp_path / "here"), *only]) == 0
-    there, here = Store(home / "runs").find("form-quadratic"), Store(tmp_path / "here").find("form-quadratic")
+    there, here = (
+        Store(home / "runs").find("form-quadratic"),
+        Store(tmp_path / "here").find("form-quadratic"),
+    )
     assert there.digest == here.digest
 
 

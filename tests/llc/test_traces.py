@@ -1,4 +1,5 @@
-"""`trace.nc` gives back the draws, opens in ArviZ and in xarray (as ArviZ 1.x does), has no clock in it, and says so when it was cut off."""
+"""`trace.nc` gives back the draws, opens in ArviZ and in xarray (as ArviZ 1.x does), has no clock
+in it, and says so when it was cut off."""
 
 import dataclasses
 import time
@@ -15,13 +16,23 @@ def full(made_up, **further):
     draws = made_up(length=120, **further)
     shape = draws.loss.shape
     numbers = np.random.default_rng(3)
-    extra = {"virial": numbers.normal(size=(*shape, 3)), "virial_sizes": (2, 2, 2), "parameters": numbers.normal(size=(*shape, made_up.p))}
+    extra = {
+        "virial": numbers.normal(size=(*shape, 3)),
+        "virial_sizes": (2, 2, 2),
+        "parameters": numbers.normal(size=(*shape, made_up.p)),
+    }
     return dataclasses.replace(draws, row_moments=numbers.normal(size=(2, 50)), **extra)
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_what_is_read_is_what_was_written(made_up, tmp_path, whole):
-    draws = full(made_up) if whole else made_up(length=50, independent=True, weights=np.zeros((4, 50)), projection=np.zeros((4, 50, 0)))
+    draws = (
+        full(made_up)
+        if whole
+        else made_up(
+            length=50, independent=True, weights=np.zeros((4, 50)), projection=np.zeros((4, 50, 0))
+        )
+    )
     write_trace(tmp_path / "trace.nc", draws)
     found = read_trace(tmp_path / "trace.nc")
     for field in dataclasses.fields(draws):
@@ -64,7 +75,8 @@ def test_arviz_and_xarray_open_it(made_up, tmp_path):
 def test_equal_draws_give_equal_bytes(made_up, tmp_path):
     for name in ("a.nc", "b.nc"):
         write_trace(tmp_path / name, full(made_up))
-        time.sleep(1.1 if name == "a.nc" else 0)  # longer than the resolution of a clock that HDF5 might keep
+        # longer than the resolution of a clock that HDF5 might keep
+        time.sleep(1.1 if name == "a.nc" else 0)
     assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
 
 
@@ -76,7 +88,9 @@ def test_a_trace_that_was_cut_off_says_so(made_up, tmp_path, share):
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     for read in (read_trace, check_trace):
-        with pytest.raises(ValueError, match=r"is cut off in the middle or no trace .* delete the folder"):
+        with pytest.raises(
+            ValueError, match=r"is cut off in the middle or no trace .* delete the folder"
+        ):
             read(path)
     path.unlink()
     with pytest.raises(ValueError, match="is missing"):

@@ -1,4 +1,5 @@
-"""Building network targets: training against plain loops, interrupted builds bit by bit, formulas, and the check from the command line."""
+"""Building network targets: training against plain loops, interrupted builds bit by bit, formulas,
+and the check from the command line."""
 
 import dataclasses
 import json
@@ -46,7 +47,10 @@ def _compiled_once(tmp_path_factory):
     """Builds of the same shape share their programs, as they do on the command line."""
     from jax.experimental import compilation_cache
 
-    settings = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")), "jax_persistent_cache_min_compile_time_secs": 0.02}
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.02,
+    }
     settings |= {"jax_persistent_cache_min_entry_size_bytes": -1}
     before = {name: getattr(jax.config, name) for name in settings}
     for values in (settings, before):
@@ -72,7 +76,7 @@ def arrays(artifact, name):
         return {key: found[key] for key in found.files}
 
 
-# ------------------------------------------------------------------------------------------------------------------------ artifacts
+# ---------------------------------------------------------------------------------------- artifacts
 
 
 def test_the_landscape_that_is_loaded_is_the_one_that_was_built(target):
@@ -80,13 +84,23 @@ def test_the_landscape_that_is_loaded_is_the_one_that_was_built(target):
     w = np.concatenate([value.reshape(-1) for value in arrays(target, "params.npz").values()])
     assert (landscape.centre == w).all()
     assert list(arrays(target, "params.npz")) == list(landscape.parameter_names)
-    assert all((landscape.data[name] == values).all() for name, values in arrays(target, "data.npz").items())
+    assert all(
+        (landscape.data[name] == values).all()
+        for name, values in arrays(target, "data.npz").items()
+    )
     meta = target.meta
-    assert (meta["dims"]["n"], meta["dims"]["d"], meta["dims"]["p"]) == (100, 4, len(w)) == (landscape.n, 4, landscape.n_parameters)
+    assert (
+        (meta["dims"]["n"], meta["dims"]["d"], meta["dims"]["p"])
+        == (100, 4, len(w))
+        == (landscape.n, 4, landscape.n_parameters)
+    )
     assert meta["jax_enable_x64"] is True
     point = look_at(target, None, LocalPosteriorConfig())
     assert point.is_minimum, point.found.sentence
-    assert (point.found.loss, point.loss_float32) == (meta["metrics"]["L0"], meta["metrics"]["L0_float32"])
+    assert (point.found.loss, point.loss_float32) == (
+        meta["metrics"]["L0"],
+        meta["metrics"]["L0_float32"],
+    )
     assert point.found.gap <= 1e-4 * len(w) * 1.01
     assert meta["metrics"]["is_minimum"] is True
     assert len(arrays(target, "training.npz")["losses"]) == 900
@@ -122,7 +136,9 @@ def test_files_that_were_changed_are_named(target, store, tmp_path):
     np.savez(copy.folder / "params.npz", **params | {"layers.0.bias": params["layers.0.bias"] + 1})
     point = look_at(copy, None, LocalPosteriorConfig())
     assert "not those of the build" in point.notes[0]
-    np.savez(copy.folder / "params.npz", **params | {"layers.0.bias": params["layers.0.bias"] * np.nan})
+    np.savez(
+        copy.folder / "params.npz", **params | {"layers.0.bias": params["layers.0.bias"] * np.nan}
+    )
     with pytest.raises(ValueError, match="not finite"):
         load_landscape(copy)
     (copy.folder / "params.npz").write_bytes(b"torn")
@@ -130,7 +146,14 @@ def test_files_that_were_changed_are_named(target, store, tmp_path):
         load_landscape(copy)
 
 
-FORMS = ["quadratic", "power_sum", "normal_crossing", "reduced_rank", "deep_linear", "linear_regression"]
+FORMS = [
+    "quadratic",
+    "power_sum",
+    "normal_crossing",
+    "reduced_rank",
+    "deep_linear",
+    "linear_regression",
+]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -143,7 +166,11 @@ def test_formulas_are_targets_whose_point_is_a_minimum(store, form):
 
 
 def test_a_formula_at_a_truth_that_is_no_minimum_is_refused_and_can_be_polished(store):
-    noisy = make(store, compose("network", ["model=reduced_rank", "model.sample=noisy", "data.n_rows=300"]), options=QUIET)
+    noisy = make(
+        store,
+        compose("network", ["model=reduced_rank", "model.sample=noisy", "data.n_rows=300"]),
+        options=QUIET,
+    )
     assert noisy.meta["metrics"]["is_minimum"] is False
     smooth = polished(store, noisy, budget=3000, tolerance=1e-4, options=QUIET)
     assert smooth.meta["metrics"]["is_minimum"] is True
@@ -151,7 +178,9 @@ def test_a_formula_at_a_truth_that_is_no_minimum_is_refused_and_can_be_polished(
 
 
 def test_what_makes_no_sense_is_refused(store, target):
-    assert set(FORMS) < set(tags(NetworkConfig.__dataclass_fields__["model"].default.__class__.__mro__[1]))
+    assert set(FORMS) < set(
+        tags(NetworkConfig.__dataclass_fields__["model"].default.__class__.__mro__[1])
+    )
     for words, said in [
         (["model=quadratic", "training.max_steps=10"], "formula"),
         (["model=quadratic", "data.noise_scale=2"], "n_rows alone"),
@@ -165,12 +194,21 @@ def test_what_makes_no_sense_is_refused(store, target):
         with pytest.raises(ConfigError, match=said):
             compose("network", words)
     with pytest.raises(ConfigError, match="another model"):
-        make(store, compose("network", ["model=small", "data=small"]), {"init": target}, options=QUIET)
+        make(
+            store,
+            compose("network", ["model=small", "data=small"]),
+            {"init": target},
+            options=QUIET,
+        )
     with pytest.raises(ValueError, match="learning_rate"):
-        make(store, compose("network", [*WORDS, "training.optimizer=sgd", "training.learning_rate=1e9"]), options=QUIET)
+        make(
+            store,
+            compose("network", [*WORDS, "training.optimizer=sgd", "training.learning_rate=1e9"]),
+            options=QUIET,
+        )
 
 
-# ------------------------------------------------------------------------------------------------------------------------- training
+# ----------------------------------------------------------------------------------------- training
 
 
 def regression(n=40, p=3, seed=0):
@@ -183,7 +221,13 @@ def regression(n=40, p=3, seed=0):
 
 def plain(**changes):
     return NetworkTrainingConfig(
-        **{"optimizer": "sgd", "learning_rate": 0.05, "max_steps": 12, "early_stop": 0.0, "precision": "float64"}
+        **{
+            "optimizer": "sgd",
+            "learning_rate": 0.05,
+            "max_steps": 12,
+            "early_stop": 0.0,
+            "precision": "float64",
+        }
         | {"batch_size": 0, "schedule": "constant", "warmup_steps": 0}
         | changes
     )
@@ -284,17 +328,33 @@ def test_a_build_that_was_interrupted_ends_with_the_same_bits(target, tmp_path, 
     found = make(store, compose("network", WORDS), options=QUIET)
     assert found.meta["attempt"] == 2
     for name in ("data.npz", "params.npz", "training.npz"):
-        assert all((values == arrays(target, name)[key]).all() for key, values in arrays(found, name).items()), name
+        assert all(
+            (values == arrays(target, name)[key]).all()
+            for key, values in arrays(found, name).items()
+        ), name
     assert found.meta["metrics"] == target.meta["metrics"]
 
 
-# --------------------------------------------------------------------------------------------------------------- the command line
+# --------------------------------------------------------------------------------- the command line
 
 
 def test_a_build_that_was_killed_goes_on(tmp_path):
-    words = ["build", "network", "model=small", "data=small", "training.max_steps=150000", "training.early_stop=0", "training.polish=false"]
+    words = [
+        "build",
+        "network",
+        "model=small",
+        "data=small",
+        "training.max_steps=150000",
+        "training.early_stop=0",
+        "training.polish=false",
+    ]
     env = os.environ | {"CAUSAL_META_STORE": str(tmp_path / "runs")}
-    going = subprocess.Popen([sys.executable, "-m", "causal_meta", *words], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    going = subprocess.Popen(
+        [sys.executable, "-m", "causal_meta", *words],
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     end = time.monotonic() + 120
     while not list(Path(tmp_path).rglob("last.json")) and time.monotonic() < end:
         time.sleep(0.1)
@@ -320,13 +380,21 @@ def test_the_check_tells_by_its_exit_status(target, store, capsys, monkeypatch):
     assert status == 0
     assert "w* is a minimum" in out.splitlines()[-1]
     assert "SGLD step" in out
-    raw = make(store, compose("network", [*WORDS, "training.max_steps=0", "training.polish=false"]), options=QUIET)
+    raw = make(
+        store,
+        compose("network", [*WORDS, "training.max_steps=0", "training.polish=false"]),
+        options=QUIET,
+    )
     status, out, _ = check(f"of={raw.id}", "--quiet")
     assert (status, len(out.splitlines())) == (1, 1)
     assert "w* is no minimum" in out
     status, out, _ = check(f"of={raw.id}", "--quiet", "--polish", "--budget", "3000")
     assert store.find(out.splitlines()[-1]).inputs == {"init": raw.id}
-    for words, said in [((f"of={raw.id}", "draws=50"), "posterior"), (("of=nobody",), "nobody"), ((f"of={raw.id}", "posterior.gamma=0"), "above 0")]:
+    for words, said in [
+        ((f"of={raw.id}", "draws=50"), "posterior"),
+        (("of=nobody",), "nobody"),
+        ((f"of={raw.id}", "posterior.gamma=0"), "above 0"),
+    ]:
         status, out, err = check(*words)
         assert (status, out, len(err.splitlines())) == (2, "", 1)
         assert said in err
@@ -335,8 +403,12 @@ def test_the_check_tells_by_its_exit_status(target, store, capsys, monkeypatch):
 def test_building_and_loading_a_network_load_no_torch(target, store):
     """Torch costs more processor time to import than a small network to build."""
     code = (
-        "import sys\nfrom causal_meta.store import Store\nfrom causal_meta.runners.llc.train_network import load_landscape\n"
-        f"load_landscape(Store({str(store.root)!r}).find({target.id!r}))\nprint('torch' in sys.modules, 'jax' in sys.modules)"
+        "import sys\nfrom causal_meta.store import Store\nfrom "
+        "causal_meta.runners.llc.train_network import load_landscape\n"
+        f"load_landscape(Store({str(store.root)!r}).find({target.id!r}))\nprint('torch' in "
+        "sys.modules, 'jax' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert done.stdout.split() == ["False", "True"]

@@ -1,4 +1,5 @@
-"""The search for a sampler's settings, with made-up draws in place of a sampler: what it finds, what it may cost, and how it goes on when killed."""
+"""The search for a sampler's settings, with made-up draws in place of a sampler: what it finds,
+what it may cost, and how it goes on when killed."""
 
 import csv
 import json
@@ -15,7 +16,14 @@ from causal_meta.conf.samplers import HMCConfig, LocalPosteriorConfig, SGLDConfi
 from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.tuning import TuneConfig, TuningBudgetConfig, usual_space
 from causal_meta.runners.build import make
-from causal_meta.runners.llc.tune_llc import NO_FAILURE, Reference, Trial, best_of, judged, least_gradients
+from causal_meta.runners.llc.tune_llc import (
+    NO_FAILURE,
+    Reference,
+    Trial,
+    best_of,
+    judged,
+    least_gradients,
+)
 from causal_meta.store import StoreError
 from causal_meta.workflow.study_file import read_study_file, variants
 
@@ -24,7 +32,8 @@ BEST_STEP = 0.1
 
 @pytest.fixture
 def tuned(llc_store, made_up_target, made_up_sampler, made_up):
-    """Build a search whose method is biased by 30 % for each factor of ten that the step is away from its best; `tuned.calls` counts trials."""
+    """Build a search whose method is biased by 30 % for each factor of ten that the step is away
+    from its best; `tuned.calls` counts trials."""
 
     def sample(landscape, config, checkpoint=None, progress=None):
         run.calls += 1
@@ -32,7 +41,11 @@ def tuned(llc_store, made_up_target, made_up_sampler, made_up):
             run.before(run.calls, progress)
         draws = made_up(chains=config.chains, length=2000, seed=config.seed % 2**32)
         far = abs(math.log10(config.step_fraction / BEST_STEP))
-        return replace(draws, loss=draws.centre_loss + (draws.loss - draws.centre_loss) * (1 + 0.3 * far), divergent=run.divergent(config, draws))
+        return replace(
+            draws,
+            loss=draws.centre_loss + (draws.loss - draws.centre_loss) * (1 + 0.3 * far),
+            divergent=run.divergent(config, draws),
+        )
 
     def run(**settings):
         config = TuneConfig(**({"method": SGLDConfig(), "trials": 6, "startup": 3} | settings))
@@ -48,25 +61,43 @@ def tree_of(run):
 
 
 def test_the_search_finds_the_best_step(tuned):
-    """25 trials come within a factor of two of the best of three decades; later trials lie closer than the random first ones."""
+    """25 trials come within a factor of two of the best of three decades; later trials lie closer
+    than the random first ones."""
     run = tuned(trials=25, startup=6)
     tree = tree_of(run)
-    far = [abs(math.log10(trial["settings"]["step_fraction"] / BEST_STEP)) for trial in tree["trials"]]
+    far = [
+        abs(math.log10(trial["settings"]["step_fraction"] / BEST_STEP)) for trial in tree["trials"]
+    ]
     assert abs(math.log10(tree["best"]["settings"]["step_fraction"] / BEST_STEP)) < 0.3
     assert np.mean(far[-12:]) < np.mean(far[1:7])
     assert tree["best"]["objective"] == min(trial["objective"] for trial in tree["trials"])
-    assert tree["reference"] == {"value": pytest.approx(3 * 144.76 / 145.76, rel=1e-4), "error": 0.0, "source": "exact", "flags": []}
+    assert tree["reference"] == {
+        "value": pytest.approx(3 * 144.76 / 145.76, rel=1e-4),
+        "error": 0.0,
+        "source": "exact",
+        "flags": [],
+    }
     assert tree["trials"][0]["settings"] == {"step_fraction": SGLDConfig().fraction}
     assert len({trial["seed"] for trial in tree["trials"]}) == 25
-    assert tree["spent"]["gradients"] == pytest.approx(sum(trial["gradients"] for trial in tree["trials"]))
+    assert tree["spent"]["gradients"] == pytest.approx(
+        sum(trial["gradients"] for trial in tree["trials"])
+    )
 
 
 def test_the_record(tuned, llc_store):
-    """The table says what the tree says; the picture is there; nothing is left of the checkpoint; asked again, nothing is tried again."""
+    """The table says what the tree says; the picture is there; nothing is left of the checkpoint;
+    asked again, nothing is tried again."""
     run = tuned()
-    tree, rows = tree_of(run), list(csv.DictReader((run.folder / "trials.csv").read_text().splitlines()))
-    assert [float(row["step_fraction"]) for row in rows] == [trial["settings"]["step_fraction"] for trial in tree["trials"]]
-    assert [float(row["llc_mean"]) for row in rows] == [trial["llc_mean"] for trial in tree["trials"]]
+    tree, rows = (
+        tree_of(run),
+        list(csv.DictReader((run.folder / "trials.csv").read_text().splitlines())),
+    )
+    assert [float(row["step_fraction"]) for row in rows] == [
+        trial["settings"]["step_fraction"] for trial in tree["trials"]
+    ]
+    assert [float(row["llc_mean"]) for row in rows] == [
+        trial["llc_mean"] for trial in tree["trials"]
+    ]
     assert (run.folder / "diagnostics" / "tuning.png").read_bytes().startswith(b"\x89PNG")
     assert not (run.folder / "checkpoints").exists()
     assert set(run.meta["digests"]) >= {"tune.json", "trials.csv", "best.yaml"}
@@ -76,24 +107,31 @@ def test_the_record(tuned, llc_store):
 
 
 def test_the_best_settings_can_be_pasted(tuned, made_up_target):
-    """`best.yaml` is a study file whose one run is the method with the settings of the best trial."""
+    """`best.yaml` is a study file whose one run is the method with the settings of the best
+    trial."""
     run = tuned()
     study = read_study_file(run.folder / "best.yaml")
     (entry,) = study.entries
     (variant,) = variants(entry)
-    assert variant.config == SGLDConfig(step_fraction=tree_of(run)["best"]["settings"]["step_fraction"])
+    assert variant.config == SGLDConfig(
+        step_fraction=tree_of(run)["best"]["settings"]["step_fraction"]
+    )
     assert entry.roles == {"of": [made_up_target.id]}
 
 
 def test_a_killed_search_goes_on(tuned, llc_store):
-    """Killed in its fifth trial, it does two more and ends with the trials of an unbroken search, but for the clock."""
+    """Killed in its fifth trial, it does two more and ends with the trials of an unbroken search,
+    but for the clock."""
 
     def dies(call, progress):
         if call == 5:
             raise KeyboardInterrupt
 
     def told(run):
-        return [{key: value for key, value in trial.items() if key != "seconds"} for trial in tree_of(run)["trials"]]
+        return [
+            {key: value for key, value in trial.items() if key != "seconds"}
+            for trial in tree_of(run)["trials"]
+        ]
 
     tuned.before = dies
     with pytest.raises(KeyboardInterrupt):
@@ -108,10 +146,26 @@ def test_a_killed_search_goes_on(tuned, llc_store):
 
 
 def test_gradients_are_not_overspent(tuned):
-    """A made-up trial costs 4 x 20,500 gradients: three fit into 250,000, also where the price was not known before the first."""
-    tree = tree_of(tuned(budget=TuningBudgetConfig(gradients=250_000), method=SGLDConfig(draws=10, thin=1, warmup=100)))
-    assert [tree["ended_by"], len(tree["trials"]), tree["spent"]["gradients"]] == ["gradients", 3, 3 * 82_000]
-    assert least_gradients(TuneConfig(method=SGLDConfig(draws=10, thin=2, warmup=100, chains=3, batch_size=50)), 1000) == 3 * 120 * 0.05
+    """A made-up trial costs 4 x 20,500 gradients: three fit into 250,000, also where the price was
+    not known before the first."""
+    tree = tree_of(
+        tuned(
+            budget=TuningBudgetConfig(gradients=250_000),
+            method=SGLDConfig(draws=10, thin=1, warmup=100),
+        )
+    )
+    assert [tree["ended_by"], len(tree["trials"]), tree["spent"]["gradients"]] == [
+        "gradients",
+        3,
+        3 * 82_000,
+    ]
+    assert (
+        least_gradients(
+            TuneConfig(method=SGLDConfig(draws=10, thin=2, warmup=100, chains=3, batch_size=50)),
+            1000,
+        )
+        == 3 * 120 * 0.05
+    )
     with pytest.raises(ConfigError, match="takes at least 880,000 gradients"):
         tuned(budget=TuningBudgetConfig(gradients=1000))
 
@@ -133,8 +187,11 @@ def test_seconds_are_not_overspent(tuned):
 
 
 def test_flagged_trials_are_never_best(tuned):
-    """Divergences above 0.1 near the best step: the best is below it, and the search stays there; if all trials diverge there is none."""
-    tuned.divergent = lambda config, draws: np.full(draws.divergent.shape, config.step_fraction > 0.05)
+    """Divergences above 0.1 near the best step: the best is below it, and the search stays there;
+    if all trials diverge there is none."""
+    tuned.divergent = lambda config, draws: np.full(
+        draws.divergent.shape, config.step_fraction > 0.05
+    )
     tree = tree_of(tuned(trials=12))
     states = {trial["settings"]["step_fraction"] > 0.05: trial["state"] for trial in tree["trials"]}
     assert states == {True: "flagged", False: "ok"}
@@ -142,12 +199,15 @@ def test_flagged_trials_are_never_best(tuned):
     tuned.divergent = lambda config, draws: np.ones(draws.divergent.shape, bool)
     run = tuned(trials=3)
     assert tree_of(run)["best"] is None
-    assert tree_of(run)["closest_flagged"]["objective"] == min(trial["objective"] for trial in tree_of(run)["trials"])
+    assert tree_of(run)["closest_flagged"]["objective"] == min(
+        trial["objective"] for trial in tree_of(run)["trials"]
+    )
     assert not (run.folder / "best.yaml").exists()
 
 
 def test_flagged_trials_still_say_where_it_is_better(tuned):
-    """All trials diverge, and yet the later ones come closer to the best step than the random first ones."""
+    """All trials diverge, and yet the later ones come closer to the best step than the random first
+    ones."""
     tuned.divergent = lambda config, draws: np.ones(draws.divergent.shape, bool)
     trials = tree_of(tuned(trials=20, startup=6))["trials"]
     far = [abs(math.log10(trial["settings"]["step_fraction"] / BEST_STEP)) for trial in trials]
@@ -165,11 +225,20 @@ def test_a_trial_that_cannot_be_sampled_is_listed(tuned):
     assert trials[1]["reason"] == "The loss is not finite at w*."
 
 
-ANALYSIS = {"total_fges": 1e4, "flags": [], "flag_details": {}, "llc_mean": 2.2, "llc_mcse": 0.03, "llc_error": 0.04, "ess": 900.0}
+ANALYSIS = {
+    "total_fges": 1e4,
+    "flags": [],
+    "flag_details": {},
+    "llc_mean": 2.2,
+    "llc_mcse": 0.03,
+    "llc_error": 0.04,
+    "ess": 900.0,
+}
 
 
 def test_objectives():
-    """Both objectives in closed form: noise counts for the one and is rewarded by the other; flags of the target do not fail a trial."""
+    """Both objectives in closed form: noise counts for the one and is rewarded by the other; flags
+    of the target do not fail a trial."""
     reference, trial = Reference(2.0, 0.04, "exact"), Trial(0, 1, {}, "failed")
     found = judged(trial, ANALYSIS, reference, "error")
     assert found.objective == pytest.approx(math.log10(math.hypot(0.2, 0.03) / 2))
@@ -179,15 +248,27 @@ def test_objectives():
     assert judged(trial, noisy, reference, "error").objective > found.objective
     assert judged(trial, noisy, reference, "standard_errors").objective < 1
     for flag in ("drift", *NO_FAILURE):
-        state = judged(trial, ANALYSIS | {"flags": [flag], "flag_details": {flag: "why"}}, reference, "error").state
+        state = judged(
+            trial, ANALYSIS | {"flags": [flag], "flag_details": {flag: "why"}}, reference, "error"
+        ).state
         assert state == ("ok" if flag in NO_FAILURE else "flagged")
     lost = judged(trial, ANALYSIS | {"llc_mean": None, "llc_mcse": None}, reference, "error")
     assert (lost.state, best_of([lost])) == ("failed", None)
 
 
 def test_the_command(llc_store, made_up_target, tuned, capsys):
-    """A named budget, a space, the words it prints; where the value is not a formula's a run of HMC is made, once."""
-    words = ["llc", "tune", "of=made_up", "method=sgld", "trials=4", "startup=2", "budget=quick", "--quiet"]
+    """A named budget, a space, the words it prints; where the value is not a formula's a run of HMC
+    is made, once."""
+    words = [
+        "llc",
+        "tune",
+        "of=made_up",
+        "method=sgld",
+        "trials=4",
+        "startup=2",
+        "budget=quick",
+        "--quiet",
+    ]
     plain = tuned.before
     tuned.before = lambda call, progress: None
     with pytest.MonkeyPatch.context() as patch:
@@ -202,9 +283,13 @@ def test_the_command(llc_store, made_up_target, tuned, capsys):
 
 
 def test_a_run_as_the_reference(llc_store, made_up_target, tuned, made_up, monkeypatch):
-    """A run on the same posterior is taken with its error; one of another posterior or target is refused."""
+    """A run on the same posterior is taken with its error; one of another posterior or target is
+    refused."""
     step = tuned.divergent
-    monkeypatch.setattr("causal_meta.llc.samplers.sample", lambda landscape, config, **further: made_up(length=2000, seed=5))
+    monkeypatch.setattr(
+        "causal_meta.llc.samplers.sample",
+        lambda landscape, config, **further: made_up(length=2000, seed=5),
+    )
     good, other = (
         make(llc_store, HMCConfig(posterior=posterior), {"of": made_up_target})
         for posterior in (LocalPosteriorConfig(), LocalPosteriorConfig(gamma=2.0))
@@ -248,7 +333,10 @@ GOLDEN = [0.5, 0.004625253064977561, 0.9421869659192922]
 
 
 def test_golden(tuned):
-    """The first settings and estimates of a seed: if these change, raise `revision` of TuneConfig."""
+    """The first settings and estimates of a seed: if these change, raise `revision` of
+    TuneConfig."""
     assert TuneConfig.revision == 1
     trials = tree_of(tuned(trials=3, seed=7))["trials"]
-    assert [trial["settings"]["step_fraction"] for trial in trials] == pytest.approx(GOLDEN, rel=1e-6)
+    assert [trial["settings"]["step_fraction"] for trial in trials] == pytest.approx(
+        GOLDEN, rel=1e-6
+    )

@@ -1,4 +1,5 @@
-"""What every model promises: it never looks at the truth, asking it leaves no trace, and a seed says everything about its start."""
+"""What every model promises: it never looks at the truth, asking it leaves no trace, and a seed
+says everything about its start."""
 
 import inspect
 from dataclasses import replace
@@ -34,11 +35,14 @@ def test_every_model_is_tested():
 
 
 def test_the_truth_is_poison(model):
-    """With NaN in place of the graphs every answer is the same; with NaN among the rows it is not."""
+    """With NaN in place of the graphs every answer is the same; with NaN among the rows it is
+    not."""
     batch = batch_of()
     poisoned = replace(batch, adjacency=torch.full_like(batch.adjacency, torch.nan))
     assert torch.equal(model.sample(poisoned, 4), model.sample(batch, 4))
-    assert torch.equal(model.posterior(poisoned).edge_probabilities, model.posterior(batch).edge_probabilities)
+    assert torch.equal(
+        model.posterior(poisoned).edge_probabilities, model.posterior(batch).edge_probabilities
+    )
     assert torch.equal(model.eval()(poisoned), model(batch))
     sick = replace(batch, x=torch.full_like(batch.x, torch.nan))
     with pytest.raises(ValueError, match="NaN"):
@@ -72,16 +76,33 @@ def test_answers_do_not_depend_on_units_or_on_company(model, monkeypatch):
     """Columns in other units, tasks asked one at a time or together: the same posterior."""
     batch = batch_of()
     p = model.posterior(batch).edge_probabilities
-    torch.testing.assert_close(model.posterior(replace(batch, x=batch.x * 40 - 7)).edge_probabilities, p, rtol=0, atol=1e-4)
-    torch.testing.assert_close(model.posterior(batch.slice(1, 2)).edge_probabilities, p[1:2], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        model.posterior(replace(batch, x=batch.x * 40 - 7)).edge_probabilities, p, rtol=0, atol=1e-4
+    )
+    torch.testing.assert_close(
+        model.posterior(batch.slice(1, 2)).edge_probabilities, p[1:2], rtol=0, atol=1e-5
+    )
     monkeypatch.setattr(base_module, "TOKENS_AT_ONCE", 50)
     torch.testing.assert_close(model.posterior(batch).edge_probabilities, p, rtol=0, atol=1e-5)
-    mixed = collate([batch.task(0), full_batch(torch.randn(1, 30, 7, generator=torch.Generator().manual_seed(3)), None, [0]).task(0)])
-    torch.testing.assert_close(model.posterior(mixed).edge_probabilities[0, :4, :4], p[0], rtol=0, atol=1e-5)
+    mixed = collate(
+        [
+            batch.task(0),
+            full_batch(
+                torch.randn(1, 30, 7, generator=torch.Generator().manual_seed(3)), None, [0]
+            ).task(0),
+        ]
+    )
+    torch.testing.assert_close(
+        model.posterior(mixed).edge_probabilities[0, :4, :4], p[0], rtol=0, atol=1e-5
+    )
 
 
 def test_samples_have_the_shape_and_follow_the_generator(model):
-    graphs = model.sample(torch.randn(8, 5, generator=torch.Generator().manual_seed(0)), 6, torch.Generator().manual_seed(1))
+    graphs = model.sample(
+        torch.randn(8, 5, generator=torch.Generator().manual_seed(0)),
+        6,
+        torch.Generator().manual_seed(1),
+    )
     assert graphs.shape == (1, 6, 5, 5)
     assert model.sample(torch.zeros(2, 8, 5), 3).shape == (2, 3, 5, 5)
     with pytest.raises(ValueError, match=r"\[B, N, D\]"):
@@ -102,7 +123,10 @@ def test_the_seed_says_everything_about_the_start(config):
     one, same, other = (ModelFactory.build(config, seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
-    assert not torch.equal(torch.cat([p.flatten() for p in one.parameters()]), torch.cat([p.flatten() for p in other.parameters()]))
+    assert not torch.equal(
+        torch.cat([p.flatten() for p in one.parameters()]),
+        torch.cat([p.flatten() for p in other.parameters()]),
+    )
 
 
 @pytest.mark.parametrize("config", MEMBERS.values(), ids=MEMBERS)
@@ -111,4 +135,9 @@ def test_a_model_takes_its_configuration_whole(config):
     assert isinstance(made, BaseModel)
     assert made.config is config
     assert isinstance(type(made).needs_pretraining, bool)
-    assert list(inspect.signature(type(made).sample).parameters) == ["self", "batch_or_x", "n_samples", "generator"]
+    assert list(inspect.signature(type(made).sample).parameters) == [
+        "self",
+        "batch_or_x",
+        "n_samples",
+        "generator",
+    ]

@@ -15,9 +15,17 @@ VALIDATION = {"moment": "on_validation_end", "run_id": "tgt_0123456789ab", "step
 
 def write_run(facts, steps=200, families=("er", "sf")):
     for step in range(10, steps + 1, 10):
-        facts.scalars(step, "train", {"train/loss": 1 / step, "train/bce": 0.9 / step, "train/steps_per_second": 3.0})
+        facts.scalars(
+            step,
+            "train",
+            {"train/loss": 1 / step, "train/bce": 0.9 / step, "train/steps_per_second": 3.0},
+        )
         if step % 50 == 0:
-            metrics = {f"val/{family}/{name}": value / step for family in families for name, value in (("loss", 1), ("bce", 1), ("auroc", 5))}
+            metrics = {
+                f"val/{family}/{name}": value / step
+                for family in families
+                for name, value in (("loss", 1), ("bce", 1), ("auroc", 5))
+            }
             metrics |= {"val/loss": 1 / step, "val/bce": 1 / step, "val/auroc": 5 / step}
             facts.scalars(step, "val", metrics)
             facts.event("on_validation_end", step=step, split="val", metrics=metrics)
@@ -31,7 +39,9 @@ def run(tmp_path):
 
 def test_the_curves_are_the_scalars(run):
     losses, metrics = loss_panels(read_scalars(run)), metric_panels(read_scalars(run))
-    assert list(losses) == ["loss", "cross-entropy per pair (nats)"], "speed in steps is left out, the loss comes first"
+    assert list(losses) == ["loss", "cross-entropy per pair (nats)"], (
+        "speed in steps is left out, the loss comes first"
+    )
     steps, values = losses["loss"]["training"]
     assert np.array_equal(values, 1 / steps)
     assert losses["loss"]["validation"][0].tolist() == [50, 100, 150, 200]
@@ -52,10 +62,20 @@ def test_a_resumed_attempt_replaces_what_the_earlier_one_wrote(run):
 
 def test_validation_and_the_end_are_drawn_and_other_moments_are_not(run):
     written = monitoring.handle_event(VALIDATION, run)
-    assert [path.relative_to(run).as_posix() for path in written] == ["figures/losses.png", "figures/metrics.png"]
+    assert [path.relative_to(run).as_posix() for path in written] == [
+        "figures/losses.png",
+        "figures/metrics.png",
+    ]
     first = [path.read_bytes() for path in written]
-    assert [path.read_bytes() for path in monitoring.handle_event(VALIDATION, run)] == first, "equal facts, equal bytes"
-    assert [path.name for path in monitoring.handle_event(VALIDATION | {"moment": "on_train_end"}, run, ["losses"])] == ["losses.png"]
+    assert [path.read_bytes() for path in monitoring.handle_event(VALIDATION, run)] == first, (
+        "equal facts, equal bytes"
+    )
+    assert [
+        path.name
+        for path in monitoring.handle_event(
+            VALIDATION | {"moment": "on_train_end"}, run, ["losses"]
+        )
+    ] == ["losses.png"]
     for moment in ("on_start", "heartbeat", "on_checkpoint"):
         assert monitoring.handle_event(VALIDATION | {"moment": moment}, run) == []
 
@@ -68,7 +88,11 @@ def test_nothing_to_draw_draws_nothing_and_an_unknown_family_is_refused(tmp_path
 
 def test_version_one_facts_are_drawn(tmp_path):
     (tmp_path / "facts").mkdir()
-    lines = ["epoch,split,train_loss,val_loss,epoch_time_s,throughput,max_memory_mib,metric_acc", "0,train,1.0,,1,2,,", "0,val,,0.9,1,2,,0.5"]
+    lines = [
+        "epoch,split,train_loss,val_loss,epoch_time_s,throughput,max_memory_mib,metric_acc",
+        "0,train,1.0,,1,2,,",
+        "0,val,,0.9,1,2,,0.5",
+    ]
     (tmp_path / "facts" / "scalars.csv").write_text("\n".join(lines) + "\n")
     assert monitoring.handle_event({"moment": "on_epoch_end", "run_id": "", "step": None}, tmp_path)
 
@@ -111,8 +135,13 @@ def test_a_build_in_a_store_is_drawn_in_its_own_folder(tmp_path):
 
     store = Store(tmp_path)
     artifact = store.build(TasksConfig(), {}, builder, subscribers=[monitoring.subscriber(store)])
-    assert sorted(path.name for path in (artifact.folder / "figures").iterdir()) == ["losses.png", "metrics.png"]
+    assert sorted(path.name for path in (artifact.folder / "figures").iterdir()) == [
+        "losses.png",
+        "metrics.png",
+    ]
     assert store.verify() == []
-    assert not any(event["moment"] == "on_subscriber_error" for event in read_events(artifact.folder))
+    assert not any(
+        event["moment"] == "on_subscriber_error" for event in read_events(artifact.folder)
+    )
     with pytest.raises(FileNotFoundError, match="has no folder"):
         events.folder_of(store, VALIDATION | {"attempt": 3})

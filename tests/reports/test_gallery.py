@@ -1,4 +1,5 @@
-"""What is promoted keeps its place, says where it came from, and comes from nowhere but the store."""
+"""What is promoted keeps its place, says where it came from, and comes from nowhere but the
+store."""
 
 import json
 import re
@@ -31,7 +32,11 @@ def store(tmp_path):
     store = Store(tmp_path / "runs", patience=0)
     target = store.build(TasksConfig(seed=1), {}, draws("curve", folder="figures"), name="first")
     for seed in range(2):
-        store.build(EmptyConfig(seed=seed), {"of": target}, draws("trace", "rank", llc_mean=12.5 + seed, rhat=1.01))
+        store.build(
+            EmptyConfig(seed=seed),
+            {"of": target},
+            draws("trace", "rank", llc_mean=12.5 + seed, rhat=1.01),
+        )
     store.build(PCConfig(), {"of": target}, draws("trace"))
     return store
 
@@ -46,16 +51,25 @@ def test_a_gallery_has_the_target_and_the_newest_run_of_each_kind(store, tmp_pat
     assert (snippet.parent / "empty_trace.png").read_bytes() == PICTURE + newest.id.encode()
     text = snippet.read_text()
     assert set(re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)) == pictures
-    assert f"![trace of empty {newest.id}, LLC 13.5, R-hat 1.01](empty_trace.png)" in text.replace("\\", "")
+    assert f"![trace of empty {newest.id}, LLC 13.5, R-hat 1.01](empty_trace.png)" in text.replace(
+        "\\", ""
+    )
     assert f"| empty | `{newest.id}` | 13.5 | 1.01 |" in text
     record = json.loads((snippet.parent / "promoted.json").read_text())
-    assert record["empty_trace.png"] == {"from": newest.id, "sha256": disk.sha256(snippet.parent / "empty_trace.png")}
+    assert record["empty_trace.png"] == {
+        "from": newest.id,
+        "sha256": disk.sha256(snippet.parent / "empty_trace.png"),
+    }
 
 
 def test_a_single_plot_is_chosen_by_name(store, tmp_path):
     run = store.runs_of(store.find("first"))[0]
     snippet = promote(store, run.id, tmp_path / "g", mode="single", plot="rank")
-    assert {path.name for path in snippet.parent.iterdir()} == {"empty_rank.png", "snippet.md", "promoted.json"}
+    assert {path.name for path in snippet.parent.iterdir()} == {
+        "empty_rank.png",
+        "snippet.md",
+        "promoted.json",
+    }
     assert promote(store, "first", tmp_path / "g", mode="single").parent.name == "first"
     with pytest.raises(StoreError, match=r"several plots.*rank, trace"):
         promote(store, run.id, tmp_path / "g", mode="single")
@@ -69,7 +83,9 @@ def test_promoting_again_keeps_names_and_brings_what_is_new(store, tmp_path):
     assert promote(store, "first", tmp_path / "g") == first
     assert {path.name: path.read_bytes() for path in first.parent.iterdir()} == before
     (first.parent / "notes.txt").write_text("mine")
-    newest = store.build(EmptyConfig(seed=9), {"of": store.find("first")}, draws("trace", llc_mean=1.0))
+    newest = store.build(
+        EmptyConfig(seed=9), {"of": store.find("first")}, draws("trace", llc_mean=1.0)
+    )
     promote(store, "first", tmp_path / "g")
     assert (first.parent / "empty_trace.png").read_bytes() == PICTURE + newest.id.encode()
     assert (first.parent / "notes.txt").read_text() == "mine"
@@ -83,7 +99,12 @@ def test_a_report_can_be_promoted(store, tmp_path):
     (report / "training" / "summary.csv").write_text("a,b\n1,2\n")
     (report / "manifest.yaml").write_text("key: x\n")
     snippet = promote(store, report.name, tmp_path / "g")
-    assert {path.name for path in snippet.parent.iterdir()} == {"report_loss.png", "report_summary.csv", "snippet.md", "promoted.json"}
+    assert {path.name for path in snippet.parent.iterdir()} == {
+        "report_loss.png",
+        "report_summary.csv",
+        "snippet.md",
+        "promoted.json",
+    }
     with pytest.raises(StoreError, match="holds no report report_x"):
         promote(store, "report_x", tmp_path / "g")
 
@@ -128,20 +149,47 @@ def test_what_cannot_be_promoted_is_a_sentence(store, tmp_path):
 
 
 def test_a_study_keeps_its_places_whatever_is_added_to_it(store, tmp_path):
-    """Files are called after the labels of artifacts, so that none is renamed because another one came or went."""
+    """Files are called after the labels of artifacts, so that none is renamed because another one
+    came or went."""
     table = tmp_path / "results.csv"
     table.write_text("id\n")
     runs = {f"r{n}": run for n, run in enumerate(store.runs_of(store.find("first")))}
-    snippet = promote_study("s", runs | {"first": store.find("first")}, [table], tmp_path / "g", told=["| a |", "| --- |", ""])
-    pictures = {"first_curve.png", "r0_trace.png", "r0_rank.png", "r1_trace.png", "r1_rank.png", "r2_trace.png"}
+    snippet = promote_study(
+        "s",
+        runs | {"first": store.find("first")},
+        [table],
+        tmp_path / "g",
+        told=["| a |", "| --- |", ""],
+    )
+    pictures = {
+        "first_curve.png",
+        "r0_trace.png",
+        "r0_rank.png",
+        "r1_trace.png",
+        "r1_rank.png",
+        "r2_trace.png",
+    }
     before = {path.name: path.read_bytes() for path in snippet.parent.iterdir()}
-    assert set(before) == pictures | {"r0_analysis.json", "r1_analysis.json", "study_results.csv", "snippet.md", "promoted.json"}
+    assert set(before) == pictures | {
+        "r0_analysis.json",
+        "r1_analysis.json",
+        "study_results.csv",
+        "snippet.md",
+        "promoted.json",
+    }
     text = snippet.read_text()
     assert text.startswith("### s\n\n| a |\n| --- |\n")
     assert set(re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)) == pictures
     assert f"| r1 | `{runs['r1'].id}` | 13.5 | 1.01 |" in text
-    promote_study("s", {key: run for key, run in reversed(runs.items()) if key != "r0"}, [table], tmp_path / "g")
+    promote_study(
+        "s",
+        {key: run for key, run in reversed(runs.items()) if key != "r0"},
+        [table],
+        tmp_path / "g",
+    )
     after = {path.name: path.read_bytes() for path in snippet.parent.iterdir()}
-    assert {name: data for name, data in after.items() if name in pictures} == {name: before[name] for name in pictures}
+    assert {name: data for name, data in after.items() if name in pictures} == {
+        name: before[name] for name in pictures
+    }
     with pytest.raises(StoreError, match="cannot be written"):
         promote_study("s", runs, [tmp_path / "none.csv"], tmp_path / "g")

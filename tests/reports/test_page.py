@@ -32,7 +32,10 @@ def is_balanced(text):
     return not parser.open
 
 
-@pytest.mark.parametrize("nasty", ["<script>alert(1)</script>", '" onload="x', "'><img src=x>", "&lt;", "</style>", "]]>"])
+@pytest.mark.parametrize(
+    "nasty",
+    ["<script>alert(1)</script>", '" onload="x', "'><img src=x>", "&lt;", "</style>", "]]>"],
+)
 def test_text_and_attributes_are_escaped(nasty):
     element = tag("p", nasty, title=nasty)
     inside = element.removeprefix("<p title=").removesuffix("</p>")
@@ -52,7 +55,10 @@ def test_only_text_elements_and_sequences_are_taken():
 
 
 def test_the_page_is_well_formed_and_asks_for_nothing():
-    body = [table(["a", "<b>"], [["x", 1.0], [tag("span", "y"), tag("td", "2", class_="best")]]), picture(PIXEL, 'a "picture"', "caption")]
+    body = [
+        table(["a", "<b>"], [["x", 1.0], [tag("span", "y"), tag("td", "2", class_="best")]]),
+        picture(PIXEL, 'a "picture"', "caption"),
+    ]
     text = page("A <title>", body, [("there", "words")], "foot")
     assert is_balanced(text)
     assert not is_balanced("<p><b></b>"), "an element left open must be seen"

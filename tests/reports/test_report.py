@@ -1,4 +1,5 @@
-"""One page that says what the artifacts say, from nothing but the artifacts, found again by its manifest."""
+"""One page that says what the artifacts say, from nothing but the artifacts, found again by its
+manifest."""
 
 import errno
 import json
@@ -33,7 +34,9 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, name, attrs):
         self.elements.append(name)
-        self.addresses += [value for key, value in attrs if key in ("src", "href", "srcset", "action", "data")]
+        self.addresses += [
+            value for key, value in attrs if key in ("src", "href", "srcset", "action", "data")
+        ]
 
     def handle_data(self, data):
         self.words.append(data)
@@ -53,14 +56,27 @@ def test_the_whole_report_is_written_and_stands_alone(full):
     folder = run_report(full.store, "first")
     assert folder.parent == full.store.root / "reports"
     assert folder.name.endswith("_first")
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    expected = ["inference/scores.csv", "inference/summary.json", "manifest.yaml", "report.html", "training/summary.csv", "training/summary.json"]
+    files = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+    expected = [
+        "inference/scores.csv",
+        "inference/summary.json",
+        "manifest.yaml",
+        "report.html",
+        "training/summary.csv",
+        "training/summary.json",
+    ]
     assert [name for name in files if "figures" not in name] == expected
-    assert sum("inference/figures" in name for name in files) == 4, "calibration, bars, graph and matrix"
+    assert sum("inference/figures" in name for name in files) == 4, (
+        "calibration, bars, graph and matrix"
+    )
     assert sum("training/figures" in name for name in files) == 4, "two for each model"
     page = read(folder)
     assert page.elements.count("img") == 8
-    assert all(address.startswith(("data:image/png;base64,iVBOR", "#")) for address in page.addresses)
+    assert all(
+        address.startswith(("data:image/png;base64,iVBOR", "#")) for address in page.addresses
+    )
     assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & set(page.elements)
     assert not list(folder.parent.glob(".draft-*"))
     assert full.store.verify() == []
@@ -69,7 +85,10 @@ def test_the_whole_report_is_written_and_stands_alone(full):
 def test_the_page_tells_the_answer_and_the_comparison(full, quick):
     text = read(run_report(full.store, "first")).text
     assert "bmi → progression (0.93)" in text
-    assert "Nothing can cause age: of the edges into it the most probable, bmi → age, has 0.07, as unlikely as it must be" in text
+    assert (
+        "Nothing can cause age: of the edges into it the most probable, bmi → age, has 0.07, as "
+        "unlikely as it must be" in text
+    )
     assert "lower (better) than the empty graph (6.50 ± 0.01)" in text
     assert "higher (worse) than the best alternative, BOSS bootstrap (3.00 ± 0.01)" in text
     assert "AUPRC 0.400 ± 0.010, 4.0 times its chance level 0.100" in text
@@ -99,7 +118,9 @@ def test_the_same_manifest_is_the_same_report(full, quick):
     first = run_report(full.store, "first")
     before = (first / "report.html").stat().st_mtime_ns
     assert run_report(full.store, "first") == first
-    assert run_report(full.store, full.store.find("first").id[:10]) == first, "an id means the same as the name"
+    assert run_report(full.store, full.store.find("first").id[:10]) == first, (
+        "an id means the same as the name"
+    )
     assert (first / "report.html").stat().st_mtime_ns == before
     assert run_report(full.store) != first
     bench = full.store.find("bench")
@@ -122,7 +143,9 @@ def test_the_manifest_lists_every_artifact_with_its_digest(full, quick):
     folder = run_report(full.store, "first", out=full.store.root / "elsewhere")
     assert folder.parent.name == "elsewhere"
     manifest = yaml_1_2.load((folder / "manifest.yaml").read_text("utf-8"))
-    assert {entry["id"]: entry["digest"] for entry in manifest["artifacts"]} == {item.id: item.digest for item in full.store.artifacts()}
+    assert {entry["id"]: entry["digest"] for entry in manifest["artifacts"]} == {
+        item.id: item.digest for item in full.store.artifacts()
+    }
     assert manifest["report_sha256"] == disk.sha256(folder / "report.html")
 
 
@@ -142,11 +165,20 @@ def test_a_name_brings_what_belongs_to_it(full):
     other = full.tasks("other", seed=9)
     full.evaluate({"auroc": 0.5}, of=other, posterior=full.baseline(EmptyConfig(), other))
     everything = {item.id for item in full.store.artifacts()}
-    about = {name: {item.id for item in gather(full.store, name).artifacts} for name in ("first", "bench", "people", "other")}
+    about = {
+        name: {item.id for item in gather(full.store, name).artifacts}
+        for name in ("first", "bench", "people", "other")
+    }
     assert everything - about["first"] >= {other.id}
-    assert full.store.find("second").id in about["first"], "another model scored on the same tasks stands beside it"
+    assert full.store.find("second").id in about["first"], (
+        "another model scored on the same tasks stands beside it"
+    )
     assert full.store.find("people").id not in about["bench"]
-    assert {item.kind for item in gather(full.store, "other").artifacts} == {"tasks", "empty", "evaluate"}
+    assert {item.kind for item in gather(full.store, "other").artifacts} == {
+        "tasks",
+        "empty",
+        "evaluate",
+    }
     run = full.store.runs_of(other)[0]
     assert {item.id for item in gather(full.store, run.id).artifacts} == about["other"]
     chosen = gather(full.store, artifacts=[run])
@@ -157,9 +189,13 @@ def test_a_missing_empty_graph_is_said_loudly(workshop, quick):
     model, bench = workshop.model(), workshop.tasks()
     workshop.evaluate({"auroc": 0.8, "e_shd": 4.0}, of=model, tasks=bench)
     page = read(run_report(workshop.store))
-    assert page.text.count("no row for the empty graph") == 2, "at the head of the page, and at the table"
+    assert page.text.count("no row for the empty graph") == 2, (
+        "at the head of the page, and at the table"
+    )
     assert f"causal-meta infer empty of={bench.id}" in page.text
-    workshop.evaluate({"auroc": 0.5, "e_shd": 5.0}, of=bench, posterior=workshop.baseline(EmptyConfig(), bench))
+    workshop.evaluate(
+        {"auroc": 0.5, "e_shd": 5.0}, of=bench, posterior=workshop.baseline(EmptyConfig(), bench)
+    )
     assert "no row for the empty graph" not in read(run_report(workshop.store)).text
 
 
@@ -169,7 +205,9 @@ def test_impossible_edges_raise_an_alarm(workshop, quick):
     p[4, 0] = 0.8
     workshop.discover(model, people, p, warnings=None)
     text = read(run_report(workshop.store)).text
-    assert "In people, first gives edges that cannot be at least 0.5: progression → age (0.80)" in text
+    assert (
+        "In people, first gives edges that cannot be at least 0.5: progression → age (0.80)" in text
+    )
     assert "which is wrong" in text
     assert "recorded no check" in text
 
@@ -184,7 +222,9 @@ def test_a_known_truth_is_shown_beside_the_answer(workshop, quick):
 def test_one_task_has_no_standard_error_and_no_clear_lead(workshop, quick):
     bench = workshop.tasks(n_tasks=1)
     for config, value in ((EmptyConfig(), 0.5), (BOSSConfig(), 0.9)):
-        workshop.evaluate({"auroc": value}, n_tasks=1, of=bench, posterior=workshop.baseline(config, bench))
+        workshop.evaluate(
+            {"auroc": value}, n_tasks=1, of=bench, posterior=workshop.baseline(config, bench)
+        )
     page = (run_report(workshop.store) / "report.html").read_text("utf-8")
     assert "One task, so there is no standard error" in page
     assert '<td class="n best">• 0.900</td>' in page
@@ -199,11 +239,16 @@ def test_other_conventions_have_a_table_of_their_own_and_equal_methods_are_told_
     assert len({item.label for item in group}) == 3
     assert alone[0].label == "first"
     workshop.baseline(BOSSConfig(penalty=3.0, n_samples=5), people := workshop.table())
-    assert gather(workshop.store, people.id).task_sets[0].answers[0].label == "BOSS bootstrap ×5, penalty 3.0"
+    assert (
+        gather(workshop.store, people.id).task_sets[0].answers[0].label
+        == "BOSS bootstrap ×5, penalty 3.0"
+    )
 
 
 def test_what_cannot_be_read_is_left_out_and_said(full, quick):
-    run = next(item for item in full.store.runs_of(full.store.find("bench")) if item.kind == "evaluate")
+    run = next(
+        item for item in full.store.runs_of(full.store.find("bench")) if item.kind == "evaluate"
+    )
     (run.folder / "metrics.json").write_text("{")
     text = read(run_report(full.store)).text
     assert f"{run.id} (evaluate) could not be read and is left out" in text
@@ -218,7 +263,9 @@ def test_an_artifact_of_a_kind_that_is_not_known_is_left_out_and_said(full, quic
 
 def test_a_stale_run_is_said(full, quick):
     bench = full.store.find("bench")
-    (bench.folder / "meta.json").write_text(json.dumps(bench.meta | {"digests": bench.meta["digests"] | {"data.npz": "0" * 64}}))
+    (bench.folder / "meta.json").write_text(
+        json.dumps(bench.meta | {"digests": bench.meta["digests"] | {"data.npz": "0" * 64}})
+    )
     assert "is stale: its input of" in read(run_report(full.store)).text
 
 

@@ -19,11 +19,18 @@ def test_a_lead_within_one_standard_error_of_another_row_is_never_clear():
     generator = np.random.default_rng(0)
     seen = set()
     for _ in range(500):
-        rows = [entry(float(m), float(s)) for m, s in zip(generator.normal(size=4), generator.exponential(0.3, 4), strict=True)]
+        rows = [
+            entry(float(m), float(s))
+            for m, s in zip(generator.normal(size=4), generator.exponential(0.3, 4), strict=True)
+        ]
         best, clear = best_rows(rows, 1)
         top = rows[min(best)]
         assert top["mean"] == max(row["mean"] for row in rows)
-        near = any(abs(top["mean"] - row["mean"]) <= max(top["se"], row["se"]) for row in rows if row is not top)
+        near = any(
+            abs(top["mean"] - row["mean"]) <= max(top["se"], row["se"])
+            for row in rows
+            if row is not top
+        )
         assert not (clear and near)
         seen.add(clear)
     assert seen == {True, False}, "both verdicts must occur"
@@ -49,12 +56,25 @@ def test_the_best_of_a_column(rows, better, expected):
 
 
 def test_numbers_are_rounded_and_missing_ones_are_a_dash():
-    assert [number(value, 2) for value in (1.005, -0.001, -2.5, None, float("nan"), -math.inf)] == ["1.00", "0.00", "−2.50", "—", "—", "−∞"]
+    assert [number(value, 2) for value in (1.005, -0.001, -2.5, None, float("nan"), -math.inf)] == [
+        "1.00",
+        "0.00",
+        "−2.50",
+        "—",
+        "—",
+        "−∞",
+    ]
 
 
 def test_the_table_holds_what_the_artifacts_hold(full):
     frame = metric_table(full.store, "bench")
-    assert list(frame["method"]) == ["first", "second", "BOSS bootstrap", "sort-and-regress by variance", "empty graph"]
+    assert list(frame["method"]) == [
+        "first",
+        "second",
+        "BOSS bootstrap",
+        "sort-and-regress by variance",
+        "empty graph",
+    ]
     boss = frame[frame["kind"] == "boss"].iloc[0]
     assert (boss["e_shd"], boss["e_shd_se"], boss["e_shd_n"], boss["n_tasks"]) == (3.0, 0.01, 4, 4)
     assert np.isnan(frame[frame["kind"] == "sortnregress"].iloc[0]["auprc"])

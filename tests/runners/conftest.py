@@ -18,7 +18,10 @@ def untrained():
 
     def keep_first_weights(config, attempt):
         model = ModelFactory.build(config.model, config.seed)
-        checkpoints.write_best(attempt.folder / "checkpoints", checkpoints.payload_of(model, checkpoints.weights_of(model), 0))
+        checkpoints.write_best(
+            attempt.folder / "checkpoints",
+            checkpoints.payload_of(model, checkpoints.weights_of(model), 0),
+        )
         return {}
 
     return keep_first_weights

@@ -37,7 +37,12 @@ def builders(monkeypatch):
 def test_make_builds_once_and_hands_everything_on(store, builders):
     seen = []
     made = build.make(
-        store, TasksConfig(), name="x", overrides=["seed=0"], subscribers=[lambda event: seen.append(event["moment"])], options={"a": 1}
+        store,
+        TasksConfig(),
+        name="x",
+        overrides=["seed=0"],
+        subscribers=[lambda event: seen.append(event["moment"])],
+        options={"a": 1},
     )
     assert build.make(store, TasksConfig()) == made == store.find("x")
     assert builders == [(TasksConfig(), {"a": 1})]
@@ -64,5 +69,13 @@ def test_the_builder_is_the_registrys(store, monkeypatch):
 
 
 def test_make_loads_neither_torch_nor_jax():
-    code = "import sys, causal_meta.runners.build; print({'torch', 'jax', 'pandas'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    code = (
+        "import sys, causal_meta.runners.build; print({'torch', 'jax', 'pandas'} & "
+        "set(sys.modules))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "set()"
+    )

@@ -1,7 +1,8 @@
 """A killed training goes on to the same weights, bit for bit; workers and processes change nothing.
 
-One driver process pays for the imports and forks a child per run, so that children can be killed. Each child builds the artifact through the
-store, as a user's command would: a restart is a new attempt that takes over the checkpoint of the killed one.
+One driver process pays for the imports and forks a child per run, so that children can be killed.
+Each child builds the artifact through the store, as a user's command would: a restart is a new
+attempt that takes over the checkpoint of the killed one.
 """
 
 import json
@@ -35,21 +36,26 @@ DRIVER = textwrap.dedent(
 
     TOP = Path(sys.argv[1])
     FAMILY = FamilyConfig(n_nodes=IntRange(low=2, high=5), n_rows=IntRange(low=5, high=12))
-    MODEL = AviciConfig(dim=8, n_pairs=1, n_heads=2, key_size=4, dropout=0.2, penalty_every_n_steps=3, penalty_lr=0.1, penalty_warmup_steps=9)
+    MODEL = AviciConfig(dim=8, n_pairs=1, n_heads=2, key_size=4, dropout=0.2,
+    penalty_every_n_steps=3, penalty_lr=0.1, penalty_warmup_steps=9)
 
     def config(workers, steps=50, dropout=0.2):
         return ExperimentConfig(
             model=dataclasses.replace(MODEL, dropout=dropout),
             seed=3,
-            data=DataModuleConfig(train=FAMILY, test={"er": TaskSetConfig(family=FAMILY, n_tasks=6)}, tasks_per_step=4, workers=workers),
+            data=DataModuleConfig(train=FAMILY, test={"er": TaskSetConfig(family=FAMILY,
+            n_tasks=6)}, tasks_per_step=4, workers=workers),
             trainer=TrainerConfig(
-                max_steps=steps, warmup_steps=5, schedule="cosine", optimizer=LambConfig(learning_rate=0.01, weight_decay=0.01),
-                val_check_interval=7, checkpoint_every_n_steps=4, log_every_n_steps=3, threads=1, device="cpu",
+                max_steps=steps, warmup_steps=5, schedule="cosine", optimizer=LambConfig(
+                    learning_rate=0.01, weight_decay=0.01),
+                val_check_interval=7, checkpoint_every_n_steps=4, log_every_n_steps=3, threads=1,
+                device="cpu",
             ),
         )
 
     def build(wanted, attempt):
-        return fit(ModelFactory.build(wanted.model, wanted.seed), CausalMetaModule(wanted.data, wanted.seed), wanted.trainer, attempt, wanted.seed)
+        return fit(ModelFactory.build(wanted.model, wanted.seed), CausalMetaModule(wanted.data,
+            wanted.seed), wanted.trainer, attempt, wanted.seed)
 
     def die(*_):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -107,21 +113,26 @@ DRIVER = textwrap.dedent(
                 arm()
             Store(root, patience=0).build(config(workers, **more), None, build)
         status = os.waitpid(child(work), 0)[1]
-        return "killed" if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else os.waitstatus_to_exitcode(status)
+        return "killed" if os.WIFSIGNALED(status) and os.WTERMSIG(
+            status) == signal.SIGKILL else os.waitstatus_to_exitcode(status)
 
     def fingerprint(root):
         (line,) = Store(root).catalog()
         artifact = Store(root).find(line["target_id"])
-        files = {name: hashlib.sha256((artifact.folder / "checkpoints" / name).read_bytes()).hexdigest() for name in ("best.pt", "last.pt")}
+        files = {name: hashlib.sha256((artifact.folder / "checkpoints" / name).read_bytes(
+            )).hexdigest() for name in ("best.pt", "last.pt")}
         state = checkpoints.read(artifact.folder / "checkpoints" / "last.pt")
         tensors = hashlib.sha256()
-        for part in ("model",):  # the optimiser is not published; what it forgot would show in the weights
+        for part in ("model",):  # the optimiser is not published: its errors show in the weights
             for name, value in sorted(state[part].items()):
                 tensors.update(name.encode() + value.numpy().tobytes())
-        lines = [json.loads(line) for line in (artifact.folder / "facts" / "events.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in (
+            artifact.folder / "facts" / "events.jsonl").read_text().splitlines()]
         return {
-            "id": artifact.id, "digest": artifact.digest, "files": files, "weights": tensors.hexdigest(),
-            "attempt": artifact.meta["attempt"], "best_step": artifact.meta["best_step"], "lambda": float(state["model"]["penalty_weight"]),
+            "id": artifact.id, "digest": artifact.digest, "files": files,
+            "weights": tensors.hexdigest(),
+            "attempt": artifact.meta["attempt"], "best_step": artifact.meta["best_step"],
+            "lambda": float(state["model"]["penalty_weight"]),
             "resumed": [line["step"] for line in lines if line["moment"] == "on_resume"],
             "problems": Store(root).verify(),
         }
@@ -130,7 +141,8 @@ DRIVER = textwrap.dedent(
         root = TOP / f"killed_{workers}"
         drawn = random.Random(workers)
         steps = sorted(drawn.sample(range(1, 40), 10))
-        writes = [("half", 1), ("half", 2), ("before", 1), ("before", 2), ("after", 1), ("after", 2), ("before", 3), ("after", 3)]
+        writes = [("half", 1), ("half", 2), ("before", 1), ("before", 2), ("after", 1), ("after",
+            2), ("before", 3), ("after", 3)]
         drawn.shuffle(writes)
         ends = []
         for index, step in enumerate(steps):
@@ -146,7 +158,8 @@ DRIVER = textwrap.dedent(
             port = free.getsockname()[1]
         def work(rank):
             os.environ.update(
-                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", GROUP_RANK="0", MASTER_ADDR="127.0.0.1",
+                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
+                GROUP_RANK="0", MASTER_ADDR="127.0.0.1",
                 MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test", GLOO_SOCKET_IFNAME="lo",
             )
             pre_training.stream_summary = lambda family, seed: {"left_out": np.zeros(1)}
@@ -158,30 +171,38 @@ DRIVER = textwrap.dedent(
             pre_training.fit = watched
             artifact = make(Store(TOP / "two", patience=20), config(0, steps=12, dropout=0.0))
             state.pop("penalty_latest")  # each process's own
-            digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values())).hexdigest()
-            (TOP / f"rank_{rank}.json").write_text(json.dumps({"id": artifact.id, "weights": digest, "penalty": float(state["penalty_average"])}))
+            digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values(
+                ))).hexdigest()
+            (TOP / f"rank_{rank}.json").write_text(json.dumps({"id": artifact.id,
+            "weights": digest, "penalty": float(state["penalty_average"])}))
         pids = [child(lambda rank=rank: work(rank)) for rank in range(2)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         alone = run(TOP / "alone", 0, steps=12, dropout=0.0)
-        states = [checkpoints.read(next((TOP / name).glob("targets/tgt_*/checkpoints/last.pt")))["model"] for name in ("two", "alone")]
+        states = [checkpoints.read(next((TOP / name).glob("targets/tgt_*/checkpoints/last.pt")))[
+            "model"] for name in ("two", "alone")]
         start = ModelFactory.build(MODEL, 3).state_dict()
-        gaps = [max(float((a[name] - b[name]).abs().max()) for name in start if name != "penalty_latest") for a, b in (states, (states[0], start))]
+        gaps = [max(float((a[name] - b[name]).abs().max()) for name in start if
+            name != "penalty_latest") for a, b in (states, (states[0], start))]
         return {"alone": alone, "gaps": gaps, "codes": codes,
-            "ranks": [json.loads((TOP / f"rank_{rank}.json").read_text()) for rank in range(2)], **fingerprint(TOP / "two")}
+            "ranks": [json.loads((TOP / f"rank_{rank}.json").read_text()) for rank in range(2)],
+            **fingerprint(TOP / "two")}
 
     def forgetful():
         # a wrong answer that the comparison must see: going on without the optimiser's state
         root = TOP / "forgetful"
         def forget():
             checkpoints.load_optimizer = lambda optimizer, flat: None
-        return {"ends": [run(root, 0, lambda: kill_in_step(20)), run(root, 0, forget)], **fingerprint(root)}
+        return {"ends": [run(root, 0, lambda: kill_in_step(20)), run(root, 0, forget)],
+            **fingerprint(root)}
 
     def undisturbed(workers):
         root = TOP / f"plain_{workers}"
         return {"last": run(root, workers), **fingerprint(root)}
 
-    print("RESULT" + json.dumps({"plain": undisturbed(0), "one": undisturbed(1), "three": undisturbed(3),
-        "killed_0": kills(0), "killed_2": kills(2), "forgetful": forgetful(), "two": two_processes()}))
+    print("RESULT" + json.dumps({"plain": undisturbed(0), "one": undisturbed(1),
+        "three": undisturbed(3),
+        "killed_0": kills(0), "killed_2": kills(2), "forgetful": forgetful(), "two": two_processes(
+            )}))
     """
 )
 
@@ -191,7 +212,13 @@ def outcome(tmp_path_factory):
     folder = tmp_path_factory.mktemp("resume")
     script = folder / "driver.py"
     script.write_text(DRIVER, "utf-8")
-    done = subprocess.run([sys.executable, "-W", "ignore", str(script), str(folder)], capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
     assert done.returncode == 0, done.stderr[-4000:]
     assert lines, done.stderr[-4000:]
@@ -243,7 +270,8 @@ def test_two_processes_agree_and_the_first_alone_writes(outcome):
 
 
 def test_two_processes_learn_what_one_does(outcome):
-    """Without dropout the averaged gradient is that of the whole batch, so only rounding differs."""
+    """Without dropout the averaged gradient is that of the whole batch, so only rounding
+    differs."""
     assert outcome["two"]["alone"] == 0
     apart, moved = outcome["two"]["gaps"]
     assert apart < 1e-4

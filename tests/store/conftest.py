@@ -52,7 +52,9 @@ def run(store, target):
 def python(tmp_path):
     """Start a Python program on this package with arguments; returns the process (text pipes)."""
 
-    def start(code: str, *arguments: str | Path, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def start(
+        code: str, *arguments: str | Path, before: tuple[str, ...] = ()
+    ) -> subprocess.Popen[str]:
         script = tmp_path / f"script_{len(list(tmp_path.glob('script_*')))}.py"
         script.write_text(code, "utf-8")
         command = [*before, sys.executable, str(script), *map(str, arguments)]

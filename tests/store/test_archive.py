@@ -1,4 +1,5 @@
-"""An archive arrives as it left, or not at all: no byte of it can change unseen, and nothing in it decides where it is written."""
+"""An archive arrives as it left, or not at all: no byte of it can change unseen, and nothing in it
+decides where it is written."""
 
 import hashlib
 import io
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from causal_meta.conf.artifacts import EvaluateConfig, TasksConfig
 from causal_meta.store import Store, StoreError, archive
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.fixture
@@ -33,12 +36,20 @@ def other(tmp_path):
 
 
 def listing(root):
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*")) if root.exists() else []
+    return (
+        sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
+        if root.exists()
+        else []
+    )
 
 
 def is_untouched(store):
     """No artifact, no name, nothing left in the staging area."""
-    return store.artifacts() == [] and store.names() == {} and not [path for path in listing(store.root) if path not in (".staging", ".staging/lock")]
+    return (
+        store.artifacts() == []
+        and store.names() == {}
+        and not [path for path in listing(store.root) if path not in (".staging", ".staging/lock")]
+    )
 
 
 def refused(store, file, saying="."):
@@ -49,7 +60,7 @@ def refused(store, file, saying="."):
     assert is_untouched(store)
 
 
-# ------------------------------------------------------------------------------------------------------------------- round trip
+# --------------------------------------------------------------------------------------- round trip
 
 
 def test_what_is_packed_arrives_with_its_runs_and_names(store, target, run, scored, packed, other):
@@ -57,7 +68,9 @@ def test_what_is_packed_arrives_with_its_runs_and_names(store, target, run, scor
     assert {artifact.id for artifact in taken} == {target.id, run.id, scored.id}
     assert names == {"first": target.id}
     assert other.verify() == []
-    assert {artifact.id: artifact.digest for artifact in other.artifacts()} == {artifact.id: artifact.digest for artifact in store.artifacts()}
+    assert {artifact.id: artifact.digest for artifact in other.artifacts()} == {
+        artifact.id: artifact.digest for artifact in store.artifacts()
+    }
     assert other.lookup(TasksConfig(seed=1)).id == target.id
     assert [line["target_id"] for line in other.catalog()] == [target.id]
     assert listing(other.staging) == ["lock"]
@@ -65,20 +78,29 @@ def test_what_is_packed_arrives_with_its_runs_and_names(store, target, run, scor
 
 def test_taking_again_changes_nothing(packed, other):
     first, _ = other.take(packed)
-    before = {path: path.stat().st_mtime_ns for path in other.root.rglob("*") if path.is_file() and ".staging" not in path.parts}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in other.root.rglob("*")
+        if path.is_file() and ".staging" not in path.parts
+    }
     again, _ = other.take(packed)
     assert again == first
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_the_same_artifacts_are_the_same_bytes_and_any_tar_reads_them(store, target, scored, packed, tmp_path):
+def test_the_same_artifacts_are_the_same_bytes_and_any_tar_reads_them(
+    store, target, scored, packed, tmp_path
+):
     again = store.pack(archive.closure(store, [target], runs=True), tmp_path / "again.tar")
     assert again.read_bytes() == packed.read_bytes()
     with tarfile.open(packed) as tar:
         names = tar.getnames()
         assert names[:2] == ["archive.sha256", "archive.json"]
         text = tar.extractfile("archive.json").read()
-        assert tar.extractfile("archive.sha256").read().decode() == f"{hashlib.sha256(text).hexdigest()}  archive.json\n"
+        assert (
+            tar.extractfile("archive.sha256").read().decode()
+            == f"{hashlib.sha256(text).hexdigest()}  archive.json\n"
+        )
         assert names[2:] == list(json.loads(text)["files"])
         assert tar.extractfile(f"{target.id}/data.npz").read() == b"numbers"
 
@@ -116,14 +138,25 @@ def test_other_content_under_the_same_id_stops_before_anything_is_taken(packed, 
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 8**11 - 1, 8**11, 10**15])
-@pytest.mark.parametrize("name", ["tgt_0/a", "tgt_0/" + "b" * 94, "tgt_0/" + "b" * 95, "tgt_0/é", "tgt_0/" + "d/" * 200 + "e"])
+@pytest.mark.parametrize(
+    "name",
+    ["tgt_0/a", "tgt_0/" + "b" * 94, "tgt_0/" + "b" * 95, "tgt_0/é", "tgt_0/" + "d/" * 200 + "e"],
+)
 def test_a_header_is_what_tar_understands(name, size):
-    with tarfile.open(fileobj=io.BytesIO(archive.header(name, size) + bytes(1024)), mode="r:", ignore_zeros=False) as tar:
+    with tarfile.open(
+        fileobj=io.BytesIO(archive.header(name, size) + bytes(1024)), mode="r:", ignore_zeros=False
+    ) as tar:
         head = tar.next()
-    assert (head.name, head.size, head.isreg(), head.mode, head.linkname) == (name, size, True, 0o644, "")
+    assert (head.name, head.size, head.isreg(), head.mode, head.linkname) == (
+        name,
+        size,
+        True,
+        0o644,
+        "",
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------------------- damage
+# ------------------------------------------------------------------------------------------- damage
 
 
 @QUICK
@@ -141,7 +174,9 @@ def test_any_damaged_byte_is_refused(packed, other, data):
 @given(data=st.data())
 def test_an_archive_that_is_cut_or_goes_on_is_refused(packed, other, data):
     content = packed.read_bytes()
-    cut = data.draw(st.one_of(st.integers(0, len(content) - 1), st.binary(min_size=1, max_size=2000)))
+    cut = data.draw(
+        st.one_of(st.integers(0, len(content) - 1), st.binary(min_size=1, max_size=2000))
+    )
     bad = packed.with_name("bad.tar")
     bad.write_bytes(content[:cut] if isinstance(cut, int) else content + cut)
     refused(other, bad)
@@ -158,32 +193,51 @@ def test_every_byte_of_the_headers_counts(packed, other):
     assert is_untouched(other)
 
 
-# ----------------------------------------------------------------------------------------------------------------------- malice
+# ------------------------------------------------------------------------------------------- malice
 
 
 def forged(path, contents, *, ids=None, names=None, headers=None, **changes):
-    """An archive whose list, seal and digests agree with one another, whatever they say: {path: content}."""
-    listed = {name: [len(content), hashlib.sha256(content).hexdigest()] for name, content in contents.items()}
-    tree = {"format": archive.FORMAT, "artifacts": ids or ["tgt_000000000000"], "names": names or {}, "files": listed} | changes
-    members = (block(name, content, (headers or {}).get(name)) for name, content in contents.items())
+    """An archive whose list, seal and digests agree with one another, whatever they say: {path:
+    content}."""
+    listed = {
+        name: [len(content), hashlib.sha256(content).hexdigest()]
+        for name, content in contents.items()
+    }
+    tree = {
+        "format": archive.FORMAT,
+        "artifacts": ids or ["tgt_000000000000"],
+        "names": names or {},
+        "files": listed,
+    } | changes
+    members = (
+        block(name, content, (headers or {}).get(name)) for name, content in contents.items()
+    )
     return sealed(path, json.dumps(tree).encode(), b"".join(members))
 
 
 def sealed(path, text, rest=b""):
     """An archive with this list."""
     seal = f"{hashlib.sha256(text).hexdigest()}  archive.json\n".encode()
-    path.write_bytes(block("archive.sha256", seal) + block("archive.json", text) + rest + bytes(1024))
+    path.write_bytes(
+        block("archive.sha256", seal) + block("archive.json", text) + rest + bytes(1024)
+    )
     return path
 
 
 def block(name, content, header=None):
-    return (archive.header(name, len(content)) if header is None else header) + content + bytes(-len(content) % 512)
+    return (
+        (archive.header(name, len(content)) if header is None else header)
+        + content
+        + bytes(-len(content) % 512)
+    )
 
 
 OWN = "tgt_000000000000/"
 EVIL = [
-    "/etc/cron.d/x", "../x", OWN + "../../x", OWN + "..", OWN + "a/../../../x", OWN + "./a", OWN, OWN + "/etc/x", OWN + "a//b", "x",
-    "tgt_111111111111/a", OWN + "a\\..\\b", OWN + "C:", OWN + "a\nb", OWN + "a\0b", OWN + "x" * 256, OWN + "\ud800",
+    "/etc/cron.d/x", "../x", OWN + "../../x", OWN + "..", OWN + "a/../../../x", OWN + "./a", OWN,
+    OWN + "/etc/x", OWN + "a//b", "x",
+    "tgt_111111111111/a", OWN + "a\\..\\b", OWN + "C:", OWN + "a\nb", OWN + "a\0b",
+    OWN + "x" * 256, OWN + "\ud800",
 ]  # fmt: skip
 
 
@@ -191,8 +245,14 @@ EVIL = [
 def test_a_path_that_leads_elsewhere_is_refused(other, tmp_path, name):
     headers = {name: b""}  # the list is refused before any member is looked at
     before = listing(tmp_path)
-    refused(other, forged(tmp_path / "evil.tar", {name: b"evil"}, headers=headers), saying="no path of a file|cannot be the name")
-    assert [path for path in listing(tmp_path) if not path.startswith("other")] == sorted([*before, "evil.tar"])
+    refused(
+        other,
+        forged(tmp_path / "evil.tar", {name: b"evil"}, headers=headers),
+        saying="no path of a file|cannot be the name",
+    )
+    assert [path for path in listing(tmp_path) if not path.startswith("other")] == sorted(
+        [*before, "evil.tar"]
+    )
 
 
 @QUICK
@@ -205,8 +265,14 @@ def test_no_listed_path_is_ever_written_outside(tmp_path_factory, text):
     except UnicodeEncodeError:
         header = b""
     with pytest.raises(StoreError):
-        Store(folder / "inner" / "store").take(forged(folder / "evil.tar", {name: b"evil"}, headers={name: header}))
-    assert {path for path in listing(folder) if not path.startswith("inner/store/.staging")} <= {"evil.tar", "inner", "inner/store"}
+        Store(folder / "inner" / "store").take(
+            forged(folder / "evil.tar", {name: b"evil"}, headers={name: header})
+        )
+    assert {path for path in listing(folder) if not path.startswith("inner/store/.staging")} <= {
+        "evil.tar",
+        "inner",
+        "inner/store",
+    }
 
 
 def member(kind, name=OWN + "data.npz", link="/etc/passwd", size=0):
@@ -215,10 +281,26 @@ def member(kind, name=OWN + "data.npz", link="/etc/passwd", size=0):
     return head.tobuf()
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, b"S", b"L"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        tarfile.SYMTYPE,
+        tarfile.LNKTYPE,
+        tarfile.CHRTYPE,
+        tarfile.BLKTYPE,
+        tarfile.FIFOTYPE,
+        tarfile.DIRTYPE,
+        b"S",
+        b"L",
+    ],
+)
 def test_links_and_special_files_are_refused(other, tmp_path, kind):
     name = OWN + "data.npz"
-    refused(other, forged(tmp_path / "evil.tar", {name: b""}, headers={name: member(kind)}), saying="link, folder or special file")
+    refused(
+        other,
+        forged(tmp_path / "evil.tar", {name: b""}, headers={name: member(kind)}),
+        saying="link, folder or special file",
+    )
 
 
 @pytest.mark.parametrize(
@@ -226,13 +308,16 @@ def test_links_and_special_files_are_refused(other, tmp_path, kind):
     [
         ({"contents": {OWN + "a": b"", OWN + "A": b""}}, "same place"),
         ({"contents": {OWN + "a": b"", OWN + "a/b": b""}}, "same place"),
-        ({"contents": {OWN + "a": b"x"}, "headers": {OWN + "a": archive.header(OWN + "b", 1)}}, "something else"),
-        ({"contents": {OWN + "a": b"x"}, "headers": {OWN + "a": archive.header(OWN + "a", 10**12)}}, "something else"),
+        ({"contents": {OWN + "a": b"x"}, "headers": {OWN + "a": archive.header(OWN + "b", 1)}},
+        "something else"),
+        ({"contents": {OWN + "a": b"x"}, "headers": {OWN + "a": archive.header(OWN + "a",
+        10**12)}}, "something else"),
         ({"contents": {}, "ids": ["../x"]}, "not a list of different ids"),
         ({"contents": {}, "ids": ["tgt_000000000000"] * 2}, "not a list of different ids"),
         ({"contents": {}, "names": {"../x": "tgt_000000000000"}}, "cannot be a name"),
         ({"contents": {}, "names": {"x": "tgt_111111111111"}}, "means no artifact"),
-        ({"contents": {}, "format": "causal_meta archive 2"}, "its format is 'causal_meta archive 2'"),
+        ({"contents": {}, "format": "causal_meta archive 2"}, "its format is 'causal_meta "
+                                                              "archive 2'"),
         ({"contents": {OWN + "a": b"x"}}, "holds no meta.json"),
         ({"contents": {OWN + "meta.json": b"{}"}}, "incomplete or altered"),
     ],
@@ -241,7 +326,17 @@ def test_a_forged_list_is_refused(other, tmp_path, forgery, saying):
     refused(other, forged(tmp_path / "evil.tar", **forgery), saying=saying)
 
 
-@pytest.mark.parametrize("text", ['{"format": "x", "format": "causal_meta archive 1"}', "[" * 100_000, "null", "\x00", '{"format": NaN}'], ids=len)
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"format": "x", "format": "causal_meta archive 1"}',
+        "[" * 100_000,
+        "null",
+        "\x00",
+        '{"format": NaN}',
+    ],
+    ids=len,
+)
 def test_keys_that_come_twice_and_deep_nests_are_refused(other, tmp_path, text):
     refused(other, sealed(tmp_path / "evil.tar", text.encode()))
 
@@ -282,7 +377,9 @@ except StoreError as error:
 
 
 @pytest.mark.parametrize("limit", [300, 0])
-def test_a_full_disk_while_taking_or_packing_is_a_sentence(store, packed, other, python, limit, tmp_path):
+def test_a_full_disk_while_taking_or_packing_is_a_sentence(
+    store, packed, other, python, limit, tmp_path
+):
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
     out, err = python(TAKING, other.root, "take", packed, limit).communicate()
     assert err == ""

@@ -52,7 +52,7 @@ def killed(python, store, after):
     assert process.returncode == -signal.SIGKILL
 
 
-# ----------------------------------------------------------------------------------------------------------------- resuming
+# ----------------------------------------------------------------------------------------- resuming
 
 
 def test_a_killed_builder_is_taken_up_from_its_checkpoint(store, python):
@@ -63,7 +63,11 @@ def test_a_killed_builder_is_taken_up_from_its_checkpoint(store, python):
     made = store.find(out.strip())
     assert (made.folder / "result").read_text() == UNDISTURBED
     assert made.meta["attempt"] == 3
-    assert [event["moment"] for event in read_events(made.folder)] == ["on_start", "on_resume", "on_resume"]
+    assert [event["moment"] for event in read_events(made.folder)] == [
+        "on_start",
+        "on_resume",
+        "on_resume",
+    ]
     every = read_scalars(made.folder, all_attempts=True)
     assert every["attempt"].tolist() == [1] * 4 + [2] * 3 + [3] * 3
     assert every["step"].tolist() == list(range(1, 11))
@@ -78,7 +82,9 @@ def test_a_killed_builder_leaves_its_attempt_and_no_artifact(store, python):
     assert len(attempt_folders(store)) == 1
 
 
-@pytest.mark.parametrize("damage", ["torn", "one bit", "no sidecar", "torn sidecar", "no file", "lying sidecar"])
+@pytest.mark.parametrize(
+    "damage", ["torn", "one bit", "no sidecar", "torn sidecar", "no file", "lying sidecar"]
+)
 def test_a_checkpoint_that_cannot_be_verified_is_not_used(store, python, builder, damage):
     killed(python, store, 4)
     (folder,) = (path / "checkpoints" for path in attempt_folders(store))
@@ -99,7 +105,12 @@ def test_a_checkpoint_that_cannot_be_verified_is_not_used(store, python, builder
     store.build(TasksConfig(), {}, builder)
     (attempt,) = builder.attempts
     assert (attempt.number, attempt.resumed) == (2, False)
-    assert set(store.find("tgt_").meta["digests"]) == {"config.yaml", "data.npz", "facts/events.jsonl"}  # nothing of the torn one came along
+    # nothing of the torn one came along
+    assert set(store.find("tgt_").meta["digests"]) == {
+        "config.yaml",
+        "data.npz",
+        "facts/events.jsonl",
+    }
 
 
 def test_the_most_advanced_verified_checkpoint_is_taken(store, python, builder):
@@ -109,7 +120,11 @@ def test_the_most_advanced_verified_checkpoint_is_taken(store, python, builder):
         folder = first.parent / f"attempt-{number}-{number:032x}" / "checkpoints"
         folder.mkdir(parents=True)
         (folder / "last.pt").write_text("other")
-        (folder / "last.json").write_text(json.dumps({"step": step, "sha256": disk.sha256(folder / "last.pt") if verified else "0"}))
+        (folder / "last.json").write_text(
+            json.dumps(
+                {"step": step, "sha256": disk.sha256(folder / "last.pt") if verified else "0"}
+            )
+        )
     made = store.build(TasksConfig(), {}, builder)
     assert [(attempt.number, attempt.resumed) for attempt in builder.attempts] == [(10, True)]
     assert verified_step(made.folder / "checkpoints") == 6
@@ -127,7 +142,11 @@ def test_a_failed_builder_is_taken_up_as_a_killed_one(store, builder):
         store.build(TasksConfig(), {}, fails)
     made = store.build(TasksConfig(), {}, builder)
     assert builder.attempts[0].resumed
-    assert [event["moment"] for event in read_events(made.folder)] == ["on_start", "on_exception", "on_resume"]
+    assert [event["moment"] for event in read_events(made.folder)] == [
+        "on_start",
+        "on_exception",
+        "on_resume",
+    ]
 
 
 def test_another_revision_does_not_resume(store, python, builder, monkeypatch):
@@ -153,9 +172,15 @@ def test_a_kill_inside_the_checkpoint_write_loses_no_checkpoint(tmp_path, monkey
             patch.setattr(disk, "write_atomic", kill)
         elif point == "after the sidecar":
             real = os.replace
-            patch.setattr(os, "replace", lambda a, b: kill() if str(b).endswith("last.pt") else real(a, b))
+            patch.setattr(
+                os, "replace", lambda a, b: kill() if str(b).endswith("last.pt") else real(a, b)
+            )
         else:
-            patch.setattr(disk, "sync_folder", lambda folder: kill() if (folder / "last.pt").read_text() == "new" else None)
+            patch.setattr(
+                disk,
+                "sync_folder",
+                lambda folder: kill() if (folder / "last.pt").read_text() == "new" else None,
+            )
         with pytest.raises(Killed):
             seal_checkpoint(tmp_path / "last.pt.tmp", 2)
     assert verified_step(tmp_path) == (2 if point == "after both" else 1)
@@ -164,9 +189,10 @@ def test_a_kill_inside_the_checkpoint_write_loses_no_checkpoint(tmp_path, monkey
     assert verified_step(tmp_path) == 3
 
 
-# --------------------------------------------------------------------------------------------------------------- concurrency
+# -------------------------------------------------------------------------------------- concurrency
 
-# Builds with its own content after all processes are there; prints the id and whether its own bytes won.
+# Builds with its own content after all processes are there; prints the id and whether its own bytes
+# won.
 RACING = """
 import os, sys, time
 from pathlib import Path
@@ -196,12 +222,15 @@ def race(python, store, count, patience):
 
 @pytest.mark.parametrize("count", [2, 8])
 def test_builders_at_the_same_time_make_one_artifact_that_all_get(store, python, count):
-    """Every one of them is inside its builder before any may finish, so all but one lose, and discard."""
+    """Every one of them is inside its builder before any may finish, so all but one lose, and
+    discard."""
     (made,) = race(python, store, count, 0)
     assert len(list(store.root.parent.glob("began-*"))) == count
     assert set(store.names().values()) == {made}
     assert len(store.names()) == count
-    assert (store.find(made).folder / "data.npz").read_text() in {str(number) for number in range(count)}
+    assert (store.find(made).folder / "data.npz").read_text() in {
+        str(number) for number in range(count)
+    }
     assert not attempt_folders(store)
     assert store.verify() == []
     assert len((store.root / "targets" / "_catalog.jsonl").read_text().splitlines()) == 1
@@ -221,7 +250,8 @@ def test_nobody_waits_for_the_dead(store, python, builder):
 
 
 def test_a_stopped_process_is_waited_for_only_so_long_and_loses(store, python, new_builder):
-    """A paused builder holds its lock; the newcomer goes on after `patience`, wins, and the paused one takes the winner's when it wakes."""
+    """A paused builder holds its lock; the newcomer goes on after `patience`, wins, and the paused
+    one takes the winner's when it wakes."""
     process = python(RACING, store.root, 0, 1, 30.0)
     while not (store.root.parent / "began-0").exists():
         time.sleep(0.01)
@@ -238,7 +268,9 @@ def test_a_stopped_process_is_waited_for_only_so_long_and_loses(store, python, n
 
 
 # DYING, but paused by SIGSTOP after step argv[2].
-PAUSING = DYING.replace("os.kill(os.getpid(), signal.SIGKILL)", "os.kill(os.getpid(), signal.SIGSTOP)")
+PAUSING = DYING.replace(
+    "os.kill(os.getpid(), signal.SIGKILL)", "os.kill(os.getpid(), signal.SIGSTOP)"
+)
 
 
 def until_stopped(process):
@@ -249,9 +281,12 @@ def until_stopped(process):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize("wakes", ["after", "during"])
-def test_a_builder_paused_past_its_lease_and_the_one_that_took_over_make_one_artifact(store, python, wakes):
-    """The newcomer goes on from the paused one's checkpoint. The paused one wakes when the newcomer has published, or in the midst of its work
-    and then publishes first: nothing is written twice into one folder, and both get the same artifact."""
+def test_a_builder_paused_past_its_lease_and_the_one_that_took_over_make_one_artifact(
+    store, python, wakes
+):
+    """The newcomer goes on from the paused one's checkpoint. The paused one wakes when the newcomer
+    has published, or in the midst of its work and then publishes first: nothing is written twice
+    into one folder, and both get the same artifact."""
     first = python(PAUSING, store.root, 4)
     until_stopped(first)
     told = []
@@ -324,8 +359,11 @@ def test_a_builder_is_waited_for_as_long_as_its_heart_beats(store, python, build
 
 
 @pytest.mark.parametrize("clock", [-86400.0, 86400.0], ids=["a day behind", "a day ahead"])
-def test_clocks_that_differ_cost_patience_or_doubled_work_and_nothing_else(store, builder, new_builder, clock):
-    """A builder on another machine, alive and silent, whose files bear the times of another clock."""
+def test_clocks_that_differ_cost_patience_or_doubled_work_and_nothing_else(
+    store, builder, new_builder, clock
+):
+    """A builder on another machine, alive and silent, whose files bear the times of another
+    clock."""
     other = new_builder(b"of the other machine")
 
     def on_the_other_machine(config, attempt):
@@ -347,7 +385,8 @@ def test_clocks_that_differ_cost_patience_or_doubled_work_and_nothing_else(store
 
 
 def test_time_is_that_of_the_disk(tmp_path, monkeypatch):
-    """Our own clock may be wrong by a day: the heartbeat and what it is compared with are stamped by the same one."""
+    """Our own clock may be wrong by a day: the heartbeat and what it is compared with are stamped
+    by the same one."""
     monkeypatch.setattr(attempts_module.time, "time", lambda: 0.0)
     folder, _, descriptor = attempts_module.reserve(tmp_path, "tgt_000000000000")
     try:
@@ -362,7 +401,8 @@ def test_time_is_that_of_the_disk(tmp_path, monkeypatch):
 
 
 def test_where_locks_fail_a_fresh_heartbeat_is_trusted(tmp_path, monkeypatch):
-    """Locks that raise (ENOLCK) make everybody look alive; the heartbeat alone decides, and nothing is cleared away."""
+    """Locks that raise (ENOLCK) make everybody look alive; the heartbeat alone decides, and nothing
+    is cleared away."""
     folder, _, descriptor = attempts_module.reserve(tmp_path, "tgt_000000000000")
     os.close(descriptor)
 
@@ -405,7 +445,8 @@ def test_without_locks_the_store_is_still_right(store, monkeypatch, builder):
 
 
 def test_what_vanishes_while_it_is_copied_is_let_go(store, python, builder, monkeypatch):
-    """The other process published and cleared its attempt just then: the newcomer takes the published artifact."""
+    """The other process published and cleared its attempt just then: the newcomer takes the
+    published artifact."""
     killed(python, store, 4)
     winner = Store(store.root, patience=0)
     real = disk.copy_files
@@ -434,7 +475,9 @@ def test_the_loser_takes_the_winners_artifact_and_discards_its_own(store, new_bu
 
 def test_a_target_deleted_while_a_run_is_computed_is_a_sentence(store, target, builder):
     with pytest.raises(StoreError, match="could not be published"):
-        store.build(EmptyConfig(), {"of": target}, lambda config, attempt: shutil.rmtree(target.folder))
+        store.build(
+            EmptyConfig(), {"of": target}, lambda config, attempt: shutil.rmtree(target.folder)
+        )
 
 
 def test_facts_of_a_live_attempt_are_a_sign_of_life(tmp_path):

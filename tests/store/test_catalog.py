@@ -1,4 +1,5 @@
-"""Whatever happens to the lists of artifacts, they say what the folders say; and a disk that fills up at any step of a publication loses nothing."""
+"""Whatever happens to the lists of artifacts, they say what the folders say; and a disk that fills
+up at any step of a publication loses nothing."""
 
 import json
 import shutil
@@ -35,7 +36,11 @@ def carry_out(store, act):
     """One thing that users and crashes do."""
     what, *given = act
     file = store.root / "targets" / catalog.CATALOG
-    target = store.lookup(TasksConfig(seed=given[0])) if given and what != "tear" and what != "damage" else None
+    target = (
+        store.lookup(TasksConfig(seed=given[0]))
+        if given and what != "tear" and what != "damage"
+        else None
+    )
     if what == "build":
         store.build(TasksConfig(seed=given[0]), {}, result)
     elif what == "run" and target is not None:
@@ -74,7 +79,9 @@ def test_after_any_history_the_catalog_is_that_of_the_folders(tmp_path_factory, 
         altered = (altered or act[0] == "damage") and act[0] not in ("rebuild", "lose the file")
         ids = [line["target_id"] for line in store.catalog()]
         assert sorted(ids) == sorted(line["target_id"] for line in from_folders(store))
-        if not altered:  # bytes that were changed may still be a line; then it is told as it stands, until the catalog is rebuilt
+        # bytes that were changed may still be a line; then it is told as it stands, until the
+        # catalog is rebuilt
+        if not altered:
             assert store.catalog() == from_folders(store)
         told = [problem for problem in store.verify() if "rebuild-catalog" not in problem]
         assert told == []
@@ -103,9 +110,10 @@ def test_torn_lines_are_passed_over_and_told(store, target, run, builder):
     assert store.verify() == []
 
 
-# ---------------------------------------------------------------------------------------------------------------- a full disk
+# -------------------------------------------------------------------------------------- a full disk
 
-# On a file system of 512 kB: how many pages are left free is tried one after the other, so that the disk fills up at every step of a publication.
+# On a file system of 512 kB: how many pages are left free is tried one after the other, so that the
+# disk fills up at every step of a publication.
 FILLING = """
 import json, os, sys
 from pathlib import Path
@@ -123,7 +131,8 @@ def publish(seed):
     store.build(EmptyConfig(), {"of": target}, result)
 
 def state():
-    return {a.id: [(p.name, p.read_bytes()) for p in sorted(a.folder.glob("*.*")) if p.name != "_runs.jsonl"] for a in store.artifacts()}
+    return {a.id: [(p.name, p.read_bytes()) for p in sorted(a.folder.glob("*.*")) if
+        p.name != "_runs.jsonl"] for a in store.artifacts()}
 
 publish(0)
 for pages in range(int(sys.argv[2])):
@@ -142,13 +151,16 @@ for pages in range(int(sys.argv[2])):
     except StoreError as error:
         told = str(error)
     after = state()
-    kept = all(after[key] == value for key, value in before.items()) and store.names().items() >= names.items()
+    kept = all(after[key] == value for key, value in before.items()) and store.names().items(
+        ) >= names.items()
     wrong = [problem for problem in store.verify() if "rebuild-catalog" not in problem]
     ballast.unlink()
     publish(1)
     store.sweep(store.leftovers(idle=0), idle=0)
-    whole = len(store.artifacts()) == 4 and store.names().keys() == {"n0", "n1"} and len(store.catalog()) == 2
-    print(json.dumps([told, kept, wrong, whole, store.verify(), [str(item.path) for item in store.leftovers(idle=0)]]), flush=True)
+    whole = len(store.artifacts()) == 4 and store.names().keys() == {"n0", "n1"} and len(
+        store.catalog()) == 2
+    print(json.dumps([told, kept, wrong, whole, store.verify(), [str(item.path) for
+        item in store.leftovers(idle=0)]]), flush=True)
     store.remove(store.plan_removal("n1"), force=True)
     store.rebuild_catalog()
 """
@@ -158,7 +170,14 @@ def mounting():
     """The words that give a command a mount name space of its own, if that is allowed."""
     for words in (("unshare", "-m"), ("unshare", "-rm")):
         try:
-            if subprocess.run([*words, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode == 0:
+            if (
+                subprocess.run(
+                    [*words, "mount", "-t", "tmpfs", "none", "/mnt"],
+                    capture_output=True,
+                    check=False,
+                ).returncode
+                == 0
+            ):
                 return words
         except FileNotFoundError:
             return ()
@@ -173,13 +192,17 @@ def test_a_disk_that_fills_up_at_any_step_loses_nothing(tmp_path, python):
     place = tmp_path / "small"
     place.mkdir()
     setup = f'mount -t tmpfs -o size=512k none {place} && exec "$@"'
-    out, err = python(FILLING, place, 24, before=(*MOUNTING, "sh", "-c", setup, "sh")).communicate(timeout=120)
+    out, err = python(FILLING, place, 24, before=(*MOUNTING, "sh", "-c", setup, "sh")).communicate(
+        timeout=120
+    )
     assert err == ""
     cases = [json.loads(line) for line in out.splitlines()]
     assert len(cases) == 24
     refused = [told for told, *_ in cases if told]
     assert 5 < len(refused) < 24, "the disk was never full, or always"
-    assert all("no space left" in told and told.endswith(".") and "\n" not in told for told in refused)
+    assert all(
+        "no space left" in told and told.endswith(".") and "\n" not in told for told in refused
+    )
     assert not any(told for told, *_ in cases[-3:])
     for told, kept, wrong, whole, problems, left in cases:
         assert (kept, wrong, whole, problems, left) == (True, [], True, [], []), told

@@ -1,4 +1,5 @@
-"""A disk that is full, read-only or in the way: one sentence, and nothing is lost. Nothing leads out of the store."""
+"""A disk that is full, read-only or in the way: one sentence, and nothing is lost. Nothing leads
+out of the store."""
 
 import errno
 import os
@@ -10,7 +11,8 @@ import pytest
 from causal_meta.conf.artifacts import EmptyConfig, TasksConfig
 from causal_meta.store import Store, StoreError, disk
 
-# Builds seed argv[2] with two million bytes, under whatever limit the caller set; prints the error's type and text.
+# Builds seed argv[2] with two million bytes, under whatever limit the caller set; prints the
+# error's type and text.
 WRITING = """
 import resource, sys
 from causal_meta.conf.artifacts import TasksConfig
@@ -22,7 +24,8 @@ def builder(config, attempt):
     with (attempt.folder / "data.npz").open("wb") as file:
         file.write(bytes(2_000_000))
 try:
-    print(Store(sys.argv[1]).build(TasksConfig(seed=int(sys.argv[2])), {}, builder, name=f"n{sys.argv[2]}").id)
+    print(Store(sys.argv[1]).build(TasksConfig(seed=int(sys.argv[2])), {}, builder, name=f"n{
+        sys.argv[2]}").id)
 except StoreError as error:
     print("StoreError", error)
 """
@@ -34,7 +37,8 @@ def one_sentence(text: str) -> bool:
 
 @pytest.mark.parametrize("limit", [1_000_000, 1_000, 0])
 def test_a_full_disk_is_a_sentence_and_nothing_is_lost(store, target, run, python, limit):
-    """The limit on file sizes refuses the result (1 MB), then meta.json too (1 kB), then everything."""
+    """The limit on file sizes refuses the result (1 MB), then meta.json too (1 kB), then
+    everything."""
     before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
     out, err = python(WRITING, store.root, 2, limit).communicate()
     assert err == ""
@@ -53,7 +57,13 @@ def test_after_the_disk_is_mended_the_same_command_works(store, python):
     assert not list(store.staging.glob("tgt_*"))
 
 
-MOUNT = shutil.which("unshare") and subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode == 0
+MOUNT = (
+    shutil.which("unshare")
+    and subprocess.run(
+        ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True
+    ).returncode
+    == 0
+)
 
 
 @pytest.mark.skipif(not MOUNT, reason="needs the right to mount in a name space of its own")
@@ -63,7 +73,9 @@ def test_a_real_file_system_that_is_full_or_read_only(tmp_path, python, fault):
     root.mkdir()
     size, after = ("1m", "true") if fault == "full" else ("8m", f"mount -o remount,ro {root}")
     setup = f'mount -t tmpfs -o size={size} none {root} && {after} && exec "$@"'
-    out, err = python(WRITING, root / "runs", 2, "none", before=("unshare", "-m", "sh", "-c", setup, "sh")).communicate()
+    out, err = python(
+        WRITING, root / "runs", 2, "none", before=("unshare", "-m", "sh", "-c", setup, "sh")
+    ).communicate()
     assert err == ""
     assert ("no space left" if fault == "full" else "read-only file system") in out
     assert one_sentence(out)
@@ -80,7 +92,11 @@ def test_a_file_in_place_of_a_folder_is_a_sentence(tmp_path, builder, part):
     assert (store.root / part).read_text() == "in the way"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO],
+    ids=errno.errorcode.get,
+)
 def test_a_disk_error_while_publishing_keeps_the_attempt(store, builder, monkeypatch, number):
     def refuse(source, destination):
         raise OSError(number, os.strerror(number), str(source))
@@ -145,7 +161,7 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == ["names.json"]
 
 
-# -------------------------------------------------------------------------------------------------------------------- links
+# -------------------------------------------------------------------------------------------- links
 
 
 def test_a_link_in_the_place_of_a_target_is_refused(store, target, tmp_path, builder):
@@ -164,7 +180,9 @@ def test_a_link_in_the_place_of_a_target_is_refused(store, target, tmp_path, bui
 
 
 @pytest.mark.parametrize("part", ["targets", ".staging"])
-def test_a_link_in_the_place_of_a_folder_of_the_store_is_refused(store, target, builder, tmp_path, part):
+def test_a_link_in_the_place_of_a_folder_of_the_store_is_refused(
+    store, target, builder, tmp_path, part
+):
     (store.root / part).rename(tmp_path / "outside")
     (store.root / part).symlink_to(tmp_path / "outside")
     before = sorted((tmp_path / "outside").rglob("*"))
@@ -184,7 +202,11 @@ def test_the_store_itself_may_be_reached_by_a_link(store, target, tmp_path):
 
 def test_a_builder_that_makes_a_link_is_refused(store):
     with pytest.raises(StoreError, match="which is no plain file"):
-        store.build(TasksConfig(), {}, lambda config, attempt: (attempt.folder / "data.npz").symlink_to("/etc/passwd"))
+        store.build(
+            TasksConfig(),
+            {},
+            lambda config, attempt: (attempt.folder / "data.npz").symlink_to("/etc/passwd"),
+        )
     assert store.artifacts() == []
 
 

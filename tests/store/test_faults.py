@@ -1,8 +1,11 @@
-"""Killed at every step: SIGKILL before each call that changes the disk, in every verb that publishes, moves or removes.
+"""Killed at every step: SIGKILL before each call that changes the disk, in every verb that
+publishes, moves or removes.
 
-One process imports the package once and is forked for every kill. In the child the functions of `store.disk` and the calls of the system below
-that give names, flush or remove are counted, and the child kills itself before the k-th. Afterwards, whatever k: what was published before is
-there byte for byte, nothing published is wrong or half-written, and the same command, run again, does the rest and leaves nothing behind.
+One process imports the package once and is forked for every kill. In the child the functions of
+`store.disk` and the calls of the system below that give names, flush or remove are counted, and the
+child kills itself before the k-th. Afterwards, whatever k: what was published before is there byte
+for byte, nothing published is wrong or half-written, and the same command, run again, does the rest
+and leaves nothing behind.
 """
 
 import json
@@ -21,8 +24,10 @@ from pathlib import Path
 from causal_meta.conf.artifacts import EmptyConfig, EvaluateConfig, TasksConfig
 from causal_meta.store import Store, disk
 
-FUNCTIONS = ["write_atomic", "rename_new", "append_line", "remove_tree", "copy_files", "digests", "write_json", "sync_file", "sync_folder"]
-CALLS = ["rename", "replace", "link", "unlink", "rmdir", "mkdir", "fsync", "open", "symlink", "ftruncate", "write"]
+FUNCTIONS = ["write_atomic", "rename_new", "append_line", "remove_tree", "copy_files", "digests",
+    "write_json", "sync_file", "sync_folder"]
+CALLS = ["rename", "replace", "link", "unlink", "rmdir", "mkdir", "fsync", "open", "symlink",
+    "ftruncate", "write"]
 
 def result(config, attempt):
     (attempt.folder / "data.npz").write_bytes(b"result of " + attempt.artifact_id.encode())
@@ -65,7 +70,7 @@ def child(root, verb, limit):
     return counter[0]
 
 def forked(root, verb, limit):
-    """Exit status of a child that is killed before its call number `limit`; None for one that came to its end."""
+    """Exit status of a child killed before its call number `limit`; None for one that ended."""
     process = os.fork()
     if process == 0:
         try:
@@ -101,8 +106,11 @@ def published(store):
 
 @pytest.fixture
 def base(store, target, run, new_builder, tmp_path):
-    """A store with a named target, two runs, of which one is stale, and an archive of what another store holds."""
-    scored = store.build(EvaluateConfig(), {"of": target, "posterior": run}, new_builder(b"old score"))
+    """A store with a named target, two runs, of which one is stale, and an archive of what another
+    store holds."""
+    scored = store.build(
+        EvaluateConfig(), {"of": target, "posterior": run}, new_builder(b"old score")
+    )
     shutil.rmtree(run.folder)
     store.build(EmptyConfig(), {"of": target}, new_builder(b"another posterior"))
     other = Store(tmp_path / "elsewhere", patience=0)
@@ -119,7 +127,15 @@ def expected(verb, store, scored):
     return stale, lost
 
 
-EVERY = [("target", 1), ("run", 1), ("stale", 1), ("take", 2), ("name", 1), ("catalog", 1), ("remove", 1)]
+EVERY = [
+    ("target", 1),
+    ("run", 1),
+    ("stale", 1),
+    ("take", 2),
+    ("name", 1),
+    ("catalog", 1),
+    ("remove", 1),
+]
 
 
 @pytest.mark.parametrize(("verb", "every"), EVERY, ids=[verb for verb, _ in EVERY])
@@ -151,18 +167,29 @@ def test_the_same_command_after_a_kill_does_the_rest(base, python, verb):
     gone = scored.folder.relative_to(store.root / "targets").as_posix()
     out, _ = python(HARNESS, store.root, verb, gone, 9).communicate()
     cases = [json.loads(line)[0] for line in out.splitlines()]
-    again, err = python(HARNESS.partition("base, verb, every")[0] + AGAIN, verb, "x", gone, json.dumps(cases)).communicate()
+    again, err = python(
+        HARNESS.partition("base, verb, every")[0] + AGAIN, verb, "x", gone, json.dumps(cases)
+    ).communicate()
     assert err == ""
     assert json.loads(again) == [0] * len(cases)
-    whole = {key: {name: data for name, data in files.items() if name == "data.npz"} for key, files in published(Store(cases[-1])).items()}
+    whole = {
+        key: {name: data for name, data in files.items() if name == "data.npz"}
+        for key, files in published(Store(cases[-1])).items()
+    }
     for root in cases:
         found = Store(root, patience=0)
-        assert {key: {"data.npz": files["data.npz"]} for key, files in published(found).items()} == whole, root
-        assert [problem for problem in found.verify() if "is stale" not in problem or verb == "stale"] == [], root
+        assert {
+            key: {"data.npz": files["data.npz"]} for key, files in published(found).items()
+        } == whole, root
+        assert [
+            problem for problem in found.verify() if "is stale" not in problem or verb == "stale"
+        ] == [], root
         found.sweep(found.leftovers(idle=0), idle=0)
         assert found.leftovers(idle=0) == [], root
         listed = [line["target_id"] for line in found.catalog()]
-        assert sorted(listed) == sorted(artifact.id for artifact in found.artifacts() if artifact.is_target), root
+        assert sorted(listed) == sorted(
+            artifact.id for artifact in found.artifacts() if artifact.is_target
+        ), root
 
 
 AGAIN = """
@@ -186,20 +213,28 @@ disk.rename_new = careless
 
 
 def test_the_harness_sees_a_store_that_is_not_crash_safe(base, python):
-    """A publication that copies file by file instead of renaming is caught: half of a folder is found in its place."""
+    """A publication that copies file by file instead of renaming is caught: half of a folder is
+    found in its place."""
     store, _ = base
     code = HARNESS.replace("base, verb, every =", CARELESS + "base, verb, every =")
     out, _ = python(code, store.root, "target", "x", 1).communicate()
     roots = [json.loads(line)[0] for line in out.splitlines()]
-    assert any(problem for root in roots for problem in Store(root).verify() if "is stale" not in problem)
+    assert any(
+        problem for root in roots for problem in Store(root).verify() if "is stale" not in problem
+    )
 
 
-# --------------------------------------------------------------------------------------------------------------------- damage
+# ------------------------------------------------------------------------------------------- damage
 
 
 def pieces(store):
     """Every file that is a result or a record."""
-    return sorted(path for artifact in store.artifacts() for path in artifact.folder.rglob("*") if path.is_file() and path.name != "_runs.jsonl")
+    return sorted(
+        path
+        for artifact in store.artifacts()
+        for path in artifact.folder.rglob("*")
+        if path.is_file() and path.name != "_runs.jsonl"
+    )
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "deleted", "emptied"])
@@ -214,16 +249,23 @@ def test_every_damaged_file_is_named_and_no_other(store, target, run, damage):
             path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
         problems = store.verify()
         owner = next(part for part in reversed(path.parts) if part.startswith(("tgt_", "run_")))
-        if path.name == "meta.json" and damage == "flipped":  # the last byte is a line end: the JSON may still be the same
+        # the last byte is a line end: the JSON may still be the same
+        if path.name == "meta.json" and damage == "flipped":
             path.write_bytes(content.replace(b'"attempt": 1', b'"attempt": 1, "x"'))
             problems = store.verify()
-        assert any(owner in problem and path.name in problem for problem in problems), (path, problems)
+        assert any(owner in problem and path.name in problem for problem in problems), (
+            path,
+            problems,
+        )
         assert all(owner in problem for problem in problems), (path, problems)
         path.write_bytes(content)
     assert store.verify() == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write into read-only folders")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not shutil.which("setpriv"),
+    reason="root may write into read-only folders",
+)
 def test_read_only_folders_are_a_sentence_and_reading_goes_on(store, target, run, python):
     code = """
 import sys
@@ -247,7 +289,10 @@ for act in (
 """
     file = store.pack([target], store.root.parent / "one.tar")
     before = published(store)
-    folders = [store.root, *(path for path in store.root.rglob("*") if path.is_dir() and not path.is_symlink())]
+    folders = [
+        store.root,
+        *(path for path in store.root.rglob("*") if path.is_dir() and not path.is_symlink()),
+    ]
     for folder in folders:
         folder.chmod(0o555)
     files = [path for path in store.root.rglob("*") if path.is_file()]
@@ -256,7 +301,9 @@ for act in (
     for parent in (store.root.parent, *store.root.parent.parents):
         if parent.stat().st_uid == os.geteuid() and len(parent.parts) > 2:
             parent.chmod(0o755)
-    plain = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if os.geteuid() == 0 else ()
+    plain = (
+        ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if os.geteuid() == 0 else ()
+    )
     try:
         out, err = python(code, store.root, file, before=plain).communicate()
     finally:
@@ -265,11 +312,14 @@ for act in (
     assert err == ""
     told = out.splitlines()
     assert len(told) == 6
-    assert all(line.startswith("The store") and "permission denied" in line and line.endswith(".") for line in told), told
+    assert all(
+        line.startswith("The store") and "permission denied" in line and line.endswith(".")
+        for line in told
+    ), told
     assert published(store) == before
 
 
-# ------------------------------------------------------------------------------------------------------------------- crowds
+# ------------------------------------------------------------------------------------------- crowds
 
 CROWD = """
 import json, os, sys, time
@@ -316,13 +366,20 @@ def test_sixteen_processes_publish_the_same_and_different_ids_at_once(store, pyt
     out, err = python(CROWD, store.root).communicate()
     assert err == ""
     assert json.loads(out) == [0] * 16
-    targets = {artifact.config.seed: artifact for artifact in store.artifacts() if artifact.is_target}
+    targets = {
+        artifact.config.seed: artifact for artifact in store.artifacts() if artifact.is_target
+    }
     assert set(targets) == {0, 1, 2} | set(range(10, 26))
     for number in range(16):
         for seed in (number % 3, 10 + number):
             assert store.names()[f"n{number}-{seed}"] == targets[seed].id
             assert store.lookup(EmptyConfig(seed=number % 4), {"of": targets[seed]}) is not None
-    assert all((artifact.folder / "data.npz").read_text() == f"result of {artifact.id}" for artifact in store.artifacts())
+    assert all(
+        (artifact.folder / "data.npz").read_text() == f"result of {artifact.id}"
+        for artifact in store.artifacts()
+    )
     assert store.verify() == []
-    assert [line["target_id"] for line in store.catalog()] == [artifact.id for artifact in store.artifacts() if artifact.is_target]
+    assert [line["target_id"] for line in store.catalog()] == [
+        artifact.id for artifact in store.artifacts() if artifact.is_target
+    ]
     assert store.leftovers(idle=0) == []

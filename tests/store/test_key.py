@@ -10,7 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from causal_meta.conf import registry
-from causal_meta.conf.artifacts import EmptyConfig, EvaluateConfig, ExperimentConfig, RandomConfig, TasksConfig
+from causal_meta.conf.artifacts import (
+    EmptyConfig,
+    EvaluateConfig,
+    ExperimentConfig,
+    RandomConfig,
+    TasksConfig,
+)
 from causal_meta.conf.convert import to_plain
 from causal_meta.conf.data import FamilyConfig, TableConfig
 from causal_meta.conf.models import AviciConfig
@@ -18,24 +24,58 @@ from causal_meta.conf.noise_laws import GaussianNoise, LaplaceNoise
 from causal_meta.conf.setting import Config, setting
 from causal_meta.conf.training import TrainerConfig
 from causal_meta.store import StoreError, check_name
-from causal_meta.store.key import RUN_ID, TARGET_ID, canonical, identity, identity_part, is_id, is_id_start, key_of
+from causal_meta.store.key import (
+    RUN_ID,
+    TARGET_ID,
+    canonical,
+    identity,
+    identity_part,
+    is_id,
+    is_id_start,
+    key_of,
+)
 
-STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine too
+# on a busy machine too
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 OF = {"of": "tgt_0123456789ab"}
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+TREES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
 
 
 def test_golden_ids():
     """These constants never change: an id that drifts makes every store forget what it holds."""
-    tree = {"kind": "tasks", "seed": 3, "data": {"kind": "gaussian", "x": 0.1, "y": [1, 2.0, None, True, "é"]}}
+    tree = {
+        "kind": "tasks",
+        "seed": 3,
+        "data": {"kind": "gaussian", "x": 0.1, "y": [1, 2.0, None, True, "é"]},
+    }
     assert identity("tasks", 1, tree, {}, is_target=True).id == "tgt_bd2d0fe08977"
-    assert identity("boss", 2, tree, {"of": "tgt_0123456789ab", "posterior": "run_pc_00000000"}, is_target=False).id == "run_boss_b9d78926"
+    assert (
+        identity(
+            "boss",
+            2,
+            tree,
+            {"of": "tgt_0123456789ab", "posterior": "run_pc_00000000"},
+            is_target=False,
+        ).id
+        == "run_boss_b9d78926"
+    )
     assert key_of(EmptyConfig(seed=5), OF).id == "run_empty_1db62d23"
 
 
 def test_golden_ids_of_the_defaults():
-    """A default that changes makes new ids for everybody: if that is meant, put the new ids here and say so in the changelog."""
+    """A default that changes makes new ids for everybody: if that is meant, put the new ids here
+    and say so in the changelog."""
     assert key_of(TasksConfig(), {}).id == "tgt_68fbec552a95"
     assert key_of(ExperimentConfig(), {}).id == "tgt_a292acca7503"
 
@@ -70,9 +110,19 @@ def test_the_id_is_the_hash_of_the_canonical_tuple():
     """Computed again without the code of the store."""
     config = RandomConfig(seed=7, edges_per_node=1.5)
     tree = {"kind": "random", "seed": 7, "n_samples": 100, "edges_per_node": 1.5}
-    text = json.dumps({"format": 1, "kind": "random", "revision": 1, "config": tree, "inputs": OF}, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        {"format": 1, "kind": "random", "revision": 1, "config": tree, "inputs": OF},
+        sort_keys=True,
+        separators=(",", ":"),
+    )
     assert key_of(config, OF).id == "run_random_" + hashlib.sha1(text.encode()).hexdigest()[:8]
-    target = {"format": 1, "kind": "tasks", "revision": 1, "config": to_plain(TasksConfig(), identity_only=True), "inputs": {}}
+    target = {
+        "format": 1,
+        "kind": "tasks",
+        "revision": 1,
+        "config": to_plain(TasksConfig(), identity_only=True),
+        "inputs": {},
+    }
     text = json.dumps(target, sort_keys=True, separators=(",", ":"))
     assert key_of(TasksConfig(), {}).id == "tgt_" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -88,7 +138,8 @@ def test_the_id_is_the_hash_of_the_canonical_tuple():
     ids=["seed", "count", "kind tag of a part without fields", "another class"],
 )
 def test_another_value_is_another_id(other):
-    assert GaussianNoise() == TasksConfig().data.noise  # the two noises have equal (no) fields, only their tags differ
+    # the two noises have equal (no) fields, only their tags differ
+    assert GaussianNoise() == TasksConfig().data.noise
     assert key_of(other, {}).id != key_of(TasksConfig(), {}).id
 
 
@@ -114,7 +165,9 @@ def test_defaults_are_part_of_the_identity():
 def test_a_changed_default_changes_the_id(monkeypatch):
     """The value counts, not whether it was written."""
     before = key_of(EmptyConfig(), OF).id
-    changed = dataclasses.make_dataclass("Changed", [("n_samples", int, setting(2))], bases=(EmptyConfig,), frozen=True, kw_only=True)
+    changed = dataclasses.make_dataclass(
+        "Changed", [("n_samples", int, setting(2))], bases=(EmptyConfig,), frozen=True, kw_only=True
+    )
     assert key_of(changed(), OF).id != before
     assert key_of(changed(n_samples=1), OF).id == before
 
@@ -122,7 +175,10 @@ def test_a_changed_default_changes_the_id(monkeypatch):
 def test_the_revision_and_every_input_count(monkeypatch):
     before = key_of(EvaluateConfig(), OF).id
     assert key_of(EvaluateConfig(), {"of": "tgt_0123456789ac"}).id != before
-    assert key_of(EvaluateConfig(), OF | {"tasks": "tgt_ffffffffffff"}).id != key_of(EvaluateConfig(), OF | {"posterior": "tgt_ffffffffffff"}).id
+    assert (
+        key_of(EvaluateConfig(), OF | {"tasks": "tgt_ffffffffffff"}).id
+        != key_of(EvaluateConfig(), OF | {"posterior": "tgt_ffffffffffff"}).id
+    )
     monkeypatch.setattr(EvaluateConfig, "revision", 2)
     assert key_of(EvaluateConfig(), OF).id != before
 
@@ -162,26 +218,49 @@ def test_minus_zero_is_zero():
     assert canonical([-0.0]) == canonical([0.0]) == "[0.0]"
 
 
-@pytest.mark.parametrize("wrong", [math.nan, math.inf, {1: 2}, {"a": {2, 3}}, b"bytes", object()], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [math.nan, math.inf, {1: 2}, {"a": {2, 3}}, b"bytes", object()], ids=repr
+)
 def test_canonical_json_refuses_what_has_no_canonical_form(wrong):
     with pytest.raises((TypeError, ValueError), match="identity"):
         canonical({"a": wrong})
 
 
-@pytest.mark.parametrize("config", [ExperimentConfig(name="x", trainer=TrainerConfig(device="cpu")), TasksConfig(name="y"), EvaluateConfig()])
+@pytest.mark.parametrize(
+    "config",
+    [
+        ExperimentConfig(name="x", trainer=TrainerConfig(device="cpu")),
+        TasksConfig(name="y"),
+        EvaluateConfig(),
+    ],
+)
 def test_the_identity_part_of_a_stored_tree_is_the_identity_tree(config):
     assert identity_part(to_plain(config)) == to_plain(config, identity_only=True)
 
 
 def test_the_identity_part_keeps_keys_that_should_not_be_there():
-    assert identity_part({"kind": "empty", "seed": 0, "evil": 1}) == {"kind": "empty", "seed": 0, "evil": 1}
-    assert identity_part([{"kind": "tasks", "name": "gone", "x": {"kind": "unheard"}}]) == [{"kind": "tasks", "x": {"kind": "unheard"}}]
+    assert identity_part({"kind": "empty", "seed": 0, "evil": 1}) == {
+        "kind": "empty",
+        "seed": 0,
+        "evil": 1,
+    }
+    assert identity_part([{"kind": "tasks", "name": "gone", "x": {"kind": "unheard"}}]) == [
+        {"kind": "tasks", "x": {"kind": "unheard"}}
+    ]
 
 
 def test_ids_have_their_shape():
     assert TARGET_ID.fullmatch(key_of(TasksConfig(), {}).id)
     assert RUN_ID.fullmatch(key_of(EmptyConfig(), OF).id)
-    for wrong in ("tgt_0123456789AB", "tgt_0123456789ab\n", "../tgt_0123456789ab", "run_a_b_00000000", "tgt_", "", "run_empty_0000000"):
+    for wrong in (
+        "tgt_0123456789AB",
+        "tgt_0123456789ab\n",
+        "../tgt_0123456789ab",
+        "run_a_b_00000000",
+        "tgt_",
+        "",
+        "run_empty_0000000",
+    ):
         assert not is_id(wrong)
     assert is_id_start("tgt_0")
     assert not is_id_start("tgt_0/..")
@@ -192,7 +271,10 @@ def test_names_that_may_be(name):
     assert check_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["2024_01", "../x", "", "a b", "a/b", "é", "first\n", ".x", "_a", "tgt_x", "run_1", None, 7])
+@pytest.mark.parametrize(
+    "name",
+    ["2024_01", "../x", "", "a b", "a/b", "é", "first\n", ".x", "_a", "tgt_x", "run_1", None, 7],
+)
 def test_names_that_may_not_be(name):
     with pytest.raises(StoreError, match="cannot be a name") as caught:
         check_name(name)

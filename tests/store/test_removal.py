@@ -23,7 +23,9 @@ def scored(store, target, run, new_builder):
 
 def everything(store):
     """Every published file with its bytes."""
-    files = (path for path in store.root.rglob("*") if path.is_file() and ".staging" not in path.parts)
+    files = (
+        path for path in store.root.rglob("*") if path.is_file() and ".staging" not in path.parts
+    )
     return {path.relative_to(store.root).as_posix(): path.read_bytes() for path in files}
 
 
@@ -33,7 +35,7 @@ def age(folder):
         os.utime(path, (HOURS_AGO, HOURS_AGO), follow_symlinks=False)
 
 
-# ---------------------------------------------------------------------------------------------------------------------------- rm
+# ----------------------------------------------------------------------------------------------- rm
 
 
 def test_a_run_that_nobody_needs_goes_alone(store, target, run, builder):
@@ -43,7 +45,10 @@ def test_a_run_that_nobody_needs_goes_alone(store, target, run, builder):
     gone = {path for path in before if f"/{run.id}/" in path}
     after = everything(store)
     assert {path for path in before if path not in after} == gone
-    assert [json.loads(line)["sampler"] for line in (target.folder / "_runs.jsonl").read_text().splitlines()] == [kept.kind]
+    assert [
+        json.loads(line)["sampler"]
+        for line in (target.folder / "_runs.jsonl").read_text().splitlines()
+    ] == [kept.kind]
     assert store.verify() == []
     assert store.lookup(EmptyConfig(), {"of": target}) is None
     assert list((store.staging / "trash").iterdir()) == []
@@ -71,7 +76,9 @@ def test_with_force_a_target_takes_its_runs_and_its_name_with_it(store, target, 
     assert not (store.root / "experiments" / "first").exists()
     assert [line["target_id"] for line in store.catalog()] == [scored.folder.parent.name]
     assert target.id not in (store.root / "targets" / "_catalog.jsonl").read_text()
-    assert store.verify() == [f"{scored.id}: its input posterior, {run.id}, is no longer in the store."]
+    assert store.verify() == [
+        f"{scored.id}: its input posterior, {run.id}, is no longer in the store."
+    ]
 
 
 def test_those_that_need_one_another_go_together(store, target, run, scored):
@@ -135,12 +142,14 @@ def test_a_removal_that_is_killed_took_all_or_nothing(store, target, run, python
     assert process.returncode == -signal.SIGKILL
     assert not target.folder.exists()
     assert [problem for problem in store.verify() if "names.json" not in problem] == []
-    assert [item.reason for item in store.leftovers() if item.kind == "staging"] == ["was removed before"]
+    assert [item.reason for item in store.leftovers() if item.kind == "staging"] == [
+        "was removed before"
+    ]
     store.sweep(store.leftovers())
     assert store.leftovers() == []
 
 
-# ---------------------------------------------------------------------------------------------------------------------------- gc
+# ----------------------------------------------------------------------------------------------- gc
 
 
 def broken_attempt(store, seed, checkpoint=0):
@@ -175,8 +184,10 @@ def test_leftovers_are_found_each_with_its_kind_and_go(store, target, run, score
     found = {(item.path, item.kind) for item in store.leftovers()}
     view = store.root / "experiments" / "first"
     assert found == {
-        (dead, "staging"), (working, "work"), (draft, "staging"), (store.staging / "import-0123", "staging"), (view / "results" / "gone", "view"),
-        (view / "inference" / run.id, "view"), (store.root / "targets" / "tgt_000000000000", "orphan"), (scored.folder, "orphan"),
+        (dead, "staging"), (working, "work"), (draft, "staging"), (store.staging / "import-0123",
+        "staging"), (view / "results" / "gone", "view"),
+        (view / "inference" / run.id, "view"), (store.root / "targets" / "tgt_000000000000",
+        "orphan"), (scored.folder, "orphan"),
     }  # fmt: skip
     gone = store.sweep([item for item in store.leftovers() if item.kind in ("staging", "view")])
     assert len(gone) == 5
@@ -252,7 +263,8 @@ def test_an_import_that_is_under_way_is_never_touched(store):
 
 
 def test_without_a_lock_a_sign_of_life_saves_an_attempt(store):
-    """On a network file system whose locks do not reach other machines, the time of the last fact counts."""
+    """On a network file system whose locks do not reach other machines, the time of the last fact
+    counts."""
     folder = broken_attempt(store, 10)
     assert store.leftovers(idle=3600) == []
     age(folder)

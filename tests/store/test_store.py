@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from causal_meta.conf.artifacts import EmptyConfig, EvaluateConfig, ExperimentConfig, PCConfig, TasksConfig
+from causal_meta.conf.artifacts import (
+    EmptyConfig,
+    EvaluateConfig,
+    ExperimentConfig,
+    PCConfig,
+    TasksConfig,
+)
 from causal_meta.conf.data import TableConfig
 from causal_meta.conf.training import TrainerConfig
 from causal_meta.facts import read_events
@@ -19,7 +25,11 @@ from causal_meta.store.key import FORMAT
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
     """Every file below, its time of change and bytes."""
-    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def one_sentence(error) -> bool:
@@ -27,7 +37,7 @@ def one_sentence(error) -> bool:
     return "\n" not in text and text.endswith((".", "…"))
 
 
-# ------------------------------------------------------------------------------------------------------------------- building
+# ----------------------------------------------------------------------------------------- building
 
 
 def test_the_same_configuration_is_built_once(store, builder):
@@ -44,15 +54,38 @@ def test_the_layout_on_the_disk(store, target, run):
     assert target.folder == root / "targets" / target.id
     assert run.folder == target.folder / run.id
     assert json.loads((root / "names.json").read_text()) == {"first": target.id}
-    assert {path.name for path in target.folder.iterdir()} == {"meta.json", "config.yaml", "data.npz", "facts", "_runs.jsonl", run.id}
-    (line,) = [json.loads(text) for text in (root / "targets" / "_catalog.jsonl").read_text().splitlines()]
+    assert {path.name for path in target.folder.iterdir()} == {
+        "meta.json",
+        "config.yaml",
+        "data.npz",
+        "facts",
+        "_runs.jsonl",
+        run.id,
+    }
+    (line,) = [
+        json.loads(text) for text in (root / "targets" / "_catalog.jsonl").read_text().splitlines()
+    ]
     assert list(line) == ["target_id", "created_at", "kind", "model", "data", "seed"]
     assert line == {
-        "target_id": target.id, "created_at": target.meta["created_at"], "kind": "tasks", "model": None, "data": "family:erdos_renyi", "seed": 1,
+        "target_id": target.id, "created_at": target.meta["created_at"], "kind": "tasks",
+        "model": None, "data": "family:erdos_renyi", "seed": 1,
     }  # fmt: skip
-    (line,) = [json.loads(text) for text in (target.folder / "_runs.jsonl").read_text().splitlines()]
-    assert list(line) == ["target_id", "sampler", "hyperparams", "walltime_sec", "artifact_path", "created_at"]
-    assert (line["target_id"], line["sampler"], line["hyperparams"]) == (target.id, "empty", {"seed": 0, "n_samples": 1})
+    (line,) = [
+        json.loads(text) for text in (target.folder / "_runs.jsonl").read_text().splitlines()
+    ]
+    assert list(line) == [
+        "target_id",
+        "sampler",
+        "hyperparams",
+        "walltime_sec",
+        "artifact_path",
+        "created_at",
+    ]
+    assert (line["target_id"], line["sampler"], line["hyperparams"]) == (
+        target.id,
+        "empty",
+        {"seed": 0, "n_samples": 1},
+    )
     assert store.root / line["artifact_path"] == run.folder
     assert not Path(line["artifact_path"]).is_absolute()
 
@@ -62,8 +95,10 @@ def test_meta_json_has_the_promised_keys(store, builder):
     made = store.build(config, {}, builder, overrides=["seed=4", "trainer.max_steps=5"])
     meta = json.loads((made.folder / "meta.json").read_text())
     promised = {
-        "target_id", "kind", "revision", "created_at", "code_sha", "pkg_versions", "seed", "model_cfg", "data_cfg", "training_cfg", "inference_cfg",
-        "dims", "metrics", "overrides", "inputs", "digests", "jax_enable_x64", "threads", "python", "hardware", "attempt", "walltime_sec", "cpu_sec",
+        "target_id", "kind", "revision", "created_at", "code_sha", "pkg_versions", "seed",
+        "model_cfg", "data_cfg", "training_cfg", "inference_cfg",
+        "dims", "metrics", "overrides", "inputs", "digests", "jax_enable_x64", "threads", "python",
+        "hardware", "attempt", "walltime_sec", "cpu_sec",
     }  # fmt: skip
     assert promised == meta.keys()
     assert meta["overrides"] == ["seed=4", "trainer.max_steps=5"]
@@ -76,7 +111,9 @@ def test_meta_json_has_the_promised_keys(store, builder):
 
 def test_overrides_are_recorded_outside_the_identity(store, builder):
     first = store.build(TasksConfig(seed=4), {}, builder, overrides=["seed=4"])
-    assert store.build(TasksConfig(seed=4), {}, builder, overrides=["n_tasks=25", "seed=4"]) == first
+    assert (
+        store.build(TasksConfig(seed=4), {}, builder, overrides=["n_tasks=25", "seed=4"]) == first
+    )
 
 
 def test_inputs_are_recorded_by_id_and_digest(store, target, run):
@@ -88,7 +125,13 @@ def test_inputs_are_recorded_by_id_and_digest(store, target, run):
 
 
 def test_a_configuration_comes_back_as_the_object_it_was(store, builder):
-    odd = TasksConfig(data=TableConfig(sha256="0" * 64, columns=("1e3", "on", "null", "a: b", "2024-01-01", " x", "0x1f", "-.5", "é"), title="1e-4"))
+    odd = TasksConfig(
+        data=TableConfig(
+            sha256="0" * 64,
+            columns=("1e3", "on", "null", "a: b", "2024-01-01", " x", "0x1f", "-.5", "é"),
+            title="1e-4",
+        )
+    )
     made = store.build(odd, {}, builder)
     assert store.find(made.id).config == odd
     assert store.verify() == []
@@ -109,7 +152,12 @@ def test_nothing_is_left_in_the_staging_area(store, target, run):
 
 def test_every_artifact_has_facts_that_begin_with_on_start(target):
     (event,) = read_events(target.folder)
-    assert (event["moment"], event["run_id"], event["attempt"], event["meta"]["seed"]) == ("on_start", target.id, 1, 1)
+    assert (event["moment"], event["run_id"], event["attempt"], event["meta"]["seed"]) == (
+        "on_start",
+        target.id,
+        1,
+        1,
+    )
 
 
 def test_a_builder_that_fails_leaves_no_artifact_but_its_attempt(store):
@@ -124,7 +172,11 @@ def test_a_builder_that_fails_leaves_no_artifact_but_its_attempt(store):
     assert store.names() == {}
     (attempt,) = store.staging.glob("tgt_*/attempt-1-*")
     last = read_events(attempt)[-1]
-    assert (last["moment"], last["type"], last["message"]) == ("on_exception", "KeyError", "'missing column'")
+    assert (last["moment"], last["type"], last["message"]) == (
+        "on_exception",
+        "KeyError",
+        "'missing column'",
+    )
     assert "in fails: raise KeyError" in last["traceback"][-1]
     assert not any(str(Path(__file__).parent) in line for line in last["traceback"])
 
@@ -148,18 +200,26 @@ def test_a_builder_cannot_write_the_keys_of_the_store(store):
 
 
 def test_numbers_that_are_not_finite_are_named_in_meta(store):
-    made = store.build(TasksConfig(), {}, lambda config, attempt: {"metrics": {"loss": float("nan"), "auroc": 0.5}})
+    made = store.build(
+        TasksConfig(), {}, lambda config, attempt: {"metrics": {"loss": float("nan"), "auroc": 0.5}}
+    )
     assert made.meta["metrics"] == {"loss": None, "auroc": 0.5}
     assert made.meta["non_finite"] == ["metrics.loss"]
 
 
 @pytest.mark.parametrize("wrong", ["roles", "missing", "run as target", "unknown"])
-def test_inputs_that_do_not_fit_are_refused_before_anything_is_built(store, builder, target, run, wrong):
+def test_inputs_that_do_not_fit_are_refused_before_anything_is_built(
+    store, builder, target, run, wrong
+):
     config, inputs, words = {
         "roles": (EmptyConfig(), {"of": target, "tasks": target}, "no input 'tasks'"),
         "missing": (EmptyConfig(), {}, "needs the input of"),
         "run as target": (EvaluateConfig(), {"of": run}, "is a run"),
-        "unknown": (EvaluateConfig(), {"of": target, "posteriors": run}, "did you mean 'posterior'"),
+        "unknown": (
+            EvaluateConfig(),
+            {"of": target, "posteriors": run},
+            "did you mean 'posterior'",
+        ),
     }[wrong]
     with pytest.raises(StoreError, match=words) as caught:
         store.build(config, inputs, builder)
@@ -172,13 +232,15 @@ def test_an_input_of_another_store_must_be_installed_first(store, builder, targe
         Store(tmp_path / "other").build(EmptyConfig(), {"of": target}, builder)
 
 
-# --------------------------------------------------------------------------------------------------------------- disagreement
+# ------------------------------------------------------------------------------------- disagreement
 
 
 def test_a_stored_configuration_that_was_altered_stops_with_a_diff(store, target, builder):
     path = target.folder / "config.yaml"
     path.write_text(path.read_text().replace("n_tasks: 25", "n_tasks: 26"))
-    with pytest.raises(StoreError, match=r"another configuration.*config\.n_tasks: 26 -> 25") as caught:
+    with pytest.raises(
+        StoreError, match=r"another configuration.*config\.n_tasks: 26 -> 25"
+    ) as caught:
         store.build(TasksConfig(seed=1), {}, builder)
     assert one_sentence(caught)
     with pytest.raises(StoreError, match="n_tasks"):
@@ -198,10 +260,16 @@ def test_a_field_outside_the_identity_may_differ(store, target):
     assert store.lookup(TasksConfig(seed=1)) == target
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"target_id": "../x"}', '{"target_id": "tgt_000000000000"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"target_id": "../x"}', '{"target_id": "tgt_000000000000"}']
+)
 def test_an_unreadable_meta_json_is_a_sentence(store, target, content):
     (target.folder / "meta.json").write_text(content)
-    for look in (lambda: store.find("first"), lambda: store.lookup(TasksConfig(seed=1)), lambda: read_artifact(target.folder)):
+    for look in (
+        lambda: store.find("first"),
+        lambda: store.lookup(TasksConfig(seed=1)),
+        lambda: read_artifact(target.folder),
+    ):
         with pytest.raises(StoreError, match=r"meta\.json") as caught:
             look()
         assert one_sentence(caught)
@@ -227,7 +295,7 @@ def test_deleting_a_folder_rebuilds_exactly_that(store, target, run, new_builder
     assert store.verify() == []
 
 
-# --------------------------------------------------------------------------------------------------------------- stale runs
+# --------------------------------------------------------------------------------------- stale runs
 
 
 @pytest.fixture
@@ -249,7 +317,9 @@ def test_a_run_whose_input_came_out_the_same_stays_valid(store, target, run, sco
     assert store.verify() == []
 
 
-def test_a_run_whose_input_changed_is_stale_and_built_again(store, target, run, scored, new_builder):
+def test_a_run_whose_input_changed_is_stale_and_built_again(
+    store, target, run, scored, new_builder
+):
     again = rebuilt(store, run, target, new_builder(b"another posterior"))
     inputs = {"of": target, "posterior": again}
     assert [line for line in store.verify() if "is stale" in line and scored.id in line]
@@ -274,14 +344,22 @@ def test_a_run_whose_input_is_gone_is_named(store, target, run, scored):
     import shutil
 
     shutil.rmtree(run.folder)
-    assert store.verify() == [f"{scored.id}: its input posterior, {run.id}, is no longer in the store."]
+    assert store.verify() == [
+        f"{scored.id}: its input posterior, {run.id}, is no longer in the store."
+    ]
 
 
-# ------------------------------------------------------------------------------------------------------------------ finding
+# ------------------------------------------------------------------------------------------ finding
 
 
 def test_a_token_is_a_name_an_id_or_a_unique_beginning(store, target, run):
-    assert store.find("first") == store.find(target.id) == store.find(target.id[:8]) == store.find("tgt_") == target
+    assert (
+        store.find("first")
+        == store.find(target.id)
+        == store.find(target.id[:8])
+        == store.find("tgt_")
+        == target
+    )
     assert store.find(run.id) == store.find("run_empty") == store.find("run_") == run
 
 
@@ -303,7 +381,9 @@ def test_an_unknown_token_is_answered_with_what_there_is(store, target, token):
     assert one_sentence(caught)
 
 
-@pytest.mark.parametrize("token", ["../x", "tgt_/../x", "/etc/passwd", "", "2024_01", "tgt_*", "first\n", "targets/x"])
+@pytest.mark.parametrize(
+    "token", ["../x", "tgt_/../x", "/etc/passwd", "", "2024_01", "tgt_*", "first\n", "targets/x"]
+)
 def test_a_token_that_cannot_be_one_is_refused(store, target, token):
     with pytest.raises(StoreError):
         store.find(token)
@@ -321,7 +401,14 @@ def test_a_name_whose_artifact_is_gone_says_so(store, target):
 
 def test_looking_up_writes_nothing(tmp_path, store, target, run):
     empty = Store(tmp_path / "nowhere")
-    for look in (empty.artifacts, empty.catalog, empty.verify, empty.names, empty.rebuild_catalog, lambda: empty.lookup(TasksConfig())):
+    for look in (
+        empty.artifacts,
+        empty.catalog,
+        empty.verify,
+        empty.names,
+        empty.rebuild_catalog,
+        lambda: empty.lookup(TasksConfig()),
+    ):
         look()
     with pytest.raises(StoreError, match="holds nothing"):
         empty.find("first")
@@ -329,7 +416,14 @@ def test_looking_up_writes_nothing(tmp_path, store, target, run):
     before = snapshot(store.root)
     for path in (store.root, store.root / "targets", target.folder):
         path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    store.find("first"), store.find("tgt_"), store.verify(), store.catalog(), store.runs_of(target), store.artifacts()
+    (
+        store.find("first"),
+        store.find("tgt_"),
+        store.verify(),
+        store.catalog(),
+        store.runs_of(target),
+        store.artifacts(),
+    )
     store.build(TasksConfig(seed=1), {}, None, name="first")
     for path in (store.root, store.root / "targets", target.folder):
         path.chmod(0o755)
@@ -345,7 +439,7 @@ def test_the_root_is_the_argument_the_environment_or_runs(tmp_path, monkeypatch)
     assert Store("here").root == tmp_path / "here"
 
 
-# -------------------------------------------------------------------------------------------------------------------- names
+# -------------------------------------------------------------------------------------------- names
 
 
 def test_a_name_points_to_one_artifact_until_it_is_forced(store, target, builder):
@@ -436,10 +530,15 @@ def test_where_links_fail_the_view_holds_pointers(store, builder, monkeypatch):
     monkeypatch.setattr(Path, "symlink_to", no_links)
     made = store.build(TasksConfig(), {}, builder, name="x")
     pointer = store.root / "experiments" / "x" / "config.yaml.json"
-    assert (pointer.parent / json.loads(pointer.read_text())["path"]).resolve() == made.folder / "config.yaml"
+    assert (
+        pointer.parent / json.loads(pointer.read_text())["path"]
+    ).resolve() == made.folder / "config.yaml"
 
 
 def test_the_store_loads_neither_torch_nor_jax_nor_pandas():
-    code = "import sys, causal_meta.store, causal_meta.facts, causal_meta.runners.build; print({'torch', 'jax', 'pandas'} & set(sys.modules))"
+    code = (
+        "import sys, causal_meta.store, causal_meta.facts, causal_meta.runners.build; "
+        "print({'torch', 'jax', 'pandas'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

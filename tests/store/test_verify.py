@@ -1,4 +1,5 @@
-"""What is in the store is what was published; what travels arrives as it left; what can be rebuilt is rebuilt."""
+"""What is in the store is what was published; what travels arrives as it left; what can be rebuilt
+is rebuilt."""
 
 import json
 import shutil
@@ -14,7 +15,7 @@ def edit_meta(artifact, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-# ------------------------------------------------------------------------------------------------------------------- verify
+# ------------------------------------------------------------------------------------------- verify
 
 
 def test_a_sound_store_has_no_problems(store, target, run):
@@ -28,7 +29,10 @@ def test_a_sound_store_has_no_problems(store, target, run):
         (lambda t: (t.folder / "data.npz").write_bytes(b"numberz"), "data.npz is changed."),
         (lambda t: (t.folder / "data.npz").unlink(), "data.npz is missing."),
         (lambda t: (t.folder / "more.npz").write_bytes(b""), "more.npz is extra."),
-        (lambda t: (t.folder / "facts" / "events.jsonl").write_text(""), "facts/events.jsonl is changed."),
+        (
+            lambda t: (t.folder / "facts" / "events.jsonl").write_text(""),
+            "facts/events.jsonl is changed.",
+        ),
         (lambda t: (t.folder / "facts" / "x").mkdir(), None),
         (lambda t: (t.folder / "link").symlink_to("data.npz"), "link, which is no plain file"),
         (lambda t: edit_meta(t, revision=2), "its id should be tgt_"),
@@ -37,7 +41,20 @@ def test_a_sound_store_has_no_problems(store, target, run):
         (lambda t: (t.folder / "config.yaml").write_text("a: [b"), "config.yaml is changed."),
         (lambda t: (t.folder / "config.yaml").unlink(), "config.yaml is missing."),
     ],
-    ids=["truncated", "bit", "missing", "extra", "facts", "empty folder", "link", "revision", "kind", "id", "config", "no config"],
+    ids=[
+        "truncated",
+        "bit",
+        "missing",
+        "extra",
+        "facts",
+        "empty folder",
+        "link",
+        "revision",
+        "kind",
+        "id",
+        "config",
+        "no config",
+    ],
 )
 def test_verify_names_what_is_wrong(store, target, damage, told):
     damage(target)
@@ -45,7 +62,9 @@ def test_verify_names_what_is_wrong(store, target, damage, told):
         if told is None:
             assert problems == []
         else:
-            assert [line for line in problems if line.startswith(target.id) and told in line], problems
+            assert [line for line in problems if line.startswith(target.id) and told in line], (
+                problems
+            )
             assert all(line.endswith(".") and "\n" not in line for line in problems)
 
 
@@ -88,7 +107,7 @@ def test_the_digest_covers_results_and_not_the_diary(store, target, builder, new
     assert artifact_digest(store.build(TasksConfig(seed=1), {}, new_builder(b"other"))) != digest
 
 
-# ------------------------------------------------------------------------------------------------------------------ catalog
+# ------------------------------------------------------------------------------------------ catalog
 
 
 def test_the_catalog_can_be_rebuilt(store, target, run, builder):
@@ -120,7 +139,7 @@ def test_a_deleted_target_is_no_longer_in_the_catalog(store, target, builder):
     assert (store.root / "targets" / "_catalog.jsonl").read_text().count("\n") == 1
 
 
-# ------------------------------------------------------------------------------------------------------------------- travel
+# ------------------------------------------------------------------------------------------- travel
 
 
 @pytest.fixture
@@ -130,7 +149,12 @@ def exported(store, target, run, tmp_path):
 
 
 def test_an_export_stands_alone(exported, target):
-    assert {path.name for path in exported.iterdir()} == {"meta.json", "config.yaml", "data.npz", "facts"}
+    assert {path.name for path in exported.iterdir()} == {
+        "meta.json",
+        "config.yaml",
+        "data.npz",
+        "facts",
+    }
     alone = read_artifact(exported)
     assert (alone.id, alone.config, alone.digest) == (target.id, target.config, target.digest)
 
@@ -155,7 +179,9 @@ def test_a_run_is_installed_into_its_target(store, exported, target, run, tmp_pa
     assert other.verify() == []
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing", "extra", "config", "meta", "link", "escape"])
+@pytest.mark.parametrize(
+    "damage", ["changed", "missing", "extra", "config", "meta", "link", "escape"]
+)
 def test_an_altered_export_is_refused_and_leaves_nothing(exported, tmp_path, damage):
     if damage == "changed":
         (exported / "data.npz").write_bytes(b"evil")

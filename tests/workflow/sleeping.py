@@ -1,4 +1,5 @@
-"""A kind of target that does nothing but sleep: for tests and benchmarks of what carries out jobs."""
+"""A kind of target that does nothing but sleep: for tests and benchmarks of what carries out
+jobs."""
 
 import os
 import signal

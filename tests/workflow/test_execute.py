@@ -1,4 +1,5 @@
-"""What is missing is made and nothing else; a failure stops only what depends on it; processes that die cost nothing but time."""
+"""What is missing is made and nothing else; a failure stops only what depends on it; processes that
+die cost nothing but time."""
 
 import os
 import shutil
@@ -55,7 +56,12 @@ def broken(monkeypatch):
 
 def test_what_exists_is_not_made_again(plan, store):
     first = plan(STUDY)
-    assert counted(first) == {"tasks": {"missing": 2}, "empty": {"missing": 2}, "random": {"missing": 2}, "evaluate": {"missing": 4}}
+    assert counted(first) == {
+        "tasks": {"missing": 2},
+        "empty": {"missing": 2},
+        "random": {"missing": 2},
+        "evaluate": {"missing": 4},
+    }
     told = []
     outcome = carry_out(first, store, notify=lambda cell, state: told.append((cell.id, state)))
     assert outcome.ok
@@ -66,7 +72,9 @@ def test_what_exists_is_not_made_again(plan, store):
     assert again.to_make == []
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*") if path.is_file()}
     assert set(states(carry_out(again, store), again)) == {"exists"}
-    assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*") if path.is_file()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in store.root.rglob("*") if path.is_file()
+    } == before
     assert store.verify() == []
 
 
@@ -89,7 +97,8 @@ def test_a_run_whose_input_has_other_content_is_stale_and_made_again(plan, store
     carry_out(first, store)
     run = next(cell for cell in first.cells if cell.kind == "random")
     meta = store.root / run.path / "meta.json"
-    meta.write_text(meta.read_text().replace('"posterior.npz": "', '"posterior.npz": "0'))  # as if other bytes had been published
+    # as if other bytes had been published
+    meta.write_text(meta.read_text().replace('"posterior.npz": "', '"posterior.npz": "0'))
     again = plan(STUDY)
     assert counted(again)["evaluate"] == {"exists": 3, "stale": 1}
     outcome = carry_out(again, store)
@@ -100,7 +109,10 @@ def test_a_failure_stops_only_what_depends_on_it(plan, store, broken):
     first = plan(STUDY)
     outcome = carry_out(first, store)
     assert not outcome.ok
-    by_kind = {kind: [outcome.states[c.id] for c in first.cells if c.kind == kind] for kind in ("empty", "random", "evaluate")}
+    by_kind = {
+        kind: [outcome.states[c.id] for c in first.cells if c.kind == kind]
+        for kind in ("empty", "random", "evaluate")
+    }
     assert by_kind["empty"] == ["built"] * 2
     assert by_kind["random"] == ["failed"] * 2
     assert sorted(by_kind["evaluate"]) == ["blocked", "blocked", "built", "built"]
@@ -125,7 +137,11 @@ def test_only_what_fits_and_what_it_needs(plan, study, store):
     chosen = plan(STUDY, only=["kind=em*"])
     assert [cell.kind for cell in chosen.cells] == ["tasks", "tasks", "empty", "empty"]
     assert [cell.name for cell in plan(STUDY, only=["name=a-seed1"]).cells] == ["a-seed1"]
-    for word, saying in (("kind=boss", "there are tasks, empty"), ("boss", "kind=PATTERN"), ("seed=1", "kind=PATTERN")):
+    for word, saying in (
+        ("kind=boss", "there are tasks, empty"),
+        ("boss", "kind=PATTERN"),
+        ("seed=1", "kind=PATTERN"),
+    ):
         with pytest.raises(ConfigError, match=saying):
             plan(STUDY, only=[word])
 
@@ -151,10 +167,18 @@ def test_the_folder_of_a_study_holds_links_and_one_table(plan, store):
     assert (home / "config.yaml").read_text() == first.study.text
     assert sorted(path.name for path in (home / "targets").iterdir()) == ["a-seed0", "a-seed1"]
     assert len(list((home / "results").iterdir())) == 4
-    assert all((path / "meta.json").is_file() for part in ("targets", "results", "inference") for path in (home / part).iterdir())
+    assert all(
+        (path / "meta.json").is_file()
+        for part in ("targets", "results", "inference")
+        for path in (home / part).iterdir()
+    )
     assert not any(os.path.isabs(os.readlink(path)) for path in (home / "targets").iterdir())
     read = pd.read_parquet(home / "results.parquet")
-    assert list(read["id"]) == [cell.id for cell in first.cells if not cell.is_target] == list(table["id"])
+    assert (
+        list(read["id"])
+        == [cell.id for cell in first.cells if not cell.is_target]
+        == list(table["id"])
+    )
     scored = read[read["kind"] == "evaluate"]
     assert set(scored["method"]) == {"empty", "random"}
     for _, row in scored.iterrows():
@@ -162,7 +186,8 @@ def test_the_folder_of_a_study_holds_links_and_one_table(plan, store):
     assert read["setting.n_samples"].tolist()[:2] == [1, 1]
     smaller = plan(STUDY.replace("0..1", "0"))
     write_results(smaller, carry_out(smaller, store), store)
-    assert len(list((home / "results").iterdir())) == 2  # links to what is no part of it any more go, the artifacts stay
+    # links to what is no part of it any more go, the artifacts stay
+    assert len(list((home / "results").iterdir())) == 2
     assert plan(STUDY).to_make == []
 
 
@@ -171,12 +196,16 @@ def test_where_links_fail_a_file_holds_the_path(plan, store, monkeypatch):
 
     from causal_meta.store import catalog
 
-    monkeypatch.setattr(catalog.Path, "symlink_to", lambda *args: (_ for _ in ()).throw(OSError("no links here")))
+    monkeypatch.setattr(
+        catalog.Path, "symlink_to", lambda *args: (_ for _ in ()).throw(OSError("no links here"))
+    )
     first = plan("name: s\ntargets:\n  - {target: tasks, %}\nruns:\n  - {run: empty, of: tasks}\n")
     write_results(first, carry_out(first, store), store)
     pointers = list((folder_of(store, "s") / "inference").iterdir())
     assert len(pointers) == 1
-    assert (pointers[0].parent / json.loads(pointers[0].read_text())["path"] / "meta.json").is_file()
+    assert (
+        pointers[0].parent / json.loads(pointers[0].read_text())["path"] / "meta.json"
+    ).is_file()
 
 
 def test_first_causes_name_the_place():
@@ -195,7 +224,7 @@ def test_first_causes_name_the_place():
     assert first_cause(ConfigError("What came is wrong.")) == "What came is wrong."
 
 
-# ---------------------------------------------------------------------------------------------------------------------- processes
+# ---------------------------------------------------------------------------------------- processes
 
 
 def test_two_processes_make_what_one_makes(plan, study, store, tmp_path):
@@ -222,7 +251,10 @@ def test_a_process_that_is_killed_is_replaced(plan, store, tmp_path):
     answer = pool.answer()
     assert answer.ok
     assert pool.deaths == {target.id: 1}
-    assert f"{target.id}: its process {first[0]} was killed by SIGKILL, time 1 of {TRIES}" in (tmp_path / "log").read_text()
+    assert (
+        f"{target.id}: its process {first[0]} was killed by SIGKILL, time 1 of {TRIES}"
+        in (tmp_path / "log").read_text()
+    )
     assert pool.pids
     assert pool.pids != first
     pool.close()

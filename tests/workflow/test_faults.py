@@ -1,9 +1,10 @@
-"""A study whose driver is killed by SIGKILL before any call that changes the disk: the same command does the rest, and its table is that of an
-undisturbed one.
+"""A study whose driver is killed by SIGKILL before any call that changes the disk: the same command
+does the rest, and its table is that of an undisturbed one.
 
-One process imports everything once and is forked for every kill; it carries out nothing itself, since threads and forks do not meet. The first
-study makes its cells in the driver itself, so that driver and builder die together; in the second everything is made and only what a driver
-writes is left (names, links, tables, the gallery).
+One process imports everything once and is forked for every kill; it carries out nothing itself,
+since threads and forks do not meet. The first study makes its cells in the driver itself, so that
+driver and builder die together; in the second everything is made and only what a driver writes is
+left (names, links, tables, the gallery).
 """
 
 import json
@@ -32,11 +33,13 @@ HARNESS = """
 import contextlib, io, json, os, shutil, signal, sys
 from pathlib import Path
 import pyarrow.parquet, torch
-import causal_meta.runners.evaluation.evaluation, causal_meta.runners.inference.task_posteriors, causal_meta.runners.tasks.task_sets, causal_meta.reports.gallery
+import causal_meta.runners.evaluation.evaluation, causal_meta.runners.inference.task_posteriors,
+    causal_meta.runners.tasks.task_sets, causal_meta.reports.gallery
 from causal_meta.cli import main
 from causal_meta.store import disk
 
-FUNCTIONS = ["write_atomic", "rename_new", "append_line", "remove_tree", "copy_files", "digests", "write_json", "sync_file", "sync_folder"]
+FUNCTIONS = ["write_atomic", "rename_new", "append_line", "remove_tree", "copy_files", "digests",
+    "write_json", "sync_file", "sync_folder"]
 CALLS = ["rename", "replace", "link", "unlink", "rmdir", "mkdir", "fsync", "symlink"]
 
 def wrapped(counter, limit, real):
@@ -48,7 +51,8 @@ def wrapped(counter, limit, real):
     return call
 
 def study(root):
-    words = ["study", str(file), "--store", str(root), "--quiet", "--force", "--promote", "--to", str(root.parent / "gallery")]
+    words = ["study", str(file), "--store", str(root), "--quiet", "--force", "--promote", "--to",
+        str(root.parent / "gallery")]
     with contextlib.redirect_stdout(io.StringIO()):
         return main(words)
 
@@ -80,7 +84,9 @@ while status == -signal.SIGKILL:
 
 
 def table(root):
-    return pd.read_parquet(root / "experiments" / "small" / "results.parquet").drop(columns="walltime_sec")
+    return pd.read_parquet(root / "experiments" / "small" / "results.parquet").drop(
+        columns="walltime_sec"
+    )
 
 
 @pytest.fixture
@@ -93,13 +99,22 @@ def place():
 
 @pytest.fixture
 def killed(place):
-    """Carry out the study with a kill before every n-th call; the stores afterwards, the last of which nobody disturbed."""
+    """Carry out the study with a kill before every n-th call; the stores afterwards, the last of
+    which nobody disturbed."""
 
     def carry_out(every, base="none", text=STUDY):
         file = place / "small.yaml"
         file.write_text(text)
         (place / "harness.py").write_text(HARNESS)
-        words = [sys.executable, "-W", "error", str(place / "harness.py"), str(file), str(place / base), str(every)]
+        words = [
+            sys.executable,
+            "-W",
+            "error",
+            str(place / "harness.py"),
+            str(file),
+            str(place / base),
+            str(every),
+        ]
         done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
@@ -134,11 +149,14 @@ def test_a_driver_killed_while_it_writes_results_is_gone_on_from(killed, place):
     for folder in (place / "made" / "experiments").iterdir():
         if folder.name == "small":
             (folder / "results.parquet").unlink()
-    made = {artifact.id: artifact.meta["created_at"] for artifact in Store(place / "made").artifacts()}
+    made = {
+        artifact.id: artifact.meta["created_at"] for artifact in Store(place / "made").artifacts()
+    }
     stores = killed(every=9, base="made", text=STUDY.replace("nothing", "nil"))
     assert len(stores) > 5
     for store in stores:
-        assert {artifact.id: artifact.meta["created_at"] for artifact in store.artifacts()} == made  # nothing was made again
+        # nothing was made again
+        assert {artifact.id: artifact.meta["created_at"] for artifact in store.artifacts()} == made
         assert set(store.names()) == {"set", "nothing", "nil"}
         assert table(store.root).equals(table(stores[-1].root))
         assert store.verify() == []

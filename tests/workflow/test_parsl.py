@@ -1,4 +1,5 @@
-"""Threads and local workers of Parsl make what one process makes, survive what dies, and leave nothing behind."""
+"""Threads and local workers of Parsl make what one process makes, survive what dies, and leave
+nothing behind."""
 
 import os
 import signal
@@ -41,18 +42,30 @@ def card(**settings):
 def digests(store, plan):
     """The digest of every artifact; of scores, which tell how long answers took, the means."""
     found = [store.read(store.root / cell.path) for cell in plan.cells]
-    return [artifact.meta["metrics"] if artifact.kind == "evaluate" else artifact.digest for artifact in found]
+    return [
+        artifact.meta["metrics"] if artifact.kind == "evaluate" else artifact.digest
+        for artifact in found
+    ]
 
 
 def processes_of(store):
-    """The processes of Parsl that work for a store, by what they are: blocks and managers with what they began, and interchanges begun here."""
+    """The processes of Parsl that work for a store, by what they are: blocks and managers with what
+    they began, and interchanges begun here."""
     found = {"manager": [], "books": [], "worker": [], "interchange": []}
     for process in psutil.process_iter():
         try:
             words = " ".join(process.cmdline())
-            if "causal_meta.workflow.block" in words and str(store) in words and "python" in process.name():
+            if (
+                "causal_meta.workflow.block" in words
+                and str(store) in words
+                and "python" in process.name()
+            ):
                 found["manager"].append(process)
-                books, *workers = [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())] or [None]
+                books, *workers = [
+                    child
+                    for child in process.children()
+                    if "spawn_main" in " ".join(child.cmdline())
+                ] or [None]
                 found["books"] += [books] if books else []
                 found["worker"] += workers
             elif "interchange" in words and process.ppid() == os.getpid():
@@ -73,7 +86,7 @@ def wait_until(true, seconds=30):
         time.sleep(0.1)
 
 
-# --------------------------------------------------------------------------------------------------------------------------- threads
+# ------------------------------------------------------------------------------------------ threads
 
 
 def test_threads_make_what_one_thread_makes(plan, study, store, tmp_path):
@@ -83,7 +96,9 @@ def test_threads_make_what_one_thread_makes(plan, study, store, tmp_path):
     first = plan(STUDY)
     outcome = carry_out(first, store, executor="threads", workers=3)
     assert outcome.ok
-    assert {answer.worker.rpartition(":")[2] for answer in outcome.answers.values()} == {str(os.getpid())}
+    assert {answer.worker.rpartition(":")[2] for answer in outcome.answers.values()} == {
+        str(os.getpid())
+    }
     alone = Store(tmp_path / "alone", patience=0)
     carry_out(plan_of(study(STUDY), alone), alone)
     assert digests(store, first) == digests(alone, first)
@@ -93,7 +108,9 @@ def test_threads_make_what_one_thread_makes(plan, study, store, tmp_path):
 
 def test_threads_work_at_once(plan, store, sleep, monkeypatch):
     both = threading.Barrier(2)
-    monkeypatch.setattr(sleeping, "build_sleep", lambda config, attempt: {"dims": {}, "here": both.wait(timeout=60)})
+    monkeypatch.setattr(
+        sleeping, "build_sleep", lambda config, attempt: {"dims": {}, "here": both.wait(timeout=60)}
+    )
     assert carry_out(plan(SLEEPS.replace("0..7", "0..3")), store, executor="threads", workers=2).ok
 
 
@@ -103,20 +120,28 @@ def test_a_failure_in_a_thread_is_an_answer(plan, store, sleep, monkeypatch):
 
     monkeypatch.setattr(sleeping, "build_sleep", fails)
     outcome = carry_out(plan(SLEEPS), store, executor="threads", workers=2)
-    assert {answer.cause.partition(" (")[0] for answer in outcome.answers.values()} == {"RuntimeError: the sky fell"}
+    assert {answer.cause.partition(" (")[0] for answer in outcome.answers.values()} == {
+        "RuntimeError: the sky fell"
+    }
 
 
 def test_kinds_that_change_what_threads_share_are_refused(plan, store):
     asked = plan("targets:\n  - {target: tasks, %}\nruns:\n  - {run: boss, of: tasks}\n")
-    with pytest.raises(ConfigError, match=r"s.yaml, line 4: boss cannot be made in threads, since .*; use --executor processes\.$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"s.yaml, line 4: boss cannot be made in threads, since .*; use --executor "
+        r"processes\.$",
+    ):
         carry_out(asked, store, executor="threads")
     assert not store.root.exists() or store.catalog() == []
 
 
-# --------------------------------------------------------------------------------------------------------------------- local workers
+# ------------------------------------------------------------------------------------ local workers
 
 
-def test_local_workers_are_other_processes_on_loopback_and_leave_nothing(plan, study, store, tmp_path, monkeypatch):
+def test_local_workers_are_other_processes_on_loopback_and_leave_nothing(
+    plan, study, store, tmp_path, monkeypatch
+):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
     first = plan(STUDY)
@@ -126,7 +151,11 @@ def test_local_workers_are_other_processes_on_loopback_and_leave_nothing(plan, s
         if state == "built":
             seen[:] = all_of(processes_of(store.root))
             for process in [psutil.Process(), *seen]:
-                heard.update(line.laddr.ip.removeprefix("::ffff:") for line in process.net_connections("inet") if line.status == "LISTEN")
+                heard.update(
+                    line.laddr.ip.removeprefix("::ffff:")
+                    for line in process.net_connections("inet")
+                    if line.status == "LISTEN"
+                )
 
     before = set(tmp_path.iterdir())
     outcome = carry_out(first, store, executor=card(), notify=look)
@@ -150,7 +179,9 @@ def test_processes_that_are_killed_cost_nothing_but_time(plan, study, store, sle
 
     def kill(cell, state):
         done.append(cell) if state == "built" else None
-        victim = {1: "interchange", 3: "worker", 5: "books"}.get(len(done)) if state == "built" else None
+        victim = (
+            {1: "interchange", 3: "worker", 5: "books"}.get(len(done)) if state == "built" else None
+        )
         if victim:
             found = processes_of(store.root)[victim][0]
             killed.append((victim, found.pid))
@@ -160,7 +191,10 @@ def test_processes_that_are_killed_cost_nothing_but_time(plan, study, store, sle
     assert outcome.ok
     assert [victim for victim, _ in killed] == ["interchange", "worker", "books"]
     log = (store.root / "experiments" / "s" / "study.log").read_text()
-    assert f"the interchange {killed[0][1]} was killed by SIGKILL, time 1 of 10 without an answer" in log
+    assert (
+        f"the interchange {killed[0][1]} was killed by SIGKILL, time 1 of 10 without an answer"
+        in log
+    )
     assert "its worker was lost (" in log
     alone = Store(tmp_path / "alone", patience=0)
     carry_out(plan_of(study(SLEEPS), alone), alone)
@@ -171,12 +205,17 @@ def test_processes_that_are_killed_cost_nothing_but_time(plan, study, store, sle
 
 @pytest.fixture
 def working(plan, store, sleep, tmp_path):
-    """Workers that have answered one of three jobs, and the other two. Nothing of them is left afterwards."""
+    """Workers that have answered one of three jobs, and the other two. Nothing of them is left
+    afterwards."""
     from causal_meta.workflow.jobs import job_of
     from causal_meta.workflow.parsl_backend import ParslWorkers
 
-    first, *others = [job_of(cell, store, {}) for cell in plan(SLEEPS.replace("0..7", "0..2")).cells]
-    workers = ParslWorkers(store, card(tries=10).card, ["sleep"], tmp_path / "parsl", tmp_path / "log")
+    first, *others = [
+        job_of(cell, store, {}) for cell in plan(SLEEPS.replace("0..7", "0..2")).cells
+    ]
+    workers = ParslWorkers(
+        store, card(tries=10).card, ["sleep"], tmp_path / "parsl", tmp_path / "log"
+    )
     try:
         workers.begin(first)
         assert workers.answer().ok
@@ -220,7 +259,9 @@ def test_a_job_whose_workers_all_die_has_failed_and_stops_no_other(plan, store, 
 
 
 def test_blocks_that_end_at_once_are_told_with_what_they_said(plan, store, sleep):
-    outcome = carry_out(plan(SLEEPS), store, executor=card(worker_init="echo no such module >&2; exit 3", tries=2))
+    outcome = carry_out(
+        plan(SLEEPS), store, executor=card(worker_init="echo no such module >&2; exit 3", tries=2)
+    )
     assert set(outcome.states.values()) == {"failed"}
     causes = {answer.cause for answer in outcome.answers.values()}
     assert len(causes) == 1
@@ -229,12 +270,17 @@ def test_blocks_that_end_at_once_are_told_with_what_they_said(plan, store, sleep
 
 
 def test_what_counts_against_a_pool(store, tmp_path, monkeypatch):
-    """Blocks that end together count once, one that cannot be had now is asked for later, an interchange that does not start is started again."""
+    """Blocks that end together count once, one that cannot be had now is asked for later, an
+    interchange that does not start is started again."""
     from causal_meta.workflow import pools
 
-    monkeypatch.setattr(pools, "high_throughput", lambda *words: (_ for _ in ()).throw(AssertionError("not yet")))
+    monkeypatch.setattr(
+        pools, "high_throughput", lambda *words: (_ for _ in ()).throw(AssertionError("not yet"))
+    )
     here = LocalCard(max_blocks=3, tries=2)
-    pool = pools.Pool("jobs", here, here.jobs, tmp_path / "parsl", pools.Log(tmp_path / "log"), None)
+    pool = pools.Pool(
+        "jobs", here, here.jobs, tmp_path / "parsl", pools.Log(tmp_path / "log"), None
+    )
     begun = time.monotonic()
     for block in range(3):
         pool.note(f"block {block} ended", begun)
@@ -274,24 +320,48 @@ def test_what_a_killed_driver_left_is_cleared_and_a_living_one_is_not_disturbed(
 
     gone = subprocess.Popen(["true"])
     gone.wait()
-    for name in (f"{platform.node()}-{gone.pid}-0a", f"{platform.node()}-{os.getpid()}-0b", "elsewhere-1-0c"):
+    for name in (
+        f"{platform.node()}-{gone.pid}-0a",
+        f"{platform.node()}-{os.getpid()}-0b",
+        "elsewhere-1-0c",
+    ):
         (tmp_path / name).mkdir()
     _clear(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"{platform.node()}-{os.getpid()}-0b", "elsewhere-1-0c"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [f"{platform.node()}-{os.getpid()}-0b", "elsewhere-1-0c"]
+    )
 
 
-def test_nothing_outlives_a_driver_that_is_killed_and_the_same_command_goes_on(store, sleep, tmp_path):
+def test_nothing_outlives_a_driver_that_is_killed_and_the_same_command_goes_on(
+    store, sleep, tmp_path
+):
     file, where = tmp_path / "s.yaml", tmp_path / "here.yaml"
     file.write_text(SLEEPS)
     where.write_text("kind: local\nheartbeat: 1\njobs: {memory_gb: 1, per_block: 2}\n")
-    words = [sys.executable, "-m", "causal_meta", "study", str(file), "--store", str(store.root), "--executor", str(where), "--quiet"]
+    words = [
+        sys.executable,
+        "-m",
+        "causal_meta",
+        "study",
+        str(file),
+        "--store",
+        str(store.root),
+        "--executor",
+        str(where),
+        "--quiet",
+    ]
     driver = subprocess.Popen(words)
     wait_until(lambda: len(list((store.root / "targets").glob("tgt_*/meta.json"))) > 1)
-    family = [*psutil.Process(driver.pid).children(recursive=True), *all_of(processes_of(store.root))]
+    family = [
+        *psutil.Process(driver.pid).children(recursive=True),
+        *all_of(processes_of(store.root)),
+    ]
     assert len(family) >= 4
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
-    wait_until(lambda: not any(process.is_running() and process.status() != "zombie" for process in family))
+    wait_until(
+        lambda: not any(process.is_running() and process.status() != "zombie" for process in family)
+    )
     subprocess.run(words, check=True)
     assert len(list((store.root / "targets").glob("tgt_*/meta.json"))) == 8
     assert store.verify() == []

@@ -1,4 +1,5 @@
-"""Cards up to what is submitted, and through it: a stand-in for each scheduler carries out what it was given, and so does a real Slurm."""
+"""Cards up to what is submitted, and through it: a stand-in for each scheduler carries out what it
+was given, and so does a real Slurm."""
 
 import json
 import os
@@ -26,19 +27,47 @@ kinds:
   sleep: {cores: 4, memory_gb: 6, storage_gb: 7, gpus: 1, walltime: "24:00:00", per_block: 2}
 """
 CARDS = {
-    "slurm": "kind: slurm\npartition: gpu\naccount: mine\noptions: ['--mail-type=END', '-J named']\n",
-    "htcondor": "kind: htcondor\nproject: mine\nrequirements: OpSysMajorVer >= 9\noptions: ['notification = never']\n",
-    "kubernetes": "kind: kubernetes\nimage: here/ours:1\nnamespace: science\nvolumes: {claim: /data}\nservice_account: robot\n"
+    "slurm": "kind: slurm\npartition: gpu\naccount: mine\noptions: ['--mail-type=END', '-J "
+    "named']\n",
+    "htcondor": "kind: htcondor\nproject: mine\nrequirements: OpSysMajorVer >= 9\noptions: "
+    "['notification = never']\n",
+    "kubernetes": "kind: kubernetes\nimage: here/ours:1\nnamespace: science\nvolumes: {claim: "
+    "/data}\nservice_account: robot\n"
     f"python: {sys.executable}\n",
 }
-# what must stand in what is submitted for jobs of kind sleep, two of which share a block, and for the others
+# what must stand in what is submitted for jobs of kind sleep, two of which share a block, and for
+# the others
 WANTED = {
     "slurm": (
-        ["--cpus-per-task=8", "--mem=12g", "--time=1440", "--gpus-per-node=2", "--tmp=14g", "--partition=gpu", "--account=mine", "--mail-type=END"],
-        ["--cpus-per-task=2", "--mem=3g", "--time=10", "--tmp=5g", "--nodes=1", "--ntasks-per-node=1", "-J named"],
+        [
+            "--cpus-per-task=8",
+            "--mem=12g",
+            "--time=1440",
+            "--gpus-per-node=2",
+            "--tmp=14g",
+            "--partition=gpu",
+            "--account=mine",
+            "--mail-type=END",
+        ],
+        [
+            "--cpus-per-task=2",
+            "--mem=3g",
+            "--time=10",
+            "--tmp=5g",
+            "--nodes=1",
+            "--ntasks-per-node=1",
+            "-J named",
+        ],
     ),
     "htcondor": (
-        ["RequestCpus = 8", "RequestMemory = 12288.0", "request_gpus = 2", "request_disk = 14GB", "+MaxRuntime = 86400", "notification = never"],
+        [
+            "RequestCpus = 8",
+            "RequestMemory = 12288.0",
+            "request_gpus = 2",
+            "request_disk = 14GB",
+            "+MaxRuntime = 86400",
+            "notification = never",
+        ],
         [
             "RequestCpus = 2",
             "RequestMemory = 3072.0",
@@ -76,7 +105,11 @@ def test_what_is_submitted_says_what_jobs_need_and_carries_them_out(plan, store,
     pids = {answer.worker for answer in outcome.answers.values()}
     assert len(pids) == 3
     assert not any(worker.endswith(f":{os.getpid()}") for worker in pids)
-    slept = [store.read(store.root / cell.path).meta["gpu"] for cell in asked.cells if cell.kind == "sleep"]
+    slept = [
+        store.read(store.root / cell.path).meta["gpu"]
+        for cell in asked.cells
+        if cell.kind == "sleep"
+    ]
     assert set(slept) == {"0", "1"}  # a worker on each GPU
     submitted = [path.read_text() for path in sorted(kept.iterdir()) if path.name != "asked"]
     assert len(submitted) >= 2
@@ -93,7 +126,10 @@ def test_what_is_submitted_says_what_jobs_need_and_carries_them_out(plan, store,
 
 
 def _check_pods(pods):
-    by_gpu = {("nvidia.com/gpu" in pod["spec"]["containers"][0]["resources"]["limits"]): pod for pod in pods}
+    by_gpu = {
+        ("nvidia.com/gpu" in pod["spec"]["containers"][0]["resources"]["limits"]): pod
+        for pod in pods
+    }
     assert set(by_gpu) == {True, False}
     for pod in pods:
         container = pod["spec"]["containers"][0]
@@ -104,8 +140,16 @@ def _check_pods(pods):
         assert pod["spec"]["serviceAccountName"] == "robot"
         assert pod["path"].endswith("/namespaces/science/pods")
         assert "export FROM_THE_CARD=1" in container["args"][1]
-    resources, seconds = ({has: found(pod["spec"]["containers"][0]) for has, pod in by_gpu.items()} for found in (_limits, _seconds))
-    assert resources[True] == {"cpu": "8.0", "memory": "12Gi", "ephemeral-storage": "14Gi", "nvidia.com/gpu": "2"}
+    resources, seconds = (
+        {has: found(pod["spec"]["containers"][0]) for has, pod in by_gpu.items()}
+        for found in (_limits, _seconds)
+    )
+    assert resources[True] == {
+        "cpu": "8.0",
+        "memory": "12Gi",
+        "ephemeral-storage": "14Gi",
+        "nvidia.com/gpu": "2",
+    }
     assert resources[False] == {"cpu": "2.0", "memory": "3Gi", "ephemeral-storage": "5Gi"}
     assert seconds == {True: "86400", False: "600"}
 
@@ -118,7 +162,9 @@ def _seconds(container):
     return re.search(r"timeout (\d+) ", container["args"][1]).group(1)
 
 
-def test_blocks_that_a_scheduler_has_forgotten_have_ended_and_one_that_is_silent_says_nothing(card, tmp_path, monkeypatch):
+def test_blocks_that_a_scheduler_has_forgotten_have_ended_and_one_that_is_silent_says_nothing(
+    card, tmp_path, monkeypatch
+):
     """Otherwise a study would wait for them for ever."""
     from causal_meta.conf.clusters import JobNeeds
     from causal_meta.workflow.schedulers import provider_of
@@ -131,7 +177,8 @@ def test_blocks_that_a_scheduler_has_forgotten_have_ended_and_one_that_is_silent
     if kind == "slurm":
         (kept / "down").touch()
         provider.cancel([job])
-        provider.resources[job]["status"] = JobStatus(JobState.RUNNING)  # as if it had ended by itself
+        # as if it had ended by itself
+        provider.resources[job]["status"] = JobStatus(JobState.RUNNING)
         assert not provider.status([job])[0].terminal
         (kept / "down").unlink()
     elif kind == "kubernetes":
@@ -150,7 +197,7 @@ def _gone(name, namespace):
     raise ApiException(status=404)
 
 
-# ------------------------------------------------------------------------------------------------------------------- a real Slurm
+# ------------------------------------------------------------------------------------- a real Slurm
 
 SLURM_CONF = """
 ClusterName=test
@@ -179,17 +226,20 @@ AccountingStorageType=accounting_storage/none
 ReturnToService=2
 KillWait=1
 GresTypes=gpu
-NodeName=localhost NodeAddr=127.0.0.1 NodeHostname=localhost CPUs=CORES RealMemory=4000 TmpDisk=100 State=UNKNOWN Gres=gpu:1
+NodeName=localhost NodeAddr=127.0.0.1 NodeHostname=localhost CPUs=CORES RealMemory=4000 \\
+  TmpDisk=100 State=UNKNOWN Gres=gpu:1
 PartitionName=debug Nodes=localhost Default=YES MaxTime=INFINITE State=UP
 """
-# In a network of its own: an address beside loopback, since Slurm resolves names only where there is one. One block is cancelled from outside.
+# In a network of its own: an address beside loopback, since Slurm resolves names only where there
+# is one. One block is cancelled from outside.
 SLURM_RUN = """
 ip link set lo up && ip addr add 10.77.0.1/32 dev lo || exit 77
 export SLURM_CONF=HOME/slurm.conf
 slurmctld -c -D 2>/dev/null & slurmd -D -N localhost 2>/dev/null &
 for i in $(seq 200); do sinfo -h -o %T 2>/dev/null | grep -q idle && break; sleep 0.25; done
 sinfo -h -o %T | grep -q idle || exit 78
-( for i in $(seq 240); do sleep 0.25; ls STORE/targets/tgt_*/meta.json >/dev/null 2>&1 && break; done
+( for i in $(seq 240); do sleep 0.25
+  ls STORE/targets/tgt_*/meta.json >/dev/null 2>&1 && break; done
   squeue -h -o '%i %T %b %C %m' > HOME/seen; scancel $(squeue -h -o %i | head -1) ) &
 "$@"; code=$?; squeue -h > HOME/left; exit $code
 """
@@ -204,41 +254,100 @@ def needs_slurm():
     ]
     if missing:
         return f"no {missing[0]} here (Debian: apt-get install slurmctld slurmd slurm-client)"
-    apart = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "ip", "link", "set", "lo", "up"], capture_output=True)
-    return "" if apart.returncode == 0 and os.getuid() == 0 else "no namespaces of our own, or not root"
+    apart = subprocess.run(
+        [
+            "unshare",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "ip",
+            "link",
+            "set",
+            "lo",
+            "up",
+        ],
+        capture_output=True,
+    )
+    return (
+        ""
+        if apart.returncode == 0 and os.getuid() == 0
+        else "no namespaces of our own, or not root"
+    )
 
 
 @pytest.mark.skipif(bool(needs_slurm()), reason=needs_slurm() or "never")
-def test_a_real_slurm_carries_out_a_study_and_a_cancelled_block_costs_only_time(store, sleep, tmp_path, monkeypatch):
+def test_a_real_slurm_carries_out_a_study_and_a_cancelled_block_costs_only_time(
+    store, sleep, tmp_path, monkeypatch
+):
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin")
     home = tmp_path / "slurm"
     for name in ("state", "spool"):
         (home / name).mkdir(parents=True)
-    (home / "slurm.conf").write_text(SLURM_CONF.replace("HOME", str(home)).replace("CORES", str(os.cpu_count())))
+    (home / "slurm.conf").write_text(
+        SLURM_CONF.replace("HOME", str(home)).replace("CORES", str(os.cpu_count()))
+    )
     (home / "gres.conf").write_text("NodeName=localhost Name=gpu File=/dev/null\n")
     card, study, script = tmp_path / "card.yaml", tmp_path / "s.yaml", tmp_path / "run.sh"
-    card.write_text('kind: slurm\nheartbeat: 1\naddress: 127.0.0.1\njobs: {memory_gb: 2, gpus: 1, walltime: "00:05:00"}\n')
+    card.write_text(
+        "kind: slurm\nheartbeat: 1\naddress: 127.0.0.1\njobs: {memory_gb: 2, gpus: 1, walltime: "
+        '"00:05:00"}\n'
+    )
     study.write_text("targets:\n  - {target: sleep, name: s, seed: 0..3, seconds: 1.5}\n")
     script.write_text(SLURM_RUN.replace("HOME", str(home)).replace("STORE", str(store.root)))
-    apart = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", str(script)]
-    words = [sys.executable, "-m", "causal_meta", "study", str(study), "--store", str(store.root), "--executor", str(card)]
+    apart = [
+        "unshare",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "bash",
+        str(script),
+    ]
+    words = [
+        sys.executable,
+        "-m",
+        "causal_meta",
+        "study",
+        str(study),
+        "--store",
+        str(store.root),
+        "--executor",
+        str(card),
+    ]
     done = subprocess.run([*apart, *words], capture_output=True, text=True, timeout=300)
     if done.returncode in (77, 78):
         log = home / "ctld.log"
-        pytest.skip(f"Slurm did not start in a namespace of its own: {log.read_text()[-300:] if log.exists() else done.stderr}")
+        pytest.skip(
+            "Slurm did not start in a namespace of its own: "
+            f"{log.read_text()[-300:] if log.exists() else done.stderr}"
+        )
     assert done.returncode == 0, done.stderr
     assert (home / "seen").read_text().split()[1:] == ["RUNNING", "gres:gpu:1", "1", "2G"]
     assert (home / "left").read_text() == ""
-    made = [json.loads(path.read_text()) for path in (store.root / "targets").glob("tgt_*/meta.json")]
+    made = [
+        json.loads(path.read_text()) for path in (store.root / "targets").glob("tgt_*/meta.json")
+    ]
     assert [meta["gpu"] for meta in made] == ["0"] * 4
     log = (store.root / "experiments" / "s" / "study.log").read_text()
     assert re.search(r"jobs: block \d+ ended", log) or "its worker was lost" in log
     assert store.verify() == []
     refused = tmp_path / "large.yaml"
     refused.write_text(card.read_text().replace("memory_gb: 2", "memory_gb: 400"))
-    more = [word.replace(str(card), str(refused)).replace(str(store.root), str(tmp_path / "other")) for word in words]
-    (tmp_path / "run.sh").write_text(SLURM_RUN.replace("HOME", str(home)).replace("STORE", "/nowhere").replace("240", "1"))
+    more = [
+        word.replace(str(card), str(refused)).replace(str(store.root), str(tmp_path / "other"))
+        for word in words
+    ]
+    (tmp_path / "run.sh").write_text(
+        SLURM_RUN.replace("HOME", str(home)).replace("STORE", "/nowhere").replace("240", "1")
+    )
     told = subprocess.run([*apart, *more], capture_output=True, text=True, timeout=300)
     assert told.returncode == 2
-    assert "line 4: Slurm takes no block for jobs of kind sleep (Requested node configuration is not available)" in told.stderr
+    assert (
+        "line 4: Slurm takes no block for jobs of kind sleep (Requested node configuration is not "
+        "available)" in told.stderr
+    )
     assert not Path(tmp_path / "other" / "targets").exists()

@@ -17,10 +17,13 @@ class UsageError(ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that keeps the layout of its examples, takes no abbreviated flags, and raises `UsageError`."""
+    """An argument parser that keeps the layout of its examples, takes no abbreviated flags, and
+    raises `UsageError`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print."""
@@ -33,7 +36,9 @@ Verbs = Any  # argparse's _SubParsersAction, which has no public name
 def add_verb(verbs: Verbs, name: str, help: str, examples: str, run: Any, **options: Any) -> Parser:
     """A verb with its help, examples and the function that carries it out."""
     description = f"{help[:1].upper()}{help[1:]}."
-    verb: Parser = verbs.add_parser(name, help=help, description=description, epilog=f"examples:\n{examples}", **options)
+    verb: Parser = verbs.add_parser(
+        name, help=help, description=description, epilog=f"examples:\n{examples}", **options
+    )
     verb.set_defaults(run=run)
     return verb
 
@@ -44,16 +49,41 @@ def add_words(verb: Parser, help: str) -> None:
 
 
 def add_flags(verb: Parser, *, making: bool = False, training: bool = False) -> None:
-    """--store; for verbs that make artifacts also --name, --force, --threads, --quiet; for those that train --device and --workers."""
-    verb.add_argument("--store", metavar="DIR", help="folder of the store (default: $CAUSAL_META_STORE, else ./runs)")
+    """--store; for verbs that make artifacts also --name, --force, --threads, --quiet; for those
+    that train --device and --workers."""
+    verb.add_argument(
+        "--store",
+        metavar="DIR",
+        help="folder of the store (default: $CAUSAL_META_STORE, else ./runs)",
+    )
     if making:
-        verb.add_argument("--name", metavar="NAME", default="", help="a name for the result: a letter, then letters, digits, _ or -")
-        verb.add_argument("--force", action="store_true", help="take the name from another artifact")
-        verb.add_argument("--threads", type=_count, metavar="N", default=0, help="threads to compute with (default: the library's choice)")
+        verb.add_argument(
+            "--name",
+            metavar="NAME",
+            default="",
+            help="a name for the result: a letter, then letters, digits, _ or -",
+        )
+        verb.add_argument(
+            "--force", action="store_true", help="take the name from another artifact"
+        )
+        verb.add_argument(
+            "--threads",
+            type=_count,
+            metavar="N",
+            default=0,
+            help="threads to compute with (default: the library's choice)",
+        )
         verb.add_argument("--quiet", action="store_true", help="print the result only")
     if training:
-        verb.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (default: auto)")
-        verb.add_argument("--workers", type=_count, metavar="N", help="processes that draw tasks beside the training (default: 0)")
+        verb.add_argument(
+            "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (default: auto)"
+        )
+        verb.add_argument(
+            "--workers",
+            type=_count,
+            metavar="N",
+            help="processes that draw tasks beside the training (default: 0)",
+        )
         verb.add_argument("--no-plots", action="store_true", help="draw no curves while training")
 
 
@@ -82,12 +112,13 @@ def open_store(args: argparse.Namespace) -> Store:
     return Store(args.store)
 
 
-# ----------------------------------------------------------------------------------------------------------------- key=value
+# ---------------------------------------------------------------------------------------- key=value
 
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """The key=value words of a command: `settings` for the configuration, `roles` naming inputs, and the `name` for the result."""
+    """The key=value words of a command: `settings` for the configuration, `roles` naming inputs,
+    and the `name` for the result."""
 
     settings: tuple[str, ...]
     roles: dict[str, str]
@@ -97,7 +128,8 @@ class Words:
 def split(words: Sequence[str], cls: type[ArtifactConfig], name: str = "") -> Words:
     """Take the roles and the name out of the words of a command for a kind of artifact.
 
-    A name is checked on its raw text, before anything reads `2024_01` as a number. Raises ConfigError or StoreError.
+    A name is checked on its raw text, before anything reads `2024_01` as a number. Raises
+    ConfigError or StoreError.
     """
     from causal_meta.conf.registry import nearest
     from causal_meta.conf.setting import ConfigError
@@ -117,11 +149,15 @@ def split(words: Sequence[str], cls: type[ArtifactConfig], name: str = "") -> Wo
             top = key.lstrip("+~").partition(".")[0]
             fields = [item.name for item in dataclasses.fields(cls)]
             if equals and top.isidentifier() and top not in fields:
-                raise ConfigError(f"{cls.kind} has no setting or input {top!r}{nearest(top, [*fields, *known])}")
+                raise ConfigError(
+                    f"{cls.kind} has no setting or input {top!r}{nearest(top, [*fields, *known])}"
+                )
             settings.append(word)
     missing = [role for role in cls.inputs if not role.endswith("?") and role not in roles]
     if missing:
-        raise ConfigError(f"{cls.kind} needs the input {missing[0]}; give {missing[0]}=NAME or an id.")
+        raise ConfigError(
+            f"{cls.kind} needs the input {missing[0]}; give {missing[0]}=NAME or an id."
+        )
     return Words(tuple(settings), roles, check_name(name) if name else "")
 
 
@@ -129,4 +165,7 @@ def inputs_of(roles: dict[str, str], store: Store) -> dict[str, Artifact]:
     """The artifacts that the roles name; `default` is the model inside the package."""
     from causal_meta.runners.inference.named_models import DEFAULT, installed_model
 
-    return {role: installed_model(token, store) if token == DEFAULT else store.find(token) for role, token in roles.items()}
+    return {
+        role: installed_model(token, store) if token == DEFAULT else store.find(token)
+        for role, token in roles.items()
+    }

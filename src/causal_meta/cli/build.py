@@ -5,38 +5,72 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from causal_meta.cli.arguments import UsageError, Verbs, add_flags, add_verb, add_words, inputs_of, open_store, split, whole
+from causal_meta.cli.arguments import (
+    UsageError,
+    Verbs,
+    add_flags,
+    add_verb,
+    add_words,
+    inputs_of,
+    open_store,
+    split,
+    whole,
+)
 from causal_meta.cli.launching import is_first, is_launched, launch, warn_of_restarts
 from causal_meta.cli.making import make, with_flags
 
 if TYPE_CHECKING:
     from causal_meta.store import Store
 
-EXAMPLES = """  causal-meta build amortised model=avici data=wide_stream trainer.max_steps=500 seed=1 --name first
+EXAMPLES = """  causal-meta build amortised model=avici data=wide_stream trainer.max_steps=500 \\
+      seed=1 --name first
   causal-meta build amortised --experiment experiments/demo.yaml --name demo --threads 2
   causal-meta build amortised data=wide_stream trainer.max_steps=500 --processes 2 --threads 1
   causal-meta build amortised init=first trainer.max_steps=200 seed=2
   causal-meta build tasks data=wide data.n_nodes=10 n_tasks=25 --name held_in
-  causal-meta build tasks data.table=table.csv data.truth=adjacency.csv data.transform=log --name mine
+  causal-meta build tasks data.table=table.csv data.truth=adjacency.csv data.transform=log \\
+      --name mine
   causal-meta build network model=small data=small seed=42 --name small_network
   causal-meta build network model=reduced_rank data.n_rows=10000
 
-kinds: amortised (a graph model trained on a stream of worlds), tasks (draws of a family, or one table),
-network (a loss landscape around w*: a trained student of a teacher, or a form whose learning coefficient is known);
-portrait and distance have verbs of their own (data show, data distance)
-The same configuration again prints the same id at once. The id is the last line on standard output."""
+kinds: amortised (a graph model trained on a stream of worlds), tasks (draws of a family, or one
+table), network (a loss landscape around w*: a trained student of a teacher, or a form whose
+learning coefficient is known); portrait and distance have verbs of their own (data show, data
+distance) The same configuration again prints the same id at once. The id is the last line on
+standard output."""
 
 
 def add(verbs: Verbs) -> None:
     """The verb and its alias."""
-    verb = add_verb(verbs, "build", "make a target from a configuration, once", EXAMPLES, run, aliases=["train"])
-    verb.add_argument("kind", nargs="?", metavar="KIND", help="amortised, tasks or network (may be left out with --experiment)")
-    add_words(verb, "settings, and init=NAME to start from the weights of another model")
-    verb.add_argument("--experiment", metavar="FILE", help="YAML file with the differences from the defaults; settings go over it")
-    verb.add_argument(
-        "--processes", type=whole(1), metavar="N", default=1, help="train in N processes on this machine, one batch shared (default: 1)"
+    verb = add_verb(
+        verbs, "build", "make a target from a configuration, once", EXAMPLES, run, aliases=["train"]
     )
-    verb.add_argument("--max-restarts", type=whole(0), metavar="N", default=3, help="with --processes: go on from the last checkpoint when one dies")
+    verb.add_argument(
+        "kind",
+        nargs="?",
+        metavar="KIND",
+        help="amortised, tasks or network (may be left out with --experiment)",
+    )
+    add_words(verb, "settings, and init=NAME to start from the weights of another model")
+    verb.add_argument(
+        "--experiment",
+        metavar="FILE",
+        help="YAML file with the differences from the defaults; settings go over it",
+    )
+    verb.add_argument(
+        "--processes",
+        type=whole(1),
+        metavar="N",
+        default=1,
+        help="train in N processes on this machine, one batch shared (default: 1)",
+    )
+    verb.add_argument(
+        "--max-restarts",
+        type=whole(0),
+        metavar="N",
+        default=3,
+        help="with --processes: go on from the last checkpoint when one dies",
+    )
     add_flags(verb, making=True, training=True)
 
 
@@ -49,17 +83,25 @@ def run(args: argparse.Namespace) -> int:
     kind, base = _experiment(args)
     cls: Any = config_class(kind, TargetConfig)
     store = open_store(args)
-    if any(word.partition("=")[0] in ("data.table", "data.truth", "data.mask") for word in args.words):
+    if any(
+        word.partition("=")[0] in ("data.table", "data.truth", "data.mask") for word in args.words
+    ):
         print(_table(args, store, cls))
         return 0
-    roles = [f"{role}={base.pop(role)}" for role in (name.removesuffix("?") for name in cls.inputs) if role in base]
+    roles = [
+        f"{role}={base.pop(role)}"
+        for role in (name.removesuffix("?") for name in cls.inputs)
+        if role in base
+    ]
     words = split([*roles, *args.words], cls, args.name)
     config: Any = compose(kind, words.settings, base)
     name = words.name or split([], cls, config.name).name
     config, inputs = with_flags(config, args, name), inputs_of(words.roles, store)
     if args.processes > 1 and not is_launched():
         if not hasattr(config, "trainer"):
-            raise UsageError(f"{cls.kind} is not trained, so it is made in one process; leave --processes out.")
+            raise UsageError(
+                f"{cls.kind} is not trained, so it is made in one process; leave --processes out."
+            )
         if store.lookup(config, inputs) is None:
             launch(args)
     warn_of_restarts()
@@ -77,11 +119,17 @@ def _experiment(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         args.kind, args.words = None, [args.kind, *args.words]
     if not args.experiment:
         if not args.kind:
-            raise UsageError("No kind came; give one (causal-meta build amortised …), or a file (--experiment FILE).")
+            raise UsageError(
+                "No kind came; give one (causal-meta build amortised …), or a file (--experiment "
+                "FILE)."
+            )
         return args.kind, {}
     kind, tree = load_experiment(args.experiment)
     if args.kind not in (None, kind):
-        raise UsageError(f"{args.experiment} describes a target of kind {kind!r}, but {args.kind!r} was asked for; leave the kind out.")
+        raise UsageError(
+            f"{args.experiment} describes a target of kind {kind!r}, but {args.kind!r} was asked "
+            "for; leave the kind out."
+        )
     return kind, tree
 
 
@@ -91,9 +139,15 @@ def _table(args: argparse.Namespace, store: Store, cls: Any) -> str:
     from causal_meta.runners.tasks.table_sources import KEYS, read_source
 
     if cls.kind != "tasks":
-        raise UsageError(f"data.table belongs to task sets; write causal-meta build tasks …, not build {cls.kind}.")
+        raise UsageError(
+            "data.table belongs to task sets; write causal-meta build tasks …, not build "
+            f"{cls.kind}."
+        )
     settings, words = table_settings(args.words)
     name = split(words, cls, args.name)
     if name.settings:
-        raise UsageError(f"{name.settings[0]!r} cannot be given with a table; its settings are {', '.join(f'data.{key}' for key in KEYS)} and name.")
+        raise UsageError(
+            f"{name.settings[0]!r} cannot be given with a table; its settings are "
+            f"{', '.join(f'data.{key}' for key in KEYS)} and name."
+        )
     return stored(args, store, settings, *read_source(settings), name=name.name).id

@@ -1,4 +1,5 @@
-"""`data`: what families, streams and tables there are, what a family looks like, how far apart two are, and tables from elsewhere."""
+"""`data`: what families, streams and tables there are, what a family looks like, how far apart two
+are, and tables from elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_meta.cli import data_import
-from causal_meta.cli.arguments import UsageError, Verbs, add_flags, add_verb, add_words, inputs_of, open_store, split, whole
+from causal_meta.cli.arguments import (
+    UsageError,
+    Verbs,
+    add_flags,
+    add_verb,
+    add_words,
+    inputs_of,
+    open_store,
+    split,
+    whole,
+)
 from causal_meta.cli.making import make
 
 if TYPE_CHECKING:
@@ -24,36 +35,52 @@ EXAMPLES = """  causal-meta data ls
 LS = """  causal-meta data ls
   causal-meta data ls scale_free
 
-Families are named in data=NAME (data show, build tasks) and data.train=NAME, streams in data=NAME (build amortised),
-tables in data import NAME. Sizes are variables × rows."""
+Families are named in data=NAME (data show, build tasks) and data.train=NAME, streams in data=NAME
+(build amortised), tables in data import NAME. Sizes are variables × rows."""
 SHOW = """  causal-meta data show data=wide
   causal-meta data show data=linear_er data.n_nodes=10 data.n_rows=500 seed=3 --out worlds/
 
-Draws degrees.png, adjacency.png, marginals.png and pairs.png into the store (and --out), and prints varsortability and R²-sortability
-(0.5 tells nothing about the causal order, 1 gives it away). The id comes last; a second call finds everything in the store."""
+Draws degrees.png, adjacency.png, marginals.png and pairs.png into the store (and --out), and prints
+varsortability and R²-sortability (0.5 tells nothing about the causal order, 1 gives it away). The
+id comes last; a second call finds everything in the store."""
 DISTANCE = """  causal-meta data distance wide linear_er
-  causal-meta data distance linear_er linear_er second.n_nodes=10 n_tasks=400 seed=1 --out distance.png
+  causal-meta data distance linear_er linear_er second.n_nodes=10 n_tasks=400 seed=1 \\
+      --out distance.png
   causal-meta data distance first held_in
 
-A and B are families (data ls), task sets or trained models of the store (their training family). Settings: n_tasks and n_rows of each
-family, seed, and first.…, second.… for settings of A and B. Equal families are at 0 (AUROC 0.5) within the error; more than 4.5 standard
-errors are marked *. Computed once per pair, in either order. The id comes last."""
+A and B are families (data ls), task sets or trained models of the store (their training family).
+Settings: n_tasks and n_rows of each family, seed, and first.…, second.… for settings of A and B.
+Equal families are at 0 (AUROC 0.5) within the error; more than 4.5 standard errors are marked *.
+Computed once per pair, in either order. The id comes last."""
 CLEAR = 4.5
 
 
 def add(verbs: Verbs) -> None:
     """The verb and what it can do."""
-    verb = verbs.add_parser("data", help="look at worlds and tables", description="Look at worlds and tables.", epilog=f"examples:\n{EXAMPLES}")
-    inner = verb.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(verb))
+    verb = verbs.add_parser(
+        "data",
+        help="look at worlds and tables",
+        description="Look at worlds and tables.",
+        epilog=f"examples:\n{EXAMPLES}",
+    )
+    inner = verb.add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=type(verb)
+    )
     listing = add_verb(inner, "ls", "list the families, streams and tables that are ready", LS, ls)
-    listing.add_argument("part", nargs="*", metavar="WORD", help="only entries that hold every one of these words")
+    listing.add_argument(
+        "part", nargs="*", metavar="WORD", help="only entries that hold every one of these words"
+    )
     show = add_verb(inner, "show", "draw a family and print its sortabilities", SHOW, run)
     add_words(show, "data=FAMILY and settings of it, n_tasks=N, seed=N")
     show.add_argument("--out", metavar="DIR", help="a folder to copy the pictures to")
-    show.add_argument("--tasks", type=whole(1), metavar="N", help="the same as n_tasks=N (default: 200)")
+    show.add_argument(
+        "--tasks", type=whole(1), metavar="N", help="the same as n_tasks=N (default: 200)"
+    )
     add_flags(show, making=True)
     distance = add_verb(inner, "distance", "tell how far apart two families are", DISTANCE, compare)
-    distance.add_argument("first", metavar="A", help="a family, or a task set or model of the store")
+    distance.add_argument(
+        "first", metavar="A", help="a family, or a task set or model of the store"
+    )
     distance.add_argument("second", metavar="B", help="another one")
     add_words(distance, "n_tasks=N, n_rows=N, seed=N, first.…, second.…")
     distance.add_argument("--out", metavar="FILE", help="write the picture here too")
@@ -61,7 +88,7 @@ def add(verbs: Verbs) -> None:
     data_import.add(inner)
 
 
-# ----------------------------------------------------------------------------------------------------------------------------- ls
+# ----------------------------------------------------------------------------------------------- ls
 
 
 def ls(args: argparse.Namespace) -> int:
@@ -69,9 +96,16 @@ def ls(args: argparse.Namespace) -> int:
     from causal_meta.conf.catalogue import catalogue
 
     words = [word.lower() for word in args.part]
-    entries = [entry for entry in catalogue() if all(word in f"{entry.name} {entry.group} {entry.line}".lower() for word in words)]
+    entries = [
+        entry
+        for entry in catalogue()
+        if all(word in f"{entry.name} {entry.group} {entry.line}".lower() for word in words)
+    ]
     if not entries:
-        raise UsageError(f"Nothing that is ready holds {' and '.join(repr(word) for word in args.part)}; see causal-meta data ls.")
+        raise UsageError(
+            f"Nothing that is ready holds {' and '.join(repr(word) for word in args.part)}; see "
+            "causal-meta data ls."
+        )
     name, size = (max(len(getattr(entry, part)) for entry in entries) for part in ("name", "size"))
     for group in dict.fromkeys(entry.group for entry in entries):
         print(group)
@@ -81,7 +115,7 @@ def ls(args: argparse.Namespace) -> int:
     return 0
 
 
-# --------------------------------------------------------------------------------------------------------------------------- show
+# --------------------------------------------------------------------------------------------- show
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,7 +130,14 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None and Path(args.out).exists() and not Path(args.out).is_dir():
         raise UsageError(f"{args.out} is a file; give a folder for the pictures.")
     store = open_store(args)
-    found = make(args, store, config, inputs_of(words.roles, store), name=words.name, overrides=words.settings)
+    found = make(
+        args,
+        store,
+        config,
+        inputs_of(words.roles, store),
+        name=words.name,
+        overrides=words.settings,
+    )
 
     from causal_meta.runners.tasks.portraits import load_portrait, portrait_files
 
@@ -110,7 +151,10 @@ def run(args: argparse.Namespace) -> int:
         for name, value in told.items():
             if "mean" in value:
                 print(f"  {name:28} {_number(value['mean'])} ± {_number(value['se']).strip()}")
-        print("  standard deviations           " + "  ".join(f"{share}: {value:.3g}" for share, value in told["std"].items()))
+        print(
+            "  standard deviations           "
+            + "  ".join(f"{share}: {value:.3g}" for share, value in told["std"].items())
+        )
         print("\n".join(str(file) for file in files))
     print(found.id)
     return 0
@@ -120,27 +164,48 @@ def _number(value: float | None) -> str:
     return f"{value:8.3f}" if value is not None else "       -"
 
 
-# ----------------------------------------------------------------------------------------------------------------------- distance
+# ----------------------------------------------------------------------------------------- distance
 
 
 def compare(args: argparse.Namespace) -> int:
-    """Print the distances of two families and both in numbers, then the picture; the last line is the id."""
+    """Print the distances of two families and both in numbers, then the picture; the last line is
+    the id."""
     from causal_meta.conf.artifacts import DistanceConfig
     from causal_meta.conf.compose import compose
     from causal_meta.conf.convert import to_plain
 
     words = split(args.words, DistanceConfig, args.name)
     store = open_store(args)
-    base = {role: to_plain(_family(token, store)) for role, token in (("first", args.first), ("second", args.second))}
+    base = {
+        role: to_plain(_family(token, store))
+        for role, token in (("first", args.first), ("second", args.second))
+    }
     asked: Any = compose(DistanceConfig.kind, words.settings, base)
 
     from causal_meta.runners.tasks.distances import distance_config, load_distance
 
-    config, swapped = distance_config(asked.first, asked.second, n_tasks=asked.n_tasks, n_rows=asked.n_rows, seed=asked.seed, name=words.name)
+    config, swapped = distance_config(
+        asked.first,
+        asked.second,
+        n_tasks=asked.n_tasks,
+        n_rows=asked.n_rows,
+        seed=asked.seed,
+        name=words.name,
+    )
     names = (args.first, args.second)
-    found = make(args, store, config, {}, name=words.name, overrides=words.settings, options={"names": names[::-1] if swapped else names})
+    found = make(
+        args,
+        store,
+        config,
+        {},
+        name=words.name,
+        overrides=words.settings,
+        options={"names": names[::-1] if swapped else names},
+    )
     answer = load_distance(found, swapped=swapped)
-    picture = answer.draw(args.out, names) if args.out or not answer.figure.is_file() else answer.figure
+    picture = (
+        answer.draw(args.out, names) if args.out or not answer.figure.is_file() else answer.figure
+    )
     if not args.quiet:
         _print(answer, names, f"{config.n_tasks} tasks of each family, {config.n_rows} rows each")
         print(picture)
@@ -149,7 +214,8 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def _family(token: str, store: Store) -> FamilyConfig:
-    """The family called `token`: a ready one, that of a task set of the store, or the training family of a model."""
+    """The family called `token`: a ready one, that of a task set of the store, or the training
+    family of a model."""
     from causal_meta.conf.convert import from_plain, presets
     from causal_meta.conf.data import FamilyConfig
     from causal_meta.conf.registry import nearest
@@ -162,11 +228,17 @@ def _family(token: str, store: Store) -> FamilyConfig:
     try:
         artifact = inputs_of({"family": token}, store)["family"]
     except StoreError:
-        raise ConfigError(f"There is no family called {token!r}, and nothing of that name in the store{nearest(token, ready)}") from None
+        raise ConfigError(
+            f"There is no family called {token!r}, and nothing of that name in the "
+            f"store{nearest(token, ready)}"
+        ) from None
     data = getattr(artifact.config, "data", None)
     family = getattr(data, "train", data)
     if not isinstance(family, FamilyConfig):
-        raise UsageError(f"{token} ({artifact.id}, of kind {artifact.kind!r}) is no family of worlds; give a family (causal-meta data ls).")
+        raise UsageError(
+            f"{token} ({artifact.id}, of kind {artifact.kind!r}) is no family of worlds; give a "
+            "family (causal-meta data ls)."
+        )
     return family
 
 
@@ -184,10 +256,18 @@ def _print(answer: FamilyDistance, names: tuple[str, str], title: str) -> None:
             continue
         off = entry["value"] - entry["null"]
         away = off / entry["se"] if entry["se"] > 0 else 0.0 if off == 0 else float("inf")
-        table.add_row(name, f"{entry['value']:.4f}", f"{entry['se']:.4f}", f"{away:.1f}{'*' if abs(away) > CLEAR else ' '}")
+        table.add_row(
+            name,
+            f"{entry['value']:.4f}",
+            f"{entry['se']:.4f}",
+            f"{away:.1f}{'*' if abs(away) > CLEAR else ' '}",
+        )
     console.print(table)
     sides = Table("mean ± se", *names, box=None)
     for name in answer.families[0]:
-        told = [f"{_number(side[name]['mean']).strip()} ± {_number(side[name]['se']).strip()}" for side in answer.families]
+        told = [
+            f"{_number(side[name]['mean']).strip()} ± {_number(side[name]['se']).strip()}"
+            for side in answer.families
+        ]
         sides.add_row(name, *told)
     console.print(sides)

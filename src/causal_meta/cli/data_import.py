@@ -21,8 +21,9 @@ EXAMPLES = """  causal-meta data import table.csv --name mine
   causal-meta data import sachs --from folder/ --name sachs
   causal-meta data import iris
 
-TABLE is a file (CSV, TSV, Parquet, .npz), or a ready description (causal-meta data ls tables), which is checked against the file
-and brings its true graph and transformation. Use the result as tasks=NAME or of=NAME (evaluate, infer). The id comes last."""
+TABLE is a file (CSV, TSV, Parquet, .npz), or a ready description (causal-meta data ls tables),
+which is checked against the file and brings its true graph and transformation. Use the result as
+tasks=NAME or of=NAME (evaluate, infer). The id comes last."""
 _OWN = ("truth", "interventions", "mask", "columns")
 
 
@@ -30,13 +31,37 @@ def add(verbs: Verbs) -> None:
     """The verb."""
     verb = add_verb(verbs, "import", "put a table into the store as a task set", EXAMPLES, run)
     verb.add_argument("table", metavar="TABLE", help="a file, or the name of a ready description")
-    verb.add_argument("--from", dest="source", metavar="PATH", help="for a ready description: the file, or a folder with data.csv")
-    verb.add_argument("--truth", metavar="FILE", help="CSV of the true graph: square, 1 where the row causes the column; or edges under cause,effect")
-    verb.add_argument("--interventions", metavar="A,B,…", help="columns that name the variable set in each row (a+b: both; empty or none: no one)")
-    verb.add_argument("--mask", metavar="FILE", help="a table of 0 and 1 with the same rows: 1 where the cell was set by an intervention")
+    verb.add_argument(
+        "--from",
+        dest="source",
+        metavar="PATH",
+        help="for a ready description: the file, or a folder with data.csv",
+    )
+    verb.add_argument(
+        "--truth",
+        metavar="FILE",
+        help="CSV of the true graph: square, 1 where the row causes the column; or edges under "
+        "cause,effect",
+    )
+    verb.add_argument(
+        "--interventions",
+        metavar="A,B,…",
+        help="columns that name the variable set in each row (a+b: both; empty or none: no one)",
+    )
+    verb.add_argument(
+        "--mask",
+        metavar="FILE",
+        help="a table of 0 and 1 with the same rows: 1 where the cell was set by an intervention",
+    )
     verb.add_argument("--columns", metavar="A,B,…", help="use these columns only, in this order")
-    verb.add_argument("--transform", metavar="HOW", help="none, or log: the natural logarithm of every value")
-    verb.add_argument("--format", metavar="FORMAT", help="csv, tsv, parquet or npz (default: by the file's ending)")
+    verb.add_argument(
+        "--transform", metavar="HOW", help="none, or log: the natural logarithm of every value"
+    )
+    verb.add_argument(
+        "--format",
+        metavar="FORMAT",
+        help="csv, tsv, parquet or npz (default: by the file's ending)",
+    )
     add_flags(verb, making=True)
 
 
@@ -57,23 +82,36 @@ def _described(args: argparse.Namespace) -> tuple[dict[str, str], Table, np.ndar
     """The table of a ready description; None if the word is a file."""
     from causal_meta.conf.table_descriptions import table_description, table_descriptions
 
-    if args.source is None and (args.table not in table_descriptions() or Path(args.table).is_file()):
+    if args.source is None and (
+        args.table not in table_descriptions() or Path(args.table).is_file()
+    ):
         if Path(args.table).suffix or Path(args.table).exists() or ":" in args.table:
             return None
         table_description(args.table)  # neither a file nor a description: says what there is
     description = table_description(args.table)
     for option in _OWN:
         if getattr(args, option):
-            raise UsageError(f"{args.table} has columns and a truth of its own; leave --{option} out, or import the file as a table of your own.")
+            raise UsageError(
+                f"{args.table} has columns and a truth of its own; leave --{option} out, or "
+                "import the file as a table of your own."
+            )
     from causal_meta.datasets.described_tables import described_table
 
-    table, truth = described_table(description, args.source, format=args.format, transform=args.transform)
-    settings = {"table": args.table, "columns": ",".join(table.columns), "transform": table.transform}
+    table, truth = described_table(
+        description, args.source, format=args.format, transform=args.transform
+    )
+    settings = {
+        "table": args.table,
+        "columns": ",".join(table.columns),
+        "transform": table.transform,
+    }
     return settings, table, truth
 
 
 def _own(args: argparse.Namespace) -> tuple[dict[str, str], Table, np.ndarray | None]:
-    keys: dict[str, Any] = {key: getattr(args, key) for key in ("table", "format", "transform", *_OWN)}
+    keys: dict[str, Any] = {
+        key: getattr(args, key) for key in ("table", "format", "transform", *_OWN)
+    }
     settings = {key: value for key, value in keys.items() if value}
     return settings, *read_source(settings)
 
@@ -85,8 +123,15 @@ def lines(table: Table, truth: np.ndarray | None) -> list[str]:
     told += "no true graph" if truth is None else f"true graph of {int(truth.sum())} edges"
     found = [told + (", values in natural logarithm" if table.transform == "log" else "")]
     if table.intervened is not None:
-        count = {name: int(n) for name, n in zip(table.columns, table.intervened.sum(axis=0), strict=True) if n}
+        count = {
+            name: int(n)
+            for name, n in zip(table.columns, table.intervened.sum(axis=0), strict=True)
+            if n
+        }
         quiet = int((~table.intervened.any(axis=1)).sum())
         shown = ", ".join(f"{name} ({n})" for name, n in list(count.items())[:20]) or "none"
-        found.append(f"{quiet} observational rows; rows by variable set: {shown}{', …' if len(count) > 20 else ''}")
+        found.append(
+            f"{quiet} observational rows; rows by variable set: "
+            f"{shown}{', …' if len(count) > 20 else ''}"
+        )
     return found

@@ -17,22 +17,59 @@ def print_estimates(table: pd.DataFrame) -> None:
     from rich.table import Table
 
     out = Table(title="learning coefficients ± standard error")
-    for column in ("sampler", "of", "λ̂", "exact λ", "ESS", "R-hat", "gradients", "seconds", "flags"):
-        out.add_column(column, justify="left" if column in ("sampler", "of", "flags") else "right", no_wrap=column != "flags")
+    for column in (
+        "sampler",
+        "of",
+        "λ̂",
+        "exact λ",
+        "ESS",
+        "R-hat",
+        "gradients",
+        "seconds",
+        "flags",
+    ):
+        out.add_column(
+            column,
+            justify="left" if column in ("sampler", "of", "flags") else "right",
+            no_wrap=column != "flags",
+        )
     for row in table[table["total_fges"].notna()].to_dict("records"):
-        seconds = sum(float(row[name]) for name in ("warmup_sec", "sampling_sec") if _there(row[name]))
-        estimate = f"{row['llc_mean']:.4g} ± {row['llc_error']:.2g}" if _there(row["llc_mean"]) else "no sound chain"
-        numbers = [_text(row["exact_lambda"], ".4g"), _text(row["ess"], ".0f"), _text(row["rhat"], ".3f"), _text(row["total_fges"], ",.0f")]
-        out.add_row(row["name"] or row["kind"], row["of"], estimate, *numbers, f"{seconds:.3g}", row["flags"])
+        seconds = sum(
+            float(row[name]) for name in ("warmup_sec", "sampling_sec") if _there(row[name])
+        )
+        estimate = (
+            f"{row['llc_mean']:.4g} ± {row['llc_error']:.2g}"
+            if _there(row["llc_mean"])
+            else "no sound chain"
+        )
+        numbers = [
+            _text(row["exact_lambda"], ".4g"),
+            _text(row["ess"], ".0f"),
+            _text(row["rhat"], ".3f"),
+            _text(row["total_fges"], ",.0f"),
+        ]
+        out.add_row(
+            row["name"] or row["kind"],
+            row["of"],
+            estimate,
+            *numbers,
+            f"{seconds:.3g}",
+            row["flags"],
+        )
     Console(width=None if sys.stdout.isatty() else 160).print(out)
 
 
 def failed_chains(table: pd.DataFrame) -> list[str]:
-    """A sentence for every run of which chains failed: the run is kept, and its estimate is from the others."""
+    """A sentence for every run of which chains failed: the run is kept, and its estimate is from
+    the others."""
     if "failed_chains" not in table:
         return []
     rows = table[table["failed_chains"].fillna(0) > 0].to_dict("records")
-    return [f"Failed: {row['failed_chains']:.0f} of the chains of {row['name'] or row['kind']} {row['id']}; see its analysis.json." for row in rows]
+    return [
+        f"Failed: {row['failed_chains']:.0f} of the chains of {row['name'] or row['kind']} "
+        f"{row['id']}; see its analysis.json."
+        for row in rows
+    ]
 
 
 def _there(value: Any) -> bool:

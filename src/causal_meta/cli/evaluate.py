@@ -6,7 +6,15 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from causal_meta.cli.arguments import Verbs, add_flags, add_verb, add_words, inputs_of, open_store, split
+from causal_meta.cli.arguments import (
+    Verbs,
+    add_flags,
+    add_verb,
+    add_words,
+    inputs_of,
+    open_store,
+    split,
+)
 from causal_meta.cli.making import make
 
 if TYPE_CHECKING:
@@ -16,13 +24,27 @@ EXAMPLES = """  causal-meta evaluate of=first tasks=held_in
   causal-meta evaluate of=default tasks=held_in n_samples=200
   causal-meta evaluate of=held_in posterior=run_boss_1234abcd
 
-of=MODEL tasks=TASKS scores a trained model, of=TASKS posterior=RUN a run on the tasks; both by the same code."""
-SHOWN = ("e_shd", "e_f1", "sid", "parent_aid", "auroc", "auprc", "density", "graph_nll", "ece", "acyclic_share")
+of=MODEL tasks=TASKS scores a trained model, of=TASKS posterior=RUN a run on the tasks; both by the
+same code."""
+SHOWN = (
+    "e_shd",
+    "e_f1",
+    "sid",
+    "parent_aid",
+    "auroc",
+    "auprc",
+    "density",
+    "graph_nll",
+    "ece",
+    "acyclic_share",
+)
 
 
 def add(verbs: Verbs) -> None:
     """The verb."""
-    verb = add_verb(verbs, "evaluate", "score a model or a run against the true graphs", EXAMPLES, run)
+    verb = add_verb(
+        verbs, "evaluate", "score a model or a run against the true graphs", EXAMPLES, run
+    )
     add_words(verb, "of=NAME tasks=NAME, or of=TASKS posterior=RUN, and settings")
     add_flags(verb, making=True)
 
@@ -35,7 +57,14 @@ def run(args: argparse.Namespace) -> int:
     store = open_store(args)
     words = split(args.words, EvaluateConfig, args.name)
     config = compose(EvaluateConfig.kind, words.settings)
-    found = make(args, store, config, inputs_of(words.roles, store), name=words.name, overrides=words.settings)
+    found = make(
+        args,
+        store,
+        config,
+        inputs_of(words.roles, store),
+        name=words.name,
+        overrides=words.settings,
+    )
     if not args.quiet:
         print("\n".join(lines(found)))
     print(found.id)
@@ -50,6 +79,10 @@ def lines(found: Artifact) -> list[str]:
         entry = tree["summary"].get(name) or {}
         if entry.get("mean") is not None:
             error = f" ± {entry['se']:.3g}" if entry.get("se") is not None else ""
-            missing = f"   ({entry['n']} of {tree['n_tasks']} tasks)" if entry["n"] < tree["n_tasks"] else ""
+            missing = (
+                f"   ({entry['n']} of {tree['n_tasks']} tasks)"
+                if entry["n"] < tree["n_tasks"]
+                else ""
+            )
             told.append(f"  {name:14} {entry['mean']:8.3f}{error}{missing}")
     return told

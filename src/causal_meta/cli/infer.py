@@ -1,4 +1,5 @@
-"""`infer KIND of=…`: a posterior for every task of a set, or the learning coefficient of a trained network."""
+"""`infer KIND of=…`: a posterior for every task of a set, or the learning coefficient of a trained
+network."""
 
 from __future__ import annotations
 
@@ -6,7 +7,15 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from causal_meta.cli.arguments import Verbs, add_flags, add_verb, add_words, inputs_of, open_store, split
+from causal_meta.cli.arguments import (
+    Verbs,
+    add_flags,
+    add_verb,
+    add_words,
+    inputs_of,
+    open_store,
+    split,
+)
 from causal_meta.cli.making import make
 
 if TYPE_CHECKING:
@@ -19,14 +28,21 @@ EXAMPLES = """  causal-meta infer boss of=held_in
   causal-meta infer sgld of=small_network precond=rmsprop batch_size=256 precision=float32
   causal-meta infer mala of=first tasks=held_in 'posterior.mask=*bias*'
 
-posteriors over graphs: empty, random, sortnregress, pc, ges, boss (of=TASKS), discover (of=MODEL tasks=TASKS)
-local learning coefficients (of=NETWORK): hmc, nuts, mclmc, mala, sgld, sgnht, vi; hmc, mala, sgld and sgnht also of=MODEL tasks=TASKS
-A sampler leaves trace.nc (for ArviZ), analysis.json and diagnostics/ in its folder; exit status 1 if one of its chains failed."""
+posteriors over graphs: empty, random, sortnregress, pc, ges, boss (of=TASKS), discover (of=MODEL
+tasks=TASKS) local learning coefficients (of=NETWORK): hmc, nuts, mclmc, mala, sgld, sgnht, vi; hmc,
+mala, sgld and sgnht also of=MODEL tasks=TASKS A sampler leaves trace.nc (for ArviZ), analysis.json
+and diagnostics/ in its folder; exit status 1 if one of its chains failed."""
 
 
 def add(verbs: Verbs) -> None:
     """The verb."""
-    verb = add_verb(verbs, "infer", "answer every task of a set, or sample around a trained network", EXAMPLES, run)
+    verb = add_verb(
+        verbs,
+        "infer",
+        "answer every task of a set, or sample around a trained network",
+        EXAMPLES,
+        run,
+    )
     verb.add_argument("kind", metavar="KIND", help="a baseline, discover, or a sampler")
     add_words(verb, "of=NAME, and settings of the kind")
     add_flags(verb, making=True)
@@ -41,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
 
     kinds = [tag for tag in tags(RunConfig) if tag != EvaluateConfig.kind]
     if args.kind not in kinds:
-        raise ConfigError(f"There is nothing called {args.kind!r} to infer with{nearest(args.kind, kinds)}")
+        raise ConfigError(
+            f"There is nothing called {args.kind!r} to infer with{nearest(args.kind, kinds)}"
+        )
     store = open_store(args)
     cls: Any = config_class(args.kind, RunConfig)
     words = split(args.words, cls, args.name)
@@ -56,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_fit(cls: Any, inputs: Mapping[str, Artifact]) -> None:
-    """Raise `ConfigError` if an input is of a kind that its role does not take, or the inputs do not go together."""
+    """Raise `ConfigError` if an input is of a kind that its role does not take, or the inputs do
+    not go together."""
     from causal_meta.conf.artifacts import ArtifactConfig
     from causal_meta.conf.registry import by_tag, config_class, tags
     from causal_meta.conf.samplers import SamplerConfig
@@ -67,12 +86,16 @@ def check_fit(cls: Any, inputs: Mapping[str, Artifact]) -> None:
         if not cls.accepts(role, other):
             takers = [tag for tag in tags(SamplerConfig) if config_class(tag).accepts(role, other)]  # type: ignore[attr-defined]
             hint = f"; {', '.join(takers)} do" if takers else ""
-            raise ConfigError(f"{cls.kind} takes {', '.join(cls.takes[role])} as {role}, not {artifact.id} of kind {artifact.kind!r}{hint}.")
+            raise ConfigError(
+                f"{cls.kind} takes {', '.join(cls.takes[role])} as {role}, not {artifact.id} of "
+                f"kind {artifact.kind!r}{hint}."
+            )
     cls.check_inputs({role: artifact.kind for role, artifact in inputs.items()})
 
 
 def tell_estimate(found: Artifact, *, quiet: bool = False) -> int:
-    """Print what a sampler's run found, draw its pictures again if they are gone; 1 if one of its chains failed, else 0.
+    """Print what a sampler's run found, draw its pictures again if they are gone; 1 if one of its
+    chains failed, else 0.
 
     Raises ValueError for a run whose analysis or trace cannot be read.
     """

@@ -1,4 +1,5 @@
-"""`build … --processes N`: the same command in N processes that train one model together, started again when one of them dies."""
+"""`build … --processes N`: the same command in N processes that train one model together, started
+again when one of them dies."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 UNSHARED = (
-    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # with a shared store, restarts after a kill hung in 5 of 8 trials (torch 2.13, gloo), without in 0 of 6
+    # with a shared store, restarts after a kill hung in 5 of 8 trials (torch 2.13, gloo), without
+    # in 0 of 6
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 )
 
 
@@ -31,8 +34,11 @@ def launch(args: argparse.Namespace) -> NoReturn:
     os.execve(words[0], words, environment)
 
 
-def launcher(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """The words and the environment of torchrun: `args.processes` processes on loopback, begun again together up to `args.max_restarts` times.
+def launcher(
+    args: argparse.Namespace, environment: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """The words and the environment of torchrun: `args.processes` processes on loopback, begun
+    again together up to `args.max_restarts` times.
 
     Each computes with `--threads`, else with OMP_NUM_THREADS, else with its share of the cores.
     """
@@ -45,11 +51,22 @@ def launcher(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[
         f"--nproc-per-node={args.processes}",
         f"--max-restarts={args.max_restarts}",
     ]
-    return [*words, "-m", "causal_meta", *args.given], {"OMP_NUM_THREADS": str(share), **environment, UNSHARED: "1"}
+    return [*words, "-m", "causal_meta", *args.given], {
+        "OMP_NUM_THREADS": str(share),
+        **environment,
+        UNSHARED: "1",
+    }
 
 
 def warn_of_restarts() -> None:
     """Tell who started torchrun without our help that its restarts may hang."""
-    restarts, shared = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"), os.environ.get("TORCHELASTIC_USE_AGENT_STORE")
+    restarts, shared = (
+        os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"),
+        os.environ.get("TORCHELASTIC_USE_AGENT_STORE"),
+    )
     if is_launched() and is_first() and restarts != "0" and shared == "True":
-        print(f"Set {UNSHARED}=1 for torchrun: without it a restart after a process was killed may hang (or use --processes N).", file=sys.stderr)
+        print(
+            f"Set {UNSHARED}=1 for torchrun: without it a restart after a process was killed may "
+            "hang (or use --processes N).",
+            file=sys.stderr,
+        )

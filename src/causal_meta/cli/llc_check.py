@@ -7,7 +7,16 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from causal_meta.cli.arguments import Verbs, add_flags, add_verb, add_words, inputs_of, open_store, split, whole
+from causal_meta.cli.arguments import (
+    Verbs,
+    add_flags,
+    add_verb,
+    add_words,
+    inputs_of,
+    open_store,
+    split,
+    whole,
+)
 
 if TYPE_CHECKING:
     from causal_meta.runners.llc.points import Point
@@ -17,19 +26,30 @@ EXAMPLES = """  causal-meta llc check of=small_network
   causal-meta llc check of=small_network --polish --name small_polished
   causal-meta llc check of=first tasks=held_in
 
-The gap is what λ̂ loses because points near w* are lower, for the γ and β asked about; w* passes where it is at most one per cent of the Laplace value
-of λ̂, and negative curvature lowers λ̂ by no more either. --polish makes a new target whose w* is polished from the old one, and looks at that.
+The gap is what λ̂ loses because points near w* are lower, for the γ and β asked about; w* passes
+where it is at most one per cent of the Laplace value of λ̂, and negative curvature lowers λ̂ by no
+more either. --polish makes a new target whose w* is polished from the old one, and looks at that.
 Exit status 0 for a minimum, 1 if something speaks against w*, 2 if the input cannot be used."""
 
 
 def add(inner: Verbs) -> None:
     """The verb under `llc`."""
-    verb = add_verb(inner, "check", "look whether w* is a minimum, and what samplers need there", EXAMPLES, run)
+    verb = add_verb(
+        inner, "check", "look whether w* is a minimum, and what samplers need there", EXAMPLES, run
+    )
     add_words(verb, "of=NAME, tasks=NAME with a graph model, and posterior.… settings")
     verb.add_argument(
-        "--budget", type=whole(1), metavar="N", help="gradients and products to look (2000) or polish with (3000, or 300 for many parameters)"
+        "--budget",
+        type=whole(1),
+        metavar="N",
+        help="gradients and products to look (2000) or polish with (3000, or 300 for many "
+        "parameters)",
     )
-    verb.add_argument("--polish", action="store_true", help="make a network target whose w* is polished, and print its id last")
+    verb.add_argument(
+        "--polish",
+        action="store_true",
+        help="make a network target whose w* is polished, and print its id last",
+    )
     add_flags(verb, making=True)
 
 
@@ -44,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
     words = split(args.words, HMCConfig, "")
     other = next((word for word in words.settings if not word.startswith("posterior.")), None)
     if other is not None:
-        raise ConfigError(f"{other!r} means nothing to a check; its settings are those of the posterior, such as posterior.gamma=10.")
+        raise ConfigError(
+            f"{other!r} means nothing to a check; its settings are those of the posterior, such "
+            "as posterior.gamma=10."
+        )
     config: Any = compose(HMCConfig.kind, words.settings)
     store = open_store(args)
     inputs = inputs_of(words.roles, store)
@@ -55,7 +78,11 @@ def run(args: argparse.Namespace) -> int:
     point = look_at(of, inputs.get("tasks"), config.posterior, budget=args.budget or BUDGET)
     if not args.quiet:
         _print(point)
-    print(" ".join([point.found.sentence, *(f"{note[:1].upper()}{note[1:]}." for note in point.notes)]))
+    print(
+        " ".join(
+            [point.found.sentence, *(f"{note[:1].upper()}{note[1:]}." for note in point.notes)]
+        )
+    )
     if args.polish:
         print(of.id)
     return 0 if point.is_minimum else 1
@@ -101,35 +128,71 @@ def _print(point: Point) -> None:
 def _rows(point: Point) -> Iterator[tuple[str, str, str]]:
     """Name, number and what to make of it."""
     found, ends, advice = point.found, point.found.ends, point.found.advice
-    yield "parameters P, rows n", f"{found.n_parameters:,}, {point.n:,}", f"nβ = {found.n_beta:.5g}, γ = {found.gamma:g}"
+    yield (
+        "parameters P, rows n",
+        f"{found.n_parameters:,}, {point.n:,}",
+        f"nβ = {found.n_beta:.5g}, γ = {found.gamma:g}",
+    )
     single = ""
     if point.loss_float32 is not None:
         off = found.n_beta * abs(found.loss - point.loss_float32)
-        single = f"; float32 gives {point.loss_float32:.9g}, {off:.1g} in units of λ̂: samplers count from their own"
+        single = (
+            f"; float32 gives {point.loss_float32:.9g}, {off:.1g} in units of λ̂: samplers "
+            "count from their own"
+        )
     yield "L_n(w*)", f"{found.loss:.9g}", f"in float64{single}"
     chance = ""
     if point.gradient_noise:
-        chance = f"; {found.gradient_norm / point.gradient_noise:.2g} of what {point.n:,} rows have by chance at the truth"
+        chance = (
+            f"; {found.gradient_norm / point.gradient_noise:.2g} of what {point.n:,} rows "
+            "have by chance at the truth"
+        )
     per = found.gradient_norm / found.n_parameters**0.5
-    yield "gradient norm", f"{found.gradient_norm:.3g}", f"{per:.2g} per parameter (root mean square){chance}"
+    yield (
+        "gradient norm",
+        f"{found.gradient_norm:.3g}",
+        f"{per:.2g} per parameter (root mean square){chance}",
+    )
     if ends.exact:
         lowest, highest = f"{ends.n_negative} of {found.n_parameters} are negative", "exact"
     else:
-        lowest, highest = (f"Lanczos, residual {value:.1g}" for value in (ends.lowest_residual, ends.highest_residual))
+        lowest, highest = (
+            f"Lanczos, residual {value:.1g}"
+            for value in (ends.lowest_residual, ends.highest_residual)
+        )
         lowest, highest = f"at most this ({lowest})", f"at least this ({highest})"
-    yield "lowest Hessian eigenvalue", f"{ends.lowest:.3g}", f"{lowest}; γ holds what is above {-found.gamma / found.n_beta:.2g}"
+    yield (
+        "lowest Hessian eigenvalue",
+        f"{ends.lowest:.3g}",
+        f"{lowest}; γ holds what is above {-found.gamma / found.n_beta:.2g}",
+    )
     yield "highest Hessian eigenvalue", f"{ends.highest:.4g}", highest
     estimated = "" if ends.exact else "estimate; "
-    yield "Laplace value of λ̂", f"{ends.laplace:.4g}", f"{estimated}negative curvature takes {abs(ends.negative_part):.2g} from it"
+    yield (
+        "Laplace value of λ̂",
+        f"{ends.laplace:.4g}",
+        f"{estimated}negative curvature takes {abs(ends.negative_part):.2g} from it",
+    )
     cut = "" if found.gap_ended else "; the search was cut off"
     yield "gap", f"{found.gap:.3g}", f"λ̂ is too low by this; {found.allowed:.2g} is allowed{cut}"
     for name, value in point.exact.items():
         yield f"exact {name}", f"{value:.6g}", "of the form"
     stiff = f"stiffest direction {advice['stiffest']:.4g} (nβ h + γ) over the flattest, γ"
     yield "condition number", _number(advice["condition_number"]), stiff
-    yield "SGLD step", _number(advice["sgld_step"]), "inflates no variance by more than 2.6 %; 40 times as much diverges"
-    yield "SGLD steps", _number(advice["sgld_steps"]), f"a hundred relaxations of a flat direction, {_number(advice['sgld_relaxation'])} each"
-    needs = f"{_number(advice['leapfrog_steps'])} of them cross a flat direction; a mass matrix shortens both"
+    yield (
+        "SGLD step",
+        _number(advice["sgld_step"]),
+        "inflates no variance by more than 2.6 %; 40 times as much diverges",
+    )
+    yield (
+        "SGLD steps",
+        _number(advice["sgld_steps"]),
+        f"a hundred relaxations of a flat direction, {_number(advice['sgld_relaxation'])} each",
+    )
+    needs = (
+        f"{_number(advice['leapfrog_steps'])} of them cross a flat direction; a mass matrix "
+        "shortens both"
+    )
     yield "leapfrog step", _number(advice["leapfrog_step"]), needs
 
 

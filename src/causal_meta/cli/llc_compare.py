@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_meta.cli.arguments import Verbs, add_flags, add_verb, add_words, inputs_of, open_store, split
+from causal_meta.cli.arguments import (
+    Verbs,
+    add_flags,
+    add_verb,
+    add_words,
+    inputs_of,
+    open_store,
+    split,
+)
 from causal_meta.cli.making import make
 
 if TYPE_CHECKING:
@@ -17,27 +25,53 @@ if TYPE_CHECKING:
 
 EXAMPLES = """  causal-meta llc compare of=small_network
   causal-meta llc compare of=small_network samplers=hmc,nuts,mclmc
-  causal-meta llc compare of=small_network samplers=hmc,sgld draws=2000 posterior.gamma=10 --out compare.png
+  causal-meta llc compare of=small_network samplers=hmc,sgld draws=2000 posterior.gamma=10 \\
+      --out compare.png
   causal-meta llc compare of=first tasks=held_in samplers=mala,sgld
 
-Without samplers=… every sampler's run on the target that the store holds is shown. With it, the samplers that are named are shown, and those
-that were not run yet are run, all with the settings that are given. Errors are standard errors (Monte Carlo, and what is left of the bias of the
-step size); seconds are those of warm-up and sampling, compiling apart. Exit status 1 if a chain of one of the runs failed."""
-SHOWN = ("sampler", "λ̂", "±", "ESS", "R-hat", "gradients", "seconds", "ESS/1000 gradients", "ESS/s", "flags")
+Without samplers=… every sampler's run on the target that the store holds is shown. With it, the
+samplers that are named are shown, and those that were not run yet are run, all with the settings
+that are given. Errors are standard errors (Monte Carlo, and what is left of the bias of the step
+size); seconds are those of warm-up and sampling, compiling apart. Exit status 1 if a chain of one
+of the runs failed."""
+SHOWN = (
+    "sampler",
+    "λ̂",
+    "±",
+    "ESS",
+    "R-hat",
+    "gradients",
+    "seconds",
+    "ESS/1000 gradients",
+    "ESS/s",
+    "flags",
+)
 
 
 def add(inner: Verbs) -> None:
     """The verb under `llc`."""
-    verb = add_verb(inner, "compare", "put the samplers of one target beside each other", EXAMPLES, run)
+    verb = add_verb(
+        inner, "compare", "put the samplers of one target beside each other", EXAMPLES, run
+    )
     add_words(verb, "of=NAME, samplers=KIND,…, and settings for those that are run")
-    verb.add_argument("--out", metavar="FILE", help="where to draw the picture (default: figures/llc_compare.png in the target's folder)")
+    verb.add_argument(
+        "--out",
+        metavar="FILE",
+        help="where to draw the picture (default: figures/llc_compare.png in the target's folder)",
+    )
     add_flags(verb, making=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, then the path of the picture."""
     from causal_meta.records.analyses import exact_in_words
-    from causal_meta.runners.llc.comparison import PICTURE, compared, draw_comparison, exact_of, rows_of
+    from causal_meta.runners.llc.comparison import (
+        PICTURE,
+        compared,
+        draw_comparison,
+        exact_of,
+        rows_of,
+    )
 
     store = open_store(args)
     target, runs = _runs(args, store)
@@ -46,12 +80,17 @@ def run(args: argparse.Namespace) -> int:
     known = exact_in_words(exact_of(found))
     if known:
         print(known)
-    print(draw_comparison(found, target, Path(args.out) if args.out else target.folder / "figures" / PICTURE))
+    print(
+        draw_comparison(
+            found, target, Path(args.out) if args.out else target.folder / "figures" / PICTURE
+        )
+    )
     return _failures(found)
 
 
 def _runs(args: argparse.Namespace, store: Store) -> tuple[Artifact, list[Artifact]]:
-    """The target, and the runs on it that are to be shown; those that are named and missing are made."""
+    """The target, and the runs on it that are to be shown; those that are named and missing are
+    made."""
     from causal_meta.conf.registry import config_class
     from causal_meta.conf.samplers import HMCConfig, SamplerConfig
     from causal_meta.conf.setting import ConfigError
@@ -66,23 +105,34 @@ def _runs(args: argparse.Namespace, store: Store) -> tuple[Artifact, list[Artifa
         return made[0][0], [run for _, run in made]
     given = split(words, HMCConfig, "")
     if given.settings:
-        raise ConfigError(f"{given.settings[0]!r} is a setting for samplers that are run; name them (samplers=hmc,nuts), or leave it out.")
+        raise ConfigError(
+            f"{given.settings[0]!r} is a setting for samplers that are run; name them "
+            "(samplers=hmc,nuts), or leave it out."
+        )
     inputs = inputs_of(given.roles, store)
     runs = sampler_runs(store, inputs["of"], inputs.get("tasks"))
     if not runs:
-        raise ConfigError(f"No sampler was run on {inputs['of'].id} yet; name some (samplers=hmc,nuts), or run causal-meta infer hmc of=….")
+        raise ConfigError(
+            f"No sampler was run on {inputs['of'].id} yet; name some (samplers=hmc,nuts), or run "
+            "causal-meta infer hmc of=…."
+        )
     return inputs["of"], runs
 
 
-def _made(args: argparse.Namespace, store: Store, cls: Any, words: Sequence[str]) -> tuple[Artifact, Artifact]:
-    """The target, and a sampler's run on it, found or made with the settings, all of which it must know."""
+def _made(
+    args: argparse.Namespace, store: Store, cls: Any, words: Sequence[str]
+) -> tuple[Artifact, Artifact]:
+    """The target, and a sampler's run on it, found or made with the settings, all of which it must
+    know."""
     from causal_meta.cli.infer import check_fit
     from causal_meta.conf.compose import compose
 
     given = split(words, cls, "")
     inputs = inputs_of(given.roles, store)
     check_fit(cls, inputs)
-    return inputs["of"], make(args, store, compose(cls.kind, given.settings), inputs, overrides=given.settings)
+    return inputs["of"], make(
+        args, store, compose(cls.kind, given.settings), inputs, overrides=given.settings
+    )
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
@@ -91,7 +141,11 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
 
     table = Table()
     for column in SHOWN:
-        table.add_column(column, justify="left" if column in ("sampler", "flags") else "right", no_wrap=column != "flags")
+        table.add_column(
+            column,
+            justify="left" if column in ("sampler", "flags") else "right",
+            no_wrap=column != "flags",
+        )
     for row in rows:
         error = _number(row["error"], 2)
         numbers = [
@@ -119,5 +173,7 @@ def _failures(found: Sequence[Compared]) -> int:
     failed = [item for item in found if item.analysis["failed_chains"]]
     for item in failed:
         for chain in item.analysis["failed_chains"]:
-            print(f"{item.label}: chain {chain['chain']} failed: {chain['reason']}", file=sys.stderr)
+            print(
+                f"{item.label}: chain {chain['chain']} failed: {chain['reason']}", file=sys.stderr
+            )
     return 1 if failed else 0

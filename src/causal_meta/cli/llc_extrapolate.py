@@ -1,4 +1,5 @@
-"""`llc extrapolate`: a learning coefficient in the limit of a setting, from several runs on one target."""
+"""`llc extrapolate`: a learning coefficient in the limit of a setting, from several runs on one
+target."""
 
 from __future__ import annotations
 
@@ -7,7 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_meta.cli.arguments import Verbs, add_flags, add_verb, add_words, inputs_of, open_store, split
+from causal_meta.cli.arguments import (
+    Verbs,
+    add_flags,
+    add_verb,
+    add_words,
+    inputs_of,
+    open_store,
+    split,
+)
 from causal_meta.cli.making import make
 
 if TYPE_CHECKING:
@@ -18,12 +27,15 @@ if TYPE_CHECKING:
 EXAMPLES = """  causal-meta llc extrapolate of=crossing by=gamma
   causal-meta llc extrapolate of=crossing by=gamma sampler=nuts values=0.3,1,3,10 draws=4000
   causal-meta llc extrapolate of=small_network by=beta sampler=hmc values=0.05,0.1,0.2,0.4
-  causal-meta llc extrapolate of=small_network by=step sampler=sgld noise=independent values=0.4,0.2,0.1,0.05
+  causal-meta llc extrapolate of=small_network by=step sampler=sgld noise=independent \\
+      values=0.4,0.2,0.1,0.05
 
-by=gamma takes γ to 0 (with multiplicity m > 1, of the target or by multiplicity=m, along λ - (m - 1) / (a - b log γ)); by=beta fits the mean loss
-over temperatures, so that an L_0 above the minimum does no harm; by=step takes the step size of an uncorrected sampler to 0 (values are
-step_fraction). The runs differ in that setting, and in their seeds, alone. Without values=… they are those that the store holds; with it the missing
-ones are run. Runs with flags are shown and left out of the fit. Exit status 1 if a chain of one of the runs failed."""
+by=gamma takes γ to 0 (with multiplicity m > 1, of the target or by multiplicity=m, along λ - (m -
+1) / (a - b log γ)); by=beta fits the mean loss over temperatures, so that an L_0 above the minimum
+does no harm; by=step takes the step size of an uncorrected sampler to 0 (values are step_fraction).
+The runs differ in that setting, and in their seeds, alone. Without values=… they are those that the
+store holds; with it the missing ones are run. Runs with flags are shown and left out of the fit.
+Exit status 1 if a chain of one of the runs failed."""
 _SETTING = {
     "gamma": ("posterior.gamma={}",),
     "beta": ("posterior.beta_mode=fixed", "posterior.beta={}"),
@@ -34,9 +46,23 @@ _OWN = ("by", "sampler", "values", "multiplicity")
 
 def add(inner: Verbs) -> None:
     """The verb under `llc`."""
-    verb = add_verb(inner, "extrapolate", "take a learning coefficient to a limit in γ, β or the step size", EXAMPLES, run)
-    add_words(verb, "of=NAME, by=gamma|beta|step, sampler=KIND, values=V,…, multiplicity=M, and settings for those that are run")
-    verb.add_argument("--out", metavar="FILE", help="where to draw the picture (default: figures/llc_by_….png in the target's folder)")
+    verb = add_verb(
+        inner,
+        "extrapolate",
+        "take a learning coefficient to a limit in γ, β or the step size",
+        EXAMPLES,
+        run,
+    )
+    add_words(
+        verb,
+        "of=NAME, by=gamma|beta|step, sampler=KIND, values=V,…, multiplicity=M, and settings for "
+        "those that are run",
+    )
+    verb.add_argument(
+        "--out",
+        metavar="FILE",
+        help="where to draw the picture (default: figures/llc_by_….png in the target's folder)",
+    )
     add_flags(verb, making=True)
 
 
@@ -45,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
     from causal_meta.conf.setting import ConfigError
     from causal_meta.runners.llc.limits import SWEPT, draw_limit, fit, sweeps
 
-    own = {key: value for key, _, value in (word.partition("=") for word in args.words) if key in _OWN}
+    own = {
+        key: value for key, _, value in (word.partition("=") for word in args.words) if key in _OWN
+    }
     words = [word for word in args.words if word.partition("=")[0] not in _OWN]
     by = own.get("by", "gamma")
     if by not in SWEPT:
@@ -55,19 +83,28 @@ def run(args: argparse.Namespace) -> int:
     target, runs = _runs(args, store, words, own, by)
     found = sweeps(runs, by)
     if not found:
-        raise ConfigError(f"No two runs on {target.id} differ in {by} alone; give sampler=hmc and values=…, two or more, to make them.")
+        raise ConfigError(
+            f"No two runs on {target.id} differ in {by} alone; give sampler=hmc and values=…, two "
+            "or more, to make them."
+        )
     sweep = found[0]
     limit = fit(sweep, multiplicity=multiplicity)
     _print(sweep, limit)
     path = Path(args.out) if args.out else target.folder / "figures" / f"llc_by_{by}.png"
     print(draw_limit(sweep, limit, path))
     if len(found) > 1:
-        print(f"Not shown: {len(found) - 1} more sets of runs that differ in {by} ({'; '.join(other.label for other in found[1:4])}).")
+        print(
+            f"Not shown: {len(found) - 1} more sets of runs that differ in {by} "
+            f"({'; '.join(other.label for other in found[1:4])})."
+        )
     return 1 if any("failed_chains" in point.left_out for point in sweep.points) else 0
 
 
-def _runs(args: argparse.Namespace, store: Store, words: list[str], own: dict[str, str], by: str) -> tuple[Artifact, list[Artifact]]:
-    """The target and the runs to choose from: those named by values (made where they are missing), or all of the store's."""
+def _runs(
+    args: argparse.Namespace, store: Store, words: list[str], own: dict[str, str], by: str
+) -> tuple[Artifact, list[Artifact]]:
+    """The target and the runs to choose from: those named by values (made where they are missing),
+    or all of the store's."""
     from causal_meta.conf.registry import config_class
     from causal_meta.conf.samplers import HMCConfig, SamplerConfig
     from causal_meta.conf.setting import ConfigError
@@ -77,17 +114,30 @@ def _runs(args: argparse.Namespace, store: Store, words: list[str], own: dict[st
     given = split(words, cls, "")
     if "values" not in own:
         if given.settings:
-            raise ConfigError(f"{given.settings[0]!r} is a setting for runs that are made; give values=… too, or leave it out.")
+            raise ConfigError(
+                f"{given.settings[0]!r} is a setting for runs that are made; give values=… too, "
+                "or leave it out."
+            )
         inputs = inputs_of(given.roles, store)
         if "of" not in inputs:
             raise ConfigError("Which target? Give of=ID or of=NAME.")
         runs = sampler_runs(store, inputs["of"], inputs.get("tasks"))
-        return inputs["of"], [run for run in runs if "sampler" not in own or run.kind == own["sampler"]]
+        return inputs["of"], [
+            run for run in runs if "sampler" not in own or run.kind == own["sampler"]
+        ]
     values = [text.strip() for text in own["values"].split(",") if text.strip()]
-    return _made(args, store, cls, words, [tuple(form.format(value) for form in _SETTING[by]) for value in values])
+    return _made(
+        args,
+        store,
+        cls,
+        words,
+        [tuple(form.format(value) for form in _SETTING[by]) for value in values],
+    )
 
 
-def _made(args: argparse.Namespace, store: Store, cls: Any, words: list[str], swept: list[tuple[str, ...]]) -> tuple[Artifact, list[Artifact]]:
+def _made(
+    args: argparse.Namespace, store: Store, cls: Any, words: list[str], swept: list[tuple[str, ...]]
+) -> tuple[Artifact, list[Artifact]]:
     from causal_meta.cli.infer import check_fit
     from causal_meta.conf.compose import compose
 
@@ -95,7 +145,10 @@ def _made(args: argparse.Namespace, store: Store, cls: Any, words: list[str], sw
     inputs = inputs_of(given.roles, store)
     check_fit(cls, inputs)
     configs = [compose(cls.kind, (*given.settings, *more)) for more in swept]
-    made = [make(args, store, config, inputs, overrides=(*given.settings, *more)) for config, more in zip(configs, swept, strict=True)]
+    made = [
+        make(args, store, config, inputs, overrides=(*given.settings, *more))
+        for config, more in zip(configs, swept, strict=True)
+    ]
     return inputs["of"], made
 
 
@@ -103,7 +156,9 @@ def _whole(text: str) -> int:
     from causal_meta.conf.setting import ConfigError
 
     if not text.isdigit() or int(text) < 1:
-        raise ConfigError(f"multiplicity={text} is no multiplicity; give a whole number, 1 or more.")
+        raise ConfigError(
+            f"multiplicity={text} is no multiplicity; give a whole number, 1 or more."
+        )
     return int(text)
 
 
@@ -115,10 +170,19 @@ def _print(sweep: Sweep, limit: Limit) -> None:
 
     table = Table(title=sweep.label, title_justify="left")
     for column in ("run", LETTERS[sweep.by], "λ̂", "±", "left out for"):
-        table.add_column(column, justify="left" if column in ("run", "left out for") else "right", no_wrap=column != "left out for")
+        table.add_column(
+            column,
+            justify="left" if column in ("run", "left out for") else "right",
+            no_wrap=column != "left out for",
+        )
     for point in sweep.points:
         numbers = ["—" if value is None else f"{value:.5g}" for value in (point.at, point.value)]
-        table.add_row(point.run.id.split("/")[-1], *numbers, "—" if point.error is None else f"{point.error:.2g}", ", ".join(point.left_out))
+        table.add_row(
+            point.run.id.split("/")[-1],
+            *numbers,
+            "—" if point.error is None else f"{point.error:.2g}",
+            ", ".join(point.left_out),
+        )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     quality = "" if limit.p_value is None else f"; {limit.p_value:.0%} of right fits are worse"
     if limit.p_value is not None and limit.p_value < 0.01:

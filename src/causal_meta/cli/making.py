@@ -1,4 +1,5 @@
-"""Making an artifact from the command line: flags outside the identity, subscribers, words of progress, and where the log lies when it fails."""
+"""Making an artifact from the command line: flags outside the identity, subscribers, words of
+progress, and where the log lies when it fails."""
 
 from __future__ import annotations
 
@@ -22,14 +23,17 @@ C = TypeVar("C", bound="ArtifactConfig")
 
 
 def with_flags(config: C, args: argparse.Namespace, name: str) -> C:
-    """The configuration with --device, --workers, --threads and the name in their fields, which are outside its identity."""
+    """The configuration with --device, --workers, --threads and the name in their fields, which are
+    outside its identity."""
     changes: dict[str, Any] = {}
     if name and hasattr(config, "name"):
         changes["name"] = name
     trainer, data = getattr(config, "trainer", None), getattr(config, "data", None)
     if trainer is not None:
         where = {"device": getattr(args, "device", None), "threads": args.threads or None}
-        changes["trainer"] = dataclasses.replace(trainer, **{key: value for key, value in where.items() if value is not None})
+        changes["trainer"] = dataclasses.replace(
+            trainer, **{key: value for key, value in where.items() if value is not None}
+        )
     if getattr(args, "workers", None) is not None and hasattr(data, "workers"):
         changes["data"] = dataclasses.replace(data, workers=args.workers)  # type: ignore[type-var]
     return dataclasses.replace(config, **changes)
@@ -95,7 +99,10 @@ class Watcher:
         if self.attempt is None:
             return None
         identity, number = self.attempt
-        return next(iter(sorted((self.staging / identity).glob(f"attempt-{number}-*/facts/events.jsonl"))), None)
+        return next(
+            iter(sorted((self.staging / identity).glob(f"attempt-{number}-*/facts/events.jsonl"))),
+            None,
+        )
 
     def sentence(self, found: Artifact) -> str:
         """What happened, in words."""
@@ -118,13 +125,16 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 @contextlib.contextmanager
 def threads(count: int, *, jax: bool = False) -> Iterator[None]:
-    """Compute with so many threads inside, of torch or of JAX (for the rest of the process, if JAX is not loaded yet); 0 changes nothing."""
+    """Compute with so many threads inside, of torch or of JAX (for the rest of the process, if JAX
+    is not loaded yet); 0 changes nothing."""
     if not count:
         yield
         return
     if jax:
         eigen = "" if count > 1 else "--xla_cpu_multi_thread_eigen=false "
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {eigen}intra_op_parallelism_threads={count}".strip()
+        os.environ["XLA_FLAGS"] = (
+            f"{os.environ.get('XLA_FLAGS', '')} {eigen}intra_op_parallelism_threads={count}".strip()
+        )
         yield
         return
     import torch
@@ -138,5 +148,6 @@ def threads(count: int, *, jax: bool = False) -> Iterator[None]:
 
 
 def _is_of_jax(config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> bool:
-    """Whether an artifact is made by JAX: networks, samplers of them, and searches for samplers' settings."""
+    """Whether an artifact is made by JAX: networks, samplers of them, and searches for samplers'
+    settings."""
     return config.kind in ("network", "tune") or (config.gives == "llc" and "tasks" not in inputs)

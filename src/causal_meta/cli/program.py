@@ -1,4 +1,5 @@
-"""The program: its verbs, and what happens when one of them fails. Help loads nothing heavy; every verb imports what it needs when it runs."""
+"""The program: its verbs, and what happens when one of them fails. Help loads nothing heavy; every
+verb imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -10,7 +11,19 @@ import sys
 from collections.abc import Sequence
 
 import causal_meta
-from causal_meta.cli import build, data, discover, evaluate, failures, infer, llc, report, store, study, watch
+from causal_meta.cli import (
+    build,
+    data,
+    discover,
+    evaluate,
+    failures,
+    infer,
+    llc,
+    report,
+    store,
+    study,
+    watch,
+)
 from causal_meta.cli.arguments import Parser, UsageError
 from causal_meta.cli.compiled import keep_compiled_programs
 
@@ -29,15 +42,20 @@ EPILOG = """examples:
 exit status: 0 done, 1 failed, 2 the input cannot be used (nothing was lost), 130 interrupted"""
 
 
-_UNCOLLECTED = 100_000  # objects between two looks for garbage: loading libraries and tracing programs make many, of which few are garbage
+# objects between two looks for garbage: loading libraries and tracing programs make many, of which
+# few are garbage
+_UNCOLLECTED = 100_000
 
 
 def parser() -> Parser:
     """The parser of all verbs."""
     top = Parser(
-        prog="causal-meta", description="Which causal graphs could have made this table, and how sure are we?", epilog=EPILOG,
+        prog="causal-meta", description="Which causal graphs could have made this table, and how "
+                                        "sure are we?", epilog=EPILOG,
     )  # fmt: skip
-    top.add_argument("--version", action="version", version=f"causal-meta {causal_meta.__version__}")
+    top.add_argument(
+        "--version", action="version", version=f"causal-meta {causal_meta.__version__}"
+    )
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for module in VERBS:
         module.add(verbs)
@@ -45,13 +63,15 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out one command; returns the exit status and prints one sentence on standard error if it fails."""
+    """Carry out one command; returns the exit status and prints one sentence on standard error if
+    it fails."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parse(given)
         keep_compiled_programs()
         gc.set_threshold(_UNCOLLECTED, *gc.get_threshold()[1:])
-        atexit.register(gc.freeze)  # nor is what is left at the end worth a search, which takes half a second after JAX
+        # nor is what is left at the end worth a search, which takes half a second after JAX
+        atexit.register(gc.freeze)
         return int(args.run(args) or 0)
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
@@ -71,7 +91,10 @@ def _parse(given: list[str]) -> argparse.Namespace:
     args, rest = top.parse_known_args(given)
     unknown = [word for word in rest if word.startswith("-")]
     if unknown or (rest and not hasattr(args, "words")):
-        raise UsageError(f"{(unknown or rest)[0]!r} is nothing that {args.verb} knows; see causal-meta {args.verb} --help.")
+        raise UsageError(
+            f"{(unknown or rest)[0]!r} is nothing that {args.verb} knows; see causal-meta "
+            f"{args.verb} --help."
+        )
     if rest:
         args.words = [*args.words, *rest]
     args.given = given

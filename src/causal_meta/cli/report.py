@@ -13,9 +13,25 @@ The page is drawn from artifacts alone: it can be made again at any time, withou
 
 def add(verbs: Verbs) -> None:
     """The verb."""
-    verb = add_verb(verbs, "report", "write a report of a model or a task set and all that was computed with it", EXAMPLES, run)
-    verb.add_argument("name", metavar="NAME", nargs="?", default="", help="a name, an id or the beginning of one (default: everything in the store)")
-    verb.add_argument("--out", metavar="DIR", help="folder in which reports are kept (default: reports/ in the store)")
+    verb = add_verb(
+        verbs,
+        "report",
+        "write a report of a model or a task set and all that was computed with it",
+        EXAMPLES,
+        run,
+    )
+    verb.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        default="",
+        help="a name, an id or the beginning of one (default: everything in the store)",
+    )
+    verb.add_argument(
+        "--out",
+        metavar="DIR",
+        help="folder in which reports are kept (default: reports/ in the store)",
+    )
     add_flags(verb)
 
 

@@ -1,4 +1,5 @@
-"""`store …`: what is there and whether it is whole (what comes and goes is in `store_moves`). Loads neither torch nor JAX."""
+"""`store …`: what is there and whether it is whole (what comes and goes is in `store_moves`). Loads
+neither torch nor JAX."""
 
 from __future__ import annotations
 
@@ -16,22 +17,51 @@ if TYPE_CHECKING:
 
 def add(verbs: Verbs) -> None:
     """The verb and its actions."""
-    verb = verbs.add_parser("store", help="list, show, verify, ask, move and remove artifacts", description="What is in the store.")
-    inner = verb.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(verb))
-    listing = add_verb(inner, "ls", "list targets and their runs", "  causal-meta store ls --kind tasks", list_all)
+    verb = verbs.add_parser(
+        "store",
+        help="list, show, verify, ask, move and remove artifacts",
+        description="What is in the store.",
+    )
+    inner = verb.add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=type(verb)
+    )
+    listing = add_verb(
+        inner, "ls", "list targets and their runs", "  causal-meta store ls --kind tasks", list_all
+    )
     listing.add_argument("--kind", metavar="KIND", default="", help="list this kind only")
-    for name, help, run in (("show", "print what an artifact is and how it came to be", show), ("path", "print the folder of an artifact", path)):
+    for name, help, run in (
+        ("show", "print what an artifact is and how it came to be", show),
+        ("path", "print the folder of an artifact", path),
+    ):
         one = add_verb(inner, name, help, f"  causal-meta store {name} first", run)
         one.add_argument("token", metavar="ID", help="a name, an id or the beginning of one")
         add_flags(one)
-    check = add_verb(inner, "verify", "check that files, ids and inputs are those that were published", "  causal-meta store verify first", verify)
-    check.add_argument("token", metavar="ID", nargs="?", help="one artifact and its runs (default: everything)")
-    label = add_verb(inner, "name", "give an artifact a name", "  causal-meta store name tgt_12ab best_so_far", rename)
+    check = add_verb(
+        inner,
+        "verify",
+        "check that files, ids and inputs are those that were published",
+        "  causal-meta store verify first",
+        verify,
+    )
+    check.add_argument(
+        "token", metavar="ID", nargs="?", help="one artifact and its runs (default: everything)"
+    )
+    label = add_verb(
+        inner,
+        "name",
+        "give an artifact a name",
+        "  causal-meta store name tgt_12ab best_so_far",
+        rename,
+    )
     label.add_argument("token", metavar="ID", help="a name, an id or the beginning of one")
     label.add_argument("name", metavar="NAME", help="the new name")
     label.add_argument("--force", action="store_true", help="take the name from another artifact")
     again = add_verb(
-        inner, "rebuild-catalog", "write the catalog and the lists of runs again from the folders", "  causal-meta store rebuild-catalog", rebuild
+        inner,
+        "rebuild-catalog",
+        "write the catalog and the lists of runs again from the folders",
+        "  causal-meta store rebuild-catalog",
+        rebuild,
     )
     for one in (listing, check, label, again):
         add_flags(one)
@@ -39,7 +69,8 @@ def add(verbs: Verbs) -> None:
 
 
 def list_all(args: argparse.Namespace) -> int:
-    """A line per artifact: id, kind, name, model, data, seed, date; runs are indented under their target."""
+    """A line per artifact: id, kind, name, model, data, seed, date; runs are indented under their
+    target."""
     store = open_store(args)
     names: dict[str, list[str]] = {}
     for name, artifact_id in store.names().items():
@@ -54,15 +85,27 @@ def list_all(args: argparse.Namespace) -> int:
         what = " ".join([*(str(line[key]) for key in ("model", "data") if line.get(key)), *others])
         indent = "" if artifact.is_target else "  "
         rows.append(
-            (indent + artifact.id, artifact.kind, ", ".join(names.get(artifact.id, [])), what, str(artifact.seed), _date(artifact.meta["created_at"]))
+            (
+                indent + artifact.id,
+                artifact.kind,
+                ", ".join(names.get(artifact.id, [])),
+                what,
+                str(artifact.seed),
+                _date(artifact.meta["created_at"]),
+            )
         )
     if not rows:
-        print(f"The store {store.root} holds nothing{f' of kind {args.kind}' if args.kind else ''} yet.")
+        print(
+            f"The store {store.root} holds nothing{f' of kind {args.kind}' if args.kind else ''} "
+            "yet."
+        )
         return 0
     header = ("id", "kind", "name", "of", "seed", "made")
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for row in (header, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
     return 0
 
 
@@ -87,7 +130,9 @@ def _record(found: Artifact, store: Store) -> dict[str, Any]:
     picked: dict[str, Any] = {
         "id": found.id,
         "kind": found.kind,
-        "names": sorted(name for name, artifact_id in store.names().items() if artifact_id == found.id),
+        "names": sorted(
+            name for name, artifact_id in store.names().items() if artifact_id == found.id
+        ),
         "made": _date(meta["created_at"]),
         "code": meta.get("code_sha"),
         "walltime_sec": meta.get("walltime_sec"),
@@ -99,7 +144,9 @@ def _record(found: Artifact, store: Store) -> dict[str, Any]:
         "runs": [run.id for run in store.runs_of(found)] if found.is_target else None,
         "files": sorted(meta["digests"]),
     }
-    return json.loads(json.dumps({key: value for key, value in picked.items() if value not in (None, [], {})}))  # type: ignore[no-any-return]
+    return json.loads(
+        json.dumps({key: value for key, value in picked.items() if value not in (None, [], {})})
+    )  # type: ignore[no-any-return]
 
 
 def path(args: argparse.Namespace) -> int:
@@ -131,6 +178,10 @@ def rebuild(args: argparse.Namespace) -> int:
     store = open_store(args)
     store.rebuild_catalog()
     readable, folders = len(store.artifacts()), len(store.folders())
-    lost = f", and {folders - readable} cannot be read (store verify names them)" if readable != folders else ""
+    lost = (
+        f", and {folders - readable} cannot be read (store verify names them)"
+        if readable != folders
+        else ""
+    )
     print(f"The lists hold {readable} artifacts{lost}.")
     return int(readable != folders)

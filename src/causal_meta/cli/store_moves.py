@@ -1,4 +1,5 @@
-"""`store export|import|rm|gc|promote|query`: what comes, goes and is asked. Loads neither torch nor JAX, except to import a checkpoint."""
+"""`store export|import|rm|gc|promote|query`: what comes, goes and is asked. Loads neither torch nor
+JAX, except to import a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_meta.cli.arguments import Verbs, add_flags, add_verb, add_words, open_store, split, whole
+from causal_meta.cli.arguments import (
+    Verbs,
+    add_flags,
+    add_verb,
+    add_words,
+    open_store,
+    split,
+    whole,
+)
 
 if TYPE_CHECKING:
     from causal_meta.store import Store
@@ -18,33 +27,39 @@ if TYPE_CHECKING:
 EXPORT = """  causal-meta store export first exported/
   causal-meta store export first held_in study.tar --runs --inputs
 
-A folder takes one artifact alone. FILE.tar is an archive of any number; store import checks it byte for byte."""
+A folder takes one artifact alone. FILE.tar is an archive of any number; store import checks it byte
+for byte."""
 IMPORT = """  causal-meta store import best.pt data=wide_stream --name theirs
   causal-meta store import exported/
   causal-meta store import study.tar
 
-An archive is checked whole before its first artifact is taken. What is there already stays; names that are free come along."""
+An archive is checked whole before its first artifact is taken. What is there already stays; names
+that are free come along."""
 RM = """  causal-meta store rm run_pc_12ab34cd
   causal-meta store rm first --force
 
-A target that holds runs, and an artifact that others were made from, are refused and these are named. With --force a target takes its own runs
-with it; runs elsewhere that were made from it stay, and are named."""
+A target that holds runs, and an artifact that others were made from, are refused and these are
+named. With --force a target takes its own runs with it; runs elsewhere that were made from it stay,
+and are named."""
 GC = """  causal-meta store gc
   causal-meta store gc --yes
   causal-meta store gc --yes --work --orphans
 
-Shows what could go; --yes removes it. Nothing in use is touched: an attempt that holds its lock, or wrote anything within --idle seconds. On a
-network file system without locks between machines, give an --idle longer than any silence of a builder."""
+Shows what could go; --yes removes it. Nothing in use is touched: an attempt that holds its lock, or
+wrote anything within --idle seconds. On a network file system without locks between machines, give
+an --idle longer than any silence of a builder."""
 PROMOTE = """  causal-meta store promote gallery first --to docs/gallery
   causal-meta store promote single run_hmc_12ab34cd --plot trace --to docs/gallery
   causal-meta store promote gallery report_20261121-101500_first
 
 Prints where the Markdown snippet lies. Copying again replaces the copies and keeps their names."""
 QUERY = """  causal-meta store query "select kind, count(*) from targets group by kind"
-  causal-meta store query "select sampler, seed, \\"result.summary.auroc.mean\\" from runs where data = 'wide' order by 3 desc" --format csv
+  causal-meta store query "select sampler, seed, \\"result.summary.auroc.mean\\" from runs
+      where data = 'wide' order by 3 desc" --format csv
   causal-meta store query "describe runs"
 
-Settings, dimensions, metrics and results are columns by their dotted paths, in double quotes. Needs duckdb (causal-meta[workflow])."""
+Settings, dimensions, metrics and results are columns by their dotted paths, in double quotes. Needs
+duckdb (causal-meta[workflow])."""
 ORPHANS = ("orphan", "--orphans", "runs whose inputs have gone and folders without a record")
 WORK = ("work", "--work", "broken attempts from which building again would go on")
 
@@ -53,11 +68,28 @@ def add(inner: Verbs) -> None:
     """The actions."""
     out = add_verb(inner, "export", "copy artifacts into a folder or an archive", EXPORT, export)
     out.add_argument("tokens", metavar="ID", nargs="+", help="names, ids or the beginnings of ids")
-    out.add_argument("place", metavar="DIR|FILE.tar", help="a new or empty folder, or a new archive")
-    out.add_argument("--runs", action="store_true", help="the runs in each target too (archive only)")
-    out.add_argument("--inputs", action="store_true", help="all that they were made from too (archive only)")
-    into = add_verb(inner, "import", "bring a checkpoint, an exported artifact or an archive into the store", IMPORT, import_file)
-    into.add_argument("file", metavar="FILE", help="a checkpoint FILE.pt of this package, the folder of an exported artifact, or an archive FILE.tar")
+    out.add_argument(
+        "place", metavar="DIR|FILE.tar", help="a new or empty folder, or a new archive"
+    )
+    out.add_argument(
+        "--runs", action="store_true", help="the runs in each target too (archive only)"
+    )
+    out.add_argument(
+        "--inputs", action="store_true", help="all that they were made from too (archive only)"
+    )
+    into = add_verb(
+        inner,
+        "import",
+        "bring a checkpoint, an exported artifact or an archive into the store",
+        IMPORT,
+        import_file,
+    )
+    into.add_argument(
+        "file",
+        metavar="FILE",
+        help="a checkpoint FILE.pt of this package, the folder of an exported artifact, or an "
+        "archive FILE.tar",
+    )
     add_words(into, "for a checkpoint: data=… and seed=…, what its owner says it was trained on")
     add_flags(into, making=True)
     gone = add_verb(inner, "rm", "remove artifacts", RM, remove)
@@ -67,15 +99,45 @@ def add(inner: Verbs) -> None:
     clean.add_argument("--yes", action="store_true", help="remove what is shown")
     for _, flag, help in (WORK, ORPHANS):
         clean.add_argument(flag, action="store_true", help=f"remove {help} too")
-    clean.add_argument("--idle", type=whole(0), metavar="SECONDS", default=3600, help="leave alone what was written to so recently (default: 3600)")
-    shown = add_verb(inner, "promote", "copy plots and tables to a stable place, with Markdown to show them", PROMOTE, promote)
-    shown.add_argument("mode", choices=("single", "gallery"), help="one plot of an artifact, or all of it and of the newest run of each kind")
-    shown.add_argument("token", metavar="ID", help="a name, an id or the beginning of one, or a report's folder")
+    clean.add_argument(
+        "--idle",
+        type=whole(0),
+        metavar="SECONDS",
+        default=3600,
+        help="leave alone what was written to so recently (default: 3600)",
+    )
+    shown = add_verb(
+        inner,
+        "promote",
+        "copy plots and tables to a stable place, with Markdown to show them",
+        PROMOTE,
+        promote,
+    )
+    shown.add_argument(
+        "mode",
+        choices=("single", "gallery"),
+        help="one plot of an artifact, or all of it and of the newest run of each kind",
+    )
+    shown.add_argument(
+        "token", metavar="ID", help="a name, an id or the beginning of one, or a report's folder"
+    )
     shown.add_argument("--plot", metavar="NAME", default="", help="this plot only")
-    shown.add_argument("--to", metavar="DIR", default="gallery", help="the folder of the gallery (default: gallery/)")
+    shown.add_argument(
+        "--to",
+        metavar="DIR",
+        default="gallery",
+        help="the folder of the gallery (default: gallery/)",
+    )
     asked = add_verb(inner, "query", "ask in SQL about targets and runs", QUERY, query)
-    asked.add_argument("question", metavar="SELECT", help="one select from the tables targets and runs")
-    asked.add_argument("--format", choices=("table", "csv", "json"), default="table", help="how to print the answer (default: table)")
+    asked.add_argument(
+        "question", metavar="SELECT", help="one select from the tables targets and runs"
+    )
+    asked.add_argument(
+        "--format",
+        choices=("table", "csv", "json"),
+        default="table",
+        help="how to print the answer (default: table)",
+    )
     for one in (out, gone, clean, shown, asked):
         add_flags(one)
 
@@ -91,7 +153,10 @@ def export(args: argparse.Namespace) -> int:
         print(store.pack(closure(store, chosen, runs=args.runs, inputs=args.inputs), args.place))
         return 0
     if len(chosen) > 1 or args.runs or args.inputs:
-        raise StoreError(f"A folder takes one artifact alone and {args.place!r} is one; give an archive FILE.tar for more.")
+        raise StoreError(
+            f"A folder takes one artifact alone and {args.place!r} is one; give an archive "
+            "FILE.tar for more."
+        )
     print(store.export(chosen[0], args.place))
     return 0
 
@@ -110,7 +175,15 @@ def import_file(args: argparse.Namespace) -> int:
     config: Any = compose(ExperimentConfig.kind, words.settings)
     watcher = Watcher(store)
     with watched(watcher):
-        found = import_artifact(store, args.file, config, name=words.name, force=args.force, overrides=words.settings, subscribers=[watcher])
+        found = import_artifact(
+            store,
+            args.file,
+            config,
+            name=words.name,
+            force=args.force,
+            overrides=words.settings,
+            subscribers=[watcher],
+        )
     print(found.id)
     return 0
 
@@ -119,7 +192,10 @@ def _import_archive(args: argparse.Namespace, store: Store) -> int:
     from causal_meta.store import StoreError
 
     if args.words or args.name:
-        raise StoreError("An archive brings its own settings and names; give neither with it, and use store name afterwards.")
+        raise StoreError(
+            "An archive brings its own settings and names; give neither with it, and use store "
+            "name afterwards."
+        )
     artifacts, names = store.take(args.file)
     by_id = {artifact.id: artifact for artifact in artifacts}
     for name, artifact_id in names.items():
@@ -143,20 +219,34 @@ def remove(args: argparse.Namespace) -> int:
 
 
 def collect(args: argparse.Namespace) -> int:
-    """A line per leftover, with its size and why it can go; then what was removed, or how to do that."""
+    """A line per leftover, with its size and why it can go; then what was removed, or how to do
+    that."""
     store = open_store(args)
     found = store.leftovers(idle=args.idle)
-    kept = {kind: flag for kind, flag, _ in (WORK, ORPHANS) if not getattr(args, flag.removeprefix("--"))}
+    kept = {
+        kind: flag
+        for kind, flag, _ in (WORK, ORPHANS)
+        if not getattr(args, flag.removeprefix("--"))
+    }
     if not found:
         print("Nothing is left over.")
         return 0
     chosen = [item for item in found if item.kind not in kept]
     gone = store.sweep(chosen, idle=args.idle) if args.yes and chosen else []
     for item in found:
-        what = "removed" if item in gone else f"kept (needs {kept[item.kind]})" if item.kind in kept else "could go"
+        what = (
+            "removed"
+            if item in gone
+            else f"kept (needs {kept[item.kind]})"
+            if item.kind in kept
+            else "could go"
+        )
         print(f"{what}  {_bytes(item.size)}  {item.path.relative_to(store.root)}  {item.reason}")
     if not args.yes and chosen:
-        print(f"{_bytes(sum(item.size for item in chosen))} in {len(chosen)} places could go; give --yes to remove them.")
+        print(
+            f"{_bytes(sum(item.size for item in chosen))} in {len(chosen)} places could go; give "
+            "--yes to remove them."
+        )
     return 0
 
 
@@ -186,13 +276,22 @@ def query(args: argparse.Namespace) -> int:
         writer.writerows([answer.columns, *answer.rows])
     elif args.format == "json":
         for row in answer.rows:
-            print(json.dumps(dict(zip(answer.columns, row, strict=True)), default=str, ensure_ascii=False))
+            print(
+                json.dumps(
+                    dict(zip(answer.columns, row, strict=True)), default=str, ensure_ascii=False
+                )
+            )
     else:
-        _print_table(answer.columns, [["" if value is None else str(value) for value in row] for row in answer.rows])
+        _print_table(
+            answer.columns,
+            [["" if value is None else str(value) for value in row] for row in answer.rows],
+        )
     return 0
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     for row in (header, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )

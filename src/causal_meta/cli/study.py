@@ -1,4 +1,5 @@
-"""`study FILE`: carry out what a study lacks. The plan comes first, a live table while it works, the results at the end."""
+"""`study FILE`: carry out what a study lacks. The plan comes first, a live table while it works,
+the results at the end."""
 
 from __future__ import annotations
 
@@ -30,9 +31,11 @@ EXAMPLES = """  causal-meta study experiments/benchmark_small.yaml --dry-run
   causal-meta study experiments/benchmark_small.yaml --only 'kind=boss' --max-failures 1
   causal-meta study experiments/benchmark_small.yaml --promote --to docs/gallery
 
-What exists is not made again; what is stale or missing is made, inputs first. A failure stops only what depends on it, and the same command
-again makes the rest. Results: experiments/NAME/results.parquet in the store. Exit status 1 if anything failed or was left.
-Cards that come with the package: laptop, slurm, slurm_gpu, kubernetes, htcondor; copy one of them for a cluster of your own."""
+What exists is not made again; what is stale or missing is made, inputs first. A failure stops only
+what depends on it, and the same command again makes the rest. Results:
+experiments/NAME/results.parquet in the store. Exit status 1 if anything failed or was left. Cards
+that come with the package: laptop, slurm, slurm_gpu, kubernetes, htcondor; copy one of them for a
+cluster of your own."""
 SHOWN = ("e_shd", "e_f1", "auroc", "graph_nll", "ece")
 MARKDOWN_ROWS = 100
 STATES = ("exists", "built", "found", "running", "waiting", "failed", "blocked", "left")
@@ -40,25 +43,59 @@ STATES = ("exists", "built", "found", "running", "waiting", "failed", "blocked",
 
 def add(verbs: Verbs) -> None:
     """The verb."""
-    verb = add_verb(verbs, "study", "carry out a file of targets and runs, as far as it is not done", EXAMPLES, run)
+    verb = add_verb(
+        verbs,
+        "study",
+        "carry out a file of targets and runs, as far as it is not done",
+        EXAMPLES,
+        run,
+    )
     verb.add_argument("file", metavar="FILE", help="the study file")
     add_study_flags(verb)
 
 
 def add_study_flags(verb: argparse.ArgumentParser) -> None:
     """The flags of the verb, also for `python -m causal_meta.run`."""
-    verb.add_argument("--executor", metavar="WHERE", default="local", help="local, threads, processes, parsl, or a card (default: local)")
     verb.add_argument(
-        "--workers", type=whole(1), metavar="N", default=os.cpu_count() or 1, help="of threads, processes, parsl (default: one per core)"
+        "--executor",
+        metavar="WHERE",
+        default="local",
+        help="local, threads, processes, parsl, or a card (default: local)",
+    )
+    verb.add_argument(
+        "--workers",
+        type=whole(1),
+        metavar="N",
+        default=os.cpu_count() or 1,
+        help="of threads, processes, parsl (default: one per core)",
     )
     verb.add_argument("--dry-run", action="store_true", help="print the plan and end")
     verb.add_argument(
-        "--only", action="append", metavar="WORD", default=[], help="kind=PATTERN, name=PATTERN or id=PATTERN, and what that needs; may come again"
+        "--only",
+        action="append",
+        metavar="WORD",
+        default=[],
+        help="kind=PATTERN, name=PATTERN or id=PATTERN, and what that needs; may come again",
     )
-    verb.add_argument("--max-failures", type=whole(1), metavar="N", help="begin nothing more after so many failures (default: no limit)")
-    verb.add_argument("--force", action="store_true", help="take the names in the file from the artifacts that have them")
-    verb.add_argument("--promote", action="store_true", help="copy plots and tables to a stable place, with Markdown to show them")
-    verb.add_argument("--to", metavar="DIR", help="with --promote: the folder of the gallery (default: gallery/)")
+    verb.add_argument(
+        "--max-failures",
+        type=whole(1),
+        metavar="N",
+        help="begin nothing more after so many failures (default: no limit)",
+    )
+    verb.add_argument(
+        "--force",
+        action="store_true",
+        help="take the names in the file from the artifacts that have them",
+    )
+    verb.add_argument(
+        "--promote",
+        action="store_true",
+        help="copy plots and tables to a stable place, with Markdown to show them",
+    )
+    verb.add_argument(
+        "--to", metavar="DIR", help="with --promote: the folder of the gallery (default: gallery/)"
+    )
     verb.add_argument("--quiet", action="store_true", help="print failures only")
     add_flags(verb)  # type: ignore[arg-type]
 
@@ -81,7 +118,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     write_file(plan, store)
     with _display(plan, store, quiet=args.quiet) as notify:
-        outcome = carry_out(plan, store, executor=executor, max_failures=args.max_failures, notify=notify)
+        outcome = carry_out(
+            plan, store, executor=executor, max_failures=args.max_failures, notify=notify
+        )
     table = write_results(plan, outcome, store)
     if not args.quiet:
         _print_results(table)
@@ -94,22 +133,33 @@ def run(args: argparse.Namespace) -> int:
     return 0 if _promoted(gallery, plan, store, table, args) and outcome.ok and not broken else 1
 
 
-# --------------------------------------------------------------------------------------------------------------------------- plan
+# --------------------------------------------------------------------------------------------- plan
 
 
 def plan_lines(plan: Plan, store: Store) -> list[str]:
-    """How many artifacts of each kind exist, are stale, are missing, and how long the rest may take."""
+    """How many artifacts of each kind exist, are stale, are missing, and how long the rest may
+    take."""
     from causal_meta.workflow.plan import estimate
 
     counts = plan.counts()
     width = max(len("kind"), *(len(kind) for kind in counts))
-    lines = [f"study {plan.study.name}, store {store.root}", f"{'kind':{width}}  exists   stale  missing"]
-    lines += [f"{kind:{width}}  {found['exists']:6}  {found['stale']:6}  {found['missing']:7}" for kind, found in counts.items()]
+    lines = [
+        f"study {plan.study.name}, store {store.root}",
+        f"{'kind':{width}}  exists   stale  missing",
+    ]
+    lines += [
+        f"{kind:{width}}  {found['exists']:6}  {found['stale']:6}  {found['missing']:7}"
+        for kind, found in counts.items()
+    ]
     left = len(plan.to_make)
     if not left:
         return [*lines, "Everything is there."]
     seconds, unknown = estimate(plan, store)
-    known = f"about {_duration(seconds)} of one process" if unknown < left else "no estimate, since nothing of these kinds was made here before"
+    known = (
+        f"about {_duration(seconds)} of one process"
+        if unknown < left
+        else "no estimate, since nothing of these kinds was made here before"
+    )
     rest = f", and {unknown} of unknown length" if 0 < unknown < left else ""
     return [*lines, f"{left} to make: {known}{rest}"]
 
@@ -120,12 +170,13 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-# -------------------------------------------------------------------------------------------------------------------------- display
+# ------------------------------------------------------------------------------------------ display
 
 
 @contextlib.contextmanager
 def _display(plan: Plan, store: Store, *, quiet: bool) -> Iterator[Notify]:
-    """A live table on a terminal (what libraries say goes to the study's log); a line per artifact elsewhere; nothing where it is to be quiet."""
+    """A live table on a terminal (what libraries say goes to the study's log); a line per artifact
+    elsewhere; nothing where it is to be quiet."""
     if quiet or not plan.to_make:
         yield lambda cell, state: None
         return
@@ -138,8 +189,17 @@ def _display(plan: Plan, store: Store, *, quiet: bool) -> Iterator[Notify]:
     from causal_meta.workflow.execute import log_file
 
     board = Board(plan)
-    live = Live(console=Console(file=sys.stderr), get_renderable=board.table, refresh_per_second=4, redirect_stderr=False)
-    with live, log_file(plan, store).open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
+    live = Live(
+        console=Console(file=sys.stderr),
+        get_renderable=board.table,
+        refresh_per_second=4,
+        redirect_stderr=False,
+    )
+    with (
+        live,
+        log_file(plan, store).open("a", encoding="utf-8") as log,
+        contextlib.redirect_stderr(log),
+    ):
         yield board
 
 
@@ -153,7 +213,10 @@ class _Lines:
         if state == "running":
             self.begun[cell.id] = time.monotonic()
         elif state in ("built", "found", "failed"):
-            print(f"{cell.label}: {state} after {time.monotonic() - self.begun[cell.id]:.1f} s", file=sys.stderr)
+            print(
+                f"{cell.label}: {state} after {time.monotonic() - self.begun[cell.id]:.1f} s",
+                file=sys.stderr,
+            )
 
 
 class Board:
@@ -161,7 +224,9 @@ class Board:
 
     def __init__(self, plan: Plan) -> None:
         self.kinds = {cell.id: cell.kind for cell in plan.cells}
-        self.states: dict[str, str] = {key: "exists" if value == "exists" else "waiting" for key, value in plan.status.items()}
+        self.states: dict[str, str] = {
+            key: "exists" if value == "exists" else "waiting" for key, value in plan.status.items()
+        }
         self.running: dict[str, str] = {}
 
     def __call__(self, cell: Cell, state: State) -> None:
@@ -187,7 +252,7 @@ class Board:
         return table
 
 
-# -------------------------------------------------------------------------------------------------------------------------- results
+# ------------------------------------------------------------------------------------------ results
 
 
 def failure_lines(plan: Plan, outcome: Outcome) -> list[str]:
@@ -198,17 +263,23 @@ def failure_lines(plan: Plan, outcome: Outcome) -> list[str]:
         if not answer.ok:
             stopped = sum(1 for failed in outcome.blocked_by.values() if failed == key)
             behind = f" ({stopped} that need it were not made)" if stopped else ""
-            told.append(f"Failed: {cells[key].label}, {cells[key].place.file} line {cells[key].place.line}: {answer.cause}{behind}")
+            told.append(
+                f"Failed: {cells[key].label}, {cells[key].place.file} line "
+                f"{cells[key].place.line}: {answer.cause}{behind}"
+            )
             if answer.log:
                 told.append(f"  log: {answer.log}")
     left = sum(1 for state in outcome.states.values() if state == "left")
     if left:
-        told.append(f"{left} were not begun, since there were too many failures; the same command goes on.")
+        told.append(
+            f"{left} were not begun, since there were too many failures; the same command goes on."
+        )
     return told
 
 
 def _print_results(table: pd.DataFrame) -> None:
-    """Means over tasks, a line per evaluation, with their standard errors where there is room for them."""
+    """Means over tasks, a line per evaluation, with their standard errors where there is room for
+    them."""
     shown = [name for name in SHOWN if name in table]
     if not shown:
         return
@@ -219,10 +290,19 @@ def _print_results(table: pd.DataFrame) -> None:
     errors = console.width >= 130
     out = Table(title="means over tasks ± standard error" if errors else "means over tasks")
     for column in ("method", "on", *shown):
-        out.add_column(column, justify="right" if column in shown else "left", overflow="fold", no_wrap=column in shown)
+        out.add_column(
+            column,
+            justify="right" if column in shown else "left",
+            overflow="fold",
+            no_wrap=column in shown,
+        )
     for row in table[table[shown].notna().any(axis=1)].to_dict("records"):
         method = row["method"] if row["of"] == row["on"] else f"{row['method']} {row['of']}"
-        out.add_row(method, row["on"], *(_cell(row[name], row[f"{name}_se"] if errors else None) for name in shown))
+        out.add_row(
+            method,
+            row["on"],
+            *(_cell(row[name], row[f"{name}_se"] if errors else None) for name in shown),
+        )
     console.print(out)
 
 
@@ -232,11 +312,12 @@ def _cell(mean: float | None, error: float | None) -> str:
     return f"{mean:.3f}" if error is None or error != error else f"{mean:.3f} ± {error:.3f}"
 
 
-# -------------------------------------------------------------------------------------------------------------------------- gallery
+# ------------------------------------------------------------------------------------------ gallery
 
 
 def _gallery(args: argparse.Namespace) -> Path | None:
-    """The folder to promote to, if there shall be one; that something else lies there is found before the first job."""
+    """The folder to promote to, if there shall be one; that something else lies there is found
+    before the first job."""
     if not args.promote:
         if args.to:
             raise UsageError("--to says where --promote copies to; give --promote too.")
@@ -245,13 +326,18 @@ def _gallery(args: argparse.Namespace) -> Path | None:
     for place in (gallery, *gallery.parents):
         if place.exists():
             if not place.is_dir() or not os.access(place, os.W_OK):
-                raise UsageError(f"{place} is no folder that can be written to; give --to another one.")
+                raise UsageError(
+                    f"{place} is no folder that can be written to; give --to another one."
+                )
             break
     return gallery
 
 
-def _promoted(gallery: Path | None, plan: Plan, store: Store, table: pd.DataFrame, args: argparse.Namespace) -> bool:
-    """Copy to the gallery what there is now and print where the snippet lies; a failure is told and costs nothing else, since all is published."""
+def _promoted(
+    gallery: Path | None, plan: Plan, store: Store, table: pd.DataFrame, args: argparse.Namespace
+) -> bool:
+    """Copy to the gallery what there is now and print where the snippet lies; a failure is told and
+    costs nothing else, since all is published."""
     if gallery is None:
         return True
     from causal_meta.reports.gallery import promote_study
@@ -264,7 +350,9 @@ def _promoted(gallery: Path | None, plan: Plan, store: Store, table: pd.DataFram
             artifacts[cell.name or cell.id] = store.read(store.root / cell.path)
     try:
         results = folder_of(store, plan.study.name) / "results.csv"
-        snippet = promote_study(plan.study.name, artifacts, [results], gallery, told=_markdown(table))
+        snippet = promote_study(
+            plan.study.name, artifacts, [results], gallery, told=_markdown(table)
+        )
     except (StoreError, OSError) as error:
         print(f"Not promoted: {error}", file=sys.stderr)
         return False
@@ -280,5 +368,13 @@ def _markdown(table: pd.DataFrame) -> list[str]:
     if not 0 < len(rows) <= MARKDOWN_ROWS:
         return []
     lines = [["method", "of", "on", *shown], ["---"] * (3 + len(shown))]
-    lines += [[str(row["method"]), str(row["of"]), str(row["on"]), *(_cell(row[name], row[f"{name}_se"]) for name in shown)] for row in rows]
+    lines += [
+        [
+            str(row["method"]),
+            str(row["of"]),
+            str(row["on"]),
+            *(_cell(row[name], row[f"{name}_se"]) for name in shown),
+        ]
+        for row in rows
+    ]
     return [*(f"| {' | '.join(line)} |" for line in lines), ""]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def table_settings(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The settings of a table by key (data.table=FILE, data.truth=FILE, data.columns=a,b and the other `KEYS`), and the other words."""
+    """The settings of a table by key (data.table=FILE, data.truth=FILE, data.columns=a,b and the
+    other `KEYS`), and the other words."""
     from causal_meta.conf.registry import nearest
     from causal_meta.conf.setting import ConfigError
 
@@ -28,7 +29,9 @@ def table_settings(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             others.append(word)
             continue
         if key.removeprefix("data.") not in KEYS or not equals:
-            raise ConfigError(f"A table has no setting {key!r}{nearest(key, [f'data.{known}' for known in KEYS])}")
+            raise ConfigError(
+                f"A table has no setting {key!r}{nearest(key, [f'data.{known}' for known in KEYS])}"
+            )
         settings[key.removeprefix("data.")] = value
     if not settings.get("table"):
         raise ConfigError("data.truth came without a table; give data.table=FILE too.")
@@ -36,8 +39,23 @@ def table_settings(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def stored(
-    args: argparse.Namespace, store: Store, settings: Mapping[str, str], table: Table, truth: np.ndarray | None, *, name: str = ""
+    args: argparse.Namespace,
+    store: Store,
+    settings: Mapping[str, str],
+    table: Table,
+    truth: np.ndarray | None,
+    *,
+    name: str = "",
 ) -> Artifact:
-    """Find or make the task set of a table. Of its files only their names are recorded, never where they lie."""
+    """Find or make the task set of a table. Of its files only their names are recorded, never where
+    they lie."""
     config: Any = table_config(table, listed(settings, "columns"), truth)
-    return make(args, store, config, {}, name=name, overrides=recorded(settings), options={"table": table, "truth": truth})
+    return make(
+        args,
+        store,
+        config,
+        {},
+        name=name,
+        overrides=recorded(settings),
+        options={"table": table, "truth": truth},
+    )

@@ -1,4 +1,5 @@
-"""`watch FILE`: follow a study that another process carries out, from what lies in the store alone."""
+"""`watch FILE`: follow a study that another process carries out, from what lies in the store
+alone."""
 
 from __future__ import annotations
 
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 EXAMPLES = """  causal-meta watch experiments/benchmark_small.yaml
   causal-meta watch benchmark_small --once
 
-A study that was begun once is known by its name too. It ends when everything is there, or with Ctrl-C; nothing is written."""
+A study that was begun once is known by its name too. It ends when everything is there, or with
+Ctrl-C; nothing is written."""
 
 
 def add(verbs: Verbs) -> None:
     """The verb."""
     verb = add_verb(verbs, "watch", "follow a study from another terminal", EXAMPLES, run)
-    verb.add_argument("study", metavar="FILE", help="the study file, or the name of a study in the store")
+    verb.add_argument(
+        "study", metavar="FILE", help="the study file, or the name of a study in the store"
+    )
     verb.add_argument("--once", action="store_true", help="print how it stands and end")
     add_flags(verb)
 
@@ -38,22 +42,35 @@ def run(args: argparse.Namespace) -> int:
     while True:
         begin = time.monotonic()
         plan = plan_of(study, store)
-        lines = [*(f"{kind}: {found['exists']} of {found.total()}" for kind, found in plan.counts().items()), *at_work(study, store)]
+        lines = [
+            *(
+                f"{kind}: {found['exists']} of {found.total()}"
+                for kind, found in plan.counts().items()
+            ),
+            *at_work(study, store),
+        ]
         if lines != before:
             print("\n".join(["", *lines] if before else lines), flush=True)
         before = lines
         if args.once or not plan.to_make:
             return 0
-        time.sleep(max(1.0, 4 * (time.monotonic() - begin)))  # large studies are looked at less often
+        # large studies are looked at less often
+        time.sleep(max(1.0, 4 * (time.monotonic() - begin)))
 
 
 def _file(token: str, store: Store) -> tuple[Path, str]:
-    """The study file, or the copy in the folder of the study of that name, and the name where it is known."""
+    """The study file, or the copy in the folder of the study of that name, and the name where it is
+    known."""
     from causal_meta.store.key import NAME
     from causal_meta.workflow.results import folder_of
 
     copy = folder_of(store, token) / "config.yaml"
-    if not Path(token).is_file() and NAME.fullmatch(token) and copy.is_file() and not copy.is_symlink():
+    if (
+        not Path(token).is_file()
+        and NAME.fullmatch(token)
+        and copy.is_file()
+        and not copy.is_symlink()
+    ):
         return copy, token
     return Path(token), ""
 
@@ -69,6 +86,10 @@ def at_work(study: Study, store: Store) -> list[str]:
             if is_live(store.staging, cell.id, number):
                 events = read_events(folder)
                 last = f", {events[-1]['moment']}" if events else ""
-                step = f" at step {events[-1]['step']}" if events and events[-1].get("step") is not None else ""
+                step = (
+                    f" at step {events[-1]['step']}"
+                    if events and events[-1].get("step") is not None
+                    else ""
+                )
                 told.append(f"  at work: {cell.label}, attempt {number}{last}{step}")
     return told

@@ -1,1 +1,2 @@
-"""Configuration: frozen dataclasses, the closed registry of tags, and composition. Loads neither torch nor JAX."""
+"""Configuration: frozen dataclasses, the closed registry of tags, and composition. Loads neither
+torch nor JAX."""

@@ -1,8 +1,11 @@
-"""What can be built and run: one configuration class per kind of target and per kind of run (architecture §2).
+"""What can be built and run: one configuration class per kind of target and per kind of run
+(architecture §2).
 
-`revision` is raised when the same configuration would give another result (a mended bug). `inputs` names the roles of the artifacts that
-a kind needs; a role ending in `?` may be missing. A run's target is the role `of`. `takes` says which kinds fit a role, or what they must give.
-`thread_safe` kinds may be made in threads of one process: they touch no generator, filter or mode that others see.
+`revision` is raised when the same configuration would give another result (a mended bug). `inputs`
+names the roles of the artifacts that a kind needs; a role ending in `?` may be missing. A run's
+target is the role `of`. `takes` says which kinds fit a role, or what they must give. `thread_safe`
+kinds may be made in threads of one process: they touch no generator, filter or mode that others
+see.
 """
 
 from __future__ import annotations
@@ -30,13 +33,17 @@ class ArtifactConfig(Config):
 
     @classmethod
     def accepts(cls, role: str, other: type[ArtifactConfig]) -> bool:
-        """Whether an artifact of class `other` fits `role`: its kind or what it gives is among those that the role takes."""
+        """Whether an artifact of class `other` fits `role`: its kind or what it gives is among
+        those that the role takes."""
         wanted = cls.takes.get(role)
-        return wanted is None or other.kind in wanted or (bool(other.gives) and other.gives in wanted)
+        return (
+            wanted is None or other.kind in wanted or (bool(other.gives) and other.gives in wanted)
+        )
 
     @classmethod
     def check_inputs(cls, kinds: Mapping[str, str]) -> None:
-        """Relations between the kinds of the inputs by role, overridden where there are any. Raises `ConfigError`."""
+        """Relations between the kinds of the inputs by role, overridden where there are any. Raises
+        `ConfigError`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +55,11 @@ class TargetConfig(ArtifactConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(TargetConfig):
-    """A graph model pre-trained on a stream of structural causal models. `init` starts from the weights of another one.
+    """A graph model pre-trained on a stream of structural causal models. `init` starts from the
+    weights of another one.
 
-    `weights_sha256` is set for a checkpoint that was imported (`store import FILE.pt`): then `data` says what its owner trained it on.
+    `weights_sha256` is set for a checkpoint that was imported (`store import FILE.pt`): then `data`
+    says what its owner trained it on.
     """
 
     kind: ClassVar[str] = "amortised"
@@ -75,7 +84,8 @@ class TasksConfig(TargetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PortraitConfig(TargetConfig):
-    """What a family of worlds looks like: sortabilities, degrees, shapes of its variables, over `n_tasks` draws, with pictures."""
+    """What a family of worlds looks like: sortabilities, degrees, shapes of its variables, over
+    `n_tasks` draws, with pictures."""
 
     kind: ClassVar[str] = "portrait"
     data: FamilyConfig = setting(FamilyConfig())
@@ -84,7 +94,8 @@ class PortraitConfig(TargetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DistanceConfig(TargetConfig):
-    """How far apart two families of worlds are, from `n_tasks` tasks of each with `n_rows` rows (`datasets.distances`)."""
+    """How far apart two families of worlds are, from `n_tasks` tasks of each with `n_rows` rows
+    (`datasets.distances`)."""
 
     kind: ClassVar[str] = "distance"
     first: FamilyConfig = setting(FamilyConfig())
@@ -104,24 +115,36 @@ class RunConfig(ArtifactConfig):
 class EvaluateConfig(RunConfig):
     """Score a posterior against the truth.
 
-    `of` an amortised target with `tasks` a tasks target, or `of` a tasks target with `posterior` a run on it.
+    `of` an amortised target with `tasks` a tasks target, or `of` a tasks target with `posterior` a
+    run on it.
     """
 
     kind: ClassVar[str] = "evaluate"
     thread_safe: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ("of", "tasks?", "posterior?")
-    takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"of": ("amortised", "tasks"), "tasks": ("tasks",), "posterior": ("posterior",)}
+    takes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "of": ("amortised", "tasks"),
+        "tasks": ("tasks",),
+        "posterior": ("posterior",),
+    }
     n_samples: int = setting(100, low=1, unit="graphs")
-    shd_reversal: Literal[1, 2] = setting(1, help="what a reversed edge costs in the structural Hamming distance")
+    shd_reversal: Literal[1, 2] = setting(
+        1, help="what a reversed edge costs in the structural Hamming distance"
+    )
     ece_bins: int = setting(10, low=2)
 
     @classmethod
     def check_inputs(cls, kinds: Mapping[str, str]) -> None:
         """A model is scored on tasks, tasks are scored with a posterior."""
-        needed, other = ("tasks", "posterior") if kinds["of"] == "amortised" else ("posterior", "tasks")
+        needed, other = (
+            ("tasks", "posterior") if kinds["of"] == "amortised" else ("posterior", "tasks")
+        )
         if needed not in kinds or other in kinds:
             came = f"without {needed}" if needed not in kinds else f"with {other}"
-            raise ConfigError(f"evaluate of a target of kind {kinds['of']!r} came {came}; a model takes tasks, a task set takes a posterior.")
+            raise ConfigError(
+                f"evaluate of a target of kind {kinds['of']!r} came {came}; a model takes tasks, "
+                "a task set takes a posterior."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +188,8 @@ class RandomConfig(BaselineConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SortnregressConfig(BaselineConfig):
-    """Order the variables by a score, then regress each on its predecessors with the lasso chosen by BIC (Reisach et al. 2021, 2023); bootstrap."""
+    """Order the variables by a score, then regress each on its predecessors with the lasso chosen
+    by BIC (Reisach et al. 2021, 2023); bootstrap."""
 
     kind: ClassVar[str] = "sortnregress"
     order: Literal["variance", "r2", "random"] = setting("r2")

@@ -1,4 +1,5 @@
-"""What is ready to be named on the command line, with a line for each: families of worlds, streams and published tables."""
+"""What is ready to be named on the command line, with a line for each: families of worlds, streams
+and published tables."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def catalogue() -> list[Entry]:
             found.append(Entry(name, "families", comment or family_line(config), _size(config)))
     for family in ready_families():
         config = from_plain(FamilyConfig, family.tree)
-        group = f"families: {family.collection}" + (f", {family.group}" if family.group != family.collection else "")
+        group = f"families: {family.collection}" + (
+            f", {family.group}" if family.group != family.collection else ""
+        )
         found.append(Entry(family.name, group, family.about or family_line(config), _size(config)))
     for name, (tree, comment) in presets.items():
         if tree["kind"] == DataModuleConfig.kind:
@@ -43,15 +46,28 @@ def catalogue() -> list[Entry]:
     for name, table in table_descriptions().items():
         truth = f"{len(table.edges)} edges" if table.edges else "no truth"
         where = table.bundled or "give --from"
-        found.append(Entry(name, "tables (data import)", f"{table.line} [{table.values}, {truth}, {where}]", f"{len(table.columns)} × {table.rows}"))
+        found.append(
+            Entry(
+                name,
+                "tables (data import)",
+                f"{table.line} [{table.values}, {truth}, {where}]",
+                f"{len(table.columns)} × {table.rows}",
+            )
+        )
     return found
 
 
 def family_line(config: FamilyConfig) -> str:
     """A family in a line: its graphs, mechanisms and noise by their tags."""
     parts = getattr(config.graph, "parts", None)
-    graph = config.graph.kind if parts is None else " + ".join(sorted({part.graph.kind for part in parts.values()}))
-    mechanisms = " + ".join(dict.fromkeys(part.mechanism.kind for part in config.mechanisms.values()))
+    graph = (
+        config.graph.kind
+        if parts is None
+        else " + ".join(sorted({part.graph.kind for part in parts.values()}))
+    )
+    mechanisms = " + ".join(
+        dict.fromkeys(part.mechanism.kind for part in config.mechanisms.values())
+    )
     told = f"{graph}; {mechanisms}; {config.noise.kind} noise"
     return told if config.interventions is None else f"{told}; with interventions"
 
@@ -67,9 +83,16 @@ def _range(bounds: IntRange) -> str:
 def _presets() -> dict[str, tuple[dict[str, Any], str]]:
     """The files of `conf/presets` by name: the tree, and the comment on its first line."""
     folder = resources.files("causal_meta.conf") / "presets"
-    texts = {item.name.removesuffix(".yaml"): item.read_text("utf-8") for item in folder.iterdir() if item.name.endswith(".yaml")}
+    texts = {
+        item.name.removesuffix(".yaml"): item.read_text("utf-8")
+        for item in folder.iterdir()
+        if item.name.endswith(".yaml")
+    }
     heads = {name: text.partition("\n")[0] for name, text in texts.items()}
     return {
-        name: (yaml_1_2.load(text, f"{name}.yaml"), heads[name].removeprefix("#").strip() if heads[name].startswith("#") else "")
+        name: (
+            yaml_1_2.load(text, f"{name}.yaml"),
+            heads[name].removeprefix("#").strip() if heads[name].startswith("#") else "",
+        )
         for name, text in sorted(texts.items())
     }

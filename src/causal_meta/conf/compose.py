@@ -1,7 +1,9 @@
-"""From YAML presets and command-line words to one configuration object, composed by Hydra and converted once.
+"""From YAML presets and command-line words to one configuration object, composed by Hydra and
+converted once.
 
-Hydra sees plain trees that carry every default, so any key can be overridden and none invented; types, bounds and tags are checked by our
-own dataclasses afterwards (which may thus be frozen, nest polymorphic parts in named mixtures and answer in sentences).
+Hydra sees plain trees that carry every default, so any key can be overridden and none invented;
+types, bounds and tags are checked by our own dataclasses afterwards (which may thus be frozen, nest
+polymorphic parts in named mixtures and answer in sentences).
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from causal_meta.conf.setting import Config, ConfigError, type_of
 
 
 def groups(kind: str) -> dict[str, Choices]:
-    """The choices of each polymorphic or preset field of a kind of artifact: `model=avici`, `data=wide`, `trainer.optimizer=adamw`."""
+    """The choices of each polymorphic or preset field of a kind of artifact: `model=avici`,
+    `data=wide`, `trainer.optimizer=adamw`."""
     cls = config_class(kind, ArtifactConfig)
     choices: dict[str, Choices] = {}
     _collect(cls, "", choices)
@@ -30,17 +33,23 @@ def groups(kind: str) -> dict[str, Choices]:
 def _collect(cls: type[Config], prefix: str, choices: dict[str, Choices]) -> None:
     for item in dataclasses.fields(cls):
         wanted = type_of(cls, item.name)
-        if isinstance(wanted, type) and issubclass(wanted, Config) and wanted.kind not in ("int_range", "float_range"):
+        if (
+            isinstance(wanted, type)
+            and issubclass(wanted, Config)
+            and wanted.kind not in ("int_range", "float_range")
+        ):
             choices[f"{prefix}{item.name}"] = presets(wanted)
             if wanted.kind:
                 _collect(wanted, f"{prefix}{item.name}.", choices)
 
 
-def compose(kind: str, overrides: Sequence[str] = (), base: dict[str, Any] | None = None) -> ArtifactConfig:
+def compose(
+    kind: str, overrides: Sequence[str] = (), base: dict[str, Any] | None = None
+) -> ArtifactConfig:
     """The configuration of an artifact of `kind`.
 
-    `base` is a tree of differences from the defaults (an experiment file); `overrides` are Hydra's words `key=value`, where a group
-    (`data=wide`) takes the name of a preset. Raises `ConfigError`.
+    `base` is a tree of differences from the defaults (an experiment file); `overrides` are Hydra's
+    words `key=value`, where a group (`data=wide`) takes the name of a preset. Raises `ConfigError`.
     """
     cls = config_class(kind, ArtifactConfig)
     tree = to_plain(from_plain(cls, {"kind": kind} | (base or {})))
@@ -49,15 +58,25 @@ def compose(kind: str, overrides: Sequence[str] = (), base: dict[str, Any] | Non
     for word in overrides:
         key, equals, value = word.partition("=")
         if not equals or not re.match(r"^[~+]*[A-Za-z_][\w./@-]*$", key):
-            raise ConfigError(f"{word!r} is no setting; write key=value, for example trainer.max_steps=100.")
+            raise ConfigError(
+                f"{word!r} is no setting; write key=value, for example trainer.max_steps=100."
+            )
         if "${" in value:
-            raise ConfigError(f"{key} is {value!r}; interpolations are not allowed, write the value itself.")
+            raise ConfigError(
+                f"{key} is {value!r}; interpolations are not allowed, write the value itself."
+            )
         if key in choices:
             chosen = choices[key].get(value)
             if chosen is None:
-                raise ConfigError(f"There is no {key} called {value!r}{nearest(value, choices[key])}")
+                raise ConfigError(
+                    f"There is no {key} called {value!r}{nearest(value, choices[key])}"
+                )
             _put(tree, key, chosen)
-        elif (base_class := _law_at(tree, key)) is not None and re.fullmatch(r"[A-Za-z][\w-]*", value) and value != "null":
+        elif (
+            (base_class := _law_at(tree, key)) is not None
+            and re.fullmatch(r"[A-Za-z][\w-]*", value)
+            and value != "null"
+        ):
             _put(tree, key, preset(base_class, value))
         else:
             rest.append(word)
@@ -65,7 +84,8 @@ def compose(kind: str, overrides: Sequence[str] = (), base: dict[str, Any] | Non
 
 
 def _law_at(tree: dict[str, Any], key: str) -> type[Config] | None:
-    """The class that a configuration at the dotted place `key` of a plain tree must have, such as that of `data.graph` once data is a family."""
+    """The class that a configuration at the dotted place `key` of a plain tree must have, such as
+    that of `data.graph` once data is a family."""
     *parents, last = key.split(".")
     node: Any = tree
     for name in parents:
@@ -73,7 +93,11 @@ def _law_at(tree: dict[str, Any], key: str) -> type[Config] | None:
     if not isinstance(node, dict) or last not in node or "kind" not in node:
         return None
     wanted = type_of(config_class(node["kind"]), last)
-    classes = [option for option in (wanted, *get_args(wanted)) if isinstance(option, type) and issubclass(option, Config)]
+    classes = [
+        option
+        for option in (wanted, *get_args(wanted))
+        if isinstance(option, type) and issubclass(option, Config)
+    ]
     return classes[0] if classes and isinstance(node[last], dict | None) else None
 
 
@@ -112,7 +136,9 @@ def _literal(tree: Any) -> Any:
     """Refuse interpolations: a `${…}` in a value would be carried out by OmegaConf."""
     for path, value in leaves(tree):
         if isinstance(value, str) and "${" in value:
-            raise ConfigError(f"{path} is {value!r}; interpolations are not allowed, write the value itself.")
+            raise ConfigError(
+                f"{path} is {value!r}; interpolations are not allowed, write the value itself."
+            )
     return tree
 
 
@@ -125,7 +151,9 @@ def _sentence(error: Exception, tree: dict[str, Any]) -> str:
     named = re.search(r"Could not override '([^']+)'", text)
     if unknown or named:
         key = named.group(1) if named else unknown.group(1)  # type: ignore[union-attr]
-        known = {path for path, _ in leaves(tree)} | {path.rsplit(".", 1)[0] for path, _ in leaves(tree)}
+        known = {path for path, _ in leaves(tree)} | {
+            path.rsplit(".", 1)[0] for path, _ in leaves(tree)
+        }
         return f"There is no setting {key!r}{_near_paths(key, known)}"
     return f"The settings could not be understood: {text.splitlines()[0]}"
 
@@ -133,16 +161,25 @@ def _sentence(error: Exception, tree: dict[str, Any]) -> str:
 def _near_paths(key: str, known: set[str]) -> str:
     """Nearest valid key: by the last name inside the same parent first, then by the whole path."""
     parent = key.rpartition(".")[0]
-    siblings = {path for path in known if path.rpartition(".")[0] == parent and path != "kind" and not path.endswith(".kind")}
+    siblings = {
+        path
+        for path in known
+        if path.rpartition(".")[0] == parent and path != "kind" and not path.endswith(".kind")
+    }
     return nearest(key, siblings or {path for path in known if not path.endswith("kind")})
 
 
 def load_experiment(path: str | Path) -> tuple[str, dict[str, Any]]:
-    """An experiment file of one target: its kind and its tree of differences. Raises `ConfigError`."""
+    """An experiment file of one target: its kind and its tree of differences. Raises
+    `ConfigError`."""
     file = Path(path)
     if not file.is_file():
-        raise ConfigError(f"{path} is not a file; give an experiment file such as experiments/default_model.yaml.")
+        raise ConfigError(
+            f"{path} is not a file; give an experiment file such as experiments/default_model.yaml."
+        )
     tree = yaml_1_2.load(file.read_text("utf-8"), str(path))
     if not isinstance(tree, dict) or "kind" not in tree:
-        raise ConfigError(f"{path} names no kind; begin it with 'kind: amortised' or 'kind: tasks'.")
+        raise ConfigError(
+            f"{path} names no kind; begin it with 'kind: amortised' or 'kind: tasks'."
+        )
     return str(tree["kind"]), tree

@@ -1,4 +1,5 @@
-"""Between configuration objects and plain trees (dicts, lists, numbers, strings) with a `kind` tag at every configuration.
+"""Between configuration objects and plain trees (dicts, lists, numbers, strings) with a `kind` tag
+at every configuration.
 
 The plain tree is what YAML holds, what Hydra composes and what an identity is computed from.
 """
@@ -19,15 +20,24 @@ from causal_meta.conf.setting import Config, ConfigError, type_of
 
 C = TypeVar("C", bound=Config)
 
-# the laws of single numbers, for which a bare number may stand: which numbers, and how they are called
-_NUMBERS: dict[str, tuple[tuple[type, ...], str]] = {"int_range": ((int,), "a whole number"), "float_range": ((int, float), "a number")}
+# the laws of single numbers, for which a bare number may stand: which numbers, and how they are
+# called
+_NUMBERS: dict[str, tuple[tuple[type, ...], str]] = {
+    "int_range": ((int,), "a whole number"),
+    "float_range": ((int, float), "a number"),
+}
 
 
 def to_plain(config: Any, *, identity_only: bool = False) -> Any:
-    """The tree of a configuration, defaults included, a `kind` at every node; without the fields outside the identity if asked."""
+    """The tree of a configuration, defaults included, a `kind` at every node; without the fields
+    outside the identity if asked."""
     if isinstance(config, Config):
-        names = (f for f in dataclasses.fields(config) if not identity_only or _is_identity(config, f))
-        return {"kind": config.kind} | {f.name: to_plain(getattr(config, f.name), identity_only=identity_only) for f in names}
+        names = (
+            f for f in dataclasses.fields(config) if not identity_only or _is_identity(config, f)
+        )
+        return {"kind": config.kind} | {
+            f.name: to_plain(getattr(config, f.name), identity_only=identity_only) for f in names
+        }
     if isinstance(config, Mapping):
         return {key: to_plain(value, identity_only=identity_only) for key, value in config.items()}
     if isinstance(config, tuple | list):
@@ -36,20 +46,26 @@ def to_plain(config: Any, *, identity_only: bool = False) -> Any:
 
 
 def _is_identity(config: Config, field: dataclasses.Field[Any]) -> bool:
-    return bool(field.metadata["identity"]) and not (field.metadata["added"] and getattr(config, field.name) == default_of(field))
+    return bool(field.metadata["identity"]) and not (
+        field.metadata["added"] and getattr(config, field.name) == default_of(field)
+    )
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
     """The default of a configuration's field; `dataclasses.MISSING` where it must be given."""
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return (
+        field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    )
 
 
 def from_plain(base: type[C], tree: Any, where: str = "") -> C:
-    """The configuration that `tree` describes; the inverse of `to_plain`, with absent keys left at their defaults.
+    """The configuration that `tree` describes; the inverse of `to_plain`, with absent keys left at
+    their defaults.
 
-    `base` is the class wanted, or the base class that the tree's `kind` must derive from. A word stands for the preset of that name, and a
-    key `preset` for a preset that the other keys differ from. A bare number becomes a fixed `IntRange` or `FloatRange`.
-    Raises `ConfigError`: an unknown key or tag is answered with the nearest valid one.
+    `base` is the class wanted, or the base class that the tree's `kind` must derive from. A word
+    stands for the preset of that name, and a key `preset` for a preset that the other keys differ
+    from. A bare number becomes a fixed `IntRange` or `FloatRange`. Raises `ConfigError`: an unknown
+    key or tag is answered with the nearest valid one.
     """
     if isinstance(tree, Config):
         tree = to_plain(tree)
@@ -61,9 +77,14 @@ def from_plain(base: type[C], tree: Any, where: str = "") -> C:
     if isinstance(tree, str):
         tree = preset(base, tree)
     elif isinstance(tree, Mapping) and "preset" in tree:
-        tree = ready.merge(preset(base, str(tree["preset"])), {key: value for key, value in tree.items() if key != "preset"})
+        tree = ready.merge(
+            preset(base, str(tree["preset"])),
+            {key: value for key, value in tree.items() if key != "preset"},
+        )
     if not isinstance(tree, Mapping):
-        raise ConfigError(f"{where or base.kind} is {tree!r}; give a mapping of settings with their values.")
+        raise ConfigError(
+            f"{where or base.kind} is {tree!r}; give a mapping of settings with their values."
+        )
     tree = {str(key): value for key, value in tree.items()}
     tag = tree.pop("kind", base.kind)
     cls = config_class(tag, base)
@@ -72,20 +93,31 @@ def from_plain(base: type[C], tree: Any, where: str = "") -> C:
     for key in tree:
         if key not in fields:
             raise ConfigError(f"{where} has no setting {key!r}{nearest(key, fields)}")
-    values = {key: _value(type_of(cls, key), value, f"{where}.{key}") for key, value in tree.items()}
-    missing = [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    values = {
+        key: _value(type_of(cls, key), value, f"{where}.{key}") for key, value in tree.items()
+    }
+    missing = [
+        n
+        for n, f in fields.items()
+        if n not in values
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}; give a value.")
     return cls(**values)  # type: ignore[return-value]
 
 
 def _value(wanted: Any, value: Any, where: str) -> Any:
-    """Turn the trees inside `value` into configurations where the annotation asks for them; plain values pass."""
+    """Turn the trees inside `value` into configurations where the annotation asks for them; plain
+    values pass."""
     origin, args = get_origin(wanted), get_args(wanted)
     if origin in (Union, types.UnionType):
         if value is None:
             return None
-        inner = [option for option in args if isinstance(option, type) and issubclass(option, Config)]
+        inner = [
+            option for option in args if isinstance(option, type) and issubclass(option, Config)
+        ]
         return _value(inner[0], value, where) if inner else value
     if origin is dict and isinstance(value, Mapping):
         return {str(key): _value(args[1], item, f"{where}.{key}") for key, item in value.items()}
@@ -95,8 +127,9 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
 
 
 class Choices(Mapping[str, dict[str, Any]]):
-    """Ready configurations of class `base` by name, made when they are asked for: every registered tag with its defaults, the files of
-    `conf/presets` and its folders of such a kind, and, where a family is wanted, the ready families. Presets of different kinds may share a name."""
+    """Ready configurations of class `base` by name, made when they are asked for: every registered
+    tag with its defaults, the files of `conf/presets` and its folders of such a kind, and, where a
+    family is wanted, the ready families. Presets of different kinds may share a name."""
 
     def __init__(self, base: type[Config]) -> None:
         self.base = base
@@ -110,7 +143,11 @@ class Choices(Mapping[str, dict[str, Any]]):
     def __iter__(self) -> Iterator[str]:
         allowed = tags(self.base)
         yield from (tag for tag in allowed if _preset(self.base, tag) is not None)
-        yield from (name for name, trees in _preset_files().items() if any(tree["kind"] in allowed for tree in trees))
+        yield from (
+            name
+            for name, trees in _preset_files().items()
+            if any(tree["kind"] in allowed for tree in trees)
+        )
         if "family" in allowed:
             yield from (family.name for family in ready.ready_families())
 
@@ -133,11 +170,14 @@ def preset(base: type[Config], name: str) -> dict[str, Any]:
 
 
 def _preset(base: type[Config], name: str) -> dict[str, Any] | None:
-    tree = next((tree for tree in _preset_files().get(name, ()) if tree["kind"] in tags(base)), None)
+    tree = next(
+        (tree for tree in _preset_files().get(name, ()) if tree["kind"] in tags(base)), None
+    )
     if tree is not None:
         return to_plain(from_plain(base, tree, f"preset {name}"))  # type: ignore[no-any-return]
     if name in tags(base):
-        with contextlib.suppress(ConfigError):  # a class without complete defaults (a mixture, a table) has no bare preset
+        # a class without complete defaults (a mixture, a table) has no bare preset
+        with contextlib.suppress(ConfigError):
             return to_plain(from_plain(base, {"kind": name}))  # type: ignore[no-any-return]
         return None
     family = ready.find(name) if "family" in tags(base) else None
@@ -148,11 +188,21 @@ def _preset(base: type[Config], name: str) -> dict[str, Any] | None:
 def _preset_files() -> dict[str, list[dict[str, Any]]]:
     """The trees of the files called NAME.yaml, by name: `conf/presets` first, then its folders."""
     top = resources.files("causal_meta.conf") / "presets"
-    folders = [top, *sorted((item for item in top.iterdir() if item.is_dir()), key=lambda item: item.name)]
-    files = [item for folder in folders for item in sorted(folder.iterdir(), key=lambda item: item.name) if item.name.endswith(".yaml")]
+    folders = [
+        top,
+        *sorted((item for item in top.iterdir() if item.is_dir()), key=lambda item: item.name),
+    ]
+    files = [
+        item
+        for folder in folders
+        for item in sorted(folder.iterdir(), key=lambda item: item.name)
+        if item.name.endswith(".yaml")
+    ]
     found: dict[str, list[dict[str, Any]]] = {}
     for file in files:
-        found.setdefault(file.name.removesuffix(".yaml"), []).append(yaml_1_2.load(file.read_text("utf-8"), file.name))
+        found.setdefault(file.name.removesuffix(".yaml"), []).append(
+            yaml_1_2.load(file.read_text("utf-8"), file.name)
+        )
     return found
 
 
@@ -169,5 +219,7 @@ def difference(old: Any, new: Any) -> list[str]:
     """One line per leaf in which two plain trees differ."""
     a, b = dict(leaves(old)), dict(leaves(new))
     return [
-        f"{key}: {a.get(key, 'absent')!r} -> {b.get(key, 'absent')!r}" for key in sorted(a | b) if key not in a or key not in b or a[key] != b[key]
+        f"{key}: {a.get(key, 'absent')!r} -> {b.get(key, 'absent')!r}"
+        for key in sorted(a | b)
+        if key not in a or key not in b or a[key] != b[key]
     ]

@@ -7,7 +7,12 @@ from typing import ClassVar, Literal
 
 from causal_meta.conf.graph_laws import ErdosRenyi, GraphConfig
 from causal_meta.conf.interventions import InterventionConfig
-from causal_meta.conf.mechanism_laws import GPCDE, LinearHeteroskedastic, MechanismConfig, MechanismPart
+from causal_meta.conf.mechanism_laws import (
+    GPCDE,
+    LinearHeteroskedastic,
+    MechanismConfig,
+    MechanismPart,
+)
 from causal_meta.conf.noise_laws import GaussianNoise, NoiseConfig
 from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.conf.setting import Config, ConfigError, setting
@@ -20,36 +25,52 @@ class DataConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyConfig(DataConfig):
-    """A distribution over structural causal models and the size of the table drawn from each (seed 001 §3)."""
+    """A distribution over structural causal models and the size of the table drawn from each (seed
+    001 §3)."""
 
     kind: ClassVar[str] = "family"
     graph: GraphConfig = setting(ErdosRenyi())
-    mechanisms: dict[str, MechanismPart] = setting({"linear": MechanismPart(mechanism=LinearHeteroskedastic())})
-    mechanism_mixing: Literal["node", "task"] = setting("node", help="draw a mechanism part for every node, or one for the whole task")
+    mechanisms: dict[str, MechanismPart] = setting(
+        {"linear": MechanismPart(mechanism=LinearHeteroskedastic())}
+    )
+    mechanism_mixing: Literal["node", "task"] = setting(
+        "node", help="draw a mechanism part for every node, or one for the whole task"
+    )
     noise: NoiseConfig = setting(GaussianNoise())
     n_nodes: IntRange = setting(fixed(20))
     n_rows: IntRange = setting(fixed(200))
     internal_standardising: Literal["none", "values", "inputs"] = setting(
         "none",
         added=True,
-        help="values: every variable is standardised before its children read it and reported so (iSCM); inputs: children read it standardised, "
-        "but it is reported as it is (BCNP). Mean and standard deviation are numbers of the model, of the first 256 rows of its noise",
+        help="values: every variable is standardised before its children read it and reported so "
+        "(iSCM); inputs: children read it standardised, "
+        "but it is reported as it is (BCNP). Mean and standard deviation are numbers of the "
+        "model, of the first 256 rows of its noise",
     )
-    root_mechanism: MechanismConfig | None = setting(None, added=True, help="the law of variables without parents; none: as of the others")
-    interventions: InterventionConfig | None = setting(None, added=True, help="rows under interventions; none: every row is observational")
+    root_mechanism: MechanismConfig | None = setting(
+        None, added=True, help="the law of variables without parents; none: as of the others"
+    )
+    interventions: InterventionConfig | None = setting(
+        None, added=True, help="rows under interventions; none: every row is observational"
+    )
     seed_name: str = setting(
         "",
         added=True,
-        help="task sets of families with different names have unrelated seeds; without one, equal seeds give families of one graph law equal graphs",
+        help="task sets of families with different names have unrelated seeds; without one, equal "
+        "seeds give families of one graph law equal graphs",
     )
 
     def validate(self) -> None:
         if not self.mechanisms:
             raise ConfigError("family.mechanisms is empty; name at least one mechanism.")
         if self.n_nodes.low < 2:
-            raise ConfigError(f"family.n_nodes starts at {self.n_nodes.low}; a graph needs at least 2 nodes.")
+            raise ConfigError(
+                f"family.n_nodes starts at {self.n_nodes.low}; a graph needs at least 2 nodes."
+            )
         if self.n_rows.low < 2:
-            raise ConfigError(f"family.n_rows starts at {self.n_rows.low}; a table needs at least 2 rows.")
+            raise ConfigError(
+                f"family.n_rows starts at {self.n_rows.low}; a table needs at least 2 rows."
+            )
         self.graph.check_nodes(self.n_nodes)
         self._check_whole_tables()
         self._check_functions()
@@ -59,12 +80,24 @@ class FamilyConfig(DataConfig):
     def _check_functions(self) -> None:
         """What standardising and the roots ask of the mechanisms."""
         root = self.root_mechanism
-        if root is not None and root.whole_table and not all(part.mechanism.whole_table for part in self.mechanisms.values()):
-            raise ConfigError(f"family.root_mechanism is {root.kind}, which makes whole tables; give a law of single variables, such as linear.")
-        laws = [part.mechanism for part in self.mechanisms.values()] + ([] if root is None else [root])
-        if self.internal_standardising != "none" and any(isinstance(law, GPCDE) and law.exact for law in laws):
+        if (
+            root is not None
+            and root.whole_table
+            and not all(part.mechanism.whole_table for part in self.mechanisms.values())
+        ):
             raise ConfigError(
-                "family.internal_standardising needs functions that further rows see again, which gpcde with exact=True has not; set exact=False."
+                f"family.root_mechanism is {root.kind}, which makes whole tables; give a law of "
+                "single variables, such as linear."
+            )
+        laws = [part.mechanism for part in self.mechanisms.values()] + (
+            [] if root is None else [root]
+        )
+        if self.internal_standardising != "none" and any(
+            isinstance(law, GPCDE) and law.exact for law in laws
+        ):
+            raise ConfigError(
+                "family.internal_standardising needs functions that further rows see again, which "
+                "gpcde with exact=True has not; set exact=False."
             )
 
     def _check_whole_tables(self) -> None:
@@ -73,14 +106,22 @@ class FamilyConfig(DataConfig):
         whole = next((mechanism for mechanism in parts if mechanism.whole_table), None)
         if whole is None:
             return
-        if not all(mechanism.whole_table for mechanism in parts) or (len(parts) > 1 and self.mechanism_mixing == "node"):
+        if not all(mechanism.whole_table for mechanism in parts) or (
+            len(parts) > 1 and self.mechanism_mixing == "node"
+        ):
             raise ConfigError(
-                f"family.mechanisms mixes {whole.kind} with other mechanisms in one table; give it alone, "
+                f"family.mechanisms mixes {whole.kind} with other mechanisms in one table; give "
+                "it alone, "
                 "or several of its kind with mechanism_mixing=task."
             )
-        if self.noise.kind != "gaussian" or self.internal_standardising != "none" or self.root_mechanism is not None:
+        if (
+            self.noise.kind != "gaussian"
+            or self.internal_standardising != "none"
+            or self.root_mechanism is not None
+        ):
             raise ConfigError(
-                f"family has {whole.kind}, which needs noise=gaussian, internal_standardising=none and no root_mechanism; leave out what differs."
+                f"family has {whole.kind}, which needs noise=gaussian, "
+                "internal_standardising=none and no root_mechanism; leave out what differs."
             )
 
 
@@ -88,18 +129,25 @@ class FamilyConfig(DataConfig):
 class TableConfig(DataConfig):
     """A user's table: what was read (a digest of its bytes) and how, never where it lay.
 
-    `sha256` is filled by the command line from the file's bytes (of the canonical CSV for a bundled table such as `sklearn:diabetes`).
-    `truth_sha256` is the digest of the true adjacency, `mask_sha256` that of the file which marks intervened cells; empty where there is none.
+    `sha256` is filled by the command line from the file's bytes (of the canonical CSV for a bundled
+    table such as `sklearn:diabetes`). `truth_sha256` is the digest of the true adjacency,
+    `mask_sha256` that of the file which marks intervened cells; empty where there is none.
     """
 
     kind: ClassVar[str] = "table"
     sha256: str = setting()
     format: Literal["csv", "tsv", "parquet", "npz"] = setting("csv")
     columns: tuple[str, ...] = setting((), help="the columns used, in order; none means all")
-    transform: Literal["none", "log"] = setting("none", help="log: natural logarithm of every (positive) value")
+    transform: Literal["none", "log"] = setting(
+        "none", help="log: natural logarithm of every (positive) value"
+    )
     truth_sha256: str = setting("")
-    interventions: tuple[str, ...] = setting((), added=True, help="columns that name the variables intervened on in each row")
-    mask_sha256: str = setting("", added=True, help="digest of the table of cells set by interventions")
+    interventions: tuple[str, ...] = setting(
+        (), added=True, help="columns that name the variables intervened on in each row"
+    )
+    mask_sha256: str = setting(
+        "", added=True, help="digest of the table of cells set by interventions"
+    )
     title: str = setting("", identity=False)
 
 
@@ -123,9 +171,14 @@ class DataModuleConfig(Config):
     with_adjacency: bool = setting(True)
     workers: int = setting(0, low=0, identity=False)
     cache_instances: bool = setting(True, identity=False)
-    cache_folder: str = setting("", identity=False, help="keep the instances in files of this folder, shared by processes; empty: in memory")
+    cache_folder: str = setting(
+        "",
+        identity=False,
+        help="keep the instances in files of this folder, shared by processes; empty: in memory",
+    )
     disjoint: Literal["graph", "isomorphism", "equivalence"] = setting(
         "graph",
         added=True,
-        help="no training graph is one of a test set: as a labelled graph, under any renumbering, or up to Markov equivalence",
+        help="no training graph is one of a test set: as a labelled graph, under any renumbering, "
+        "or up to Markov equivalence",
     )

@@ -1,4 +1,5 @@
-"""Graphs that a user writes down: edges as words "cause -> effect", checked and put into one canonical order."""
+"""Graphs that a user writes down: edges as words "cause -> effect", checked and put into one
+canonical order."""
 
 from __future__ import annotations
 
@@ -19,15 +20,18 @@ def parse_edge(text: str, where: str = "edge") -> tuple[str, str]:
     """
     names = [name.strip() for name in text.split(ARROW)]
     if len(names) != 2 or not all(names):
-        raise ConfigError(f"{where} is {text!r}; write an edge as 'cause -> effect', one at a time.")
+        raise ConfigError(
+            f"{where} is {text!r}; write an edge as 'cause -> effect', one at a time."
+        )
     return names[0], names[1]
 
 
 def read_edges(path: str | Path) -> tuple[str, ...]:
-    """The edges of a text file for `KnownGraph` and `NetworkSubgraph`: a line each, "cause -> effect" or the names with a tab or comma between.
+    """The edges of a text file for `KnownGraph` and `NetworkSubgraph`: a line each, "cause ->
+    effect" or the names with a tab or comma between.
 
-    What follows a second tab or comma (a sign, a weight) is left out, as are empty lines, lines that begin with #, and repeated edges.
-    Raises `ConfigError` naming the line.
+    What follows a second tab or comma (a sign, a weight) is left out, as are empty lines, lines
+    that begin with #, and repeated edges. Raises `ConfigError` naming the line.
     """
     found: dict[str, None] = {}
     for number, line in enumerate(Path(path).read_text("utf-8-sig").splitlines(), start=1):
@@ -35,14 +39,20 @@ def read_edges(path: str | Path) -> tuple[str, ...]:
         if text and not text.startswith("#"):
             names = [name.strip().strip('"') for name in text.split("\t" if "\t" in text else ",")]
             if ARROW not in text and len(names) < 2:
-                raise ConfigError(f"{path}, line {number} is {text!r}; write 'cause -> effect', or two names separated by a tab or a comma.")
-            cause, effect = parse_edge(text if ARROW in text else f" {ARROW} ".join(names[:2]), f"{path}, line {number}")
+                raise ConfigError(
+                    f"{path}, line {number} is {text!r}; write 'cause -> effect', or two names "
+                    "separated by a tab or a comma."
+                )
+            cause, effect = parse_edge(
+                text if ARROW in text else f" {ARROW} ".join(names[:2]), f"{path}, line {number}"
+            )
             found[f"{cause} {ARROW} {effect}"] = None
     return tuple(found)
 
 
 def canonical_edges(edges: Iterable[str], where: str) -> tuple[str, ...]:
-    """The edges as "cause -> effect", sorted, so that equal graphs are equal configurations. Raises `ConfigError` for an edge given twice."""
+    """The edges as "cause -> effect", sorted, so that equal graphs are equal configurations. Raises
+    `ConfigError` for an edge given twice."""
     pairs = sorted(parse_edge(text, where) for text in edges)
     for pair, following in itertools.pairwise(pairs):
         if pair == following:
@@ -50,8 +60,11 @@ def canonical_edges(edges: Iterable[str], where: str) -> tuple[str, ...]:
     return tuple(f"{cause} {ARROW} {effect}" for cause, effect in pairs)
 
 
-def node_names(edges: Iterable[str], nodes: Sequence[str] = (), where: str = "nodes") -> tuple[str, ...]:
-    """The sorted names of all nodes. Where `nodes` are given they must hold every name of the edges, and may hold nodes without edges.
+def node_names(
+    edges: Iterable[str], nodes: Sequence[str] = (), where: str = "nodes"
+) -> tuple[str, ...]:
+    """The sorted names of all nodes. Where `nodes` are given they must hold every name of the
+    edges, and may hold nodes without edges.
 
     Raises `ConfigError` for a name given twice and for an edge between unknown nodes.
 
@@ -62,10 +75,16 @@ def node_names(edges: Iterable[str], nodes: Sequence[str] = (), where: str = "no
     if not nodes:
         return tuple(named)
     if len(set(nodes)) != len(nodes):
-        raise ConfigError(f"{where} names {next(name for name in nodes if list(nodes).count(name) > 1)!r} twice; give every node once.")
+        raise ConfigError(
+            f"{where} names {next(name for name in nodes if list(nodes).count(name) > 1)!r} "
+            "twice; give every node once."
+        )
     unknown = [name for name in named if name not in set(nodes)]
     if unknown:
-        raise ConfigError(f"{where} does not hold {unknown[0]!r}, which an edge names; add it, or leave {where} out to take the names of the edges.")
+        raise ConfigError(
+            f"{where} does not hold {unknown[0]!r}, which an edge names; add it, or leave {where} "
+            "out to take the names of the edges."
+        )
     return tuple(sorted(nodes))
 
 

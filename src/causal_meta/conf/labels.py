@@ -1,4 +1,5 @@
-"""What a run is called beside others of its kind: the kind, and the settings in which it is not the default."""
+"""What a run is called beside others of its kind: the kind, and the settings in which it is not the
+default."""
 
 from __future__ import annotations
 
@@ -9,19 +10,31 @@ from causal_meta.conf.convert import leaves, to_plain
 
 
 def label_of(config: ArtifactConfig) -> str:
-    """The kind, then every setting that is part of the identity and not its default; the seed is left out.
+    """The kind, then every setting that is part of the identity and not its default; the seed is
+    left out.
 
     >>> from causal_meta.conf.samplers import SGLDConfig
     >>> label_of(SGLDConfig(precond="rmsprop", seed=3))
     'sgld precond=rmsprop'
     """
     usual = dict(leaves(to_plain(type(config)(), identity_only=True)))
-    changed = {key: value for key, value in leaves(to_plain(config, identity_only=True)) if value != usual.get(key) and key != "seed"}
+    changed = {
+        key: value
+        for key, value in leaves(to_plain(config, identity_only=True))
+        if value != usual.get(key) and key != "seed"
+    }
     return " ".join([config.kind, *(f"{key}={value}" for key, value in changed.items())])
 
 
 def labels_of(configs: Sequence[ArtifactConfig]) -> list[str]:
-    """`label_of` each; those that would be called the same get their seeds, and their place where these are equal too."""
+    """`label_of` each; those that would be called the same get their seeds, and their place where
+    these are equal too."""
     plain = [label_of(config) for config in configs]
-    seeded = [f"{label} seed={config.seed}" if plain.count(label) > 1 else label for label, config in zip(plain, configs, strict=True)]
-    return [f"{label} ({seeded[: k + 1].count(label)})" if seeded.count(label) > 1 else label for k, label in enumerate(seeded)]
+    seeded = [
+        f"{label} seed={config.seed}" if plain.count(label) > 1 else label
+        for label, config in zip(plain, configs, strict=True)
+    ]
+    return [
+        f"{label} ({seeded[: k + 1].count(label)})" if seeded.count(label) > 1 else label
+        for k, label in enumerate(seeded)
+    ]

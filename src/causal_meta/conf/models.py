@@ -15,11 +15,14 @@ class ModelConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class AviciConfig(ModelConfig):
-    """AVICI (Lorch et al. 2022): axial transformer over variables and rows, independent edge logits. Defaults are the paper's size."""
+    """AVICI (Lorch et al. 2022): axial transformer over variables and rows, independent edge
+    logits. Defaults are the paper's size."""
 
     kind: ClassVar[str] = "avici"
     dim: int = setting(128, low=1)
-    n_pairs: int = setting(8, low=1, help="pairs of blocks: attention over variables, then over rows")
+    n_pairs: int = setting(
+        8, low=1, help="pairs of blocks: attention over variables, then over rows"
+    )
     n_heads: int = setting(8, low=1)
     key_size: int = setting(32, low=1)
     widening: int = setting(4, low=1)
@@ -32,5 +35,14 @@ class AviciConfig(ModelConfig):
     penalty_every_n_steps: int = setting(500, low=1, unit="steps")
     penalty_average_rate: float = setting(1e-4, above=0, high=1)
     penalty_warmup_steps: int = setting(50_000, low=0, unit="steps")
-    dependence_steps: int = setting(0, low=0, unit="steps", help="so many first steps learn the absolute correlations in place of the edges")
-    checkpoint_blocks: bool = setting(False, identity=False, help="recompute activations in the backward pass: less memory, more time")
+    dependence_steps: int = setting(
+        0,
+        low=0,
+        unit="steps",
+        help="so many first steps learn the absolute correlations in place of the edges",
+    )
+    checkpoint_blocks: bool = setting(
+        False,
+        identity=False,
+        help="recompute activations in the backward pass: less memory, more time",
+    )

@@ -32,7 +32,8 @@ class GaussAnisoInputs(InputLawConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureInputs(InputLawConfig):
-    """Standard normal around one of `components` centres, drawn uniformly; the centres lie at distance `spread` from 0 in random directions."""
+    """Standard normal around one of `components` centres, drawn uniformly; the centres lie at
+    distance `spread` from 0 in random directions."""
 
     kind: ClassVar[str] = "mixture"
     components: int = setting(4, low=1)
@@ -85,7 +86,8 @@ class StudentTOutputNoise(OutputNoiseConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class OutlierOutputNoise(OutputNoiseConfig):
-    """Normal with standard deviation σ, or, with probability `fraction`, with standard deviation `scale`, per output."""
+    """Normal with standard deviation σ, or, with probability `fraction`, with standard deviation
+    `scale`, per output."""
 
     kind: ClassVar[str] = "outliers"
     fraction: float = setting(0.05, low=0, high=1)
@@ -94,14 +96,20 @@ class OutlierOutputNoise(OutputNoiseConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig(Config):
-    """The network that makes the outputs: by default the student's architecture with fresh weights. Zero and empty mean: as the student's."""
+    """The network that makes the outputs: by default the student's architecture with fresh weights.
+    Zero and empty mean: as the student's."""
 
     kind: ClassVar[str] = "teacher"
     target_params: int = setting(0, low=0, unit="parameters")
     widths: tuple[int, ...] = setting((), low=1)
     depth: int = setting(0, low=0, unit="hidden layers")
     activation: Activation | None = setting(None)
-    dropout: float = setting(0.0, low=0, high=0.99, help="probability that an output is 0; the others are divided by 1 - dropout")
+    dropout: float = setting(
+        0.0,
+        low=0,
+        high=0.99,
+        help="probability that an output is 0; the others are divided by 1 - dropout",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +120,18 @@ class NetworkDataConfig(Config):
     n_rows: int = setting(20_000, low=2, unit="rows; one row has no temperature 1 / log n")
     inputs: InputLawConfig = setting(GaussIsoInputs())
     noise: OutputNoiseConfig = setting(GaussOutputNoise())
-    noise_scale: float = setting(0.1, low=0, help="σ; 0 makes the student's problem realisable, with loss=mse")
+    noise_scale: float = setting(
+        0.1, low=0, help="σ; 0 makes the student's problem realisable, with loss=mse"
+    )
     teacher: TeacherConfig = setting(TeacherConfig())
 
     def validate(self) -> None:
         """Raise `ConfigError` for a noise that has no density."""
-        if isinstance(self.noise, HeteroOutputNoise | StudentTOutputNoise) and self.noise_scale == 0:
-            raise ConfigError(f"data.noise_scale is 0, which turns {self.noise.kind} noise off; take data.noise=gauss, or a scale above 0.")
+        if (
+            isinstance(self.noise, HeteroOutputNoise | StudentTOutputNoise)
+            and self.noise_scale == 0
+        ):
+            raise ConfigError(
+                f"data.noise_scale is 0, which turns {self.noise.kind} noise off; take "
+                "data.noise=gauss, or a scale above 0."
+            )

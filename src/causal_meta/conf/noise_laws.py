@@ -10,7 +10,8 @@ from causal_meta.conf.setting import Config, ConfigError, setting
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseConfig(Config):
-    """Base of the laws of the exogenous noise e_j: mean 0 and variance 1 wherever these exist (not for Cauchy); mechanisms give it its scale."""
+    """Base of the laws of the exogenous noise e_j: mean 0 and variance 1 wherever these exist (not
+    for Cauchy); mechanisms give it its scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,22 +37,30 @@ class UniformNoise(NoiseConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class StudentTNoise(NoiseConfig):
-    """e ~ Student's t with `df` degrees of freedom, divided by its standard deviation sqrt(df / (df - 2)): unit variance."""
+    """e ~ Student's t with `df` degrees of freedom, divided by its standard deviation sqrt(df / (df
+    - 2)): unit variance."""
 
     kind: ClassVar[str] = "student_t"
-    df: float = setting(5.0, above=2, high=1e6, unit="degrees of freedom (the variance is infinite up to 2; see cauchy)")
+    df: float = setting(
+        5.0,
+        above=2,
+        high=1e6,
+        unit="degrees of freedom (the variance is infinite up to 2; see cauchy)",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class GumbelNoise(NoiseConfig):
-    """e ~ Gumbel (the law of maxima, skewed to the right), less its mean and divided by its standard deviation: unit variance."""
+    """e ~ Gumbel (the law of maxima, skewed to the right), less its mean and divided by its
+    standard deviation: unit variance."""
 
     kind: ClassVar[str] = "gumbel"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CauchyNoise(NoiseConfig):
-    """e ~ Cauchy with median 0 and scale 1 (quartiles at ±1): it has neither mean nor variance, so 1 is its scale, not its standard deviation."""
+    """e ~ Cauchy with median 0 and scale 1 (quartiles at ±1): it has neither mean nor variance, so
+    1 is its scale, not its standard deviation."""
 
     kind: ClassVar[str] = "cauchy"
 

@@ -10,9 +10,11 @@ from causal_meta.conf.setting import Config, ConfigError, setting
 
 @dataclass(frozen=True, kw_only=True)
 class IntRange(Config):
-    """A whole number between `low` and `high` inclusive, drawn with probability proportional to n^power.
+    """A whole number between `low` and `high` inclusive, drawn with probability proportional to
+    n^power.
 
-    `power=0` is uniform, `power=-1` uniform on the logarithm. A bare number `n` stands for `low=high=n`.
+    `power=0` is uniform, `power=-1` uniform on the logarithm. A bare number `n` stands for
+    `low=high=n`.
     """
 
     kind: ClassVar[str] = "int_range"
@@ -22,7 +24,10 @@ class IntRange(Config):
 
     def validate(self) -> None:
         if self.high < self.low:
-            raise ConfigError(f"int_range.high is {self.high}, below low={self.low}; give high at least as large as low.")
+            raise ConfigError(
+                f"int_range.high is {self.high}, below low={self.low}; give high at least as "
+                "large as low."
+            )
 
     @property
     def is_fixed(self) -> bool:
@@ -36,10 +41,11 @@ def fixed(n: int) -> IntRange:
 
 @dataclass(frozen=True, kw_only=True)
 class FloatRange(Config):
-    """A number between `low` and `high`, drawn anew wherever it is needed. A bare number stands for `low=high`.
+    """A number between `low` and `high`, drawn anew wherever it is needed. A bare number stands for
+    `low=high`.
 
-    `law`: "uniform"; "log_uniform", uniform on the logarithm (low above 0); "log_normal", exp of N(log_mean, log_std²), values beyond
-    `low` and `high` set to them.
+    `law`: "uniform"; "log_uniform", uniform on the logarithm (low above 0); "log_normal", exp of
+    N(log_mean, log_std²), values beyond `low` and `high` set to them.
     """
 
     kind: ClassVar[str] = "float_range"
@@ -51,16 +57,29 @@ class FloatRange(Config):
 
     def validate(self) -> None:
         if self.high < self.low:
-            raise ConfigError(f"float_range.high is {self.high}, below low={self.low}; give high at least as large as low.")
+            raise ConfigError(
+                f"float_range.high is {self.high}, below low={self.low}; give high at least as "
+                "large as low."
+            )
         if self.law != "uniform" and self.low <= 0:
-            raise ConfigError(f"float_range.low is {self.low}; the law {self.law!r} needs a low above 0.")
+            raise ConfigError(
+                f"float_range.low is {self.low}; the law {self.law!r} needs a low above 0."
+            )
 
     @property
     def is_fixed(self) -> bool:
         return self.low == self.high
 
-    def check(self, where: str, *, low: float | None = None, above: float | None = None, high: float | None = None) -> None:
-        """Raise `ConfigError` unless all values lie at or over `low`, over `above` and at or below `high`."""
+    def check(
+        self,
+        where: str,
+        *,
+        low: float | None = None,
+        above: float | None = None,
+        high: float | None = None,
+    ) -> None:
+        """Raise `ConfigError` unless all values lie at or over `low`, over `above` and at or below
+        `high`."""
         if low is not None and self.low < low:
             raise ConfigError(f"{where}.low is {self.low}; it must be at least {low}.")
         if above is not None and self.low <= above:

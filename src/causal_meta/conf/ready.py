@@ -1,17 +1,20 @@
-"""Ready families by name, from the collections in `conf/families`: one YAML file per paper or benchmark, holding differences only.
+"""Ready families by name, from the collections in `conf/families`: one YAML file per paper or
+benchmark, holding differences only.
 
 A collection is a mapping with
 
 - `about`: what it is;
 - `pieces`: named differences, each with an `about` of its own;
-- `families`: name -> differences from the defaults of a family, and the reserved words `group`, `about`, `column_std`, `use` (names of pieces,
-  which are put over each other in this order, under the family's own differences), `mix_graphs` (names of pieces whose graph laws are mixed with
-  equal weights; then the pieces' `about` is left out) and `over` (axis -> values).
+- `families`: name -> differences from the defaults of a family, and the reserved words `group`,
+  `about`, `column_std`, `use` (names of pieces, which are put over each other in this order, under
+  the family's own differences), `mix_graphs` (names of pieces whose graph laws are mixed with equal
+  weights; then the pieces' `about` is left out) and `over` (axis -> values).
 
 A family's seed name is its own name, so task sets of different families share no task.
 
-An entry with `over` stands for one entry for each combination of values: `{axis}` in texts and a value `$axis` are replaced. An axis `a,b` has
-values [a, b] that go together. Pieces, parts of a mixture and families alike may be written so. Only a file that a name fits into is read.
+An entry with `over` stands for one entry for each combination of values: `{axis}` in texts and a
+value `$axis` are replaced. An axis `a,b` has values [a, b] that go together. Pieces, parts of a
+mixture and families alike may be written so. Only a file that a name fits into is read.
 """
 
 from __future__ import annotations
@@ -32,9 +35,11 @@ _RESERVED = ("group", "about", "column_std", "use", "mix_graphs")
 
 @dataclass(frozen=True)
 class ReadyFamily:
-    """A ready family: the tree of differences from the defaults, and what people want to know before they choose it.
+    """A ready family: the tree of differences from the defaults, and what people want to know
+    before they choose it.
 
-    `column_std` is the range in which the median standard deviation of its columns, as measured, is promised to lie.
+    `column_std` is the range in which the median standard deviation of its columns, as measured, is
+    promised to lie.
     """
 
     name: str
@@ -49,7 +54,13 @@ class ReadyFamily:
 def collection_names() -> tuple[str, ...]:
     """The collections, without reading them."""
     folder = resources.files("causal_meta.conf") / "families"
-    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+    return tuple(
+        sorted(
+            item.name.removesuffix(".yaml")
+            for item in folder.iterdir()
+            if item.name.endswith(".yaml")
+        )
+    )
 
 
 @functools.cache
@@ -60,7 +71,10 @@ def _text(name: str) -> str:
 @functools.cache
 def collection(name: str) -> dict[str, ReadyFamily]:
     """The families of one collection by name. Raises `ConfigError` if its file makes no sense."""
-    return {family.name: family for family in read_collection(name, yaml_1_2.load(_text(name), f"{name}.yaml"))}
+    return {
+        family.name: family
+        for family in read_collection(name, yaml_1_2.load(_text(name), f"{name}.yaml"))
+    }
 
 
 def read_collection(name: str, tree: Mapping[str, Any]) -> list[ReadyFamily]:
@@ -70,26 +84,55 @@ def read_collection(name: str, tree: Mapping[str, Any]) -> list[ReadyFamily]:
         mixed = entry.get("mix_graphs", [])
         unknown = [piece for piece in [*entry.get("use", []), *mixed] if piece not in pieces]
         if unknown:
-            raise ConfigError(f"Family {family!r} of the collection {name} uses the piece {unknown[0]!r}, which is not there; add it to its pieces.")
+            raise ConfigError(
+                f"Family {family!r} of the collection {name} uses the piece {unknown[0]!r}, which "
+                "is not there; add it to its pieces."
+            )
         layers = [*(pieces[piece] for piece in entry.get("use", [])), entry]
         merged: dict[str, Any] = {"kind": "family", "seed_name": family}
         if mixed:
-            merged["graph"] = {"kind": "graph_mixture", "parts": {piece: {"graph": pieces[piece]["graph"]} for piece in mixed}}
+            merged["graph"] = {
+                "kind": "graph_mixture",
+                "parts": {piece: {"graph": pieces[piece]["graph"]} for piece in mixed},
+            }
         for layer in layers:
-            merged = merge(merged, {key: value for key, value in layer.items() if key not in _RESERVED})
-        told = [str(layer["about"]) for layer in layers if "about" in layer and (layer is entry or not mixed)]
-        spread = next((layer["column_std"] for layer in reversed(layers) if "column_std" in layer), None)
+            merged = merge(
+                merged, {key: value for key, value in layer.items() if key not in _RESERVED}
+            )
+        told = [
+            str(layer["about"])
+            for layer in layers
+            if "about" in layer and (layer is entry or not mixed)
+        ]
+        spread = next(
+            (layer["column_std"] for layer in reversed(layers) if "column_std" in layer), None
+        )
         if spread is None:
-            raise ConfigError(f"Family {family!r} of the collection {name} says nothing of its column_std; give [low, high] of the median.")
-        found.append(ReadyFamily(family, name, str(entry.get("group", name)), "; ".join(told), (float(spread[0]), float(spread[1])), merged))
+            raise ConfigError(
+                f"Family {family!r} of the collection {name} says nothing of its column_std; give "
+                "[low, high] of the median."
+            )
+        found.append(
+            ReadyFamily(
+                family,
+                name,
+                str(entry.get("group", name)),
+                "; ".join(told),
+                (float(spread[0]), float(spread[1])),
+                merged,
+            )
+        )
     return found
 
 
 def find(name: str) -> ReadyFamily | None:
     """The ready family of this name, if there is one."""
     for stem in collection_names():
-        keys = re.findall(r"^  ([\w{}]+):", _text(stem), re.MULTILINE)  # what the names of its entries look like, without parsing it
-        if any(re.fullmatch(re.sub(r"\{\w+\}", ".*", key), name) for key in keys) and name in collection(stem):
+        # what the names of its entries look like, without parsing it
+        keys = re.findall(r"^  ([\w{}]+):", _text(stem), re.MULTILINE)
+        if any(
+            re.fullmatch(re.sub(r"\{\w+\}", ".*", key), name) for key in keys
+        ) and name in collection(stem):
             return collection(stem)[name]
     return None
 
@@ -101,7 +144,8 @@ def ready_families() -> Iterator[ReadyFamily]:
 
 
 def expand(tree: Any) -> Any:
-    """A tree in which every mapping entry with `over` has become one entry per combination of its values.
+    """A tree in which every mapping entry with `over` has become one entry per combination of its
+    values.
 
     >>> expand({"sf{m}": {"over": {"m": [1, 2]}, "edges": "$m"}})
     {'sf1': {'edges': 1}, 'sf2': {'edges': 2}}
@@ -125,31 +169,58 @@ def expand(tree: Any) -> Any:
 def _combinations(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """Each choice of one value per axis, by name."""
     names = [tuple(axis.split(",")) for axis in axes]
-    options = [[value if len(group) > 1 else [value] for value in values] for group, values in zip(names, axes.values(), strict=True)]
+    options = [
+        [value if len(group) > 1 else [value] for value in values]
+        for group, values in zip(names, axes.values(), strict=True)
+    ]
     for values in itertools.product(*options):
-        yield {name: item for group, value in zip(names, values, strict=True) for name, item in zip(group, value, strict=True)}
+        yield {
+            name: item
+            for group, value in zip(names, values, strict=True)
+            for name, item in zip(group, value, strict=True)
+        }
 
 
 def _replaced(tree: Any, chosen: Mapping[str, Any]) -> Any:
     """`$axis` replaced by its value, and `{axis}` inside texts."""
     if isinstance(tree, Mapping):
-        return {(_filled(key, chosen) if isinstance(key, str) else key): _replaced(value, chosen) for key, value in tree.items()}
+        return {
+            (_filled(key, chosen) if isinstance(key, str) else key): _replaced(value, chosen)
+            for key, value in tree.items()
+        }
     if isinstance(tree, list):
         return [_replaced(item, chosen) for item in tree]
     if isinstance(tree, str):
-        return chosen[tree[1:]] if tree.startswith("$") and tree[1:] in chosen else _filled(tree, chosen)
+        return (
+            chosen[tree[1:]]
+            if tree.startswith("$") and tree[1:] in chosen
+            else _filled(tree, chosen)
+        )
     return tree
 
 
 def _filled(text: str, chosen: Mapping[str, Any]) -> str:
-    return re.sub(r"\{(\w+)\}", lambda found: str(chosen[found[1]]) if found[1] in chosen else found[0], text) if "{" in text else text
+    return (
+        re.sub(
+            r"\{(\w+)\}",
+            lambda found: str(chosen[found[1]]) if found[1] in chosen else found[0],
+            text,
+        )
+        if "{" in text
+        else text
+    )
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """`old` with the leaves of `new` put over it; a value that names another kind or preset replaces the whole node."""
+    """`old` with the leaves of `new` put over it; a value that names another kind or preset
+    replaces the whole node."""
     result = dict(old)
     for key, value in new.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        same_kind = both and "preset" not in value and value.get("kind", result[key].get("kind")) == result[key].get("kind")
+        same_kind = (
+            both
+            and "preset" not in value
+            and value.get("kind", result[key].get("kind")) == result[key].get("kind")
+        )
         result[key] = merge(result[key], value) if same_kind else value
     return result

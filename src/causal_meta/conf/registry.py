@@ -1,6 +1,7 @@
 """The closed registry: tag -> configuration class and the code that carries it out.
 
-Nothing outside this table can be named in a file: a tag is looked up here, never imported. Adding a member is one line in `_MEMBERS`.
+Nothing outside this table can be named in a file: a tag is looked up here, never imported. Adding a
+member is one line in `_MEMBERS`.
 """
 
 from __future__ import annotations
@@ -34,34 +35,38 @@ from causal_meta.conf.setting import Config, ConfigError
 
 _LISTED, _LIKELY = 30, 8  # names that an error lists in full; how many of more
 
-# configuration class -> "module:attribute" that takes the configuration whole ("" for plain records)
+_GRAPHS = "causal_meta.datasets.graph_families"
+_MECHANISMS = "causal_meta.datasets.mechanisms"
+
+# configuration class -> "module:attribute" that takes the configuration whole ("" for plain
+# records)
 _MEMBERS: dict[type[Config], str] = {
     ranges.IntRange: "",
     ranges.FloatRange: "",
-    graph_laws.ErdosRenyi: "causal_meta.datasets.graph_families.erdos_renyi:ErdosRenyiGenerator",
-    graph_laws.ErdosRenyiP: "causal_meta.datasets.graph_families.erdos_renyi_p:ErdosRenyiPGenerator",
-    graph_laws.ErdosRenyiM: "causal_meta.datasets.graph_families.erdos_renyi_m:ErdosRenyiMGenerator",
-    graph_laws.StochasticBlock: "causal_meta.datasets.graph_families.stochastic_block:StochasticBlockGenerator",
-    graph_laws.WattsStrogatz: "causal_meta.datasets.graph_families.watts_strogatz:WattsStrogatzGenerator",
-    graph_laws.Geometric: "causal_meta.datasets.graph_families.geometric:GeometricGenerator",
-    graph_laws.Layered: "causal_meta.datasets.graph_families.layered:LayeredGenerator",
-    graph_laws.KnownGraph: "causal_meta.datasets.graph_families.known_graph:KnownGraphGenerator",
-    graph_laws.NetworkSubgraph: "causal_meta.datasets.graph_families.network_subgraph:NetworkSubgraphGenerator",
-    graph_laws.ScaleFree: "causal_meta.datasets.graph_families.scale_free:ScaleFreeGenerator",
-    graph_laws.GraphMixture: "causal_meta.datasets.graph_families.mixture:MixtureGenerator",
+    graph_laws.ErdosRenyi: f"{_GRAPHS}.erdos_renyi:ErdosRenyiGenerator",
+    graph_laws.ErdosRenyiP: f"{_GRAPHS}.erdos_renyi_p:ErdosRenyiPGenerator",
+    graph_laws.ErdosRenyiM: f"{_GRAPHS}.erdos_renyi_m:ErdosRenyiMGenerator",
+    graph_laws.StochasticBlock: f"{_GRAPHS}.stochastic_block:StochasticBlockGenerator",
+    graph_laws.WattsStrogatz: f"{_GRAPHS}.watts_strogatz:WattsStrogatzGenerator",
+    graph_laws.Geometric: f"{_GRAPHS}.geometric:GeometricGenerator",
+    graph_laws.Layered: f"{_GRAPHS}.layered:LayeredGenerator",
+    graph_laws.KnownGraph: f"{_GRAPHS}.known_graph:KnownGraphGenerator",
+    graph_laws.NetworkSubgraph: f"{_GRAPHS}.network_subgraph:NetworkSubgraphGenerator",
+    graph_laws.ScaleFree: f"{_GRAPHS}.scale_free:ScaleFreeGenerator",
+    graph_laws.GraphMixture: f"{_GRAPHS}.mixture:MixtureGenerator",
     graph_laws.GraphPart: "",
-    mechanism_laws.LinearHeteroskedastic: "causal_meta.datasets.mechanisms.linear:LinearFactory",
-    mechanism_laws.MLP: "causal_meta.datasets.mechanisms.mlp:MLPFactory",
-    mechanism_laws.RFF: "causal_meta.datasets.mechanisms.rff:RFFFactory",
-    mechanism_laws.GPCDE: "causal_meta.datasets.mechanisms.gpcde:GPCDEFactory",
-    form_laws.LinearRFFNoise: "causal_meta.datasets.mechanisms.linear:LinearRFFNoiseFactory",
-    form_laws.MLPAdditive: "causal_meta.datasets.mechanisms.mlp:MLPAdditiveFactory",
-    form_laws.PostNonlinear: "causal_meta.datasets.mechanisms.forms:PostNonlinearFactory",
-    form_laws.Periodic: "causal_meta.datasets.mechanisms.forms:PeriodicFactory",
-    form_laws.Polynomial: "causal_meta.datasets.mechanisms.forms:PolynomialFactory",
-    form_laws.Logistic: "causal_meta.datasets.mechanisms.forms:LogisticFactory",
-    form_laws.BGe: "causal_meta.datasets.mechanisms.linear:BGeFactory",
-    gene_laws.GeneExpression: "causal_meta.datasets.mechanisms.gene_expression:GeneExpressionFactory",
+    mechanism_laws.LinearHeteroskedastic: f"{_MECHANISMS}.linear:LinearFactory",
+    mechanism_laws.MLP: f"{_MECHANISMS}.mlp:MLPFactory",
+    mechanism_laws.RFF: f"{_MECHANISMS}.rff:RFFFactory",
+    mechanism_laws.GPCDE: f"{_MECHANISMS}.gpcde:GPCDEFactory",
+    form_laws.LinearRFFNoise: f"{_MECHANISMS}.linear:LinearRFFNoiseFactory",
+    form_laws.MLPAdditive: f"{_MECHANISMS}.mlp:MLPAdditiveFactory",
+    form_laws.PostNonlinear: f"{_MECHANISMS}.forms:PostNonlinearFactory",
+    form_laws.Periodic: f"{_MECHANISMS}.forms:PeriodicFactory",
+    form_laws.Polynomial: f"{_MECHANISMS}.forms:PolynomialFactory",
+    form_laws.Logistic: f"{_MECHANISMS}.forms:LogisticFactory",
+    form_laws.BGe: f"{_MECHANISMS}.linear:BGeFactory",
+    gene_laws.GeneExpression: f"{_MECHANISMS}.gene_expression:GeneExpressionFactory",
     gene_laws.TechnicalNoiseConfig: "",
     mechanism_laws.MechanismPart: "",
     noise_laws.GaussianNoise: "causal_meta.datasets.noise:Gaussian",
@@ -146,7 +151,8 @@ def tags(base: type[Config]) -> list[str]:
 
 
 def config_class(tag: str, base: type[Config] = Config) -> type[Config]:
-    """The configuration class named `tag`, which must derive from `base`; raises `ConfigError` naming the nearest tag."""
+    """The configuration class named `tag`, which must derive from `base`; raises `ConfigError`
+    naming the nearest tag."""
     cls = by_tag().get(tag) if isinstance(tag, str) else None
     if cls is None or not issubclass(cls, base):
         what = base.__name__.removesuffix("Config").lower() or "configuration"
@@ -162,7 +168,8 @@ def implementation(config: Config | type[Config]) -> Any:
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """The end of an error sentence: `; did you mean 'x'? Allowed are a, b, c.`, with the names most like `word` where there are many.
+    """The end of an error sentence: `; did you mean 'x'? Allowed are a, b, c.`, with the names most
+    like `word` where there are many.
 
     >>> nearest("linaer", ["linear", "mlp"])
     "; did you mean 'linear'? Allowed are linear, mlp."
@@ -171,6 +178,8 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     if len(names) > _LISTED:
-        likely = sorted(difflib.get_close_matches(word, names, n=_LIKELY, cutoff=0.3)) or names[:_LIKELY]
+        likely = (
+            sorted(difflib.get_close_matches(word, names, n=_LIKELY, cutoff=0.3)) or names[:_LIKELY]
+        )
         return f"{hint} Allowed are {len(names)} names, such as {', '.join(likely)}."
     return f"{hint} Allowed are {', '.join(names) or 'none'}."

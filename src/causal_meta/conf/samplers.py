@@ -1,4 +1,5 @@
-"""Runs that estimate a local learning coefficient: the posterior around the point, and one configuration per sampler."""
+"""Runs that estimate a local learning coefficient: the posterior around the point, and one
+configuration per sampler."""
 
 from __future__ import annotations
 
@@ -12,31 +13,43 @@ from causal_meta.conf.setting import Config, ConfigError, setting
 
 @dataclass(frozen=True, kw_only=True)
 class LocalPosteriorConfig(Config):
-    """The tempered posterior p(w) ∝ exp(-nβ L_n(w) - (γ/2) |w - w*|²) of the parameters that `mask` names."""
+    """The tempered posterior p(w) ∝ exp(-nβ L_n(w) - (γ/2) |w - w*|²) of the parameters that `mask`
+    names."""
 
     kind: ClassVar[str] = "local_posterior"
-    beta_mode: Literal["inverse_log_n", "fixed"] = setting("inverse_log_n", help="inverse temperature β: 1 / log n, or the value of `beta`")
+    beta_mode: Literal["inverse_log_n", "fixed"] = setting(
+        "inverse_log_n", help="inverse temperature β: 1 / log n, or the value of `beta`"
+    )
     beta: float = setting(1.0, above=0, help="β where beta_mode is fixed")
     gamma: float = setting(1.0, low=0, help="localisation γ")
     prior_radius: float = setting(0.0, low=0, help="r > 0 sets γ = P / r² in place of `gamma`")
     mask: str = setting(
         "",
-        help="parameters, as patterns of names separated by |, -pattern taking away; pattern@head:2, @rows:0:32 and @columns:0:32 select within "
+        help="parameters, as patterns of names separated by |, -pattern taking away; "
+        "pattern@head:2, @rows:0:32 and @columns:0:32 select within "
         "(grammar: llc/landscapes/masks.py); empty means all of them",
     )
-    polish: int = setting(0, low=0, unit="steps", help="L-BFGS steps in float64 that take a trained graph model to a minimum of L_n first")
+    polish: int = setting(
+        0,
+        low=0,
+        unit="steps",
+        help="L-BFGS steps in float64 that take a trained graph model to a minimum of L_n first",
+    )
 
 
 MOST_DRAWS = 16_000
-"""Draws of each chain at which a run ends at the latest whose number of draws is left open (`draws` 0)."""
+"""Draws of each chain at which a run ends at the latest whose number of draws is left open (`draws`
+0)."""
 
-#: What samplers that also run on torch models take: networks, and trained graph models with tasks (`llc/samplers/torch_samplers.py`).
+#: What samplers that also run on torch models take: networks, and trained graph models with tasks
+#: (`llc/samplers/torch_samplers.py`).
 TAKES_TORCH: Mapping[str, tuple[str, ...]] = {"of": ("network", "amortised"), "tasks": ("tasks",)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig(RunConfig):
-    """Base of the samplers: `chains` chains of `draws` draws each of the posterior around the point that the target `of` holds.
+    """Base of the samplers: `chains` chains of `draws` draws each of the posterior around the point
+    that the target `of` holds.
 
     `of` is a network, or a trained graph model with the tasks that its loss is taken over.
     """
@@ -53,68 +66,122 @@ class SamplerConfig(RunConfig):
 
     @classmethod
     def check_inputs(cls, kinds: Mapping[str, str]) -> None:
-        """A trained graph model has its loss over tasks, a network has its data; raises `ConfigError`."""
+        """A trained graph model has its loss over tasks, a network has its data; raises
+        `ConfigError`."""
         if kinds.get("of") == "amortised" and "tasks" not in kinds:
-            raise ConfigError(f"{cls.kind} of a trained graph model needs the tasks that its loss is taken over; give tasks=ID.")
+            raise ConfigError(
+                f"{cls.kind} of a trained graph model needs the tasks that its loss is taken "
+                "over; give tasks=ID."
+            )
         if kinds.get("of") == "network" and "tasks" in kinds:
-            raise ConfigError(f"{cls.kind} of a network came with tasks, but a network has its own data; leave tasks out.")
+            raise ConfigError(
+                f"{cls.kind} of a network came with tasks, but a network has its own data; leave "
+                "tasks out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChainConfig(SamplerConfig):
     """Base of the samplers that run Markov chains from w*.
 
-    Chains start at w* plus independent Gaussian noise of standard deviation `start_jitter` / sqrt(nβ h_max + γ): inside the posterior in its
-    stiffest direction. Everything before the first kept draw is warm-up and is discarded.
+    Chains start at w* plus independent Gaussian noise of standard deviation `start_jitter` /
+    sqrt(nβ h_max + γ): inside the posterior in its stiffest direction. Everything before the first
+    kept draw is warm-up and is discarded.
     """
 
     #: Draws of each chain before the first look at the estimate, where their number is left open.
     first_draws: ClassVar[int] = 1000
     draws: int = setting(
-        0, low=0, unit="draws of each chain", help="0: 1,000 (mala, mclmc, sgld: 2,000), and up to 16,000 while the error of λ̂ is above `aim`"
+        0,
+        low=0,
+        unit="draws of each chain",
+        help="0: 1,000 (mala, mclmc, sgld: 2,000), and up to 16,000 while the error of λ̂ is "
+        "above `aim`",
     )
-    aim: float = setting(0.015, above=0, help="Monte Carlo error of λ̂, in terms of λ̂, at which chains end whose number of draws is left open")
-    start_jitter: float = setting(1.0, low=0, unit="posterior standard deviations of the stiffest direction")
+    aim: float = setting(
+        0.015,
+        above=0,
+        help="Monte Carlo error of λ̂, in terms of λ̂, at which chains end whose number of draws "
+        "is left open",
+    )
+    start_jitter: float = setting(
+        1.0, low=0, unit="posterior standard deviations of the stiffest direction"
+    )
     thin: int = setting(1, low=1, unit="transitions per draw kept")
     row_chunk: int = setting(
-        0, low=0, unit="rows", help="rows of the full loss evaluated at once (less takes less memory); 0: all of them, on a CPU 2,000 of many"
+        0,
+        low=0,
+        unit="rows",
+        help="rows of the full loss evaluated at once (less takes less memory); 0: all of them, "
+        "on a CPU 2,000 of many",
     )
-    row_moments: bool = setting(False, help="keep mean and variance of each row's loss (for WAIC); a third of a gradient per draw")
+    row_moments: bool = setting(
+        False,
+        help="keep mean and variance of each row's loss (for WAIC); a third of a gradient per draw",
+    )
 
     def validate(self) -> None:
         """Enough draws for an error; raises `ConfigError`."""
         if 0 < self.draws < 10:
-            raise ConfigError(f"{self.kind}.draws is {self.draws}; give at least 10, or 0 where as many are made as the error of λ̂ asks for.")
+            raise ConfigError(
+                f"{self.kind}.draws is {self.draws}; give at least 10, or 0 where as many are "
+                "made as the error of λ̂ asks for."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class HMCConfig(ChainConfig):
-    """Hamiltonian Monte Carlo with jittered trajectory lengths, one step size and one mass for all chains, adapted on the draws of all of them.
+    """Hamiltonian Monte Carlo with jittered trajectory lengths, one step size and one mass for all
+    chains, adapted on the draws of all of them.
 
-    Good where one length scale rules, and after whitening on any Gaussian. Three transitions of four have smaller steps, log-uniform down to 1/32 of
-    the tuned one: narrow valleys are entered, and left, by those (chains of torch models have the tuned step alone). With `leapfrogs` 0 the length is
-    the one after which the loss is forgotten at least cost, and one trajectory in twenty is far longer, so that flat directions are crossed too.
+    Good where one length scale rules, and after whitening on any Gaussian. Three transitions of
+    four have smaller steps, log-uniform down to 1/32 of the tuned one: narrow valleys are entered,
+    and left, by those (chains of torch models have the tuned step alone). With `leapfrogs` 0 the
+    length is the one after which the loss is forgotten at least cost, and one trajectory in twenty
+    is far longer, so that flat directions are crossed too.
     """
 
     kind: ClassVar[str] = "hmc"
     revision: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(1000, low=20, unit="transitions")
-    leapfrogs: int = setting(0, low=0, high=1000, help="mean number of leapfrogs of a trajectory; 0 chooses it in the warm-up")
-    max_leapfrogs: int = setting(64, low=1, high=1000, help="largest mean number of leapfrogs that the warm-up may choose")
-    length_jitter: float = setting(0.8, low=0, high=1, help="lengths are uniform between (1 - jitter) and (1 + jitter) times their mean")
+    leapfrogs: int = setting(
+        0,
+        low=0,
+        high=1000,
+        help="mean number of leapfrogs of a trajectory; 0 chooses it in the warm-up",
+    )
+    max_leapfrogs: int = setting(
+        64, low=1, high=1000, help="largest mean number of leapfrogs that the warm-up may choose"
+    )
+    length_jitter: float = setting(
+        0.8,
+        low=0,
+        high=1,
+        help="lengths are uniform between (1 - jitter) and (1 + jitter) times their mean",
+    )
     target_acceptance: float = setting(0.9, above=0, high=0.999)
-    mass: Literal["identity", "diagonal", "low_rank"] = setting("diagonal", help="shape of the mass matrix")
-    rank: int = setting(64, low=1, unit="directions", help="directions that a low-rank mass scales beside the diagonal")
+    mass: Literal["identity", "diagonal", "low_rank"] = setting(
+        "diagonal", help="shape of the mass matrix"
+    )
+    rank: int = setting(
+        64,
+        low=1,
+        unit="directions",
+        help="directions that a low-rank mass scales beside the diagonal",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class NUTSConfig(ChainConfig):
-    """The no-U-turn sampler (Hoffman and Gelman 2014, multinomial form of Betancourt 2017), adapted as HMC is.
+    """The no-U-turn sampler (Hoffman and Gelman 2014, multinomial form of Betancourt 2017), adapted
+    as HMC is.
 
-    Small steps are taken as by HMC, but only where the warm-up diverged, since they cost a tree of more leapfrogs.
+    Small steps are taken as by HMC, but only where the warm-up diverged, since they cost a tree of
+    more leapfrogs.
 
-    The reference to hold others to where trajectories of up to 2^`max_doublings` leapfrogs can be paid.
+    The reference to hold others to where trajectories of up to 2^`max_doublings` leapfrogs can be
+    paid.
     """
 
     kind: ClassVar[str] = "nuts"
@@ -122,17 +189,27 @@ class NUTSConfig(ChainConfig):
     warmup: int = setting(1000, low=20, unit="transitions")
     max_doublings: int = setting(10, low=1, high=15)
     target_acceptance: float = setting(0.9, above=0, high=0.999)
-    mass: Literal["identity", "diagonal", "low_rank"] = setting("diagonal", help="shape of the mass matrix")
-    rank: int = setting(64, low=1, unit="directions", help="directions that a low-rank mass scales beside the diagonal")
+    mass: Literal["identity", "diagonal", "low_rank"] = setting(
+        "diagonal", help="shape of the mass matrix"
+    )
+    rank: int = setting(
+        64,
+        low=1,
+        unit="directions",
+        help="directions that a low-rank mass scales beside the diagonal",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MCLMCConfig(ChainConfig):
-    """Microcanonical Langevin Monte Carlo (Robnik et al. 2023): steps of constant speed, whose direction is refreshed along the way.
+    """Microcanonical Langevin Monte Carlo (Robnik et al. 2023): steps of constant speed, whose
+    direction is refreshed along the way.
 
-    Unadjusted, the step is tuned to an energy variance per parameter, which sets the bias: the virial (`llc.estimates.controls`) shows it and takes most of it
-    off. Adjusted (Robnik et al. 2025), trajectories are accepted or refused, with small steps as those of HMC, and the law is exact. A transition is
-    `steps` steps, or a trajectory. Direction is kept for long, so flat directions are crossed where HMC wanders: the default for singular targets.
+    Unadjusted, the step is tuned to an energy variance per parameter, which sets the bias: the
+    virial (`llc.estimates.controls`) shows it and takes most of it off. Adjusted (Robnik et al.
+    2025), trajectories are accepted or refused, with small steps as those of HMC, and the law is
+    exact. A transition is `steps` steps, or a trajectory. Direction is kept for long, so flat
+    directions are crossed where HMC wanders: the default for singular targets.
     """
 
     kind: ClassVar[str] = "mclmc"
@@ -141,19 +218,49 @@ class MCLMCConfig(ChainConfig):
     adjusted: bool = setting(False, help="accept or refuse trajectories (no bias)")
     warmup: int = setting(2000, low=20, unit="transitions")
     steps: int = setting(5, low=1, unit="steps of an unadjusted transition, two gradients each")
-    energy_variance: float = setting(3e-7, above=0, help="variance of the energy error per parameter and step that the unadjusted step is tuned to")
-    decoherence: float = setting(0.5, above=0, help="length over which the unadjusted direction is forgotten, in units of sqrt(P) posterior widths")
-    leapfrogs: int = setting(0, low=0, high=1000, help="mean number of steps of an adjusted trajectory; 0 chooses it in the warm-up")
-    max_leapfrogs: int = setting(32, low=1, high=1000, help="largest mean number of steps that the warm-up may choose")
-    length_jitter: float = setting(0.8, low=0, high=1, help="lengths are uniform between (1 - jitter) and (1 + jitter) times their mean")
+    energy_variance: float = setting(
+        3e-7,
+        above=0,
+        help="variance of the energy error per parameter and step that the unadjusted step is "
+        "tuned to",
+    )
+    decoherence: float = setting(
+        0.5,
+        above=0,
+        help="length over which the unadjusted direction is forgotten, in units of sqrt(P) "
+        "posterior widths",
+    )
+    leapfrogs: int = setting(
+        0,
+        low=0,
+        high=1000,
+        help="mean number of steps of an adjusted trajectory; 0 chooses it in the warm-up",
+    )
+    max_leapfrogs: int = setting(
+        32, low=1, high=1000, help="largest mean number of steps that the warm-up may choose"
+    )
+    length_jitter: float = setting(
+        0.8,
+        low=0,
+        high=1,
+        help="lengths are uniform between (1 - jitter) and (1 + jitter) times their mean",
+    )
     target_acceptance: float = setting(0.9, above=0, high=0.999, help="of the adjusted form")
-    mass: Literal["identity", "diagonal", "low_rank"] = setting("diagonal", help="shape of the preconditioner")
-    rank: int = setting(64, low=1, unit="directions", help="directions that a low-rank preconditioner scales beside the diagonal")
+    mass: Literal["identity", "diagonal", "low_rank"] = setting(
+        "diagonal", help="shape of the preconditioner"
+    )
+    rank: int = setting(
+        64,
+        low=1,
+        unit="directions",
+        help="directions that a low-rank preconditioner scales beside the diagonal",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MALAConfig(ChainConfig):
-    """The Metropolis-adjusted Langevin algorithm: the Langevin step of SGLD on all rows, accepted or refused, so without its bias.
+    """The Metropolis-adjusted Langevin algorithm: the Langevin step of SGLD on all rows, accepted
+    or refused, so without its bias.
 
     Steps are small as often as those of HMC, but for torch models, where all are the tuned one.
     """
@@ -165,24 +272,48 @@ class MALAConfig(ChainConfig):
     warmup: int = setting(20000, low=20, unit="steps")
     thin: int = setting(50, low=1, unit="steps per draw kept")
     target_acceptance: float = setting(0.574, above=0, high=0.999)
-    mass: Literal["identity", "diagonal", "low_rank"] = setting("diagonal", help="shape of the preconditioner")
-    rank: int = setting(64, low=1, unit="directions", help="directions that a low-rank preconditioner scales beside the diagonal")
+    mass: Literal["identity", "diagonal", "low_rank"] = setting(
+        "diagonal", help="shape of the preconditioner"
+    )
+    rank: int = setting(
+        64,
+        low=1,
+        unit="directions",
+        help="directions that a low-rank preconditioner scales beside the diagonal",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepConfig(ChainConfig):
-    """Base of the samplers with a step size that nothing corrects: it is a bias, to be chosen and shown.
+    """Base of the samplers with a step size that nothing corrects: it is a bias, to be chosen and
+    shown.
 
-    `step_rule=curvature` measures the largest curvature of the exponent along the warm-up by power iterations and takes the step `step_fraction` / h,
-    h what one look in a hundred exceeds (the largest of all in torch); `fixed` takes `step_size` as it is. Relaxation along γ takes
-    2 h / (`step_fraction` γ) steps.
+    `step_rule=curvature` measures the largest curvature of the exponent along the warm-up by power
+    iterations and takes the step `step_fraction` / h, h what one look in a hundred exceeds (the
+    largest of all in torch); `fixed` takes `step_size` as it is. Relaxation along γ takes 2 h /
+    (`step_fraction` γ) steps.
     """
 
     step_rule: Literal["curvature", "fixed"] = setting("curvature")
-    step_fraction: float = setting(0.05, above=0, high=4, help="step size times largest curvature; a quadratic's variance grows by 1 / (1 - it / 4)")
+    step_fraction: float = setting(
+        0.05,
+        above=0,
+        high=4,
+        help="step size times largest curvature; a quadratic's variance grows by 1 / (1 - it / 4)",
+    )
     step_size: float = setting(1e-4, above=0, help="step size ε of step_rule=fixed")
-    batch_size: int = setting(0, low=0, unit="rows", help="rows of a minibatch, drawn with replacement; 0 means all rows in every step")
-    check_every: int = setting(5, low=1, unit="draws", help="draws between two measurements of the acceptance that a corrected step would have")
+    batch_size: int = setting(
+        0,
+        low=0,
+        unit="rows",
+        help="rows of a minibatch, drawn with replacement; 0 means all rows in every step",
+    )
+    check_every: int = setting(
+        5,
+        low=1,
+        unit="draws",
+        help="draws between two measurements of the acceptance that a corrected step would have",
+    )
 
     @property
     def fraction(self) -> float:
@@ -191,23 +322,28 @@ class StepConfig(ChainConfig):
 
     @property
     def step_order(self) -> int:
-        """The power of ε that the bias of the step goes as, where chains are as right as they can be."""
+        """The power of ε that the bias of the step goes as, where chains are as right as they can
+        be."""
         return 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class SGLDConfig(StepConfig):
-    """Stochastic gradient Langevin dynamics (Welling and Teh 2011), plain or preconditioned: w += -(ε G / 2) (γ (w - w*) + nβ g) + sqrt(ε G) η.
+    """Stochastic gradient Langevin dynamics (Welling and Teh 2011), plain or preconditioned: w +=
+    -(ε G / 2) (γ (w - w*) + nβ g) + sqrt(ε G) η.
 
-    `rmsprop` (Li et al. 2016) and `adam` take G = 1 / (sqrt(v) + `floor` + sqrt γ), v a running mean of squares of the gradient of the tempered loss
-    alone, never of the localisation, from the chain's first gradient on. With `precond_until=warmup` G is constant afterwards, so that small
-    steps sample the stated law whatever its shape; with `always` G follows the chain, and only with `divergence_correction` does the law hold
-    where v forgets faster than the chain moves.
+    `rmsprop` (Li et al. 2016) and `adam` take G = 1 / (sqrt(v) + `floor` + sqrt γ), v a running
+    mean of squares of the gradient of the tempered loss alone, never of the localisation, from the
+    chain's first gradient on. With `precond_until=warmup` G is constant afterwards, so that small
+    steps sample the stated law whatever its shape; with `always` G follows the chain, and only with
+    `divergence_correction` does the law hold where v forgets faster than the chain moves.
 
-    `noise=averaged` puts the mean (η_t + η_{t+1}) / 2 of neighbouring numbers in place of η (Leimkuhler and Matthews 2013): the law of a quadratic
-    loss is then exact at any stable step, that of others right to ε² instead of ε, so that steps may be ten times longer. `independent` is Welling
-    and Teh's step, whose variance is 1 / (1 - εh/4) times too large along curvature h. Gradients of minibatches, a drift of adam and a G that
-    follows the chain have a bias of order ε of their own: with them steps are short by default, and with such a G the noise is independent.
+    `noise=averaged` puts the mean (η_t + η_{t+1}) / 2 of neighbouring numbers in place of η
+    (Leimkuhler and Matthews 2013): the law of a quadratic loss is then exact at any stable step,
+    that of others right to ε² instead of ε, so that steps may be ten times longer. `independent` is
+    Welling and Teh's step, whose variance is 1 / (1 - εh/4) times too large along curvature h.
+    Gradients of minibatches, a drift of adam and a G that follows the chain have a bias of order ε
+    of their own: with them steps are short by default, and with such a G the noise is independent.
     """
 
     kind: ClassVar[str] = "sgld"
@@ -217,20 +353,37 @@ class SGLDConfig(StepConfig):
     warmup: int = setting(20000, low=0, unit="steps")
     thin: int = setting(100, low=1, unit="steps per draw kept")
     step_fraction: float = setting(
-        0.0, low=0, high=4, help="step size times largest curvature; 0: 1/2 where the bias is of order ε², 1/20 where it is of order ε"
+        0.0,
+        low=0,
+        high=4,
+        help="step size times largest curvature; 0: 1/2 where the bias is of order ε², 1/20 where "
+        "it is of order ε",
     )
-    noise: Literal["averaged", "independent"] = setting("averaged", help="noise of a step: a mean of two neighbouring numbers, or one of its own")
+    noise: Literal["averaged", "independent"] = setting(
+        "averaged", help="noise of a step: a mean of two neighbouring numbers, or one of its own"
+    )
     precond: Literal["none", "adam", "rmsprop"] = setting("none")
-    precond_until: Literal["warmup", "always"] = setting("warmup", help="when the preconditioner stops following the chain")
-    divergence_correction: bool = setting(False, help="add the drift (ε / 2) dG/dw where G follows the chain")
+    precond_until: Literal["warmup", "always"] = setting(
+        "warmup", help="when the preconditioner stops following the chain"
+    )
+    divergence_correction: bool = setting(
+        False, help="add the drift (ε / 2) dG/dw where G follows the chain"
+    )
     b1: float = setting(0.9, low=0, high=0.9999, help="memory of adam's drift")
     b2: float = setting(0.99, low=0, high=0.99999, help="memory of v")
-    floor: float = setting(0.1, above=0, help="what is added to sqrt(v), in units of its root mean square over the parameters")
+    floor: float = setting(
+        0.1,
+        above=0,
+        help="what is added to sqrt(v), in units of its root mean square over the parameters",
+    )
 
     @property
     def averages(self) -> bool:
-        """Whether the noise of a step is the mean of two: where it is asked for, and G stands still while draws are made."""
-        return self.noise == "averaged" and (self.precond == "none" or self.precond_until == "warmup")
+        """Whether the noise of a step is the mean of two: where it is asked for, and G stands still
+        while draws are made."""
+        return self.noise == "averaged" and (
+            self.precond == "none" or self.precond_until == "warmup"
+        )
 
     @property
     def step_order(self) -> int:
@@ -245,16 +398,24 @@ class SGLDConfig(StepConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SGNHTConfig(StepConfig):
-    """The stochastic gradient Nosé-Hoover thermostat (Ding et al. 2014): a friction that learns the noise of minibatches and takes its heat out."""
+    """The stochastic gradient Nosé-Hoover thermostat (Ding et al. 2014): a friction that learns the
+    noise of minibatches and takes its heat out."""
 
     kind: ClassVar[str] = "sgnht"
     revision: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(5000, low=0, unit="steps")
     thin: int = setting(100, low=1, unit="steps per draw kept")
-    step_fraction: float = setting(0.05, above=0, high=4, help="square of the step size times largest curvature")
+    step_fraction: float = setting(
+        0.05, above=0, high=4, help="square of the step size times largest curvature"
+    )
     step_size: float = setting(1e-3, above=0, help="step size of step_rule=fixed")
-    friction: float = setting(1.0, above=0, help="friction at rest, in units of the square root of the smallest curvature γ, or of 1 where γ is 0")
+    friction: float = setting(
+        1.0,
+        above=0,
+        help="friction at rest, in units of the square root of the smallest curvature γ, or of 1 "
+        "where γ is 0",
+    )
 
     @property
     def step_order(self) -> int:
@@ -264,12 +425,15 @@ class SGNHTConfig(StepConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class VIConfig(SamplerConfig):
-    """Gaussians fitted to the posterior, and independent draws of their mixture with their importance ratios: never a chain.
+    """Gaussians fitted to the posterior, and independent draws of their mixture with their
+    importance ratios: never a chain.
 
-    Each of the `chains` is a fit of its own from its own start, mean-field or of low rank. With `family=mixture`, and up to 128 parameters, a mixture
-    of Gaussians of full covariance then goes on from them and the localisation, and follows narrow and curved posteriors. Smoothed importance ratios
-    and their Pareto k say how far the mixture is from the posterior. Where it does not follow (minima along a curved set of many
-    dimensions), and the loss is cheap enough, draws are annealed from the localisation instead (`llc.samplers.annealing`): independent too, at some
+    Each of the `chains` is a fit of its own from its own start, mean-field or of low rank. With
+    `family=mixture`, and up to 128 parameters, a mixture of Gaussians of full covariance then goes
+    on from them and the localisation, and follows narrow and curved posteriors. Smoothed importance
+    ratios and their Pareto k say how far the mixture is from the posterior. Where it does not
+    follow (minima along a curved set of many dimensions), and the loss is cheap enough, draws are
+    annealed from the localisation instead (`llc.samplers.annealing`): independent too, at some
     thousand gradients each.
     """
 
@@ -277,17 +441,34 @@ class VIConfig(SamplerConfig):
     revision: ClassVar[int] = 3
     draws: int = setting(5000, low=10, unit="draws of the mixture for each fit")
     annealed: int = setting(
-        1500, low=0, unit="draws for each fit", help="how many (`draws` at most) where the mixture does not follow and they are annealed; 0: never"
+        1500,
+        low=0,
+        unit="draws for each fit",
+        help="how many (`draws` at most) where the mixture does not follow and they are annealed; "
+        "0: never",
     )
-    family: Literal["mixture", "low_rank", "mean_field"] = setting("mixture", help="mixture: that of low-rank fits, adapted up to 128 parameters")
+    family: Literal["mixture", "low_rank", "mean_field"] = setting(
+        "mixture", help="mixture: that of low-rank fits, adapted up to 128 parameters"
+    )
     rank: int = setting(8, low=1, unit="factors of the low-rank fits")
-    components: int = setting(26, low=1, unit="components of the adapted mixture beside the fits, the Laplace approximation and the localisation")
+    components: int = setting(
+        26,
+        low=1,
+        unit="components of the adapted mixture beside the fits, the Laplace approximation and "
+        "the localisation",
+    )
     rounds: int = setting(20, low=1, unit="rounds in which the mixture is adapted")
     round_draws: int = setting(4000, low=100, unit="draws of a round, a loss each")
     steps: int = setting(3000, low=1, unit="optimiser steps")
     elbo_samples: int = setting(8, low=1, unit="draws per step")
     learning_rate: float = setting(0.02, above=0)
-    batch_size: int = setting(0, low=0, unit="rows", help="rows of a minibatch; 0 means all rows in every step")
+    batch_size: int = setting(
+        0, low=0, unit="rows", help="rows of a minibatch; 0 means all rows in every step"
+    )
     row_chunk: int = setting(
-        0, low=0, unit="rows", help="rows of the full loss evaluated at once (less takes less memory); 0: all of them, on a CPU 2,000 of many"
+        0,
+        low=0,
+        unit="rows",
+        help="rows of the full loss evaluated at once (less takes less memory); 0: all of them, "
+        "on a CPU 2,000 of many",
     )

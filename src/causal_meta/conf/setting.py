@@ -1,8 +1,8 @@
 """One configuration value: where its bounds, unit and part in an artifact's identity are written.
 
-A configuration is a frozen, keyword-only dataclass derived from `Config`. Every field is made by `setting(...)`, which carries
-what the value may be and whether it changes the result. Validation happens on construction, so that an object that exists
-is an object that makes sense.
+A configuration is a frozen, keyword-only dataclass derived from `Config`. Every field is made by
+`setting(...)`, which carries what the value may be and whether it changes the result. Validation
+happens on construction, so that an object that exists is an object that makes sense.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _MISSING = dataclasses.MISSING
 
 
 class ConfigError(ValueError):
-    """A configuration value that makes no sense: one sentence saying what came, what is allowed and what to do."""
+    """A configuration value that makes no sense: one sentence saying what came, what is allowed and
+    what to do."""
 
 
 def setting(
@@ -36,12 +37,21 @@ def setting(
 ) -> Any:
     """A configuration field.
 
-    `low` and `high` are inclusive bounds, `above` an exclusive lower one; they hold for every number in a tuple. `identity=False` marks
-    a value that cannot change the result (device, workers, a name): it is recorded, but is no part of the artifact's id. `added=True` marks a
-    field that came after artifacts of its class existed: it is part of the id only where it differs from its default, which must be what the
-    code did before, so that no id of before changes.
+    `low` and `high` are inclusive bounds, `above` an exclusive lower one; they hold for every
+    number in a tuple. `identity=False` marks a value that cannot change the result (device,
+    workers, a name): it is recorded, but is no part of the artifact's id. `added=True` marks a
+    field that came after artifacts of its class existed: it is part of the id only where it differs
+    from its default, which must be what the code did before, so that no id of before changes.
     """
-    metadata = {"low": low, "high": high, "above": above, "unit": unit, "identity": identity, "added": added, "help": help}
+    metadata = {
+        "low": low,
+        "high": high,
+        "above": above,
+        "unit": unit,
+        "identity": identity,
+        "added": added,
+        "help": help,
+    }
     if isinstance(default, dict | list):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -49,14 +59,19 @@ def setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Base of all configurations. `kind` is the tag by which files and identities name the class."""
+    """Base of all configurations. `kind` is the tag by which files and identities name the
+    class."""
 
     kind: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         """Check type and bounds of every field; raises `ConfigError`."""
         for item in dataclasses.fields(self):
-            value = check_type(getattr(self, item.name), type_of(type(self), item.name), f"{self._title()}.{item.name}")
+            value = check_type(
+                getattr(self, item.name),
+                type_of(type(self), item.name),
+                f"{self._title()}.{item.name}",
+            )
             object.__setattr__(self, item.name, value)
             _check_bounds(f"{self._title()}.{item.name}", value, item.metadata)
         self.validate()
@@ -79,7 +94,8 @@ def type_of(cls: type, name: str) -> Any:
 
 
 def check_type(value: Any, wanted: Any, where: str) -> Any:
-    """Return `value` as `wanted` (an int widens to float, a list becomes a tuple), or raise `ConfigError`."""
+    """Return `value` as `wanted` (an int widens to float, a list becomes a tuple), or raise
+    `ConfigError`."""
     origin, args = get_origin(wanted), get_args(wanted)
     if wanted is Any:
         return value
@@ -101,8 +117,12 @@ def check_type(value: Any, wanted: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise _type_error(value, wanted, where)
-        # sorted, so that two mappings with one identity are one mixture, whatever order they were written in
-        return {check_type(k, args[0], where): check_type(v, args[1], f"{where}.{k}") for k, v in sorted(value.items())}
+        # sorted, so that two mappings with one identity are one mixture, whatever order they were
+        # written in
+        return {
+            check_type(k, args[0], where): check_type(v, args[1], f"{where}.{k}")
+            for k, v in sorted(value.items())
+        }
     if wanted in (None, type(None)):
         if value is None:
             return None
@@ -118,7 +138,9 @@ def check_type(value: Any, wanted: Any, where: str) -> Any:
 
 def _type_error(value: Any, wanted: Any, where: str) -> ConfigError:
     name = getattr(wanted, "__name__", str(wanted)).replace("NoneType", "nothing")
-    return ConfigError(f"{where} is {value!r}, a {type(value).__name__}; give a value of type {name}.")
+    return ConfigError(
+        f"{where} is {value!r}, a {type(value).__name__}; give a value of type {name}."
+    )
 
 
 def _check_bounds(where: str, value: Any, bounds: Mapping[str, Any]) -> None:
@@ -130,9 +152,18 @@ def _check_bounds(where: str, value: Any, bounds: Mapping[str, Any]) -> None:
         return
     low, high, above, unit = (bounds.get(key) for key in ("low", "high", "above", "unit"))
     wrong = (
-        not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high) or (above is not None and value <= above)
+        not math.isfinite(value)
+        or (low is not None and value < low)
+        or (high is not None and value > high)
+        or (above is not None and value <= above)
     )
     if wrong:
-        lower = f"above {above}" if above is not None else f"at least {low}" if low is not None else "finite"
+        lower = (
+            f"above {above}"
+            if above is not None
+            else f"at least {low}"
+            if low is not None
+            else "finite"
+        )
         allowed = lower if high is None else f"{lower} and at most {high}"
         raise ConfigError(f"{where} is {value}; it must be {allowed}{f' {unit}' if unit else ''}.")

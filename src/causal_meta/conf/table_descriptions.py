@@ -1,4 +1,5 @@
-"""Ready descriptions of published tables (`conf/tables/*.yaml`): what they hold and what is known of their causes, never the data themselves."""
+"""Ready descriptions of published tables (`conf/tables/*.yaml`): what they hold and what is known
+of their causes, never the data themselves."""
 
 from __future__ import annotations
 
@@ -15,10 +16,12 @@ from causal_meta.conf.setting import Config, ConfigError, setting
 
 @dataclass(frozen=True, kw_only=True)
 class TableDescription(Config):
-    """A table that many papers use: how to know it, its true graph and how its values are usually transformed.
+    """A table that many papers use: how to know it, its true graph and how its values are usually
+    transformed.
 
-    `mean` are the means of the raw columns, to five digits, by which a table in another version or unit is found out. `edges` are
-    "cause -> effect"; none means that no truth is known. `bundled` names a table that comes with a library; others are read from a user's file.
+    `mean` are the means of the raw columns, to five digits, by which a table in another version or
+    unit is found out. `edges` are "cause -> effect"; none means that no truth is known. `bundled`
+    names a table that comes with a library; others are read from a user's file.
     """
 
     line: str = setting("", help="what it is, in one line")
@@ -37,10 +40,16 @@ class TableDescription(Config):
 
     def validate(self) -> None:
         if len(self.mean) != len(self.columns) or len(set(self.columns)) < len(self.columns):
-            raise ConfigError(f"{self.title}: {len(self.mean)} means and {len(self.columns)} columns; give one mean for each of different columns.")
+            raise ConfigError(
+                f"{self.title}: {len(self.mean)} means and {len(self.columns)} columns; give one "
+                "mean for each of different columns."
+            )
         for edge in self.pairs:
             if any(name not in self.columns for name in edge):
-                raise ConfigError(f"{self.title}: the edge {' -> '.join(edge)!r} is not one between columns; write cause -> effect.")
+                raise ConfigError(
+                    f"{self.title}: the edge {' -> '.join(edge)!r} is not one between columns; "
+                    "write cause -> effect."
+                )
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -52,8 +61,14 @@ class TableDescription(Config):
 def table_descriptions() -> dict[str, TableDescription]:
     """Every ready description by name."""
     folder = resources.files("causal_meta.conf") / "tables"
-    texts = {item.name.removesuffix(".yaml"): item.read_text("utf-8") for item in folder.iterdir() if item.name.endswith(".yaml")}
-    trees: dict[str, dict[str, Any]] = {name: yaml_1_2.load(text, f"{name}.yaml") for name, text in sorted(texts.items())}
+    texts = {
+        item.name.removesuffix(".yaml"): item.read_text("utf-8")
+        for item in folder.iterdir()
+        if item.name.endswith(".yaml")
+    }
+    trees: dict[str, dict[str, Any]] = {
+        name: yaml_1_2.load(text, f"{name}.yaml") for name, text in sorted(texts.items())
+    }
     found = {}
     for name, tree in trees.items():
         first = texts[name].partition("\n")[0].removeprefix("#").strip()

@@ -36,7 +36,8 @@ class AdamWConfig(OptimizerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MuonConfig(OptimizerConfig):
-    """Muon (Jordan et al. 2024): momentum orthogonalised for matrices, Adam at `other_rate` times the rate for the rest."""
+    """Muon (Jordan et al. 2024): momentum orthogonalised for matrices, Adam at `other_rate` times
+    the rate for the rest."""
 
     kind: ClassVar[str] = "muon"
     learning_rate: float = setting(0.02, above=0)
@@ -53,12 +54,22 @@ class TrainerConfig(Config):
     kind: ClassVar[str] = "trainer"
     max_steps: int = setting(1000, low=1, unit="steps")
     optimizer: OptimizerConfig = setting(LambConfig())
-    warmup_steps: int = setting(0, low=0, unit="steps", help="the rate rises linearly from 0 over these steps")
-    schedule: Literal["constant", "cosine"] = setting("constant", help="after warm-up, up to max_steps")
-    final_rate: float = setting(0.0, low=0, high=1, help="cosine: the last rate as a fraction of the first")
+    warmup_steps: int = setting(
+        0, low=0, unit="steps", help="the rate rises linearly from 0 over these steps"
+    )
+    schedule: Literal["constant", "cosine"] = setting(
+        "constant", help="after warm-up, up to max_steps"
+    )
+    final_rate: float = setting(
+        0.0, low=0, high=1, help="cosine: the last rate as a fraction of the first"
+    )
     gradient_clip_norm: float = setting(1.0, above=0)
-    precision: Literal["fp32", "bf16"] = setting("fp32", help="a named value, never 'auto': it is part of the identity")
-    monitor: str = setting("val/auroc", help="the metric that chooses best.pt; its direction belongs to the metric")
+    precision: Literal["fp32", "bf16"] = setting(
+        "fp32", help="a named value, never 'auto': it is part of the identity"
+    )
+    monitor: str = setting(
+        "val/auroc", help="the metric that chooses best.pt; its direction belongs to the metric"
+    )
     val_check_interval: int = setting(200, low=1, unit="steps")
     limit_val_batches: int = setting(8, low=1, unit="batches per family")
     log_every_n_steps: int = setting(10, low=1, unit="steps", identity=False)

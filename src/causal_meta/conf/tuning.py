@@ -1,4 +1,5 @@
-"""The search for a sampler's settings on one target: `tune` runs, their budget, and what is searched for each sampler."""
+"""The search for a sampler's settings on one target: `tune` runs, their budget, and what is
+searched for each sampler."""
 
 from __future__ import annotations
 
@@ -8,7 +9,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from causal_meta.conf.artifacts import RunConfig
-from causal_meta.conf.samplers import MALAConfig, MCLMCConfig, SamplerConfig, SGLDConfig, StepConfig, VIConfig
+from causal_meta.conf.samplers import (
+    MALAConfig,
+    MCLMCConfig,
+    SamplerConfig,
+    SGLDConfig,
+    StepConfig,
+    VIConfig,
+)
 from causal_meta.conf.setting import Config, ConfigError, setting, type_of
 
 Range = tuple[float, ...]
@@ -16,7 +24,8 @@ Range = tuple[float, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class TuningBudgetConfig(Config):
-    """What all trials of a search may cost together: gradients over all rows (of all chains, warm-up included) and wall seconds; 0 is no bound."""
+    """What all trials of a search may cost together: gradients over all rows (of all chains,
+    warm-up included) and wall seconds; 0 is no bound."""
 
     kind: ClassVar[str] = "tuning_budget"
     gradients: float = setting(0.0, low=0, unit="gradients")
@@ -25,36 +34,64 @@ class TuningBudgetConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class TuneConfig(RunConfig):
-    """Search settings of the sampler `method` on the target `of` by `trials` trials within `budget`, against a run of HMC or NUTS, or an exact value.
+    """Search settings of the sampler `method` on the target `of` by `trials` trials within
+    `budget`, against a run of HMC or NUTS, or an exact value.
 
-    `objective` is what a trial is judged by: "error" is the decimal logarithm of sqrt((λ̂ - λ_ref)² + its Monte Carlo variance) / |λ_ref|, which
-    weighs bias and noise of the method's own length; "standard_errors" is |λ̂ - λ_ref| in standard errors of the difference, which rewards
-    noise. Trials that flag themselves fail. `space` has for each setting searched its lowest and highest value; empty means `searched(method)`.
+    `objective` is what a trial is judged by: "error" is the decimal logarithm of sqrt((λ̂ - λ_ref)²
+    + its Monte Carlo variance) / |λ_ref|, which weighs bias and noise of the method's own length;
+    "standard_errors" is |λ̂ - λ_ref| in standard errors of the difference, which rewards noise.
+    Trials that flag themselves fail. `space` has for each setting searched its lowest and highest
+    value; empty means `searched(method)`.
     """
 
     kind: ClassVar[str] = "tune"
     inputs: ClassVar[tuple[str, ...]] = ("of", "reference?")
-    takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"of": ("network",), "reference": ("hmc", "nuts")}
+    takes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "of": ("network",),
+        "reference": ("hmc", "nuts"),
+    }
     method: SamplerConfig = setting(SGLDConfig())
-    space: dict[str, Range] = setting({}, help="lowest and highest value of each setting searched; empty means the usual ones of the method")
+    space: dict[str, Range] = setting(
+        {},
+        help="lowest and highest value of each setting searched; empty means the usual ones of "
+        "the method",
+    )
     objective: Literal["error", "standard_errors"] = setting("error")
     trials: int = setting(30, low=1, unit="trials")
-    startup: int = setting(8, low=1, unit="trials", help="trials drawn at random before the model of the objective chooses")
+    startup: int = setting(
+        8,
+        low=1,
+        unit="trials",
+        help="trials drawn at random before the model of the objective chooses",
+    )
     budget: TuningBudgetConfig = setting(TuningBudgetConfig(seconds=600.0))
 
     def validate(self) -> None:
         """The settings searched must be numbers of the method, within its bounds."""
         if self.budget.gradients == 0 and self.budget.seconds == 0:
-            raise ConfigError("tune.budget bounds nothing; give budget.seconds or budget.gradients above 0, or a named one such as budget=standard.")
-        known = {field.name: field for field in dataclasses.fields(self.method) if type_of(type(self.method), field.name) in (int, float)}
+            raise ConfigError(
+                "tune.budget bounds nothing; give budget.seconds or budget.gradients above 0, or "
+                "a named one such as budget=standard."
+            )
+        known = {
+            field.name: field
+            for field in dataclasses.fields(self.method)
+            if type_of(type(self.method), field.name) in (int, float)
+        }
         for name, limits in self.searched.items():
             if name not in known or name == "seed":
                 allowed = ", ".join(sorted(set(known) - {"seed"}))
-                raise ConfigError(f"{self.method.kind} has no number {name!r} to search; allowed are {allowed}.")
+                raise ConfigError(
+                    f"{self.method.kind} has no number {name!r} to search; allowed are {allowed}."
+                )
             if len(limits) != 2 or not limits[0] < limits[1]:
-                raise ConfigError(f"tune.space.{name} is {list(limits)}; give its lowest and highest value, such as [0.001, 1].")
+                raise ConfigError(
+                    f"tune.space.{name} is {list(limits)}; give its lowest and highest value, "
+                    "such as [0.001, 1]."
+                )
             for value in limits:
-                dataclasses.replace(self.method, **self.typed({name: value}))  # raises for what the method does not allow
+                # raises for what the method does not allow
+                dataclasses.replace(self.method, **self.typed({name: value}))
 
     @property
     def searched(self) -> dict[str, Range]:
@@ -63,15 +100,31 @@ class TuneConfig(RunConfig):
 
     def typed(self, values: Mapping[str, float]) -> dict[str, Any]:
         """Values of settings as numbers of their types."""
-        return {name: round(value) if type_of(type(self.method), name) is int else float(value) for name, value in values.items()}
+        return {
+            name: round(value) if type_of(type(self.method), name) is int else float(value)
+            for name, value in values.items()
+        }
 
 
 def usual_space(method: SamplerConfig) -> dict[str, Range]:
-    """What is searched for a sampler where nothing else is said: what sets its bias or its speed."""
+    """What is searched for a sampler where nothing else is said: what sets its bias or its
+    speed."""
     if isinstance(method, StepConfig):
-        return {"step_size": (1e-8, 1e-1)} if method.step_rule == "fixed" else {"step_fraction": (1e-3, 2.0)}
+        return (
+            {"step_size": (1e-8, 1e-1)}
+            if method.step_rule == "fixed"
+            else {"step_fraction": (1e-3, 2.0)}
+        )
     if isinstance(method, MCLMCConfig):
-        return {"target_acceptance": (0.5, 0.98), "decoherence": (0.1, 10.0)} if method.adjusted else {"energy_variance": (1e-7, 1e-2)}
+        return (
+            {"target_acceptance": (0.5, 0.98), "decoherence": (0.1, 10.0)}
+            if method.adjusted
+            else {"energy_variance": (1e-7, 1e-2)}
+        )
     if isinstance(method, VIConfig):
-        return {"learning_rate": (1e-3, 0.3)} if method.family == "mean_field" else {"learning_rate": (1e-3, 0.3), "rank": (1, 32)}
+        return (
+            {"learning_rate": (1e-3, 0.3)}
+            if method.family == "mean_field"
+            else {"learning_rate": (1e-3, 0.3), "rank": (1, 32)}
+        )
     return {"target_acceptance": (0.2, 0.95) if isinstance(method, MALAConfig) else (0.5, 0.98)}

@@ -1,4 +1,5 @@
-"""YAML with the booleans and floats of version 1.2: `on` stays a word and `1e-4` is a number; nothing read can make an object."""
+"""YAML with the booleans and floats of version 1.2: `on` stays a word and `1e-4` is a number;
+nothing read can make an object."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ import yaml
 
 from causal_meta.conf.setting import ConfigError
 
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same loader, its scanner and parser in C where libyaml is there
+# the same loader, its scanner and parser in C where libyaml is there
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Base):  # type: ignore[misc]
@@ -20,7 +22,9 @@ class _Loader(_Base):  # type: ignore[misc]
         seen = set()
         for key, _ in node.value:
             if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} comes twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} comes twice", key.start_mark
+                )
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
@@ -30,15 +34,27 @@ _Loader.yaml_implicit_resolvers = {
     first: [
         (tag, pattern)
         for tag, pattern in rules
-        if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float", "tag:yaml.org,2002:int", "tag:yaml.org,2002:timestamp")
+        if tag
+        not in (
+            "tag:yaml.org,2002:bool",
+            "tag:yaml.org,2002:float",
+            "tag:yaml.org,2002:int",
+            "tag:yaml.org,2002:timestamp",
+        )
     ]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    re.compile(
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
     list("-+0123456789."),
 )
 
@@ -64,11 +80,16 @@ def load(text: str, where: str = "the YAML text") -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{where}{line} is no valid YAML: {getattr(error, 'problem', error)}.") from None
+        raise ConfigError(
+            f"{where}{line} is no valid YAML: {getattr(error, 'problem', error)}."
+        ) from None
 
 
-def load_with_lines(text: str, where: str = "the YAML text") -> tuple[Any, dict[tuple[str | int, ...], int]]:
-    """The tree that `text` holds, and the line (from 1) on which each key and each item of a list stands, by its path.
+def load_with_lines(
+    text: str, where: str = "the YAML text"
+) -> tuple[Any, dict[tuple[str | int, ...], int]]:
+    """The tree that `text` holds, and the line (from 1) on which each key and each item of a list
+    stands, by its path.
 
     >>> load_with_lines("a: 1\\nb:\\n- c: 2\\n")[1]
     {(): 1, ('a',): 1, ('b',): 2, ('b', 0): 3, ('b', 0, 'c'): 3}
@@ -81,9 +102,18 @@ def load_with_lines(text: str, where: str = "the YAML text") -> tuple[Any, dict[
     return tree, lines
 
 
-def _collect_lines(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], above: tuple[int, ...], where: str) -> None:
+def _collect_lines(
+    node: yaml.Node,
+    path: tuple[str | int, ...],
+    lines: dict[tuple[str | int, ...], int],
+    above: tuple[int, ...],
+    where: str,
+) -> None:
     if id(node) in above:
-        raise ConfigError(f"{where}, line {node.start_mark.line + 1} holds an anchor that holds itself; write its content out.")
+        raise ConfigError(
+            f"{where}, line {node.start_mark.line + 1} holds an anchor that holds itself; write "
+            "its content out."
+        )
     children: list[tuple[str | int, yaml.Node, yaml.Node]] = []
     if isinstance(node, yaml.MappingNode):
         children = [(str(key.value), key, value) for key, value in node.value]
@@ -95,11 +125,15 @@ def _collect_lines(node: yaml.Node, path: tuple[str | int, ...], lines: dict[tup
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes every word which one of the two versions would take for something else (`1e3`, `on`)."""
+    """SafeDumper that quotes every word which one of the two versions would take for something else
+    (`1e3`, `on`)."""
 
 
 _Dumper.yaml_implicit_resolvers = {
-    first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *_Loader.yaml_implicit_resolvers.get(first, [])]
+    first: [
+        *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
+        *_Loader.yaml_implicit_resolvers.get(first, []),
+    ]
     for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
 }
 

@@ -1,4 +1,5 @@
-"""The training stream and the test sets it is kept disjoint from, made from one configuration (seed 001 §1)."""
+"""The training stream and the test sets it is kept disjoint from, made from one configuration (seed
+001 §1)."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def _whole(batch: TaskBatch | Tensor) -> TaskBatch | Tensor:
 
 
 class _Loader(DataLoader[Any]):
-    """A DataLoader that takes the configured number of workers without a warning: more than cores is the user's choice."""
+    """A DataLoader that takes the configured number of workers without a warning: more than cores
+    is the user's choice."""
 
     def check_worker_number_rationality(self) -> None:
         """Nothing to check."""
@@ -41,8 +43,9 @@ class _Loader(DataLoader[Any]):
 class CausalMetaModule:
     """Loaders of a training stream and of named test sets whose graphs never occur in it.
 
-    The tasks of test set `name` have the seeds (seed, "test", name, index), so the graphs of two sets have nothing to do with each other, even if
-    their families are one. `reserved` are the classes of all test graphs at the level `config.disjoint`, `reserved_hashes` their hashes.
+    The tasks of test set `name` have the seeds (seed, "test", name, index), so the graphs of two
+    sets have nothing to do with each other, even if their families are one. `reserved` are the
+    classes of all test graphs at the level `config.disjoint`, `reserved_hashes` their hashes.
     """
 
     def __init__(self, config: DataModuleConfig, seed: int) -> None:
@@ -59,9 +62,22 @@ class CausalMetaModule:
         }
         graphs = {name: task_set.graphs() for name, task_set in self.test_sets.items()}
         self._hashes = {name: hashes_of(found, "graph") for name, found in graphs.items()}
-        self._classes = self._hashes if config.disjoint == "graph" else {name: hashes_of(found, config.disjoint) for name, found in graphs.items()}
-        signatures = (value for found in graphs.values() for graph in found for value in class_signatures(graph[None], config.disjoint))
-        self.reserved = Reserved(config.disjoint, (digest for hashes in self._classes.values() for digest in hashes), signatures)
+        self._classes = (
+            self._hashes
+            if config.disjoint == "graph"
+            else {name: hashes_of(found, config.disjoint) for name, found in graphs.items()}
+        )
+        signatures = (
+            value
+            for found in graphs.values()
+            for graph in found
+            for value in class_signatures(graph[None], config.disjoint)
+        )
+        self.reserved = Reserved(
+            config.disjoint,
+            (digest for hashes in self._classes.values() for digest in hashes),
+            signatures,
+        )
         self.stream: MetaIterableDataset | None = None
         self._distances: dict[tuple[int, int], dict[str, dict[str, Estimate]]] = {}
         _log.info("data module with seed %d: %s", seed, to_plain(config))
@@ -71,7 +87,9 @@ class CausalMetaModule:
         """The hashes of the classes that never occur in training."""
         return self.reserved.hashes
 
-    def train_stream(self, start_step: int = 0, rank: int | None = None, world_size: int | None = None) -> MetaIterableDataset:
+    def train_stream(
+        self, start_step: int = 0, rank: int | None = None, world_size: int | None = None
+    ) -> MetaIterableDataset:
         """The training stream as a dataset, from `start_step` on."""
         return MetaIterableDataset(
             self.family,
@@ -85,24 +103,36 @@ class CausalMetaModule:
             with_adjacency=self.config.with_adjacency,
         )
 
-    def train_dataloader(self, start_step: int = 0, rank: int | None = None, world_size: int | None = None) -> Iterable[TaskBatch]:
-        """Standardised batches of this rank, from `start_step` on, for ever; `self.stream` counts the graphs drawn again."""
+    def train_dataloader(
+        self, start_step: int = 0, rank: int | None = None, world_size: int | None = None
+    ) -> Iterable[TaskBatch]:
+        """Standardised batches of this rank, from `start_step` on, for ever; `self.stream` counts
+        the graphs drawn again."""
         self.stream = self.train_stream(start_step, rank, world_size)
-        return self._loader(self.stream, batch_size=None, collate_fn=_whole, num_workers=self.config.workers)
+        return self._loader(
+            self.stream, batch_size=None, collate_fn=_whole, num_workers=self.config.workers
+        )
 
     def test_dataloader(self) -> dict[str, DataLoader[Any]]:
-        """One loader per test set, of standardised batches with the true graphs, tables of different sizes padded."""
+        """One loader per test set, of standardised batches with the true graphs, tables of
+        different sizes padded."""
         return {
-            name: self._loader(task_set, batch_size=min(self.config.tasks_per_step, len(task_set)), collate_fn=functools.partial(collate))
+            name: self._loader(
+                task_set,
+                batch_size=min(self.config.tasks_per_step, len(task_set)),
+                collate_fn=functools.partial(collate),
+            )
             for name, task_set in self.test_sets.items()
         }
 
     def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
-        order = randomness.torch_generator(self.seed, "loader")  # else a loader would draw from the global generator
+        # else a loader would draw from the global generator
+        order = randomness.torch_generator(self.seed, "loader")
         return _Loader(dataset, generator=order, pin_memory=torch.cuda.is_available(), **options)
 
     def describe(self) -> dict[str, Any]:
-        """What is needed to draw everything again: the configuration, the seed, and seeds and graph hashes of every test set."""
+        """What is needed to draw everything again: the configuration, the seed, and seeds and graph
+        hashes of every test set."""
         told = {
             "config": to_plain(self.config),
             "seed": self.seed,
@@ -112,14 +142,22 @@ class CausalMetaModule:
         return told if self.config.disjoint == "graph" else told | {"class_registry": self._classes}
 
     def statistics(self) -> dict[str, Any]:
-        """`task_statistics` of the training family ("train") and of every test set ("test", by name), each over 64 tasks at most."""
+        """`task_statistics` of the training family ("train") and of every test set ("test", by
+        name), each over 64 tasks at most."""
         seeds = randomness.seeds_of(self.seed, "statistics", start=0, count=_SUMMARISED)
-        tests = {name: task_statistics(task_set.family.sample_tasks(task_set.seed_list[:_SUMMARISED])) for name, task_set in self.test_sets.items()}
+        tests = {
+            name: task_statistics(task_set.family.sample_tasks(task_set.seed_list[:_SUMMARISED]))
+            for name, task_set in self.test_sets.items()
+        }
         return {"train": task_statistics(self.family.sample_tasks(seeds)), "test": tests}
 
     def distances(self, n_tasks: int = 200, seed: int = 0) -> dict[str, dict[str, Estimate]]:
-        """`family_distances` of the training family to the family of every test set, by its name; computed once per module and numbers asked."""
+        """`family_distances` of the training family to the family of every test set, by its name;
+        computed once per module and numbers asked."""
         if (n_tasks, seed) not in self._distances:
-            told = {name: family_distances(self.family, task_set.family, n_tasks, seed) for name, task_set in self.test_sets.items()}
+            told = {
+                name: family_distances(self.family, task_set.family, n_tasks, seed)
+                for name, task_set in self.test_sets.items()
+            }
             self._distances[n_tasks, seed] = told
         return self._distances[n_tasks, seed]

@@ -1,9 +1,12 @@
-"""What a family of worlds looks like: sortabilities, degrees, spreads and shapes of its variables; the pictures of `data show`.
+"""What a family of worlds looks like: sortabilities, degrees, spreads and shapes of its variables;
+the pictures of `data show`.
 
-Sortability asks whether a number computed from each variable alone grows along causal paths. Where it does, sorting by that number gives the
-causal order away, and a benchmark can be won without any causal reasoning. Varsortability uses the variance (Reisach, Seiler and Weichwald,
-2021, "Beware of the simulated DAG"), which standardising removes; R²-sortability the coefficient of determination of each variable given all
-others (Reisach et al., 2023, "A scale-invariant sorting criterion"), which no rescaling changes. 0.5 tells nothing, 1 or 0 everything.
+Sortability asks whether a number computed from each variable alone grows along causal paths. Where
+it does, sorting by that number gives the causal order away, and a benchmark can be won without any
+causal reasoning. Varsortability uses the variance (Reisach, Seiler and Weichwald, 2021, "Beware of
+the simulated DAG"), which standardising removes; R²-sortability the coefficient of determination of
+each variable given all others (Reisach et al., 2023, "A scale-invariant sorting criterion"), which
+no rescaling changes. 0.5 tells nothing, 1 or 0 everything.
 """
 
 from __future__ import annotations
@@ -26,43 +29,64 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def sortability(criterion: Tensor, adjacency: Tensor, tolerance: float = 1e-5) -> Tensor:
-    """Share of causal paths along which `criterion` grows, [B] float64; NaN for a graph without edges.
+    """Share of causal paths along which `criterion` grows, [B] float64; NaN for a graph without
+    edges.
 
-    For every k >= 1 and every ordered pair (i, j) joined by at least one directed path of length k, the pair counts once: 1 if
-    criterion_i < criterion_j, 1/2 if they are equal, 0 otherwise; the sum is divided by the number of such (k, i, j).
+    For every k >= 1 and every ordered pair (i, j) joined by at least one directed path of length k,
+    the pair counts once: 1 if criterion_i < criterion_j, 1/2 if they are equal, 0 otherwise; the
+    sum is divided by the number of such (k, i, j).
 
     Args:
         criterion: [B, D], a number per variable.
-        adjacency: [B, D, D], acyclic; entry (i, j) nonzero means that i causes j. Padded variables have no edges.
-        tolerance: numbers count as equal when they differ by at most this share of the larger one's size.
+        adjacency: [B, D, D], acyclic; entry (i, j) nonzero means that i causes j. Padded variables
+        have no edges. tolerance: numbers count as equal when they differ by at most this share of
+        the larger one's size.
 
     Raises:
         ValueError: the shapes do not fit, or a graph has a cycle.
     """
-    if adjacency.ndim != 3 or adjacency.shape[1] != adjacency.shape[2] or criterion.shape != adjacency.shape[:2]:
-        raise ValueError(f"Criterion {tuple(criterion.shape)} and adjacency {tuple(adjacency.shape)} do not fit; give [B, D] and [B, D, D].")
+    if (
+        adjacency.ndim != 3
+        or adjacency.shape[1] != adjacency.shape[2]
+        or criterion.shape != adjacency.shape[:2]
+    ):
+        raise ValueError(
+            f"Criterion {tuple(criterion.shape)} and adjacency {tuple(adjacency.shape)} do not "
+            "fit; give [B, D] and [B, D, D]."
+        )
     value = criterion.to(torch.float64)
     cause, effect = value[:, :, None], value[:, None, :]
     equal = (effect - cause).abs() <= tolerance * torch.maximum(cause.abs(), effect.abs())
     score = torch.where(equal, 0.5, (effect > cause).to(torch.float64))
     edges = (adjacency != 0).to(torch.float64)
-    paths, total, count = edges, torch.zeros(len(edges), dtype=torch.float64), torch.zeros(len(edges), dtype=torch.float64)
+    paths, total, count = (
+        edges,
+        torch.zeros(len(edges), dtype=torch.float64),
+        torch.zeros(len(edges), dtype=torch.float64),
+    )
     for _ in range(edges.shape[1]):
         total = total + (paths * score).sum((1, 2))
         count = count + paths.sum((1, 2))
         paths = ((paths @ edges) > 0).to(torch.float64)
         if not paths.any():
             return total / count
-    raise ValueError("A graph has a directed cycle, so its paths have no end; sortability needs acyclic graphs.")
+    raise ValueError(
+        "A graph has a directed cycle, so its paths have no end; sortability needs acyclic graphs."
+    )
 
 
 def moments(x: Tensor, row_mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean [B, D], variance [B, D] (over N) and correlation [B, D, D] of x [B, N, D] over its real rows, in float64.
+    """Mean [B, D], variance [B, D] (over N) and correlation [B, D, D] of x [B, N, D] over its real
+    rows, in float64.
 
     A column that does not vary is uncorrelated with the others.
     """
     values = x.to(torch.float64)
-    weight = torch.ones(x.shape[:2], dtype=torch.float64) if row_mask is None else row_mask.to(torch.float64)
+    weight = (
+        torch.ones(x.shape[:2], dtype=torch.float64)
+        if row_mask is None
+        else row_mask.to(torch.float64)
+    )
     weight = weight / weight.sum(1, keepdim=True)
     mean = torch.einsum("bn,bnd->bd", weight, values)
     centred = values - mean[:, None]
@@ -75,10 +99,11 @@ def moments(x: Tensor, row_mask: Tensor | None = None) -> tuple[Tensor, Tensor, 
 
 
 def r_squared(x: Tensor, row_mask: Tensor | None = None) -> Tensor:
-    """R² of the linear regression of each variable on all others, [B, D]: 1 - 1 / (inverse correlation matrix)_jj, in [0, 1].
+    """R² of the linear regression of each variable on all others, [B, D]: 1 - 1 / (inverse
+    correlation matrix)_jj, in [0, 1].
 
-    Eigenvalues below the rounding of float64 are lifted to it, so that a variable fixed by the others has R² = 1, and (with fewer rows than
-    variables) all have.
+    Eigenvalues below the rounding of float64 are lifted to it, so that a variable fixed by the
+    others has R² = 1, and (with fewer rows than variables) all have.
     """
     correlation = moments(x, row_mask)[2]
     values, vectors = torch.linalg.eigh(correlation)
@@ -88,7 +113,8 @@ def r_squared(x: Tensor, row_mask: Tensor | None = None) -> Tensor:
 
 
 def varsortability(x: Tensor, adjacency: Tensor, row_mask: Tensor | None = None) -> Tensor:
-    """Sortability by variance, [B]; x [B, N, D], adjacency [B, D, D]. Standardised columns tie everywhere: 0.5.
+    """Sortability by variance, [B]; x [B, N, D], adjacency [B, D, D]. Standardised columns tie
+    everywhere: 0.5.
 
     >>> x = torch.tensor([[[1.0, 9.0], [-1.0, -7.0], [0.5, 2.0]]])
     >>> varsortability(x, torch.tensor([[[0, 1], [0, 0]]])).item()
@@ -98,20 +124,26 @@ def varsortability(x: Tensor, adjacency: Tensor, row_mask: Tensor | None = None)
 
 
 def r2_sortability(x: Tensor, adjacency: Tensor, row_mask: Tensor | None = None) -> Tensor:
-    """Sortability by `r_squared`, [B]; x [B, N, D], adjacency [B, D, D]. Unchanged when columns are scaled or shifted."""
+    """Sortability by `r_squared`, [B]; x [B, N, D], adjacency [B, D, D]. Unchanged when columns are
+    scaled or shifted."""
     return sortability(r_squared(x, row_mask), adjacency)
 
 
 def degree_counts(adjacency: Tensor, node_mask: Tensor | None = None) -> dict[str, np.ndarray]:
-    """Number of nodes with 0, 1, 2, … causes (`causes`), effects (`effects`) and both together (`neighbours`) in [B, D, D]."""
+    """Number of nodes with 0, 1, 2, … causes (`causes`), effects (`effects`) and both together
+    (`neighbours`) in [B, D, D]."""
     edges = (adjacency != 0).long()
     real = torch.ones(edges.shape[:2], dtype=torch.bool) if node_mask is None else node_mask
     into, out = edges.sum(1), edges.sum(2)
-    return {name: torch.bincount(k[real]).numpy() for name, k in (("causes", into), ("effects", out), ("neighbours", into + out))}
+    return {
+        name: torch.bincount(k[real]).numpy()
+        for name, k in (("causes", into), ("effects", out), ("neighbours", into + out))
+    }
 
 
 def mean_and_error(values: Sequence[float] | np.ndarray | Tensor) -> tuple[float, float, int]:
-    """Mean, standard error of the mean (NaN for fewer than two) and number of the values that are not NaN."""
+    """Mean, standard error of the mean (NaN for fewer than two) and number of the values that are
+    not NaN."""
     array = np.asarray(values, dtype=np.float64)
     array = array[~np.isnan(array)]
     mean = float(array.mean()) if len(array) else float("nan")
@@ -120,19 +152,30 @@ def mean_and_error(values: Sequence[float] | np.ndarray | Tensor) -> tuple[float
 
 
 def family_summary(family: SCMFamily, seed: int, n_tasks: int = 200) -> dict[str, np.ndarray]:
-    """`n_tasks` tasks of `family`, drawn from (seed, "show"), in numbers, per task where no other shape is named [B]:
+    """`n_tasks` tasks of `family`, drawn from (seed, "show"), in numbers, per task where no other
+    shape is named [B]:
 
-    n_nodes, n_rows, n_edges, edges_per_node, density; varsortability (raw), varsortability_standardised, r2_sortability (observational rows);
-    degrees_causes, degrees_effects, degrees_neighbours (nodes by degree); std_quantiles, skewness_quantiles, kurtosis_quantiles (over all
-    variables of all tasks, at `QUANTILES`; excess kurtosis); seeds.
+    n_nodes, n_rows, n_edges, edges_per_node, density; varsortability (raw),
+    varsortability_standardised, r2_sortability (observational rows); degrees_causes,
+    degrees_effects, degrees_neighbours (nodes by degree); std_quantiles, skewness_quantiles,
+    kurtosis_quantiles (over all variables of all tasks, at `QUANTILES`; excess kurtosis); seeds.
     """
     if n_tasks < 1:
         raise ValueError(f"n_tasks is {n_tasks}; give at least 1.")
-    blocks = [_block_summary(family.sample_tasks(seeds)) for seeds in _blocks(seeds_of(seed, "show", start=0, count=n_tasks))]
+    blocks = [
+        _block_summary(family.sample_tasks(seeds))
+        for seeds in _blocks(seeds_of(seed, "show", start=0, count=n_tasks))
+    ]
     found = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    shapes = {f"{name}_quantiles": np.quantile(found.pop(name), QUANTILES) for name in ("std", "skewness", "kurtosis")}
+    shapes = {
+        f"{name}_quantiles": np.quantile(found.pop(name), QUANTILES)
+        for name in ("std", "skewness", "kurtosis")
+    }
     into, out = found.pop("into"), found.pop("out")
-    degrees = {name: np.bincount(k) for name, k in (("causes", into), ("effects", out), ("neighbours", into + out))}
+    degrees = {
+        name: np.bincount(k)
+        for name, k in (("causes", into), ("effects", out), ("neighbours", into + out))
+    }
     return found | shapes | {f"degrees_{name}": counts for name, counts in degrees.items()}
 
 
@@ -157,7 +200,9 @@ def _block_summary(batch: TaskBatch) -> dict[str, np.ndarray]:
         "edges_per_node": edges / nodes,
         "density": edges / (nodes * (nodes - 1)),
         "varsortability": varsortability(batch.x, batch.adjacency, rows),
-        "varsortability_standardised": varsortability(standardise(batch.x, real, rows), batch.adjacency, rows),
+        "varsortability_standardised": varsortability(
+            standardise(batch.x, real, rows), batch.adjacency, rows
+        ),
         "r2_sortability": r2_sortability(batch.x, batch.adjacency, rows),
         "std": variance.sqrt()[real],
         "skewness": third[real],
@@ -169,16 +214,21 @@ def _block_summary(batch: TaskBatch) -> dict[str, np.ndarray]:
 
 
 def observational_rows(batch: TaskBatch) -> Tensor:
-    """Bool [B, N]: the real rows of each task in which nothing was set; all real rows of a task that has no such row."""
+    """Bool [B, N]: the real rows of each task in which nothing was set; all real rows of a task
+    that has no such row."""
     quiet = batch.row_mask & ~batch.intervened.any(2)
     return torch.where(quiet.any(1, keepdim=True), quiet, batch.row_mask)
 
 
-def show_family(family: SCMFamily, folder: str | Path, seed: int = 0, n_tasks: int = 200) -> dict[str, Any]:
-    """Draw a family into `folder` (degrees.png, adjacency.png, marginals.png, pairs.png) and return numbers to print.
+def show_family(
+    family: SCMFamily, folder: str | Path, seed: int = 0, n_tasks: int = 200
+) -> dict[str, Any]:
+    """Draw a family into `folder` (degrees.png, adjacency.png, marginals.png, pairs.png) and return
+    numbers to print.
 
-    Each of n_edges, edges_per_node, density, varsortability, varsortability_standardised and r2_sortability is {mean, se, n} over the tasks;
-    std is a mapping quantile -> value; files lists the pictures.
+    Each of n_edges, edges_per_node, density, varsortability, varsortability_standardised and
+    r2_sortability is {mean, se, n} over the tasks; std is a mapping quantile -> value; files lists
+    the pictures.
     """
     from causal_meta import drawing  # whoever needs numbers only is spared the drawing library
 
@@ -188,19 +238,45 @@ def show_family(family: SCMFamily, folder: str | Path, seed: int = 0, n_tasks: i
     tasks = [batch.task(b) for b in range(len(batch))]
     first = tasks[0]
     names = [f"X{j + 1}" for j in range(first.x.shape[1])]
-    told = f"{len(summary['n_edges'])} tasks, {summary['n_edges'].mean():.1f} edges and {summary['n_nodes'].mean():.1f} variables on average"
-    degrees = {"causes of a node": summary["degrees_causes"], "effects of a node": summary["degrees_effects"]}
-    graphs = [np.zeros((1, 1)) if task.adjacency is None else task.adjacency.numpy() for task in tasks]
+    told = (
+        f"{len(summary['n_edges'])} tasks, {summary['n_edges'].mean():.1f} edges and "
+        f"{summary['n_nodes'].mean():.1f} variables on average"
+    )
+    degrees = {
+        "causes of a node": summary["degrees_causes"],
+        "effects of a node": summary["degrees_effects"],
+    }
+    graphs = [
+        np.zeros((1, 1)) if task.adjacency is None else task.adjacency.numpy() for task in tasks
+    ]
     labels = [f"{len(graph)} variables, {int(graph.sum())} edges" for graph in graphs]
     pictures = {
         "degrees.png": drawing.degrees(degrees, title="Degrees", note=told),
-        "adjacency.png": drawing.adjacencies(graphs, title="Graphs of the first tasks", labels=labels),
-        "marginals.png": drawing.marginals(first.x.numpy(), names, title="Values of the first task's variables, as drawn"),
-        "pairs.png": drawing.pairs(first.x.numpy(), names, adjacency=graphs[0], title="Pairs of the first task's variables"),
+        "adjacency.png": drawing.adjacencies(
+            graphs, title="Graphs of the first tasks", labels=labels
+        ),
+        "marginals.png": drawing.marginals(
+            first.x.numpy(), names, title="Values of the first task's variables, as drawn"
+        ),
+        "pairs.png": drawing.pairs(
+            first.x.numpy(), names, adjacency=graphs[0], title="Pairs of the first task's variables"
+        ),
     }
     files = [drawing.save(figure, target / name) for name, figure in pictures.items()]
-    per_task = ("n_edges", "edges_per_node", "density", "varsortability", "varsortability_standardised", "r2_sortability")
-    numbers: dict[str, Any] = {name: dict(zip(("mean", "se", "n"), mean_and_error(summary[name]), strict=True)) for name in per_task}
-    numbers["std"] = dict(zip((f"{q:.0%}" for q in QUANTILES), summary["std_quantiles"].tolist(), strict=True))
+    per_task = (
+        "n_edges",
+        "edges_per_node",
+        "density",
+        "varsortability",
+        "varsortability_standardised",
+        "r2_sortability",
+    )
+    numbers: dict[str, Any] = {
+        name: dict(zip(("mean", "se", "n"), mean_and_error(summary[name]), strict=True))
+        for name in per_task
+    }
+    numbers["std"] = dict(
+        zip((f"{q:.0%}" for q in QUANTILES), summary["std_quantiles"].tolist(), strict=True)
+    )
     numbers["files"] = [str(path) for path in files]
     return numbers

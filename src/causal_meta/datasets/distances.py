@@ -1,25 +1,31 @@
-"""How far apart two families of worlds are: in their graphs, their mechanisms and their tables, each distance with a standard error.
+"""How far apart two families of worlds are: in their graphs, their mechanisms and their tables,
+each distance with a standard error.
 
-Every distance is estimated without bias (or with its leading bias removed), so that a family drawn twice is at distance 0 (a classifier at
-AUROC 1/2) within the error, and is not merely "small". Tasks are the independent units: errors are jackknife errors over tasks. The number of
-rows is no property of a world, so both families are drawn with the same one, without interventions.
+Every distance is estimated without bias (or with its leading bias removed), so that a family drawn
+twice is at distance 0 (a classifier at AUROC 1/2) within the error, and is not merely "small".
+Tasks are the independent units: errors are jackknife errors over tasks. The number of rows is no
+property of a world, so both families are drawn with the same one, without interventions.
 
-================================  ==================================================================================================
-spectrum                          energy distance of the graphs' spectra: E W(a, b) - E W(a, a')/2 - E W(b, b')/2, W the Wasserstein-1
-                                  distance of the eigenvalues of the normalised Laplacian (in [0, 2]) of two tasks
-degree_kl_{causes,effects,        Kullback-Leibler divergence (nats, mean of both directions) of the number of causes, effects and
-neighbours}                       neighbours of a node, each law mixed with 1 % of the uniform law over 0 … D_max - 1
-mmd2_rows                         squared maximum mean discrepancy of the laws of standardised rows, by pairs of columns
-mmd2_tables                       the same of the tables' features (`summaries.table_summary`, log D)
-classifier_auroc                  cross-validated AUROC of a random forest that tells the families apart by these features
-nonlinearity_gap                  second minus first, in what a flexible curve on a node's true parents explains beyond a line (R²)
-linear_residual_gap               second minus first, in what the line leaves unexplained (1 - R²)
-{var,r2_}sortability_gap,         second minus first
-edges_per_node_gap
-================================  ==================================================================================================
+================================
+==================================================================================================
+spectrum                          energy distance of the graphs' spectra: E W(a, b) - E W(a, a')/2 -
+E W(b, b')/2, W the Wasserstein-1
+                                  distance of the eigenvalues of the normalised Laplacian (in [0,
+                                  2]) of two tasks
+degree_kl_{causes,effects,        Kullback-Leibler divergence (nats, mean of both directions) of the
+number of causes, effects and neighbours}                       neighbours of a node, each law mixed
+with 1 % of the uniform law over 0 … D_max - 1 mmd2_rows                         squared maximum
+mean discrepancy of the laws of standardised rows, by pairs of columns mmd2_tables
+the same of the tables' features (`summaries.table_summary`, log D) classifier_auroc
+cross-validated AUROC of a random forest that tells the families apart by these features
+nonlinearity_gap                  second minus first, in what a flexible curve on a node's true
+parents explains beyond a line (R²) linear_residual_gap               second minus first, in what
+the line leaves unexplained (1 - R²) {var,r2_}sortability_gap,         second minus first
+edges_per_node_gap ================================
+==================================================================================================
 
-Both kernels are Gaussian with the median distance of pooled points as bandwidth. The gaps change sign with the order of the families, all
-others are symmetric.
+Both kernels are Gaussian with the median distance of pooled points as bandwidth. The gaps change
+sign with the order of the families, all others are symmetric.
 """
 
 from __future__ import annotations
@@ -31,7 +37,15 @@ import numpy as np
 
 from causal_meta.conf.data import FamilyConfig
 from causal_meta.datasets.diagnostics import mean_and_error
-from causal_meta.datasets.family_features import DEGREES, STATISTICS, FamilyFeatures, family_features, pair_embedding, pair_frequencies, pair_points
+from causal_meta.datasets.family_features import (
+    DEGREES,
+    STATISTICS,
+    FamilyFeatures,
+    family_features,
+    pair_embedding,
+    pair_frequencies,
+    pair_points,
+)
 from causal_meta.randomness import generator, seeds_of
 
 if TYPE_CHECKING:
@@ -54,8 +68,9 @@ Estimate = dict[str, float]
 class Comparison:
     """Two families side by side.
 
-    `distances`: name -> {value, se, null}, `null` being the value for equal families; `families`: for the first and the second, name of a
-    statistic -> {mean, se, n}; `arrays`: what pictures are drawn from (spectra and degrees of both).
+    `distances`: name -> {value, se, null}, `null` being the value for equal families; `families`:
+    for the first and the second, name of a statistic -> {mean, se, n}; `arrays`: what pictures are
+    drawn from (spectra and degrees of both).
     """
 
     distances: dict[str, Estimate]
@@ -64,24 +79,45 @@ class Comparison:
 
 
 def family_distances(
-    a: FamilyConfig | SCMFamily, b: FamilyConfig | SCMFamily, n_tasks: int = 200, seed: int = 0, n_rows: int = 200
+    a: FamilyConfig | SCMFamily,
+    b: FamilyConfig | SCMFamily,
+    n_tasks: int = 200,
+    seed: int = 0,
+    n_rows: int = 200,
 ) -> dict[str, Estimate]:
-    """The distances of the module's table between families `a` and `b`: name -> {value, se, null}, from `n_tasks` independent tasks of each.
+    """The distances of the module's table between families `a` and `b`: name -> {value, se, null},
+    from `n_tasks` independent tasks of each.
 
-    A value is NaN where it cannot be had (the nonlinearity of graphs without edges). Raises ValueError for fewer than 20 tasks or rows.
+    A value is NaN where it cannot be had (the nonlinearity of graphs without edges). Raises
+    ValueError for fewer than 20 tasks or rows.
     """
     return compare_families(a, b, n_tasks, seed, n_rows).distances
 
 
-def compare_families(a: FamilyConfig | SCMFamily, b: FamilyConfig | SCMFamily, n_tasks: int = 200, seed: int = 0, n_rows: int = 200) -> Comparison:
+def compare_families(
+    a: FamilyConfig | SCMFamily,
+    b: FamilyConfig | SCMFamily,
+    n_tasks: int = 200,
+    seed: int = 0,
+    n_rows: int = 200,
+) -> Comparison:
     """`family_distances` with what they were computed from."""
     if min(n_tasks, n_rows) < MIN_TASKS:
-        raise ValueError(f"{n_tasks} tasks of {n_rows} rows were asked for; distances need at least {MIN_TASKS} of both.")
+        raise ValueError(
+            f"{n_tasks} tasks of {n_rows} rows were asked for; distances need at least "
+            f"{MIN_TASKS} of both."
+        )
     configs = [family if isinstance(family, FamilyConfig) else family.config for family in (a, b)]
     most = max(config.n_nodes.high for config in configs)
-    one, two = (family_features(c, n_tasks, n_rows, seed, role, most) for c, role in zip(configs, ("first", "second"), strict=True))
+    one, two = (
+        family_features(c, n_tasks, n_rows, seed, role, most)
+        for c, role in zip(configs, ("first", "second"), strict=True)
+    )
     distances = {"spectrum": spectrum_distance(one.spectra, two.spectra)}
-    distances |= {f"degree_kl_{name}": degree_divergence(one.degrees[name], two.degrees[name]) for name in DEGREES}
+    distances |= {
+        f"degree_kl_{name}": degree_divergence(one.degrees[name], two.degrees[name])
+        for name in DEGREES
+    }
     distances["mmd2_rows"] = rows_discrepancy(one.rows, two.rows, seed)
     distances["mmd2_tables"] = tables_discrepancy(one.tables, two.tables)
     distances["classifier_auroc"] = classifier_auroc(one.tables, two.tables, seed)
@@ -90,25 +126,32 @@ def compare_families(a: FamilyConfig | SCMFamily, b: FamilyConfig | SCMFamily, n
 
 
 def _statistics(features: FamilyFeatures) -> dict[str, Estimate]:
-    return {name: dict(zip(("mean", "se", "n"), mean_and_error(features.statistics[name]), strict=True)) for name in STATISTICS}
+    return {
+        name: dict(zip(("mean", "se", "n"), mean_and_error(features.statistics[name]), strict=True))
+        for name in STATISTICS
+    }
 
 
 def _arrays(one: FamilyFeatures, two: FamilyFeatures) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for role, features in (("first", one), ("second", two)):
         arrays[f"{role}_spectra"] = features.spectra.astype(np.float32)
-        arrays |= {f"{role}_degrees_{name}": counts.sum(axis=0) for name, counts in features.degrees.items()}
+        arrays |= {
+            f"{role}_degrees_{name}": counts.sum(axis=0)
+            for name, counts in features.degrees.items()
+        }
         arrays |= {f"{role}_{name}": values for name, values in features.statistics.items()}
     return arrays
 
 
-# ------------------------------------------------------------------------------------------------------- estimators with errors
+# --------------------------------------------------------------------------- estimators with errors
 
 
 def energy(distances: np.ndarray, n: int) -> tuple[float, float]:
     """E d(a, b) - E d(a, a')/2 - E d(b, b')/2 without bias, and its jackknife error.
 
-    `distances` [n + m, n + m] is symmetric, between and within the n units of one sample and the m of the other; its diagonal is not looked at.
+    `distances` [n + m, n + m] is symmetric, between and within the n units of one sample and the m
+    of the other; its diagonal is not looked at.
     """
     d = np.array(distances, dtype=np.float64)
     np.fill_diagonal(d, 0.0)
@@ -125,8 +168,11 @@ def energy(distances: np.ndarray, n: int) -> tuple[float, float]:
 
 
 def jackknife_error(*without: np.ndarray) -> float:
-    """Standard error of an estimate from independent samples, given its values without each unit of each sample."""
-    return float(np.sqrt(sum((len(w) - 1) / len(w) * np.square(w - w.mean()).sum() for w in without)))
+    """Standard error of an estimate from independent samples, given its values without each unit of
+    each sample."""
+    return float(
+        np.sqrt(sum((len(w) - 1) / len(w) * np.square(w - w.mean()).sum() for w in without))
+    )
 
 
 def _estimate(value: float, se: float, null: float = 0.0) -> Estimate:
@@ -134,7 +180,8 @@ def _estimate(value: float, se: float, null: float = 0.0) -> Estimate:
 
 
 def spectrum_distance(a: np.ndarray, b: np.ndarray) -> Estimate:
-    """Energy distance of spectra [n, Q] and [m, Q] under the Wasserstein-1 distance (mean absolute difference of the quantiles)."""
+    """Energy distance of spectra [n, Q] and [m, Q] under the Wasserstein-1 distance (mean absolute
+    difference of the quantiles)."""
     from scipy.spatial.distance import cdist
 
     both = np.concatenate([a, b])
@@ -142,14 +189,18 @@ def spectrum_distance(a: np.ndarray, b: np.ndarray) -> Estimate:
 
 
 def degree_divergence(a: np.ndarray, b: np.ndarray) -> Estimate:
-    """Symmetrised Kullback-Leibler divergence (nats) of the degree laws behind counts [n, K] and [m, K], one row per task.
+    """Symmetrised Kullback-Leibler divergence (nats) of the degree laws behind counts [n, K] and
+    [m, K], one row per task.
 
-    p and q are the shares of nodes, each mixed with `SMOOTHING` of the uniform law on the K degrees; the value is (KL(p, q) + KL(q, p)) / 2
-    less its jackknife bias, so it may be a little below 0.
+    p and q are the shares of nodes, each mixed with `SMOOTHING` of the uniform law on the K
+    degrees; the value is (KL(p, q) + KL(q, p)) / 2 less its jackknife bias, so it may be a little
+    below 0.
     """
 
     def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-        p, q = ((1 - SMOOTHING) * c / c.sum(-1, keepdims=True) + SMOOTHING / c.shape[-1] for c in (p, q))
+        p, q = (
+            (1 - SMOOTHING) * c / c.sum(-1, keepdims=True) + SMOOTHING / c.shape[-1] for c in (p, q)
+        )
         return np.asarray(((p - q) * (np.log(p) - np.log(q))).sum(-1) / 2)
 
     total_a, total_b = a.sum(0).astype(np.float64), b.sum(0).astype(np.float64)
@@ -160,7 +211,8 @@ def degree_divergence(a: np.ndarray, b: np.ndarray) -> Estimate:
 
 
 def median_distance(points: np.ndarray, most: int = 800) -> float:
-    """Median distance of different points [n, F] (evenly chosen ones of very many); 1 where all coincide."""
+    """Median distance of different points [n, F] (evenly chosen ones of very many); 1 where all
+    coincide."""
     from scipy.spatial.distance import pdist
 
     found = float(np.median(pdist(points[:: max(1, len(points) // most)])))
@@ -168,11 +220,14 @@ def median_distance(points: np.ndarray, most: int = 800) -> float:
 
 
 def rows_discrepancy(a: list[np.ndarray], b: list[np.ndarray], seed: int = 0) -> Estimate:
-    """Squared MMD between families of standardised tables [N, D], by the laws of their rows; a table is one point.
+    """Squared MMD between families of standardised tables [N, D], by the laws of their rows; a
+    table is one point.
 
-    The law of a table is embedded as `pair_embedding` does (the points are the values of two columns in one row, over all ordered pairs of
-    columns), and a Gaussian kernel on the embeddings compares tables (Christmann and Steinwart, 2010). So neither the order of the columns
-    nor their number matters, and tables that differ among themselves in another way are told apart even where they agree on average.
+    The law of a table is embedded as `pair_embedding` does (the points are the values of two
+    columns in one row, over all ordered pairs of columns), and a Gaussian kernel on the embeddings
+    compares tables (Christmann and Steinwart, 2010). So neither the order of the columns nor their
+    number matters, and tables that differ among themselves in another way are told apart even where
+    they agree on average.
     """
     bandwidth = median_distance(pair_points(a + b, generator(seed, "distance", "points")))
     frequencies = pair_frequencies(bandwidth, seed)
@@ -180,16 +235,19 @@ def rows_discrepancy(a: list[np.ndarray], b: list[np.ndarray], seed: int = 0) ->
 
 
 def tables_discrepancy(a: np.ndarray, b: np.ndarray) -> Estimate:
-    """Squared MMD between the features of tables, [n, F] and [m, F]; each feature is scaled by its pooled standard deviation first."""
+    """Squared MMD between the features of tables, [n, F] and [m, F]; each feature is scaled by its
+    pooled standard deviation first."""
     both = np.concatenate([a, b])
     spread = both.std(axis=0)
     return _discrepancy(both / np.where(spread > 0, spread, 1.0), len(a))
 
 
 def _discrepancy(points: np.ndarray, n: int) -> Estimate:
-    """Unbiased squared MMD between the first n points and the others, with a Gaussian kernel as wide as the median distance of them all.
+    """Unbiased squared MMD between the first n points and the others, with a Gaussian kernel as
+    wide as the median distance of them all.
 
-    The bandwidth sees the points but not which sample they are of, so the estimate stays without bias for equal families.
+    The bandwidth sees the points but not which sample they are of, so the estimate stays without
+    bias for equal families.
     """
     from scipy.spatial.distance import cdist
 
@@ -205,23 +263,33 @@ def gap(a: np.ndarray, b: np.ndarray) -> Estimate:
 
 
 def classifier_auroc(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Estimate:
-    """AUROC of telling tasks of b from tasks of a by their features, [m, F] and [n, F]: a random forest, mean over five stratified folds.
+    """AUROC of telling tasks of b from tasks of a by their features, [m, F] and [n, F]: a random
+    forest, mean over five stratified folds.
 
-    Within a fold the forest has seen none of the tasks, so equal families give 1/2 in expectation. The variance is that of DeLong et al. (1988)
-    of a fold, times 1/K + 1/(K - 1) instead of 1/K, since the K forests share tasks (Nadeau and Bengio, 2003); the error is at least half a
-    task's worth, since forests that make no mistake would show none.
+    Within a fold the forest has seen none of the tasks, so equal families give 1/2 in expectation.
+    The variance is that of DeLong et al. (1988) of a fold, times 1/K + 1/(K - 1) instead of 1/K,
+    since the K forests share tasks (Nadeau and Bengio, 2003); the error is at least half a task's
+    worth, since forests that make no mistake would show none.
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    order = [generator(seed, "distance", "folds", role).permutation(len(part)) for role, part in (("first", a), ("second", b))]
+    order = [
+        generator(seed, "distance", "folds", role).permutation(len(part))
+        for role, part in (("first", a), ("second", b))
+    ]
     states = [s % (1 << 32) for s in seeds_of(seed, "distance", "forest", start=0, count=_FOLDS)]
     values, variances = [], []
     for fold in range(_FOLDS):
         held = [np.isin(np.arange(len(o)), o[fold::_FOLDS]) for o in order]
         x = np.concatenate([a[~held[0]], b[~held[1]]])
         y = np.repeat([0, 1], [(~held[0]).sum(), (~held[1]).sum()])
-        forest = RandomForestClassifier(100, min_samples_leaf=3, random_state=states[fold]).fit(x, y)
-        low, high = (forest.predict_proba(part[inside])[:, 1] for part, inside in ((a, held[0]), (b, held[1])))
+        forest = RandomForestClassifier(100, min_samples_leaf=3, random_state=states[fold]).fit(
+            x, y
+        )
+        low, high = (
+            forest.predict_proba(part[inside])[:, 1]
+            for part, inside in ((a, held[0]), (b, held[1]))
+        )
         value, variance = auroc_with_variance(low, high)
         values.append(value)
         variances.append(variance)

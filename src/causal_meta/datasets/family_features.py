@@ -1,7 +1,9 @@
-"""What the distances between families of worlds look at: numbers of single tasks in which neither the names nor the units of columns count.
+"""What the distances between families of worlds look at: numbers of single tasks in which neither
+the names nor the units of columns count.
 
-Of every task: the spectrum of its graph, its nodes by degree, the features of its table (`summaries.table_summary`), how well its nodes follow
-from their true parents by a line and by a curve, its sortabilities, and (once a bandwidth is known) where its pairs of columns lie.
+Of every task: the spectrum of its graph, its nodes by degree, the features of its table
+(`summaries.table_summary`), how well its nodes follow from their true parents by a line and by a
+curve, its sortabilities, and (once a bandwidth is known) where its pairs of columns lie.
 """
 
 from __future__ import annotations
@@ -26,16 +28,24 @@ _WAVES = 64  # random frequencies of the pair embedding
 _RIDGE = 0.3  # of the random cosines, in units of the variance of a standardised variable
 _BLOCK = 50
 DEGREES = ("causes", "effects", "neighbours")
-STATISTICS = ("n_nodes", "edges_per_node", "linear_residual", "nonlinearity", "varsortability", "r2_sortability")
+STATISTICS = (
+    "n_nodes",
+    "edges_per_node",
+    "linear_residual",
+    "nonlinearity",
+    "varsortability",
+    "r2_sortability",
+)
 
 
 @dataclass(frozen=True, eq=False)
 class FamilyFeatures:
     """n tasks of a family in numbers.
 
-    `spectra` [n, 128]: quantiles of the eigenvalues of `normalised_laplacian`; `degrees`: nodes by number of causes, effects and
-    neighbours, each [n, most nodes]; `tables` [n, F]: `table_summary` and log D; `statistics`: per name of `STATISTICS` [n] (NaN where a
-    graph has no edge); `rows`: the n standardised tables, float32 [N, D] each.
+    `spectra` [n, 128]: quantiles of the eigenvalues of `normalised_laplacian`; `degrees`: nodes by
+    number of causes, effects and neighbours, each [n, most nodes]; `tables` [n, F]: `table_summary`
+    and log D; `statistics`: per name of `STATISTICS` [n] (NaN where a graph has no edge); `rows`:
+    the n standardised tables, float32 [N, D] each.
     """
 
     spectra: np.ndarray
@@ -45,8 +55,11 @@ class FamilyFeatures:
     rows: list[np.ndarray]
 
 
-def family_features(config: FamilyConfig, n_tasks: int, n_rows: int, seed: int, role: str, most_nodes: int) -> FamilyFeatures:
-    """`n_tasks` tasks drawn from (seed, "distance", role), each with `n_rows` observational rows, in numbers.
+def family_features(
+    config: FamilyConfig, n_tasks: int, n_rows: int, seed: int, role: str, most_nodes: int
+) -> FamilyFeatures:
+    """`n_tasks` tasks drawn from (seed, "distance", role), each with `n_rows` observational rows,
+    in numbers.
 
     `most_nodes` bounds the degrees counted, so that the arrays of two families have one shape.
     """
@@ -66,7 +79,12 @@ def family_features(config: FamilyConfig, n_tasks: int, n_rows: int, seed: int, 
         spectra += [spectrum(graph) for graph in graphs]
         tables += [np.append(table_summary(table), np.log(table.shape[1])) for table in z]
         rows += z
-        fits = np.array([fit_quality(table, graph, curves, phases) for table, graph in zip(z, graphs, strict=True)])
+        fits = np.array(
+            [
+                fit_quality(table, graph, curves, phases)
+                for table, graph in zip(z, graphs, strict=True)
+            ]
+        )
         nodes = batch.node_mask.sum(1).numpy()
         found = {
             "n_nodes": nodes,
@@ -79,7 +97,9 @@ def family_features(config: FamilyConfig, n_tasks: int, n_rows: int, seed: int, 
         for name in STATISTICS:
             statistics[name].append(found[name].astype(np.float64))
         for name in DEGREES:
-            degrees[name].append(np.stack([degree_counts(graph, name, most_nodes) for graph in graphs]))
+            degrees[name].append(
+                np.stack([degree_counts(graph, name, most_nodes) for graph in graphs])
+            )
     return FamilyFeatures(
         spectra=np.stack(spectra),
         degrees={name: np.concatenate(counts) for name, counts in degrees.items()},
@@ -95,11 +115,12 @@ def _graph(batch: TaskBatch, b: int) -> np.ndarray:
     return (task.adjacency != 0).numpy()
 
 
-# ---------------------------------------------------------------------------------------------------------------------- the graph
+# ---------------------------------------------------------------------------------------- the graph
 
 
 def normalised_laplacian(adjacency: np.ndarray) -> np.ndarray:
-    """L = I - K^(-1/2) A K^(-1/2) of the undirected graph under a directed one [D, D], K the degrees; a node without neighbours has a row of 0.
+    """L = I - K^(-1/2) A K^(-1/2) of the undirected graph under a directed one [D, D], K the
+    degrees; a node without neighbours has a row of 0.
 
     Its eigenvalues lie in [0, 2], whatever the number of nodes.
     """
@@ -110,10 +131,11 @@ def normalised_laplacian(adjacency: np.ndarray) -> np.ndarray:
 
 
 def spectrum(adjacency: np.ndarray, levels: int = LEVELS) -> np.ndarray:
-    """The eigenvalues of `normalised_laplacian` as a quantile function at the levels (k + 1/2) / `levels`, so that graphs of any size compare.
+    """The eigenvalues of `normalised_laplacian` as a quantile function at the levels (k + 1/2) /
+    `levels`, so that graphs of any size compare.
 
-    The mean absolute difference of two of them is the Wasserstein-1 distance of the spectra (exactly, where both numbers of nodes divide
-    `levels`; otherwise up to the share of a level).
+    The mean absolute difference of two of them is the Wasserstein-1 distance of the spectra
+    (exactly, where both numbers of nodes divide `levels`; otherwise up to the share of a level).
 
     >>> spectrum(np.array([[0, 1], [0, 0]]), levels=4).round(6).tolist()
     [0.0, 0.0, 2.0, 2.0]
@@ -126,18 +148,25 @@ def degree_counts(adjacency: np.ndarray, which: str, most: int) -> np.ndarray:
     """Number of nodes with 0, 1, …, most - 1 causes, effects or neighbours, [most]."""
     edges = np.asarray(adjacency != 0, dtype=int)
     into, out = edges.sum(axis=0), edges.sum(axis=1)
-    return np.bincount({"causes": into, "effects": out, "neighbours": into + out}[which], minlength=most)
+    return np.bincount(
+        {"causes": into, "effects": out, "neighbours": into + out}[which], minlength=most
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------------ the mechanisms
+# ----------------------------------------------------------------------------------- the mechanisms
 
 
-def fit_quality(z: np.ndarray, adjacency: np.ndarray, curves: np.ndarray, phases: np.ndarray) -> tuple[float, float]:
-    """R² of the best line and of a flexible curve of each node on its true parents, averaged over the nodes that have parents.
+def fit_quality(
+    z: np.ndarray, adjacency: np.ndarray, curves: np.ndarray, phases: np.ndarray
+) -> tuple[float, float]:
+    """R² of the best line and of a flexible curve of each node on its true parents, averaged over
+    the nodes that have parents.
 
-    Both are fitted on one half of the rows of z [N, D] (standardised) and judged on the other, in turn; a negative R² counts as 0. The curve
-    adds random cosines of the parents (`curves` [>= D, F], `phases` [F]) with a ridge penalty to the line: Gaussian-process regression with
-    squared-exponential covariance, length scale sqrt(number of parents), signal variance 1 and noise variance 0.3. NaN without edges.
+    Both are fitted on one half of the rows of z [N, D] (standardised) and judged on the other, in
+    turn; a negative R² counts as 0. The curve adds random cosines of the parents (`curves` [>= D,
+    F], `phases` [F]) with a ridge penalty to the line: Gaussian-process regression with
+    squared-exponential covariance, length scale sqrt(number of parents), signal variance 1 and
+    noise variance 0.3. NaN without edges.
     """
     edges = np.asarray(adjacency != 0)
     nodes = np.flatnonzero(edges.any(axis=0))
@@ -145,8 +174,12 @@ def fit_quality(z: np.ndarray, adjacency: np.ndarray, curves: np.ndarray, phases
         return float("nan"), float("nan")
     mask = edges[:, nodes].T.astype(np.float64)  # [J, D]
     data = z.astype(np.float64)
-    lines = np.concatenate([np.broadcast_to(1.0, (len(nodes), len(data), 1)), data[None] * mask[:, None, :]], axis=2)
-    frequency = mask[:, :, None] * curves[: data.shape[1]] / np.sqrt(mask.sum(axis=1))[:, None, None]
+    lines = np.concatenate(
+        [np.broadcast_to(1.0, (len(nodes), len(data), 1)), data[None] * mask[:, None, :]], axis=2
+    )
+    frequency = (
+        mask[:, :, None] * curves[: data.shape[1]] / np.sqrt(mask.sum(axis=1))[:, None, None]
+    )
     waves = np.sqrt(2 / _CURVES) * np.cos(data @ frequency + phases)
     goal = data[:, nodes].T[:, :, None]
     both = np.concatenate([lines, waves], axis=2)
@@ -156,10 +189,16 @@ def fit_quality(z: np.ndarray, adjacency: np.ndarray, curves: np.ndarray, phases
 
 
 def _held_out(features: np.ndarray, goal: np.ndarray, penalty: np.ndarray) -> np.ndarray:
-    """R² [J] on the half of the rows that a ridge regression of goal [J, N, 1] on features [J, N, F] has not seen, mean of both halves."""
+    """R² [J] on the half of the rows that a ridge regression of goal [J, N, 1] on features [J, N,
+    F] has not seen, mean of both halves."""
     quality = []
     for part in (0, 1):
-        x, y, other_x, other_y = features[:, part::2], goal[:, part::2], features[:, 1 - part :: 2], goal[:, 1 - part :: 2]
+        x, y, other_x, other_y = (
+            features[:, part::2],
+            goal[:, part::2],
+            features[:, 1 - part :: 2],
+            goal[:, 1 - part :: 2],
+        )
         turned = x.transpose(0, 2, 1)
         weights = np.linalg.solve(turned @ x + np.diag(penalty), turned @ y)
         left = np.square(other_y - other_x @ weights).mean(axis=(1, 2))
@@ -168,24 +207,31 @@ def _held_out(features: np.ndarray, goal: np.ndarray, penalty: np.ndarray) -> np
     return np.mean(quality, axis=0)
 
 
-# ----------------------------------------------------------------------------------------------------------------------- the rows
+# ----------------------------------------------------------------------------------------- the rows
 
 
 def pair_points(rows: list[np.ndarray], source: np.random.Generator, each: int = 4) -> np.ndarray:
-    """Standardised values of two different columns in one row, `each` random ones of every table: [n * each, 2]."""
+    """Standardised values of two different columns in one row, `each` random ones of every table:
+    [n * each, 2]."""
     points = []
     for z in rows:
-        row, i, step = source.integers(len(z), size=each), source.integers(z.shape[1], size=each), source.integers(1, z.shape[1], size=each)
+        row, i, step = (
+            source.integers(len(z), size=each),
+            source.integers(z.shape[1], size=each),
+            source.integers(1, z.shape[1], size=each),
+        )
         points.append(np.stack([z[row, i], z[row, (i + step) % z.shape[1]]], axis=1))
     return np.concatenate(points).astype(np.float64)
 
 
 def pair_embedding(z: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
-    """Mean of exp(i (w . (z_a, z_b))) over all rows and all ordered pairs of columns a ≠ b of z [N, D], for each of F frequencies [2, F].
+    """Mean of exp(i (w . (z_a, z_b))) over all rows and all ordered pairs of columns a ≠ b of z [N,
+    D], for each of F frequencies [2, F].
 
-    Real and imaginary parts over sqrt(F), [2F]: inner products are the mean over pairs of points of a shift-invariant kernel, with Gaussian
-    frequencies of the Gaussian one (Rahimi and Recht, 2007). It costs D and not D² per row, because
-    sum over a ≠ b of f(a) g(b) = (sum f) (sum g) - sum f g.
+    Real and imaginary parts over sqrt(F), [2F]: inner products are the mean over pairs of points of
+    a shift-invariant kernel, with Gaussian frequencies of the Gaussian one (Rahimi and Recht,
+    2007). It costs D and not D² per row, because sum over a ≠ b of f(a) g(b) = (sum f) (sum g) -
+    sum f g.
     """
     values = torch.from_numpy(np.ascontiguousarray(z, dtype=np.float32))[:, :, None]
     first, second = (_wave(values * torch.from_numpy(w.astype(np.float32))) for w in frequencies)

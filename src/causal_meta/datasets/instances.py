@@ -1,4 +1,5 @@
-"""One structural causal model: its rows, its interventions, its counterfactuals, its density and its picture."""
+"""One structural causal model: its rows, its interventions, its counterfactuals, its density and
+its picture."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ Value = float | Sequence[float] | Tensor
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What is done to one variable: `hard`, set to value; else value is added to what its mechanism gives. value float32 [] or one per row [N]."""
+    """What is done to one variable: `hard`, set to value; else value is added to what its mechanism
+    gives. value float32 [] or one per row [N]."""
 
     hard: bool
     value: Tensor
@@ -38,7 +40,8 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class ChangedMechanism:
-    """The function of a variable under an intervention, called as the mechanism itself: `(parents [N, k], noise [N]) -> [N]`.
+    """The function of a variable under an intervention, called as the mechanism itself: `(parents
+    [N, k], noise [N]) -> [N]`.
 
     A variable that is set has no parents: k is 0.
     """
@@ -60,8 +63,9 @@ class ChangedMechanism:
 class SCMInstance:
     """One structural causal model (seed 001 §2.3).
 
-    Attributes: `adjacency_matrix` float32 [D, D], `mechanisms` (one callable per node), `topological_order` (list of node numbers), `seed`,
-    `n_nodes`, `n_rows` (rows of its table). Under interventions (`do`, `shift`) adjacency and mechanisms are those of the changed model.
+    Attributes: `adjacency_matrix` float32 [D, D], `mechanisms` (one callable per node),
+    `topological_order` (list of node numbers), `seed`, `n_nodes`, `n_rows` (rows of its table).
+    Under interventions (`do`, `shift`) adjacency and mechanisms are those of the changed model.
     """
 
     def __init__(
@@ -78,37 +82,49 @@ class SCMInstance:
         drawn_from: int | None = None,
     ) -> None:
         self.seed, self.n_rows = seed, n_rows
-        self._drawn_from = seed if drawn_from is None else drawn_from  # the seed of mechanisms and noise: another one if the first overflowed
+        # the seed of mechanisms and noise: another one if the first overflowed
+        self._drawn_from = seed if drawn_from is None else drawn_from
         self.changes: dict[int, Change] = dict(sorted((changes or {}).items()))
         self._batch, self._noise, self._config = batch, noise, config
         self._interventions, self._n_interventional = interventions, n_interventional
         self.adjacency_matrix = batch.adjacency[0].clone()
         self.n_nodes = len(self.adjacency_matrix)
         self.adjacency_matrix[:, [j for j, change in self.changes.items() if change.hard]] = 0
-        self.mechanisms: list[Mechanism | ChangedMechanism] = [batch.mechanism(0, j) for j in range(self.n_nodes)]
+        self.mechanisms: list[Mechanism | ChangedMechanism] = [
+            batch.mechanism(0, j) for j in range(self.n_nodes)
+        ]
         for j, change in self.changes.items():
             self.mechanisms[j] = ChangedMechanism(cast(Mechanism, self.mechanisms[j]), change)
         self.topological_order: list[int] = graphs.topological_order(self.adjacency_matrix).tolist()
 
-    # ------------------------------------------------------------------------------------------------------------------- rows
+    # ----------------------------------------------------------------------------------------- rows
 
     def noise(self, n_samples: int, seed: int | None = None) -> Tensor:
-        """Float32 [N, D]: the exogenous noise behind `sample(n_samples, seed)`; interventions do not change it."""
-        rows_seed = self._drawn_from if seed is None else randomness.seeds_of(self._drawn_from, "rows", start=seed, count=1)[0]
+        """Float32 [N, D]: the exogenous noise behind `sample(n_samples, seed)`; interventions do
+        not change it."""
+        rows_seed = (
+            self._drawn_from
+            if seed is None
+            else randomness.seeds_of(self._drawn_from, "rows", start=seed, count=1)[0]
+        )
         return self._noise.sample([rows_seed], n_samples, self.n_nodes)[0]
 
     def sample(self, n_samples: int, seed: int | None = None) -> Tensor:
         """Float32 [N, D]: rows as measured, not standardised.
 
-        Without `seed` the noise is that of the rows which `SCMFamily.sample_tasks` puts into a batch; any `seed` gives further, independent
-        rows. The model with an intervention has, row for row, the same noise as the one without: rows of equal seed are counterfactuals of
-        each other, and a variable that is no effect of a target is the same in both.
+        Without `seed` the noise is that of the rows which `SCMFamily.sample_tasks` puts into a
+        batch; any `seed` gives further, independent rows. The model with an intervention has, row
+        for row, the same noise as the one without: rows of equal seed are counterfactuals of each
+        other, and a variable that is no effect of a target is the same in both.
         """
         return self.rows_of(self.noise(n_samples, seed))
 
     def rows_of(self, noise: Tensor) -> Tensor:
-        """Float32 [N, D]: the rows that exogenous noise [N, D] makes ([N, D, numbers] for laws that make whole tables)."""
-        _check_rows(noise[..., 0] if self._batch.factory.whole_table else noise, self.n_nodes, "The noise")
+        """Float32 [N, D]: the rows that exogenous noise [N, D] makes ([N, D, numbers] for laws that
+        make whole tables)."""
+        _check_rows(
+            noise[..., 0] if self._batch.factory.whole_table else noise, self.n_nodes, "The noise"
+        )
         with one_thread():
             rows = self._batch.rows(noise[None])[0].contiguous()
             if not self.changes:
@@ -117,14 +133,20 @@ class SCMInstance:
             return torch.where(self._affected(), changed, rows)
 
     def table(self, n_rows: int | None = None) -> Task:
-        """The table that `SCMFamily.sample_tasks` makes of this model's seed, with the family's interventions, as measured.
+        """The table that `SCMFamily.sample_tasks` makes of this model's seed, with the family's
+        interventions, as measured.
 
-        `n_rows` as there. Where nothing is intervened on in a row, it is the row of `sample`. Raises ValueError on a model under interventions.
+        `n_rows` as there. Where nothing is intervened on in a row, it is the row of `sample`.
+        Raises ValueError on a model under interventions.
         """
         self._refuse_changes("A table")
         total, some = self.n_rows, self._n_interventional
         if n_rows is not None:
-            total, some = (n_rows, 0) if self._interventions is None else self._interventions.rows([self.seed], [n_rows])[0]
+            total, some = (
+                (n_rows, 0)
+                if self._interventions is None
+                else self._interventions.rows([self.seed], [n_rows])[0]
+            )
         noise = self.noise(total)[None]
         mask = torch.zeros(total, self.n_nodes, dtype=torch.bool)
         drawn = None
@@ -132,25 +154,34 @@ class SCMInstance:
             drawn = self._interventions.draw([self.seed], total, some, self.n_nodes)
             mask = drawn.mask(1, total, self.n_nodes)[0]
         with one_thread():
-            return Task(x=self._batch.rows(noise, drawn)[0].contiguous(), adjacency=self.adjacency_matrix, intervened=mask, seed=self.seed)
+            return Task(
+                x=self._batch.rows(noise, drawn)[0].contiguous(),
+                adjacency=self.adjacency_matrix,
+                intervened=mask,
+                seed=self.seed,
+            )
 
-    # ---------------------------------------------------------------------------------------------------------- interventions
+    # -------------------------------------------------------------------------------- interventions
 
     def do(self, variables: int | Sequence[int], value: Value) -> SCMInstance:
-        """The model in which the variables are set to values, whatever their parents are: their incoming edges are gone.
+        """The model in which the variables are set to values, whatever their parents are: their
+        incoming edges are gone.
 
         Args:
             variables: a number of a variable, or several.
-            value: a number; for several variables also one number each; or values by row: [N] for one variable, [N, k] for k variables,
+            value: a number; for several variables also one number each; or values by row: [N] for
+            one variable, [N, k] for k variables,
                 and then `sample` gives exactly N rows.
 
         Raises:
-            ValueError: a variable that the model does not have or that is named twice, values that do not fit or are not finite.
+            ValueError: a variable that the model does not have or that is named twice, values that
+            do not fit or are not finite.
         """
         return self._with({j: Change(True, v) for j, v in self._values(variables, value).items()})
 
     def shift(self, variables: int | Sequence[int], by: Value) -> SCMInstance:
-        """The model in which `by` is added to what the mechanisms of the variables give; their edges stay. Arguments as in `do`.
+        """The model in which `by` is added to what the mechanisms of the variables give; their
+        edges stay. Arguments as in `do`.
 
         On a variable that is set already it adds to the value.
         """
@@ -163,7 +194,10 @@ class SCMInstance:
     def _with(self, changes: Mapping[int, Change]) -> SCMInstance:
         merged = self.changes | dict(changes)
         if len({len(change.value) for change in merged.values() if change.value.ndim}) > 1:
-            raise ValueError("The interventions have values for different numbers of rows; give equally many for every variable.")
+            raise ValueError(
+                "The interventions have values for different numbers of rows; give equally many "
+                "for every variable."
+            )
         return SCMInstance(
             self.seed,
             self._batch,
@@ -178,47 +212,73 @@ class SCMInstance:
 
     def _values(self, variables: int | Sequence[int], value: Value) -> dict[int, Tensor]:
         """Each variable's value, float32 [] or [N]."""
-        listed: Any = variables.tolist() if isinstance(variables, Tensor | np.ndarray) else variables
+        listed: Any = (
+            variables.tolist() if isinstance(variables, Tensor | np.ndarray) else variables
+        )
         one = not isinstance(listed, Sequence) or isinstance(listed, str)
         chosen: list[int] = []
         for j in [listed] if one else listed:
             if isinstance(j, bool) or not isinstance(j, Integral) or not 0 <= int(j) < self.n_nodes:
-                raise ValueError(f"There is no variable {j!r}; the model has the variables 0 to {self.n_nodes - 1}.")
+                raise ValueError(
+                    f"There is no variable {j!r}; the model has the variables 0 to "
+                    f"{self.n_nodes - 1}."
+                )
             chosen.append(int(j))
         if not chosen or len(set(chosen)) < len(chosen):
-            raise ValueError(f"The variables of an intervention are {chosen}; name at least one, and none twice.")
+            raise ValueError(
+                f"The variables of an intervention are {chosen}; name at least one, and none twice."
+            )
         try:
             given = torch.as_tensor(value, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError):
-            raise ValueError(f"The value of an intervention is {value!r}; give a number, or numbers in equally long rows.") from None
+            raise ValueError(
+                f"The value of an intervention is {value!r}; give a number, or numbers in equally "
+                "long rows."
+            ) from None
         if not bool(torch.isfinite(given).all()) or not given.numel():
-            raise ValueError("The value of an intervention is missing, not a number or infinite; give finite numbers.")
+            raise ValueError(
+                "The value of an intervention is missing, not a number or infinite; give finite "
+                "numbers."
+            )
         if given.ndim == 0:
             return dict.fromkeys(chosen, given)
         if given.ndim == 1 and one:
             return {chosen[0]: given}
         if given.ndim <= 2 and not one and given.shape[-1] == len(chosen):
             return dict(zip(chosen, given.unbind(-1), strict=True))
-        shape = "a number or one per row" if one else f"a number, {len(chosen)} numbers, or {len(chosen)} numbers per row"
-        raise ValueError(f"The value of an intervention on {len(chosen)} variables has shape {tuple(given.shape)}; give {shape}.")
+        shape = (
+            "a number or one per row"
+            if one
+            else f"a number, {len(chosen)} numbers, or {len(chosen)} numbers per row"
+        )
+        raise ValueError(
+            f"The value of an intervention on {len(chosen)} variables has shape "
+            f"{tuple(given.shape)}; give {shape}."
+        )
 
     def _cells(self, n_rows: int) -> Interventions:
         """The changes as cells of one table."""
         for j, change in self.changes.items():
             if change.value.ndim and len(change.value) != n_rows:
-                raise ValueError(f"The intervention on variable {j} has {len(change.value)} values for {n_rows} rows; ask for as many rows.")
+                raise ValueError(
+                    f"The intervention on variable {j} has {len(change.value)} values for "
+                    f"{n_rows} rows; ask for as many rows."
+                )
         slots, shape = len(self.changes), (n_rows, len(self.changes))
         return Interventions(
             task=torch.zeros(n_rows, dtype=torch.int64),
             row=torch.arange(n_rows),
             target=torch.tensor(list(self.changes)).expand(shape),
-            value=torch.stack([change.value.expand(n_rows) for change in self.changes.values()], dim=1),
+            value=torch.stack(
+                [change.value.expand(n_rows) for change in self.changes.values()], dim=1
+            ),
             hard=torch.tensor([change.hard for change in self.changes.values()]).expand(shape),
             used=torch.ones(n_rows, slots, dtype=torch.bool),
         )
 
     def _affected(self) -> Tensor:
-        """Bool [D]: the variables that are changed or effects of one that is; all of them where a law makes whole tables."""
+        """Bool [D]: the variables that are changed or effects of one that is; all of them where a
+        law makes whole tables."""
         if self._batch.factory.whole_table:  # a cell's library is shared out among all its genes
             return torch.ones(self.n_nodes, dtype=torch.bool)
         targets = list(self.changes)
@@ -228,26 +288,38 @@ class SCMInstance:
 
     def _refuse_changes(self, what: str) -> None:
         if self.changes:
-            raise ValueError(f"{what} belongs to the model without interventions; ask the model that do or shift was called on.")
+            raise ValueError(
+                f"{what} belongs to the model without interventions; ask the model that do or "
+                "shift was called on."
+            )
 
-    # ------------------------------------------------------------------------------------------------ noise and density of rows
+    # -------------------------------------------------------------------- noise and density of rows
 
     def abduct(self, rows: Tensor) -> Tensor:
-        """Float32 [N, D]: the exogenous noise that made rows [N, D] of this model: e_j = (x_j - m_j(parents)) / s_j(parents).
+        """Float32 [N, D]: the exogenous noise that made rows [N, D] of this model: e_j = (x_j -
+        m_j(parents)) / s_j(parents).
 
-        Raises ValueError where a mechanism is not of the form m + s e, or the model is under interventions.
+        Raises ValueError where a mechanism is not of the form m + s e, or the model is under
+        interventions.
         """
         self._refuse_changes("The noise behind rows")
         _check_rows(rows, self.n_nodes, "The table")
         mean, std = self._batch.location_scale(rows[None].to(torch.float64))
         return ((rows - mean[0]) / std[0]).to(torch.float32)
 
-    def counterfactual(self, rows: Tensor, do: Mapping[int, Value] | None = None, shift: Mapping[int, Value] | None = None) -> Tensor:
-        """Float32 [N, D]: what the units of rows [N, D] would have shown under interventions, variable -> value as in `do` and `shift`.
+    def counterfactual(
+        self,
+        rows: Tensor,
+        do: Mapping[int, Value] | None = None,
+        shift: Mapping[int, Value] | None = None,
+    ) -> Tensor:
+        """Float32 [N, D]: what the units of rows [N, D] would have shown under interventions,
+        variable -> value as in `do` and `shift`.
 
-        The noise is recovered from the rows (`abduct`), then goes through the changed model (Pearl 2009, theorem 7.1.7). Variables that are no
-        effects of the targets keep their values bit for bit. Raises ValueError where the noise cannot be recovered: sample then both models
-        with one seed instead.
+        The noise is recovered from the rows (`abduct`), then goes through the changed model (Pearl
+        2009, theorem 7.1.7). Variables that are no effects of the targets keep their values bit for
+        bit. Raises ValueError where the noise cannot be recovered: sample then both models with one
+        seed instead.
         """
         changed = self
         for j, value in (do or {}).items():
@@ -255,22 +327,34 @@ class SCMInstance:
         for j, value in (shift or {}).items():
             changed = changed.shift(j, value)
         if not changed.changes:
-            raise ValueError("A counterfactual needs an intervention; give do={variable: value} or shift={variable: value}.")
+            raise ValueError(
+                "A counterfactual needs an intervention; give do={variable: value} or "
+                "shift={variable: value}."
+            )
         noise = self.abduct(rows)
         with one_thread():
             found = self._batch.rows(noise[None], changed._cells(len(rows)), by_level=True)[0]
         return torch.where(changed._affected(), found, rows.to(torch.float32))
 
     def log_prob(self, rows: Tensor, intervened: Tensor | None = None) -> Tensor:
-        """Float64 [N]: the log density of rows [N, D], sum over variables of log p((x_j - m_j) / s_j) - log s_j, p the density of the noise.
+        """Float64 [N]: the log density of rows [N, D], sum over variables of log p((x_j - m_j) /
+        s_j) - log s_j, p the density of the noise.
 
-        Variables that are set in this model, and the cells of `intervened` bool [N, D], give no term. Raises ValueError where a mechanism is
-        not of the form m + s e or the noise has no density in closed form.
+        Variables that are set in this model, and the cells of `intervened` bool [N, D], give no
+        term. Raises ValueError where a mechanism is not of the form m + s e or the noise has no
+        density in closed form.
         """
         _check_rows(rows, self.n_nodes, "The table")
-        given = torch.zeros(rows.shape, dtype=torch.bool) if intervened is None else intervened.to(torch.bool)
+        given = (
+            torch.zeros(rows.shape, dtype=torch.bool)
+            if intervened is None
+            else intervened.to(torch.bool)
+        )
         if given.shape != rows.shape:
-            raise ValueError(f"intervened has shape {tuple(given.shape)} for rows {tuple(rows.shape)}; give one flag per cell.")
+            raise ValueError(
+                f"intervened has shape {tuple(given.shape)} for rows {tuple(rows.shape)}; give "
+                "one flag per cell."
+            )
         x = rows.to(torch.float64)
         mean, std = (part[0].clone() for part in self._batch.location_scale(x[None]))
         free = ~given
@@ -280,11 +364,12 @@ class SCMInstance:
         terms = self._noise.log_prob((x - mean) / std) - std.log()
         return torch.where(free, terms, 0.0).sum(dim=1)
 
-    # ---------------------------------------------------------------------------------------------------------------- for people
+    # ----------------------------------------------------------------------------------- for people
 
     @property
     def intervention_targets(self) -> list[int]:
-        """The variables that the family's interventions may fall on in this model's table; none if it has no interventional rows."""
+        """The variables that the family's interventions may fall on in this model's table; none if
+        it has no interventional rows."""
         if self._interventions is None:
             return []
         targets, length = self._interventions.targets([self.seed], self.n_nodes)
@@ -305,7 +390,12 @@ class SCMInstance:
             "noise": self._noise.config.kind,
             "intervention_targets": self.intervention_targets,
             "changes": [
-                {"variable": j, "change": "do" if change.hard else "shift", "value": change.value.tolist()} for j, change in self.changes.items()
+                {
+                    "variable": j,
+                    "change": "do" if change.hard else "shift",
+                    "value": change.value.tolist(),
+                }
+                for j, change in self.changes.items()
             ],
             "family": self._config,
         }
@@ -327,12 +417,21 @@ class SCMInstance:
         return self._batch.factory.whole_table
 
     def visualize(self) -> Figure:
-        """The graph and the mechanisms as a matplotlib figure: how every variable answers to each of its causes, with the band of its noise."""
+        """The graph and the mechanisms as a matplotlib figure: how every variable answers to each
+        of its causes, with the band of its noise."""
         return portrait(self)
 
 
-def linear_model(weights: Tensor, bias: Tensor, noise_std: Tensor, *, noise: NoiseConfig | None = None, seed: int = 0) -> SCMInstance:
-    """The linear model x_j = sum_i weights[i, j] x_i + bias[j] + noise_std[j] e_j that a user knows, e by default standard normal.
+def linear_model(
+    weights: Tensor,
+    bias: Tensor,
+    noise_std: Tensor,
+    *,
+    noise: NoiseConfig | None = None,
+    seed: int = 0,
+) -> SCMInstance:
+    """The linear model x_j = sum_i weights[i, j] x_i + bias[j] + noise_std[j] e_j that a user
+    knows, e by default standard normal.
 
     Args:
         weights: [D, D], entry (i, j) the effect of i on j, 0 where there is no edge.
@@ -343,16 +442,25 @@ def linear_model(weights: Tensor, bias: Tensor, noise_std: Tensor, *, noise: Noi
     Raises:
         ValueError: shapes that do not fit, a cycle, a noise standard deviation that is not above 0.
 
-    >>> model = linear_model(torch.tensor([[0.0, 2.0], [0.0, 0.0]]), torch.tensor([1.0, 0.0]), torch.ones(2))
+    >>> model = linear_model(torch.tensor([[0.0, 2.0], [0.0, 0.0]]), torch.tensor([1.0, 0.0]),
+    ... torch.ones(2))
     >>> model.do(0, 3.0).mechanisms[1](torch.tensor([[3.0]]), torch.tensor([0.5]))
     tensor([6.5000])
     """
     given = [torch.as_tensor(value, dtype=torch.float32) for value in (weights, bias, noise_std)]
     n_nodes = given[0].shape[-1]
-    if [tuple(value.shape) for value in given] != [(n_nodes, n_nodes), (n_nodes,), (n_nodes,)] or not n_nodes:
+    if [tuple(value.shape) for value in given] != [
+        (n_nodes, n_nodes),
+        (n_nodes,),
+        (n_nodes,),
+    ] or not n_nodes:
         shapes = ", ".join(str(tuple(value.shape)) for value in given)
-        raise ValueError(f"weights, bias and noise_std have the shapes {shapes}; give [D, D], [D] and [D].")
-    if not all(bool(torch.isfinite(value).all()) for value in given) or not bool((given[2] > 0).all()):
+        raise ValueError(
+            f"weights, bias and noise_std have the shapes {shapes}; give [D, D], [D] and [D]."
+        )
+    if not all(bool(torch.isfinite(value).all()) for value in given) or not bool(
+        (given[2] > 0).all()
+    ):
         raise ValueError("weights, bias and noise_std must be finite, and noise_std above 0.")
     adjacency = (given[0] != 0).to(torch.float32)[None]
     graphs.topological_order(adjacency)
@@ -372,16 +480,25 @@ _FEW = 32
 
 
 def _summary(value: Tensor) -> Any:
-    """A parameter as plain values, or, of more than 32 numbers, its shape, mean, standard deviation, least and largest."""
+    """A parameter as plain values, or, of more than 32 numbers, its shape, mean, standard
+    deviation, least and largest."""
     if value.numel() <= _FEW:
         return value.tolist()
     numbers = value.to(torch.float64)
-    moments = {"mean": numbers.mean(), "std": numbers.std(correction=0), "min": numbers.min(), "max": numbers.max()}
+    moments = {
+        "mean": numbers.mean(),
+        "std": numbers.std(correction=0),
+        "min": numbers.min(),
+        "max": numbers.max(),
+    }
     return {"shape": list(value.shape)} | {name: float(number) for name, number in moments.items()}
 
 
 def _check_rows(rows: Tensor, n_nodes: int, what: str) -> None:
     if rows.ndim != 2 or rows.shape[1] != n_nodes:
-        raise ValueError(f"{what} has shape {tuple(rows.shape)}; the model has {n_nodes} variables: give [rows, {n_nodes}].")
+        raise ValueError(
+            f"{what} has shape {tuple(rows.shape)}; the model has {n_nodes} variables: give "
+            f"[rows, {n_nodes}]."
+        )
     if not math.isfinite(float(rows.abs().sum())) and not bool(torch.isfinite(rows).all()):
         raise ValueError(f"{what} holds values that are missing or infinite; give finite numbers.")

@@ -1,7 +1,9 @@
-"""Interventions on cells of tables: which rows, which variables, what is done to them; and the law by which a family draws them.
+"""Interventions on cells of tables: which rows, which variables, what is done to them; and the law
+by which a family draws them.
 
-An intervened cell x_j becomes v ("do": the variable is cut off from its parents) or f_j(parents, e_j) + v ("shift"). Everything
-downstream follows from it, the noise stays as it was: row n of a table is the same unit with and without the intervention.
+An intervened cell x_j becomes v ("do": the variable is cut off from its parents) or f_j(parents,
+e_j) + v ("shift"). Everything downstream follows from it, the noise stays as it was: row n of a
+table is the same unit with and without the intervention.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from causal_meta.datasets.mixtures import draw_parts
 
 @dataclass(frozen=True, eq=False)
 class Interventions:
-    """R intervened rows of a batch of tables, each with T slots: task and row int64 [R] say which row of which table (each at most once);
-    target int64 [R, T] the variables, different in all slots that are used; value float32 [R, T]; hard and used bool [R, T].
+    """R intervened rows of a batch of tables, each with T slots: task and row int64 [R] say which
+    row of which table (each at most once); target int64 [R, T] the variables, different in all
+    slots that are used; value float32 [R, T]; hard and used bool [R, T].
 
     An unused slot is a shift by 0 of variable 0.
     """
@@ -47,12 +50,15 @@ class Interventions:
         return ((self.task * n_rows + self.row) * n_nodes)[:, None] + self.target
 
     def columns(self, n_tasks: int, n_nodes: int, n_columns: int) -> tuple[int, Tensor, Tensor]:
-        """The first intervened row r (a multiple of 16 below it), then hard bool and value float32, both [B, D, C - r], with 0 where nothing is
-        done: the cells of tables of C = `n_columns` rows that are stored by variable."""
+        """The first intervened row r (a multiple of 16 below it), then hard bool and value float32,
+        both [B, D, C - r], with 0 where nothing is done: the cells of tables of C = `n_columns`
+        rows that are stored by variable."""
         first = int(self.row.min()) // 16 * 16
         shape = (n_tasks, n_nodes, n_columns - first)
         hard, value = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape)
-        place = ((self.task[:, None] * n_nodes + self.target) * shape[2] + self.row[:, None] - first)[self.used]
+        place = (
+            (self.task[:, None] * n_nodes + self.target) * shape[2] + self.row[:, None] - first
+        )[self.used]
         hard.view(-1)[place] = self.hard[self.used]
         value.view(-1)[place] = self.value[self.used]
         return first, hard, value
@@ -61,7 +67,14 @@ class Interventions:
         """Those in tasks `first` to `stop - 1`, numbered from 0; `task` must rise."""
         ends = torch.searchsorted(self.task.contiguous(), torch.tensor([first, stop])).tolist()
         rows = slice(*ends)
-        return Interventions(self.task[rows] - first, self.row[rows], self.target[rows], self.value[rows], self.hard[rows], self.used[rows])
+        return Interventions(
+            self.task[rows] - first,
+            self.row[rows],
+            self.target[rows],
+            self.value[rows],
+            self.hard[rows],
+            self.used[rows],
+        )
 
     def select(self, tasks: Tensor) -> Interventions:
         """Those in some of the tasks, which are numbered anew in the order of `tasks` int64 [b]."""
@@ -71,15 +84,25 @@ class Interventions:
         number[tasks] = torch.arange(len(tasks))
         task = number[self.task]
         kept = task >= 0
-        return Interventions(task[kept], self.row[kept], self.target[kept], self.value[kept], self.hard[kept], self.used[kept])
+        return Interventions(
+            task[kept],
+            self.row[kept],
+            self.target[kept],
+            self.value[kept],
+            self.hard[kept],
+            self.used[kept],
+        )
 
     def apply_to_affine(self, x: Tensor, total: Tensor, depth: Tensor | None = None) -> None:
-        """Turn, in place, rows x [B, N, D] of affine models without interventions into those with them; x must be contiguous.
+        """Turn, in place, rows x [B, N, D] of affine models without interventions into those with
+        them; x must be contiguous.
 
-        `total` [B, D, D] holds the total effects, entry (i, j) the derivative of x_j by x_i, 1 on the diagonal; `depth` int64 [B, D] is less
-        for a cause than for its effect (needed where T > 1). Setting variable t of a row to v moves every x_j by (v - x_t) total[t, j]: one
-        product per row instead of a pass over the graph. Several targets of a row are set one after another, causes first. The values are
-        exact to rounding at the size of the values without the intervention.
+        `total` [B, D, D] holds the total effects, entry (i, j) the derivative of x_j by x_i, 1 on
+        the diagonal; `depth` int64 [B, D] is less for a cause than for its effect (needed where T >
+        1). Setting variable t of a row to v moves every x_j by (v - x_t) total[t, j]: one product
+        per row instead of a pass over the graph. Several targets of a row are set one after
+        another, causes first. The values are exact to rounding at the size of the values without
+        the intervention.
         """
         n_rows, n_nodes = x.shape[1:]
         target, value, hard = self.target, self.value, self.hard
@@ -90,10 +113,16 @@ class Interventions:
         rows = x.view(-1, n_nodes).index_select(0, place)
         effects = total.view(-1, n_nodes)
         all_hard = bool(hard.all())
-        slots = [(t[:, None], v[:, None], h[:, None]) for t, v, h in zip(target.unbind(1), value.unbind(1), hard.unbind(1), strict=True)]
+        slots = [
+            (t[:, None], v[:, None], h[:, None])
+            for t, v, h in zip(target.unbind(1), value.unbind(1), hard.unbind(1), strict=True)
+        ]
         for t, v, h in slots:
             move = v - rows.gather(1, t)
-            rows.addcmul_(move if all_hard else torch.where(h, move, v), effects.index_select(0, self.task * n_nodes + t[:, 0]))
+            rows.addcmul_(
+                move if all_hard else torch.where(h, move, v),
+                effects.index_select(0, self.task * n_nodes + t[:, 0]),
+            )
         for t, v, h in slots:  # rounding may have moved the ones that were set by a last digit
             rows.scatter_(1, t, v if all_hard else torch.where(h, v, rows.gather(1, t)))
         x.view(-1, n_nodes).index_copy_(0, place, rows)
@@ -106,13 +135,15 @@ def no_interventions() -> Interventions:
 
 
 class InterventionLaw:
-    """How a family draws the interventions of its tasks: see `InterventionConfig`. A task's depend on its seed (and sizes) alone."""
+    """How a family draws the interventions of its tasks: see `InterventionConfig`. A task's depend
+    on its seed (and sizes) alone."""
 
     def __init__(self, config: InterventionConfig) -> None:
         self.config = config
 
     def rows(self, seeds: Sequence[int], n_rows: Sequence[int]) -> list[tuple[int, int]]:
-        """(N, M) of each task: the rows of its table and how many of them may be interventional; `n_rows` are the rows that were asked for."""
+        """(N, M) of each task: the rows of its table and how many of them may be interventional;
+        `n_rows` are the rows that were asked for."""
         if self.config.row_share is not None:
             return [(n, int(self.config.row_share * n + 0.5)) for n in n_rows]
         assert self.config.rows is not None
@@ -120,14 +151,20 @@ class InterventionLaw:
         return [(n + m, m) for n, m in zip(n_rows, added, strict=True)]
 
     def targets(self, seeds: Sequence[int], n_nodes: int) -> tuple[Tensor, Tensor]:
-        """The target lists: int64 [B, K] and their lengths int64 [B], of which only the first lengths[b] numbers of row b count.
+        """The target lists: int64 [B, K] and their lengths int64 [B], of which only the first
+        lengths[b] numbers of row b count.
 
         The list of a task without interventions has length 0.
         """
         length = self._list_lengths(seeds, n_nodes)
-        order = randomness.permutations(seeds, ("interventions", "list"), n_nodes)[:, : int(length.max())]
+        order = randomness.permutations(seeds, ("interventions", "list"), n_nodes)[
+            :, : int(length.max())
+        ]
         if self.config.observational_share > 0:
-            none = randomness.uniforms(seeds, ("interventions", "observational"), ()) < self.config.observational_share
+            none = (
+                randomness.uniforms(seeds, ("interventions", "observational"), ())
+                < self.config.observational_share
+            )
             length = torch.where(none, 0, length)
         return order, length
 
@@ -140,8 +177,11 @@ class InterventionLaw:
         which = draw_parts(seeds, ("interventions", "list length law"), [1.0] * len(laws), ())
         return lengths.gather(0, which[None])[0]
 
-    def draw(self, seeds: Sequence[int], n_rows: int, n_interventional: int, n_nodes: int) -> Interventions:
-        """The interventions in tables [B, N, D] of `seeds`, in M = `n_interventional` rows of each task that has any."""
+    def draw(
+        self, seeds: Sequence[int], n_rows: int, n_interventional: int, n_nodes: int
+    ) -> Interventions:
+        """The interventions in tables [B, N, D] of `seeds`, in M = `n_interventional` rows of each
+        task that has any."""
         lists, length = self.targets(seeds, n_nodes)
         tasks = torch.nonzero(length > 0)[:, 0]
         if not len(tasks) or not n_interventional:
@@ -156,12 +196,17 @@ class InterventionLaw:
             row=self._rows(chosen, n_rows, n_interventional).flatten(),
             target=torch.where(used, target, 0).flatten(0, 1),
             value=value.flatten(0, 1),
-            hard=used.flatten(0, 1) if self.config.change == "do" else torch.zeros_like(used).flatten(0, 1),
+            hard=used.flatten(0, 1)
+            if self.config.change == "do"
+            else torch.zeros_like(used).flatten(0, 1),
             used=used.flatten(0, 1),
         )
 
-    def _places(self, seeds: Sequence[int], n_rows: int, longest: int, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions in the target lists, int64 [b, M, T], the first of row r being r mod the list's length; and which of them are used."""
+    def _places(
+        self, seeds: Sequence[int], n_rows: int, longest: int, length: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Positions in the target lists, int64 [b, M, T], the first of row r being r mod the list's
+        length; and which of them are used."""
         first = torch.arange(n_rows) % length
         per_row = self.config.targets_per_row
         if per_row.high == 1:
@@ -182,21 +227,34 @@ class InterventionLaw:
             value = config.value_mean + config.value_std * randomness.normals(seeds, names, shape)
         else:
             signed = 2 * randomness.uniforms(seeds, names, shape) - 1
-            value = signed * (config.value_high - config.value_low) + torch.sign(signed) * config.value_low
-        return value if config.value_per == "cell" else value.gather(1, target.flatten(1)).view(target.shape)
+            value = (
+                signed * (config.value_high - config.value_low)
+                + torch.sign(signed) * config.value_low
+            )
+        return (
+            value
+            if config.value_per == "cell"
+            else value.gather(1, target.flatten(1)).view(target.shape)
+        )
 
     def _rows(self, seeds: Sequence[int], n_rows: int, n_interventional: int) -> Tensor:
         """Int64 [b, M]: which rows of the tables are interventional."""
         if self.config.row_order == "observational_first":
             return torch.arange(n_rows - n_interventional, n_rows).expand(len(seeds), -1)
-        return randomness.permutations(seeds, ("interventions", "order"), n_rows)[:, :n_interventional]
+        return randomness.permutations(seeds, ("interventions", "order"), n_rows)[
+            :, :n_interventional
+        ]
 
 
-def _draw_whole(config: IntRange, seeds: Sequence[int], names: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
+def _draw_whole(
+    config: IntRange, seeds: Sequence[int], names: tuple[str | int, ...], shape: tuple[int, ...]
+) -> Tensor:
     """Int64 [B, *shape]: independent whole numbers of the law `config`."""
     if config.is_fixed:
         return torch.full((len(seeds), *shape), config.low)
     values = torch.arange(config.low, config.high + 1, dtype=torch.float64)
     mass = (values / config.low).pow(config.power).cumsum(0)
     u = randomness.uniforms(seeds, names, shape).to(torch.float64)
-    return config.low + torch.searchsorted(mass / mass[-1], u, right=True).clamp_(max=len(values) - 1)
+    return config.low + torch.searchsorted(mass / mass[-1], u, right=True).clamp_(
+        max=len(values) - 1
+    )

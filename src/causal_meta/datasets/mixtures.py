@@ -10,8 +10,14 @@ from torch import Tensor
 from causal_meta import randomness
 
 
-def draw_parts(seeds: Sequence[int], names: tuple[str | int, ...], weights: Sequence[float], shape: tuple[int, ...]) -> Tensor:
-    """Int64 [B, *shape]: part numbers, independent, each with probability proportional to its weight; task b depends on seeds[b] alone."""
+def draw_parts(
+    seeds: Sequence[int],
+    names: tuple[str | int, ...],
+    weights: Sequence[float],
+    shape: tuple[int, ...],
+) -> Tensor:
+    """Int64 [B, *shape]: part numbers, independent, each with probability proportional to its
+    weight; task b depends on seeds[b] alone."""
     if len(weights) == 1:
         return torch.zeros(len(seeds), *shape, dtype=torch.int64)
     bounds = torch.tensor(weights, dtype=torch.float64).cumsum(0)

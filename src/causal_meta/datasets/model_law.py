@@ -1,9 +1,12 @@
-"""The mechanisms of a family's tasks given their graphs: standardised inside where the family says so, and drawn again where values overflow.
+"""The mechanisms of a family's tasks given their graphs: standardised inside where the family says
+so, and drawn again where values overflow.
 
-Deep graphs of steep mechanisms and heavy-tailed noise make values that no float holds. Tables hold none of them: a value beyond ±LARGEST becomes
-±LARGEST. A model is wild if that happens in the first rows of its own noise without interventions, as many rows as every table of the family has
-(`checked_rows`), so that it depends on the task's seed alone, not on how many rows are asked for. The mechanisms and the noise of a wild task
-are drawn again, for the same graph, from the seed (seed, "overflow", 1), then 2, …; how often is counted.
+Deep graphs of steep mechanisms and heavy-tailed noise make values that no float holds. Tables hold
+none of them: a value beyond ±LARGEST becomes ±LARGEST. A model is wild if that happens in the first
+rows of its own noise without interventions, as many rows as every table of the family has
+(`checked_rows`), so that it depends on the task's seed alone, not on how many rows are asked for.
+The mechanisms and the noise of a wild task are drawn again, for the same graph, from the seed
+(seed, "overflow", 1), then 2, …; how often is counted.
 """
 
 from __future__ import annotations
@@ -20,38 +23,50 @@ from causal_meta.datasets.mechanisms.standardising import REFERENCE_ROWS, mode_o
 from causal_meta.datasets.noise import NoiseLaw
 
 MOST_DRAWS = 100
-_FEW_ROWS = 64  # rows checked where they have to be made for it: where interventions may be in any row of a table
+# rows checked where they have to be made for it: where interventions may be in any row of a table
+_FEW_ROWS = 64
 
 
 class ModelLaw:
-    """Mechanisms and noise of tasks with given graphs. Attribute `redraws`: how many models were drawn again because they overflowed."""
+    """Mechanisms and noise of tasks with given graphs. Attribute `redraws`: how many models were
+    drawn again because they overflowed."""
 
     def __init__(self, config: FamilyConfig, factory: MechanismFactory, noise: NoiseLaw) -> None:
         self.config, self.factory, self.noise = config, factory, noise
         self.mode = mode_of(config)
         self.redraws = 0
         rows, interventions = config.n_rows.low, config.interventions
-        self.check_is_in_table = interventions is None or (interventions.rows is not None and interventions.row_order == "observational_first")
+        self.check_is_in_table = interventions is None or (
+            interventions.rows is not None and interventions.row_order == "observational_first"
+        )
         self.checked_rows = rows if self.check_is_in_table else min(rows, _FEW_ROWS)
 
     def draw(self, seeds: Sequence[int], adjacency: Tensor) -> MechanismBatch:
         """The mechanisms of graphs [B, D, D], as drawn from these seeds."""
         return self.sample(seeds, adjacency, 1)[0]
 
-    def sample(self, seeds: Sequence[int], adjacency: Tensor, n_rows: int) -> tuple[MechanismBatch, Tensor]:
-        """The same, and the noise [B, N, D] of their first rows, of which standardising takes what it needs."""
+    def sample(
+        self, seeds: Sequence[int], adjacency: Tensor, n_rows: int
+    ) -> tuple[MechanismBatch, Tensor]:
+        """The same, and the noise [B, N, D] of their first rows, of which standardising takes what
+        it needs."""
         nodes, batch = adjacency.shape[-1], self.factory.draw(seeds, adjacency)
         if self.mode is None:
             return batch, self.noise.sample(seeds, n_rows, nodes)
         noise = self.noise.sample(seeds, max(n_rows, REFERENCE_ROWS), nodes)
         return standardised(batch, noise[:, :REFERENCE_ROWS], self.mode), noise[:, :n_rows]
 
-    def wild(self, batch: MechanismBatch, seeds: Sequence[int], table: Tensor | None = None) -> Tensor:
-        """Int64: the positions of the tasks that overflow. `table` [B, N, D]: their rows, which are looked at if they hold those to check."""
+    def wild(
+        self, batch: MechanismBatch, seeds: Sequence[int], table: Tensor | None = None
+    ) -> Tensor:
+        """Int64: the positions of the tasks that overflow. `table` [B, N, D]: their rows, which are
+        looked at if they hold those to check."""
         if self.factory.whole_table:
             return torch.empty(0, dtype=torch.int64)
         if table is None or not self.check_is_in_table or table.shape[1] < self.checked_rows:
-            table = batch.rows(self.noise.sample(seeds, self.checked_rows, batch.adjacency.shape[-1]))
+            table = batch.rows(
+                self.noise.sample(seeds, self.checked_rows, batch.adjacency.shape[-1])
+            )
         table = table[:, : self.checked_rows]
         low, high = torch.aminmax(table)
         if low > -LARGEST and high < LARGEST:
@@ -59,11 +74,15 @@ class ModelLaw:
         return torch.nonzero(table.abs().amax(dim=(1, 2)) >= LARGEST)[:, 0]
 
     def settle(self, seeds: Sequence[int], adjacency: Tensor) -> list[int]:
-        """The seeds to draw mechanisms and noise of wild tasks from instead. Raises ValueError if MOST_DRAWS models of one task are all wild."""
+        """The seeds to draw mechanisms and noise of wild tasks from instead. Raises ValueError if
+        MOST_DRAWS models of one task are all wild."""
         found, left = list(seeds), torch.arange(len(seeds))
         for draw in range(1, MOST_DRAWS + 1):
             self.redraws += len(left)
-            tried = [randomness.seeds_of(seeds[b], "overflow", start=draw, count=1)[0] for b in left.tolist()]
+            tried = [
+                randomness.seeds_of(seeds[b], "overflow", start=draw, count=1)[0]
+                for b in left.tolist()
+            ]
             for b, seed in zip(left.tolist(), tried, strict=True):
                 found[b] = seed
             left = left[self.wild(self.draw(tried, adjacency[left]), tried)]
@@ -71,6 +90,8 @@ class ModelLaw:
                 return found
         deepest = int(graphs.depths(adjacency[left[:1]]).max())
         raise ValueError(
-            f"{MOST_DRAWS} draws of the mechanisms of task {seeds[int(left[0])]} all gave values beyond {LARGEST:g} (its graph has paths of "
-            f"{deepest} edges); give the family internal_standardising=inputs, smaller weights or fewer edges."
+            f"{MOST_DRAWS} draws of the mechanisms of task {seeds[int(left[0])]} all gave values "
+            f"beyond {LARGEST:g} (its graph has paths of "
+            f"{deepest} edges); give the family internal_standardising=inputs, smaller weights or "
+            "fewer edges."
         )

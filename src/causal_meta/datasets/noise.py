@@ -1,4 +1,5 @@
-"""Laws of the exogenous noise: mean 0 and variance 1 where these exist, independent over tasks, rows and variables.
+"""Laws of the exogenous noise: mean 0 and variance 1 where these exist, independent over tasks,
+rows and variables.
 
 The noise of row n does not depend on how many rows are drawn.
 """
@@ -22,21 +23,27 @@ ROWS: Names = ("noise",)  # the stream of the rows that a task's table shows
 
 
 class NoiseLaw(ABC):
-    """A law of exogenous noise. A new law is a subclass, its dataclass and its line in the registry.
+    """A law of exogenous noise. A new law is a subclass, its dataclass and its line in the
+    registry.
 
-    `path` names the place of the law inside nested mixtures, so that each mixture draws its parts by numbers of its own.
+    `path` names the place of the law inside nested mixtures, so that each mixture draws its parts
+    by numbers of its own.
     """
 
     def __init__(self, config: NoiseConfig, path: tuple[str, ...] = ()) -> None:
         self.config = config
 
     @abstractmethod
-    def sample(self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS) -> Tensor:
-        """Float32 [B, N, D] from the streams (seeds[b], names...); task b depends on seeds[b] alone. Other names give further, independent rows."""
+    def sample(
+        self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
+    ) -> Tensor:
+        """Float32 [B, N, D] from the streams (seeds[b], names...); task b depends on seeds[b]
+        alone. Other names give further, independent rows."""
 
     @abstractmethod
     def log_prob(self, e: Tensor) -> Tensor:
-        """The logarithm of the density at every entry of e, in nats; -inf where the density is 0."""
+        """The logarithm of the density at every entry of e, in nats; -inf where the density is
+        0."""
 
     def law_of(self, seed: int) -> NoiseLaw:
         """The law that holds for the whole of task `seed`: for a mixture its part."""
@@ -52,7 +59,9 @@ def make_noise(config: NoiseConfig, path: tuple[str, ...] = ()) -> NoiseLaw:
 class Gaussian(NoiseLaw):
     """e ~ N(0, 1)."""
 
-    def sample(self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS) -> Tensor:
+    def sample(
+        self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
+    ) -> Tensor:
         return randomness.normals(seeds, names, (n_rows, n_nodes))
 
     def log_prob(self, e: Tensor) -> Tensor:
@@ -62,7 +71,9 @@ class Gaussian(NoiseLaw):
 class Laplace(NoiseLaw):
     """e ~ Laplace with mean 0 and scale 1/sqrt 2: density exp(-sqrt 2 |e|) / sqrt 2."""
 
-    def sample(self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS) -> Tensor:
+    def sample(
+        self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
+    ) -> Tensor:
         return randomness.laplaces(seeds, names, (n_rows, n_nodes))
 
     def log_prob(self, e: Tensor) -> Tensor:
@@ -72,11 +83,15 @@ class Laplace(NoiseLaw):
 class Uniform(NoiseLaw):
     """e ~ U(-sqrt 3, sqrt 3)."""
 
-    def sample(self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS) -> Tensor:
+    def sample(
+        self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
+    ) -> Tensor:
         return randomness.uniforms(seeds, names, (n_rows, n_nodes)).sub_(0.5).mul_(2 * math.sqrt(3))
 
     def log_prob(self, e: Tensor) -> Tensor:
-        return torch.full_like(e, -math.log(2 * math.sqrt(3))).masked_fill_(e.abs() > math.sqrt(3), -math.inf)
+        return torch.full_like(e, -math.log(2 * math.sqrt(3))).masked_fill_(
+            e.abs() > math.sqrt(3), -math.inf
+        )
 
 
 class StudentT(NoiseLaw):
@@ -88,19 +103,28 @@ class StudentT(NoiseLaw):
         super().__init__(config, path)
         self.scale = math.sqrt((config.df - 2) / config.df)
 
-    def sample(self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS) -> Tensor:
-        return randomness.student_ts(seeds, names, (n_rows, n_nodes), self.config.df).mul_(self.scale)
+    def sample(
+        self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
+    ) -> Tensor:
+        return randomness.student_ts(seeds, names, (n_rows, n_nodes), self.config.df).mul_(
+            self.scale
+        )
 
     def log_prob(self, e: Tensor) -> Tensor:
         df = self.config.df
-        constant = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(math.pi * (df - 2))
+        constant = (
+            math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(math.pi * (df - 2))
+        )
         return constant - (df + 1) / 2 * torch.log1p(e.square() / (df - 2))
 
 
 class Gumbel(NoiseLaw):
-    """e = (g - 0.5772) sqrt 6 / pi, g standard Gumbel: distribution function exp(-exp(-g)), skewness 1.14."""
+    """e = (g - 0.5772) sqrt 6 / pi, g standard Gumbel: distribution function exp(-exp(-g)),
+    skewness 1.14."""
 
-    def sample(self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS) -> Tensor:
+    def sample(
+        self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
+    ) -> Tensor:
         return randomness.gumbels(seeds, names, (n_rows, n_nodes))
 
     def log_prob(self, e: Tensor) -> Tensor:
@@ -111,7 +135,9 @@ class Gumbel(NoiseLaw):
 class Cauchy(NoiseLaw):
     """e ~ Cauchy with median 0 and scale 1 (no mean, no variance): density 1 / (pi (1 + e²))."""
 
-    def sample(self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS) -> Tensor:
+    def sample(
+        self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
+    ) -> Tensor:
         return randomness.cauchys(seeds, names, (n_rows, n_nodes))
 
     def log_prob(self, e: Tensor) -> Tensor:
@@ -130,14 +156,22 @@ class Mixture(NoiseLaw):
     def law_of(self, seed: int) -> NoiseLaw:
         return self.parts[int(draw_parts([seed], self.names, self.weights, ())[0])].law_of(seed)
 
-    def sample(self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS) -> Tensor:
+    def sample(
+        self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
+    ) -> Tensor:
         out = torch.empty(len(seeds), n_rows, n_nodes)
         for part, tasks in tasks_by_part(draw_parts(seeds, self.names, self.weights, ())):
-            out[tasks] = self.parts[part].sample([seeds[b] for b in tasks.tolist()], n_rows, n_nodes, names)
+            out[tasks] = self.parts[part].sample(
+                [seeds[b] for b in tasks.tolist()], n_rows, n_nodes, names
+            )
         return out
 
     def log_prob(self, e: Tensor) -> Tensor:
-        """Of single numbers from a task whose part is not known; the numbers of one task share a part, so these do not add up: take `law_of`."""
+        """Of single numbers from a task whose part is not known; the numbers of one task share a
+        part, so these do not add up: take `law_of`."""
         weights = torch.tensor(self.weights, dtype=torch.float64)
-        parts = [part.log_prob(e) + float(w) for part, w in zip(self.parts, torch.log(weights / weights.sum()), strict=True)]
+        parts = [
+            part.log_prob(e) + float(w)
+            for part, w in zip(self.parts, torch.log(weights / weights.sum()), strict=True)
+        ]
         return torch.logsumexp(torch.stack(parts), dim=0)

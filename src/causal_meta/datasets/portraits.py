@@ -1,4 +1,5 @@
-"""What a picture of a structural causal model shows: the response of every variable to each of its causes, with the band of its noise."""
+"""What a picture of a structural causal model shows: the response of every variable to each of its
+causes, with the band of its noise."""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ class Model(Protocol):
 
 
 def portrait(instance: Model, most: int = MOST_PANELS) -> Figure:
-    """The graph, then a panel for every variable without causes and every edge, causes first, at most `most` of them."""
+    """The graph, then a panel for every variable without causes and every edge, causes first, at
+    most `most` of them."""
     from causal_meta import drawing
 
     with one_thread():
@@ -75,9 +77,15 @@ def portrait(instance: Model, most: int = MOST_PANELS) -> Figure:
         for i, j in panels[:most]:
             x = None if i is None else rows[:, i].double().numpy()
             curve = [None] * 4 if i is None else _curve(instance, rows, i, j)
-            grid, low, middle, high = (None if part is None else part.double().numpy() for part in curve)
+            grid, low, middle, high = (
+                None if part is None else part.double().numpy() for part in curve
+            )
             cause = None if i is None else f"x{i}"
-            responses.append(drawing.Response(cause, f"x{j}", rows[:, j].double().numpy(), x, grid, middle, low, high))
+            responses.append(
+                drawing.Response(
+                    cause, f"x{j}", rows[:, j].double().numpy(), x, grid, middle, low, high
+                )
+            )
     return drawing.model(
         instance.adjacency_matrix.numpy(),
         [f"x{j} {label}".strip() for j, label in enumerate(_labels(instance))],
@@ -89,11 +97,16 @@ def portrait(instance: Model, most: int = MOST_PANELS) -> Figure:
 
 def _laws(instance: Model) -> set[str]:
     """The names of the mechanisms that variables have."""
-    return {mechanism.name for j, mechanism in enumerate(instance.mechanisms) if j not in instance.changes}
+    return {
+        mechanism.name
+        for j, mechanism in enumerate(instance.mechanisms)
+        if j not in instance.changes
+    }
 
 
 def _labels(instance: Model) -> list[str]:
-    """What the graph says of each variable beside its number: its intervention, and its mechanism where there are several."""
+    """What the graph says of each variable beside its number: its intervention, and its mechanism
+    where there are several."""
     several = len(_laws(instance)) > 1
     labels = []
     for j, mechanism in enumerate(instance.mechanisms):
@@ -108,25 +121,41 @@ def _labels(instance: Model) -> list[str]:
 def _title(instance: Model) -> str:
     told = []
     for j, change in instance.changes.items():
-        value = "" if change.value.ndim else f" {'=' if change.hard else 'by'} {float(change.value):.3g}"
+        value = (
+            ""
+            if change.value.ndim
+            else f" {'=' if change.hard else 'by'} {float(change.value):.3g}"
+        )
         told.append(f"{'do' if change.hard else 'shift'} x{j}{value}")
-    return f"Structural causal model of seed {instance.seed}" + (f" under {', '.join(told)}" if told else "")
+    return f"Structural causal model of seed {instance.seed}" + (
+        f" under {', '.join(told)}" if told else ""
+    )
 
 
 def _note(instance: Model, left_out: int) -> str:
     edges, laws = int(instance.adjacency_matrix.sum()), _laws(instance)
-    note = f"{instance.n_nodes} variables, {edges} edge{'s' * (edges != 1)}" + (f", {laws.pop()} mechanisms" if len(laws) == 1 else "")
-    note += ". Dots: rows." if instance.whole_table else ". Line: median over the noise, other causes at their medians; band: 10 to 90 %; dots: rows."
+    note = f"{instance.n_nodes} variables, {edges} edge{'s' * (edges != 1)}" + (
+        f", {laws.pop()} mechanisms" if len(laws) == 1 else ""
+    )
+    note += (
+        ". Dots: rows."
+        if instance.whole_table
+        else ". Line: median over the noise, other causes at their medians; band: 10 to 90 %; "
+        "dots: rows."
+    )
     return note + (f" {left_out} more panels are left out." if left_out else "")
 
 
 def _rows_of(instance: Model) -> int:
     """How many rows to show: as many as an intervention has values, if it has them by row."""
-    return next((len(change.value) for change in instance.changes.values() if change.value.ndim), _ROWS)
+    return next(
+        (len(change.value) for change in instance.changes.values() if change.value.ndim), _ROWS
+    )
 
 
 def _curve(instance: Model, rows: Tensor, i: int, j: int) -> list[Tensor | None]:
-    """Grid [G] over the middle 96 % of cause i, and the three quantiles [G] of x_j over its noise there; None where a law makes whole tables."""
+    """Grid [G] over the middle 96 % of cause i, and the three quantiles [G] of x_j over its noise
+    there; None where a law makes whole tables."""
     if instance.whole_table or any(change.value.ndim for change in instance.changes.values()):
         return [None] * 4
     parents = torch.nonzero(instance.adjacency_matrix[:, j])[:, 0]

@@ -23,18 +23,24 @@ def float_at(config: FloatRange, u: Tensor) -> Tensor:
         return config.low + (config.high - config.low) * u
     if config.law == "log_uniform":
         return config.low * (config.high / config.low) ** u
-    return torch.exp(config.log_mean + config.log_std * torch.special.ndtri(u)).clamp_(config.low, config.high)
+    return torch.exp(config.log_mean + config.log_std * torch.special.ndtri(u)).clamp_(
+        config.low, config.high
+    )
 
 
-def draw_floats(config: FloatRange, seeds: Sequence[int], names: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
-    """Float32 [B, *shape]: independent numbers of the law `config`; row b depends on seeds[b] and names only."""
+def draw_floats(
+    config: FloatRange, seeds: Sequence[int], names: tuple[str | int, ...], shape: tuple[int, ...]
+) -> Tensor:
+    """Float32 [B, *shape]: independent numbers of the law `config`; row b depends on seeds[b] and
+    names only."""
     if config.is_fixed:
         return torch.full((len(seeds), *shape), config.low)
     return float_at(config, randomness.uniforms(seeds, names, shape))
 
 
 def whole_at(config: IntRange, u: Tensor) -> Tensor:
-    """Int64, of u's shape: the whole numbers of `config` at the quantiles u in (0, 1), P(n) ∝ n^power for low <= n <= high.
+    """Int64, of u's shape: the whole numbers of `config` at the quantiles u in (0, 1), P(n) ∝
+    n^power for low <= n <= high.
 
     >>> whole_at(IntRange(low=3, high=6), torch.tensor([0.1, 0.3, 0.6, 0.9]))
     tensor([3, 4, 5, 6])
@@ -43,11 +49,16 @@ def whole_at(config: IntRange, u: Tensor) -> Tensor:
         return torch.full(u.shape, config.low, dtype=torch.int64)
     values = torch.arange(config.low, config.high + 1, dtype=torch.float64)
     mass = (values / config.low).pow(config.power).cumsum(0)
-    return config.low + torch.searchsorted(mass, u.to(torch.float64) * mass[-1], right=True).clamp_(max=len(values) - 1)
+    return config.low + torch.searchsorted(mass, u.to(torch.float64) * mass[-1], right=True).clamp_(
+        max=len(values) - 1
+    )
 
 
-def draw_wholes(config: IntRange, seeds: Sequence[int], names: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
-    """Int64 [B, *shape]: independent whole numbers of the law `config`; row b depends on seeds[b] and names only."""
+def draw_wholes(
+    config: IntRange, seeds: Sequence[int], names: tuple[str | int, ...], shape: tuple[int, ...]
+) -> Tensor:
+    """Int64 [B, *shape]: independent whole numbers of the law `config`; row b depends on seeds[b]
+    and names only."""
     if config.is_fixed:
         return torch.full((len(seeds), *shape), config.low, dtype=torch.int64)
     return whole_at(config, randomness.uniforms(seeds, names, shape))

@@ -1,7 +1,8 @@
-"""Real tables: read, checked and named by the digest of their bytes; and the true graphs that come with a few of them.
+"""Real tables: read, checked and named by the digest of their bytes; and the true graphs that come
+with a few of them.
 
-A table is trusted with nothing: every way in which a file can be unusable is answered by one sentence (`TableError`) that says what
-was found, where, and what to do.
+A table is trusted with nothing: every way in which a file can be unusable is answered by one
+sentence (`TableError`) that says what was found, where, and what to do.
 """
 
 from __future__ import annotations
@@ -18,16 +19,37 @@ import numpy as np
 
 from causal_meta.conf.registry import nearest
 from causal_meta.datasets.table_files import FORMATS, TableError, format_of, parse, read_bytes
-from causal_meta.datasets.table_interventions import intervened_cells, is_intervention_column, labels, read_mask
+from causal_meta.datasets.table_interventions import (
+    intervened_cells,
+    is_intervention_column,
+    labels,
+    read_mask,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MIN_ROWS", "Table", "TableError", "as_table", "from_frame", "read_table", "read_truth", "truth_digest"]
+__all__ = [
+    "MIN_ROWS",
+    "Table",
+    "TableError",
+    "as_table",
+    "from_frame",
+    "read_table",
+    "read_truth",
+    "truth_digest",
+]
 
 MIN_ROWS = 10
-# tables of scikit-learn: the name of its target column, None where the targets have names of their own
-_SKLEARN: dict[str, str | None] = {"diabetes": "progression", "iris": "species", "wine": "cultivar", "breast_cancer": "benign", "linnerud": None}
+# tables of scikit-learn: the name of its target column, None where the targets have names of their
+# own
+_SKLEARN: dict[str, str | None] = {
+    "diabetes": "progression",
+    "iris": "species",
+    "wine": "cultivar",
+    "breast_cancer": "benign",
+    "linnerud": None,
+}
 BUNDLED = tuple(f"sklearn:{name}" for name in _SKLEARN)
 _SHOWN = 5
 EDGE_HEADER = ("cause", "effect")
@@ -35,11 +57,13 @@ EDGE_HEADER = ("cause", "effect")
 
 @dataclass(frozen=True)
 class Table:
-    """A checked table: `x` float64 [N, D] (finite, no constant column), `columns` its D names, `sha256` of the bytes it was read from.
+    """A checked table: `x` float64 [N, D] (finite, no constant column), `columns` its D names,
+    `sha256` of the bytes it was read from.
 
-    `format` is "csv", "tsv", "parquet" or "npz"; `title` a short name for headings; `transform` what was done to the values. `intervened` bool
-    [N, D] marks the cells set by interventions (None where none are known of), read from the columns `interventions` and from the file of
-    digest `mask_sha256`.
+    `format` is "csv", "tsv", "parquet" or "npz"; `title` a short name for headings; `transform`
+    what was done to the values. `intervened` bool [N, D] marks the cells set by interventions (None
+    where none are known of), read from the columns `interventions` and from the file of digest
+    `mask_sha256`.
     """
 
     x: np.ndarray
@@ -68,17 +92,23 @@ def read_table(
     interventions: Sequence[str] = (),
     mask: str | Path | None = None,
 ) -> Table:
-    """Read a table with a header: CSV, TSV, Parquet, `.npz` (array `x`, `data` or `X`, names in `columns`), or one of scikit-learn's.
+    """Read a table with a header: CSV, TSV, Parquet, `.npz` (array `x`, `data` or `X`, names in
+    `columns`), or one of scikit-learn's.
 
-    A pandas DataFrame is taken as it is; its digest is that of the canonical CSV. `format` is guessed from the file's ending when None.
-    `columns` picks some columns, in that order; `transform="log"` takes the natural logarithm of every value. The columns `interventions`
-    name the variables intervened on in each row (empty or "none": no one); or the file `mask` holds 1 for every cell that was set.
-    Raises `TableError`.
+    A pandas DataFrame is taken as it is; its digest is that of the canonical CSV. `format` is
+    guessed from the file's ending when None. `columns` picks some columns, in that order;
+    `transform="log"` takes the natural logarithm of every value. The columns `interventions` name
+    the variables intervened on in each row (empty or "none": no one); or the file `mask` holds 1
+    for every cell that was set. Raises `TableError`.
 
     >>> read_table("sklearn:diabetes").x.shape
     (442, 11)
     """
-    options: dict[str, Any] = {"columns": columns, "transform": transform, "interventions": interventions}
+    options: dict[str, Any] = {
+        "columns": columns,
+        "transform": transform,
+        "interventions": interventions,
+    }
     if hasattr(source, "columns") and hasattr(source, "to_numpy"):
         return _masked(from_frame(source, **options), mask)
     if str(source).startswith("sklearn:"):
@@ -89,18 +119,36 @@ def read_table(
         raise TableError(f"There is no table format {kind!r}{nearest(str(kind), FORMATS)}")
     data = read_bytes(path)
     frame = parse(data, kind, path.name)
-    return _masked(_checked(frame, hashlib.sha256(data).hexdigest(), kind, path.stem, **options), mask)
+    return _masked(
+        _checked(frame, hashlib.sha256(data).hexdigest(), kind, path.stem, **options), mask
+    )
 
 
 def from_frame(
-    frame: pd.DataFrame, *, columns: Sequence[str] = (), transform: str = "none", interventions: Sequence[str] = (), title: str = "table"
+    frame: pd.DataFrame,
+    *,
+    columns: Sequence[str] = (),
+    transform: str = "none",
+    interventions: Sequence[str] = (),
+    title: str = "table",
 ) -> Table:
-    """A pandas DataFrame as a checked table; the digest is that of its canonical CSV. Raises `TableError`."""
+    """A pandas DataFrame as a checked table; the digest is that of its canonical CSV. Raises
+    `TableError`."""
     table = _checked(frame, "", "csv", title, interventions=interventions)
     text = canonical_csv(table.x, table.columns)
     if interventions:
-        text += json.dumps(labels(frame, _names(frame, title), interventions, title), ensure_ascii=False).encode()
-    return _checked(frame, hashlib.sha256(text).hexdigest(), "csv", title, columns=columns, transform=transform, interventions=interventions)
+        text += json.dumps(
+            labels(frame, _names(frame, title), interventions, title), ensure_ascii=False
+        ).encode()
+    return _checked(
+        frame,
+        hashlib.sha256(text).hexdigest(),
+        "csv",
+        title,
+        columns=columns,
+        transform=transform,
+        interventions=interventions,
+    )
 
 
 def _masked(table: Table, mask: str | Path | None) -> Table:
@@ -108,11 +156,16 @@ def _masked(table: Table, mask: str | Path | None) -> Table:
     if mask is None:
         return table
     cells, digest = read_mask(mask, table.columns, len(table.x))
-    return dataclasses.replace(table, intervened=cells if table.intervened is None else table.intervened | cells, mask_sha256=digest)
+    return dataclasses.replace(
+        table,
+        intervened=cells if table.intervened is None else table.intervened | cells,
+        mask_sha256=digest,
+    )
 
 
 def as_table(source: Any, **options: Any) -> Table:
-    """A `Table` as it is, rows [N, D] of any array library (columns X1 to XD), or what `read_table` takes, with its options.
+    """A `Table` as it is, rows [N, D] of any array library (columns X1 to XD), or what `read_table`
+    takes, with its options.
 
     Raises `TableError`.
     """
@@ -122,15 +175,20 @@ def as_table(source: Any, **options: Any) -> Table:
         source = source.detach().cpu().numpy()
     if isinstance(source, np.ndarray):
         if source.ndim != 2:
-            raise TableError(f"The rows have shape {source.shape}; give an array of rows by columns.")
+            raise TableError(
+                f"The rows have shape {source.shape}; give an array of rows by columns."
+            )
         import pandas as pd
 
-        source = pd.DataFrame(source, columns=pd.Index([f"X{i + 1}" for i in range(source.shape[1])]))
+        source = pd.DataFrame(
+            source, columns=pd.Index([f"X{i + 1}" for i in range(source.shape[1])])
+        )
     return read_table(source, **options)
 
 
 def canonical_csv(x: np.ndarray, columns: Sequence[str]) -> bytes:
-    """The bytes that name a table which came from no file: JSON header line, then rows of shortest exact decimals."""
+    """The bytes that name a table which came from no file: JSON header line, then rows of shortest
+    exact decimals."""
     rows = [",".join(map(repr, row)) for row in np.asarray(x, dtype=np.float64).tolist()]
     return "\n".join([json.dumps(list(columns), ensure_ascii=False), *rows, ""]).encode()
 
@@ -165,20 +223,38 @@ def _checked(
     if columns or interventions:
         for name in columns:
             if name in interventions:
-                raise TableError(f"{title}: column {name!r} cannot be a variable and name the interventions; leave it out of one of the two.")
+                raise TableError(
+                    f"{title}: column {name!r} cannot be a variable and name the interventions; "
+                    "leave it out of one of the two."
+                )
         frame, names = _select(frame, names, columns or variables, title)
     if len(names) < 2:
-        hint = " (separate the columns by commas)" if kind == "csv" and names and any(mark in names[0] for mark in ";\t|") else ""
-        found = f"only one column, {names[0]!r}" if names else "no column beside those of the interventions"
+        hint = (
+            " (separate the columns by commas)"
+            if kind == "csv" and names and any(mark in names[0] for mark in ";\t|")
+            else ""
+        )
+        found = (
+            f"only one column, {names[0]!r}"
+            if names
+            else "no column beside those of the interventions"
+        )
         raise TableError(f"{title} has {found}; a causal graph needs at least two variables{hint}.")
     x = _numbers(frame, names, title)
     x = _finite(x, names, title)
     if len(x) < MIN_ROWS:
         raise TableError(f"{title} has {len(x)} rows; give at least {MIN_ROWS}.")
     x = _transformed(x, names, transform, title)
-    constant = [name for name, low, high in zip(names, x.min(axis=0), x.max(axis=0), strict=True) if low == high]
+    constant = [
+        name
+        for name, low, high in zip(names, x.min(axis=0), x.max(axis=0), strict=True)
+        if low == high
+    ]
     if constant:
-        raise TableError(f"{title}: {_several('column', constant)} always the same value; leave constant columns out.")
+        raise TableError(
+            f"{title}: {_several('column', constant)} always the same value; leave constant "
+            "columns out."
+        )
     cells = intervened_cells(words, names, variables, title) if interventions else None
     return Table(x, tuple(names), sha256, kind, title, transform, cells, tuple(interventions))
 
@@ -189,23 +265,36 @@ def _names(frame: pd.DataFrame, title: str) -> list[str]:
         raise TableError(f"{title} has no columns; give a table with at least two.")
     if "" in names:
         where = names.index("") + 1
-        raise TableError(f"{title}: column {where} has no name; name it in the header or leave it out (pandas: to_csv(..., index=False)).")
+        raise TableError(
+            f"{title}: column {where} has no name; name it in the header or leave it out (pandas: "
+            "to_csv(..., index=False))."
+        )
     odd = [name for name in names if not name.isprintable()]
     if odd:
-        raise TableError(f"{title}: the column name {odd[0]!r} holds characters that cannot be printed; rename the column.")
+        raise TableError(
+            f"{title}: the column name {odd[0]!r} holds characters that cannot be printed; rename "
+            "the column."
+        )
     repeated = sorted({name for name in names if names.count(name) > 1}, key=names.index)
     if repeated:
-        raise TableError(f"{title}: the column name{_listed(repeated)} stands more than once in the header; make the names distinct.")
+        raise TableError(
+            f"{title}: the column name{_listed(repeated)} stands more than once in the header; "
+            "make the names distinct."
+        )
     return names
 
 
-def _select(frame: pd.DataFrame, names: list[str], columns: Sequence[str], title: str) -> tuple[pd.DataFrame, list[str]]:
+def _select(
+    frame: pd.DataFrame, names: list[str], columns: Sequence[str], title: str
+) -> tuple[pd.DataFrame, list[str]]:
     wanted = list(columns)
     for name in wanted:
         if name not in names:
             raise TableError(f"{title} has no column {name!r}{nearest(name, names)}")
     if len(set(wanted)) < len(wanted):
-        raise TableError(f"{title}: a column is asked for twice in {', '.join(wanted)}; name each once.")
+        raise TableError(
+            f"{title}: a column is asked for twice in {', '.join(wanted)}; name each once."
+        )
     return frame.iloc[:, [names.index(name) for name in wanted]], wanted
 
 
@@ -218,17 +307,39 @@ def _numbers(frame: pd.DataFrame, names: list[str], title: str) -> np.ndarray:
         series = frame.iloc[:, i]
         if series.isna().all():
             series = series.astype("float64")
-        if types.is_numeric_dtype(series) and not types.is_bool_dtype(series) and not types.is_complex_dtype(series):
+        if (
+            types.is_numeric_dtype(series)
+            and not types.is_bool_dtype(series)
+            and not types.is_complex_dtype(series)
+        ):
             columns.append(series.to_numpy(dtype=np.float64, na_value=np.nan))
         else:
-            words.append((name, next((value for value in series.dropna() if not _is_number(value)), None)))
+            words.append(
+                (name, next((value for value in series.dropna() if not _is_number(value)), None))
+            )
     if words:
-        shown = ", ".join(f"{name!r} (such as {str(value)[:20]!r})" for name, value in words[:_SHOWN])
+        shown = ", ".join(
+            f"{name!r} (such as {str(value)[:20]!r})" for name, value in words[:_SHOWN]
+        )
         more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
         plural = "columns" if len(words) > 1 else "column"
-        naming = [name for name, _ in words if is_intervention_column(list(frame.iloc[:, names.index(name)]), [n for n in names if n != name])]
-        hint = f", or say that {naming[0]!r} names the variable intervened on in each row (interventions)" if naming else ""
-        raise TableError(f"{title}: the values of {plural} {shown}{more} are not numbers; leave such columns out or code them as numbers{hint}.")
+        naming = [
+            name
+            for name, _ in words
+            if is_intervention_column(
+                list(frame.iloc[:, names.index(name)]), [n for n in names if n != name]
+            )
+        ]
+        hint = (
+            f", or say that {naming[0]!r} names the variable intervened on in each row "
+            "(interventions)"
+            if naming
+            else ""
+        )
+        raise TableError(
+            f"{title}: the values of {plural} {shown}{more} are not numbers; leave such columns "
+            f"out or code them as numbers{hint}."
+        )
     return np.stack(columns, axis=1)
 
 
@@ -246,7 +357,10 @@ def _finite(x: np.ndarray, names: list[str], title: str) -> np.ndarray:
             row, column = np.argwhere(wrong)[0]
             count = int(wrong.sum())
             verb = "value is" if count == 1 else "values are"
-            raise TableError(f"{title}: {count} {verb} {what}, the first in data row {row + 1}, column {names[column]!r}; fill or drop such rows.")
+            raise TableError(
+                f"{title}: {count} {verb} {what}, the first in data row {row + 1}, column "
+                f"{names[column]!r}; fill or drop such rows."
+            )
     return x
 
 
@@ -254,15 +368,23 @@ def _transformed(x: np.ndarray, names: list[str], transform: str, title: str) ->
     if transform == "none":
         return x
     if transform != "log":
-        raise TableError(f"There is no transform {transform!r}{nearest(transform, ('none', 'log'))}")
+        raise TableError(
+            f"There is no transform {transform!r}{nearest(transform, ('none', 'log'))}"
+        )
     if (x <= 0).any():
         row, column = np.argwhere(x <= 0)[0]
-        raise TableError(f"{title}: the logarithm needs positive values, but data row {row + 1}, column {names[column]!r} is {x[row, column]:g}.")
+        raise TableError(
+            f"{title}: the logarithm needs positive values, but data row {row + 1}, column "
+            f"{names[column]!r} is {x[row, column]:g}."
+        )
     return np.log(x)
 
 
 def _several(noun: str, names: Sequence[str]) -> str:
-    return f"{noun}{'s' if len(names) > 1 else ''}{_listed(names)} {'have' if len(names) > 1 else 'has'}"
+    return (
+        f"{noun}{'s' if len(names) > 1 else ''}{_listed(names)} "
+        f"{'have' if len(names) > 1 else 'has'}"
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -270,36 +392,59 @@ def _listed(names: Sequence[str]) -> str:
     return f" {shown}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
 
 
-# ----------------------------------------------------------------------------------------------------------------------- truth
+# -------------------------------------------------------------------------------------------- truth
 
 
 def read_truth(path: str | Path, columns: Sequence[str]) -> np.ndarray:
-    """The true graph of a table: int8 [D, D] in the order of `columns`, entry [i, j] = 1 if i causes j.
+    """The true graph of a table: int8 [D, D] in the order of `columns`, entry [i, j] = 1 if i
+    causes j.
 
-    A square CSV of 0 and 1 with the table's column names as header (in any order; the first column may repeat the names), row causes
-    column; or a list of edges with the header cause,effect. Raises `TableError`, also when the graph has a cycle.
+    A square CSV of 0 and 1 with the table's column names as header (in any order; the first column
+    may repeat the names), row causes column; or a list of edges with the header cause,effect.
+    Raises `TableError`, also when the graph has a cycle.
     """
     path = Path(path)
     frame = parse(read_bytes(path), "csv", path.name)
     names = [str(name).strip() for name in frame.columns]
     if tuple(names) == EDGE_HEADER and sorted(names) != sorted(columns):
-        return edges_truth([(str(cause).strip(), str(effect).strip()) for cause, effect in frame.itertuples(index=False)], columns, path.name)
+        return edges_truth(
+            [
+                (str(cause).strip(), str(effect).strip())
+                for cause, effect in frame.itertuples(index=False)
+            ],
+            columns,
+            path.name,
+        )
     if len(names) == len(frame) + 1 and names[0] not in columns:
         rows = [str(value).strip() for value in frame.iloc[:, 0]]
         if rows != names[1:]:
-            raise TableError(f"{path.name}: the names of its rows are not those of its header in the same order; make them equal.")
+            raise TableError(
+                f"{path.name}: the names of its rows are not those of its header in the same "
+                "order; make them equal."
+            )
         frame, names = frame.iloc[:, 1:], names[1:]
     if len(frame) != len(names):
-        raise TableError(f"{path.name} has {len(frame)} rows and {len(names)} columns; a true graph is square, a row and a column per variable.")
+        raise TableError(
+            f"{path.name} has {len(frame)} rows and {len(names)} columns; a true graph is square, "
+            "a row and a column per variable."
+        )
     if sorted(names) != sorted(columns):
-        missing = [name for name in columns if name not in names] or [name for name in names if name not in columns]
-        raise TableError(f"{path.name}: its header and the table's do not agree (see{_listed(missing)}); name the same variables in both.")
+        missing = [name for name in columns if name not in names] or [
+            name for name in names if name not in columns
+        ]
+        raise TableError(
+            f"{path.name}: its header and the table's do not agree (see{_listed(missing)}); name "
+            "the same variables in both."
+        )
     try:
         values = frame.to_numpy(dtype=np.float64)
     except (TypeError, ValueError):
         values = np.full(frame.shape, np.nan)
     if not np.isin(values, (0.0, 1.0)).all():
-        raise TableError(f"{path.name} holds other entries than 0 and 1; write 1 where the row's variable causes the column's, else 0.")
+        raise TableError(
+            f"{path.name} holds other entries than 0 and 1; write 1 where the row's variable "
+            "causes the column's, else 0."
+        )
     order = [names.index(name) for name in columns]
     adjacency = values[np.ix_(order, order)].astype(np.int8)
     _acyclic(adjacency, columns, path.name)
@@ -307,12 +452,16 @@ def read_truth(path: str | Path, columns: Sequence[str]) -> np.ndarray:
 
 
 def edges_truth(edges: Sequence[tuple[str, str]], columns: Sequence[str], title: str) -> np.ndarray:
-    """The graph with the edges (cause, effect), int8 [D, D] in the order of `columns`; raises `TableError`, also when it has a cycle."""
+    """The graph with the edges (cause, effect), int8 [D, D] in the order of `columns`; raises
+    `TableError`, also when it has a cycle."""
     adjacency = np.zeros((len(columns), len(columns)), dtype=np.int8)
     for cause, effect in edges:
         for name in (cause, effect):
             if name not in columns:
-                raise TableError(f"{title}: the edge {cause} -> {effect} names {name!r}, which is no column of the table{nearest(name, columns)}")
+                raise TableError(
+                    f"{title}: the edge {cause} -> {effect} names {name!r}, which is no column of "
+                    f"the table{nearest(name, columns)}"
+                )
         adjacency[list(columns).index(cause), list(columns).index(effect)] = 1
     _acyclic(adjacency, columns, title)
     return adjacency
@@ -325,10 +474,15 @@ def _acyclic(adjacency: np.ndarray, columns: Sequence[str], title: str) -> None:
         free = left & (adjacency[left].sum(axis=0) == 0)
         if not free.any():
             stuck = [name for name, inside in zip(columns, left, strict=True) if inside]
-            raise TableError(f"{title}: the true graph has a cycle (among{_listed(stuck)}); give a directed acyclic graph.")
+            raise TableError(
+                f"{title}: the true graph has a cycle (among{_listed(stuck)}); give a directed "
+                "acyclic graph."
+            )
         left &= ~free
 
 
 def truth_digest(adjacency: np.ndarray, columns: Sequence[str]) -> str:
     """SHA-256 of a true graph: its names in the table's order and its entries."""
-    return hashlib.sha256(json.dumps([list(columns), adjacency.astype(int).tolist()]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([list(columns), adjacency.astype(int).tolist()]).encode()
+    ).hexdigest()

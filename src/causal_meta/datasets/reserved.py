@@ -1,4 +1,5 @@
-"""Graphs that a training stream must not draw, told apart by the labelled graph, its isomorphism class or its Markov equivalence class."""
+"""Graphs that a training stream must not draw, told apart by the labelled graph, its isomorphism
+class or its Markov equivalence class."""
 
 from __future__ import annotations
 
@@ -8,17 +9,27 @@ from torch import Tensor
 
 from causal_meta.graph_classes import Level, class_hashes, class_signatures
 
-_WORDS = {"graph": "graphs", "isomorphism": "isomorphism classes", "equivalence": "Markov equivalence classes"}
+_WORDS = {
+    "graph": "graphs",
+    "isomorphism": "isomorphism classes",
+    "equivalence": "Markov equivalence classes",
+}
 
 
 class Reserved:
     """A set of classes of graphs at one level.
 
-    Attributes: `level`; `hashes`, those of the classes; `signatures`, cheap numbers of the same classes: a graph whose signature is not among
-    them belongs to none, and only the others need their hash. None: every graph is hashed.
+    Attributes: `level`; `hashes`, those of the classes; `signatures`, cheap numbers of the same
+    classes: a graph whose signature is not among them belongs to none, and only the others need
+    their hash. None: every graph is hashed.
     """
 
-    def __init__(self, level: Level = "graph", hashes: Iterable[str] = (), signatures: Iterable[int] | None = None) -> None:
+    def __init__(
+        self,
+        level: Level = "graph",
+        hashes: Iterable[str] = (),
+        signatures: Iterable[int] | None = None,
+    ) -> None:
         self.level: Level = level
         self.hashes = frozenset(hashes)
         self.signatures = None if signatures is None or level == "graph" else frozenset(signatures)
@@ -29,12 +40,15 @@ class Reserved:
 
         >>> import torch
         >>> taken = Reserved.of("equivalence", [torch.tensor([[[0, 1], [0, 0]]])])  # 0 -> 1
-        >>> taken.collisions(torch.tensor([[[0, 0], [1, 0]], [[0, 0], [0, 0]]])), Reserved.of("graph", []).collisions(torch.zeros(1, 2, 2))
+        >>> taken.collisions(torch.tensor([[[0, 0], [1, 0]], [[0, 0], [0, 0]]])), Reserved.of(
+        ... "graph", []).collisions(torch.zeros(1, 2, 2))
         ([0], [])
         """
         kept = list(batches)
         hashes = (digest for batch in kept for digest in class_hashes(batch, level))
-        return cls(level, hashes, (value for batch in kept for value in class_signatures(batch, level)))
+        return cls(
+            level, hashes, (value for batch in kept for value in class_signatures(batch, level))
+        )
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -54,5 +68,7 @@ class Reserved:
             places = [b for b in places if found[b] in self.signatures]
             if not places:
                 return []
-        digests = class_hashes(adjacency if len(places) == len(adjacency) else adjacency[places], self.level)
+        digests = class_hashes(
+            adjacency if len(places) == len(adjacency) else adjacency[places], self.level
+        )
         return [b for b, digest in zip(places, digests, strict=True) if digest in self.hashes]

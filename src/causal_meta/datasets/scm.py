@@ -1,7 +1,8 @@
-"""Structural causal models: a graph, a mechanism at every node and independent noise; drawn one by one or batched over tasks.
+"""Structural causal models: a graph, a mechanism at every node and independent noise; drawn one by
+one or batched over tasks.
 
-A task depends on its seed alone. Row b of `sample_tasks(seeds)` has exactly the graph, parameters and noise of `sample_task(seeds[b])`; its
-values agree to float rounding.
+A task depends on its seed alone. Row b of `sample_tasks(seeds)` has exactly the graph, parameters
+and noise of `sample_task(seeds[b])`; its values agree to float rounding.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["SCMFamily", "SCMInstance", "draw_range"]
 
-_CHUNK = 1 << 18  # cells of tables made at once: few enough for the caches, enough to hide the cost of a call
+# cells of tables made at once: few enough for the caches, enough to hide the cost of a call
+_CHUNK = 1 << 18
 
 
 def draw_range(config: IntRange, u: float) -> int:
-    """The whole number of `config` at the quantile u in (0, 1): P(n) ∝ n^power for low <= n <= high.
+    """The whole number of `config` at the quantile u in (0, 1): P(n) ∝ n^power for low <= n <=
+    high.
 
     >>> [draw_range(IntRange(low=3, high=6), u) for u in (0.1, 0.3, 0.6, 0.9)]
     [3, 4, 5, 6]
@@ -44,33 +47,46 @@ def draw_range(config: IntRange, u: float) -> int:
         return config.low
     values = torch.arange(config.low, config.high + 1, dtype=torch.float64)
     mass = (values / config.low).pow(config.power).cumsum(0)
-    return config.low + min(int(torch.searchsorted(mass, u * mass[-1], right=True)), len(values) - 1)
+    return config.low + min(
+        int(torch.searchsorted(mass, u * mass[-1], right=True)), len(values) - 1
+    )
 
 
 class SCMFamily:
-    """A distribution over structural causal models (seed 001 §3), composed of a law of graphs, of mechanisms and of noise.
+    """A distribution over structural causal models (seed 001 §3), composed of a law of graphs, of
+    mechanisms and of noise.
 
-    Attributes: `n_nodes` and `n_rows` (ranges), `sparsity_param` (expected edges per node at the largest number of nodes),
-    `mechanism_proportions` (probability of each named part), `noise_type` (tag of the noise law), `models.redraws` (how many models were drawn
-    again because their values overflowed; the rule is in `model_law`).
+    Attributes: `n_nodes` and `n_rows` (ranges), `sparsity_param` (expected edges per node at the
+    largest number of nodes), `mechanism_proportions` (probability of each named part), `noise_type`
+    (tag of the noise law), `models.redraws` (how many models were drawn again because their values
+    overflowed; the rule is in `model_law`).
     """
 
     def __init__(self, config: FamilyConfig) -> None:
         self.config = config
         self.generator = make_generator(config.graph)
-        self.mechanism_factory = MechanismFactory(config.mechanisms, config.mechanism_mixing, config.root_mechanism)
+        self.mechanism_factory = MechanismFactory(
+            config.mechanisms, config.mechanism_mixing, config.root_mechanism
+        )
         self.noise = make_noise(config.noise)
         if self.mechanism_factory.numbers_per_value > 1:
             self.noise = PathNoise(self.noise, self.mechanism_factory.numbers_per_value)
         self.models = ModelLaw(config, self.mechanism_factory, self.noise)
-        self.interventions = None if config.interventions is None else InterventionLaw(config.interventions)
+        self.interventions = (
+            None if config.interventions is None else InterventionLaw(config.interventions)
+        )
         self.n_nodes, self.n_rows = config.n_nodes, config.n_rows
-        self.sparsity_param = self.generator.expected_edges(config.n_nodes.high) / config.n_nodes.high
+        self.sparsity_param = (
+            self.generator.expected_edges(config.n_nodes.high) / config.n_nodes.high
+        )
         self.mechanism_proportions = self.mechanism_factory.proportions
         self.noise_type = config.noise.kind
 
-    def shapes(self, seeds: Sequence[int], names: tuple[str | int, ...] = ()) -> list[tuple[int, int]]:
-        """(D, N) of each seed, from the numbers (seed, names..., "shape"); interventional rows that come in addition are not counted."""
+    def shapes(
+        self, seeds: Sequence[int], names: tuple[str | int, ...] = ()
+    ) -> list[tuple[int, int]]:
+        """(D, N) of each seed, from the numbers (seed, names..., "shape"); interventional rows that
+        come in addition are not counted."""
         if self.n_nodes.is_fixed and self.n_rows.is_fixed:
             return [(self.n_nodes.low, self.n_rows.low)] * len(seeds)
         numbers = randomness.uniforms(seeds, (*names, "shape"), (2,)).tolist()
@@ -78,7 +94,11 @@ class SCMFamily:
 
     def _row_counts(self, seeds: Sequence[int], n_rows: Sequence[int]) -> list[tuple[int, int]]:
         """(rows of the table, interventional ones) of each seed."""
-        return [(rows, 0) for rows in n_rows] if self.interventions is None else self.interventions.rows(seeds, n_rows)
+        return (
+            [(rows, 0) for rows in n_rows]
+            if self.interventions is None
+            else self.interventions.rows(seeds, n_rows)
+        )
 
     def sample_graphs(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
         """Float32 [B, D, D]: the graphs of the tasks, without their mechanisms and tables."""
@@ -86,7 +106,8 @@ class SCMFamily:
             return self.generator(seeds, n_nodes)
 
     def sample_task(self, seed: int, n_nodes: int | None = None) -> SCMInstance:
-        """The structural causal model of one seed; its size is drawn from (seed, "shape") unless given or fixed."""
+        """The structural causal model of one seed; its size is drawn from (seed, "shape") unless
+        given or fixed."""
         size, rows = self.shapes([seed])[0]
         total, interventional = self._row_counts([seed], [rows])[0]
         adjacency = self.sample_graphs([seed], n_nodes or size)
@@ -106,11 +127,19 @@ class SCMFamily:
             n_interventional=interventional,
         )
 
-    def sample_tasks(self, seeds: Sequence[int], n_rows: int | None = None, n_nodes: int | None = None, adjacency: Tensor | None = None) -> TaskBatch:
-        """The tables of many seeds, as measured (not standardised). Sizes not given are each task's own, and the batch is padded.
+    def sample_tasks(
+        self,
+        seeds: Sequence[int],
+        n_rows: int | None = None,
+        n_nodes: int | None = None,
+        adjacency: Tensor | None = None,
+    ) -> TaskBatch:
+        """The tables of many seeds, as measured (not standardised). Sizes not given are each task's
+        own, and the batch is padded.
 
-        Interventional rows that a family has in addition come on top of `n_rows`. `adjacency` float32 [B, D, D]: graphs of these seeds that are
-        there already (`sample_graphs`), which must then all have one size. Raises ValueError on no seeds.
+        Interventional rows that a family has in addition come on top of `n_rows`. `adjacency`
+        float32 [B, D, D]: graphs of these seeds that are there already (`sample_graphs`), which
+        must then all have one size. Raises ValueError on no seeds.
         """
         if not len(seeds):
             raise ValueError("There are no seeds to draw tasks of; give at least one.")
@@ -121,16 +150,26 @@ class SCMFamily:
             if len(set(shapes)) > 1:
                 return self._padded(seeds, shapes, adjacency)
             nodes, rows, interventional = shapes[0]
-            batch = full_batch(torch.empty(len(seeds), rows, nodes), self.generator(seeds, nodes) if adjacency is None else adjacency, seeds)
+            batch = full_batch(
+                torch.empty(len(seeds), rows, nodes),
+                self.generator(seeds, nodes) if adjacency is None else adjacency,
+                seeds,
+            )
             self._fill(batch, interventional)
             return batch
 
     def _fill(self, batch: TaskBatch, interventional: int) -> None:
-        """Put rows and, if there are any, interventions into a batch of one size that has its graphs and seeds; some tasks at a time."""
+        """Put rows and, if there are any, interventions into a batch of one size that has its
+        graphs and seeds; some tasks at a time."""
         assert batch.adjacency is not None
         seeds = batch.seeds.tolist()
-        step = max(1, _CHUNK // (max(64, batch.n_rows) * batch.n_nodes))  # parameters take memory too, where there are few rows
-        done = self.interventions.draw(seeds, batch.n_rows, interventional, batch.n_nodes) if self.interventions else None
+        # parameters take memory too, where there are few rows
+        step = max(1, _CHUNK // (max(64, batch.n_rows) * batch.n_nodes))
+        done = (
+            self.interventions.draw(seeds, batch.n_rows, interventional, batch.n_nodes)
+            if self.interventions
+            else None
+        )
         if done is not None and len(done):
             batch.intervened = done.mask(len(batch), batch.n_rows, batch.n_nodes)
         for first in range(0, len(seeds), step):
@@ -146,9 +185,13 @@ class SCMFamily:
                 x[wild] = calm.rows(noise, None if drawn is None else drawn.select(wild))
             batch.x[place] = x
 
-    def _padded(self, seeds: Sequence[int], shapes: list[tuple[int, int, int]], adjacency: Tensor | None) -> TaskBatch:
+    def _padded(
+        self, seeds: Sequence[int], shapes: list[tuple[int, int, int]], adjacency: Tensor | None
+    ) -> TaskBatch:
         nodes, rows = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
-        batch = full_batch(torch.zeros(len(seeds), rows, nodes), torch.zeros(len(seeds), nodes, nodes), seeds)
+        batch = full_batch(
+            torch.zeros(len(seeds), rows, nodes), torch.zeros(len(seeds), nodes, nodes), seeds
+        )
         assert batch.adjacency is not None
         for d, n, interventional in sorted(set(shapes)):
             tasks = [b for b, shape in enumerate(shapes) if shape == (d, n, interventional)]
@@ -164,14 +207,17 @@ class SCMFamily:
         return batch
 
     def metadata(self) -> dict[str, Any]:
-        """What the family is, in plain values that JSON can hold: its attributes and its whole configuration."""
+        """What the family is, in plain values that JSON can hold: its attributes and its whole
+        configuration."""
         return {
             "n_nodes": [self.n_nodes.low, self.n_nodes.high],
             "n_rows": [self.n_rows.low, self.n_rows.high],
             "sparsity_param": self.sparsity_param,
             "mechanism_proportions": self.mechanism_proportions,
             "noise_type": self.noise_type,
-            "interventions": None if self.interventions is None else to_plain(self.interventions.config),
+            "interventions": None
+            if self.interventions is None
+            else to_plain(self.interventions.config),
             "config": to_plain(self.config),
         }
 

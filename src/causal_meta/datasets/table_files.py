@@ -1,4 +1,5 @@
-"""The four file formats of a table, read strictly: bytes in, a pandas frame out, or one sentence saying which line is wrong."""
+"""The four file formats of a table, read strictly: bytes in, a pandas frame out, or one sentence
+saying which line is wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("csv", "tsv", "parquet", "npz")
-_ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".parquet": "parquet", ".pq": "parquet", ".npz": "npz"}
+_ENDINGS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".npz": "npz",
+}
 _ARRAYS = ("x", "data", "X")
 _NAMES = ("columns", "names")
 
@@ -30,7 +38,9 @@ def format_of(path: Path) -> str:
     try:
         return _ENDINGS[path.suffix.lower()]
     except KeyError:
-        raise TableError(f"{path.name} does not tell its format; let it end in {', '.join(_ENDINGS)}.") from None
+        raise TableError(
+            f"{path.name} does not tell its format; let it end in {', '.join(_ENDINGS)}."
+        ) from None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -56,7 +66,7 @@ def parse(data: bytes, kind: str, title: str) -> pd.DataFrame:
     return readers[kind](data, title, "\t" if kind == "tsv" else ",")
 
 
-# ------------------------------------------------------------------------------------------------------------- CSV and TSV
+# -------------------------------------------------------------------------------------- CSV and TSV
 
 
 def _delimited(data: bytes, title: str, separator: str) -> pd.DataFrame:
@@ -65,9 +75,19 @@ def _delimited(data: bytes, title: str, separator: str) -> pd.DataFrame:
     text = _text(data, title)
     header = _check_lines(text, separator, title)
     if all(_numeric(name) for name in header):
-        raise TableError(f"{title} has no header: its first line holds only numbers; put the column names into the first line.")
+        raise TableError(
+            f"{title} has no header: its first line holds only numbers; put the column names into "
+            "the first line."
+        )
     try:
-        frame = pd.read_csv(io.StringIO(text), sep=separator, header=0, names=range(len(header)), index_col=False, low_memory=False)
+        frame = pd.read_csv(
+            io.StringIO(text),
+            sep=separator,
+            header=0,
+            names=range(len(header)),
+            index_col=False,
+            low_memory=False,
+        )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise TableError(f"{title} cannot be read: {str(error).splitlines()[0]}.") from None
     frame.columns = pd.Index(header)
@@ -78,14 +98,21 @@ def _text(data: bytes, title: str) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TableError(f"{title} is not text in UTF-8 (byte {error.start}); save the table as CSV, TSV, Parquet or .npz.") from None
+        raise TableError(
+            f"{title} is not text in UTF-8 (byte {error.start}); save the table as CSV, TSV, "
+            "Parquet or .npz."
+        ) from None
     if "\0" in text:
-        raise TableError(f"{title} is a binary file (it holds a zero byte); save the table as CSV, TSV, Parquet or .npz.")
+        raise TableError(
+            f"{title} is a binary file (it holds a zero byte); save the table as CSV, TSV, "
+            "Parquet or .npz."
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n") + "\n"
 
 
 def _check_lines(text: str, separator: str, title: str) -> list[str]:
-    """The header's names, after every line was found to hold as many fields; raises `TableError` with the line number."""
+    """The header's names, after every line was found to hold as many fields; raises `TableError`
+    with the line number."""
     if '"' in text:
         return _check_quoted(text, separator, title)
     first, _, _ = text.lstrip("\n").partition("\n")
@@ -115,7 +142,10 @@ def _check_quoted(text: str, separator: str, title: str) -> list[str]:
 
 def _ragged(title: str, line: int, fields: int, header: list[str]) -> TableError:
     counts = f"{fields} field{'s' if fields != 1 else ''} where the header has {len(header)}"
-    return TableError(f"{title} is ragged: line {line} has {counts}; give every line as many fields as the header.")
+    return TableError(
+        f"{title} is ragged: line {line} has {counts}; give every line as many fields as the "
+        "header."
+    )
 
 
 def _numeric(word: str) -> bool:
@@ -126,7 +156,7 @@ def _numeric(word: str) -> bool:
     return True
 
 
-# ----------------------------------------------------------------------------------------------------------- Parquet and npz
+# ---------------------------------------------------------------------------------- Parquet and npz
 
 
 def _parquet(data: bytes, title: str, _: str) -> pd.DataFrame:
@@ -136,10 +166,17 @@ def _parquet(data: bytes, title: str, _: str) -> pd.DataFrame:
     try:
         table = parquet.read_table(io.BytesIO(data))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise TableError(f"{title} is no Parquet file that can be read ({str(error).splitlines()[0][:80].rstrip('.')}); write it again.") from None
+        raise TableError(
+            f"{title} is no Parquet file that can be read "
+            f"({str(error).splitlines()[0][:80].rstrip('.')}); write it again."
+        ) from None
     names = [str(name) for name in table.column_names]
     kept = [i for i, name in enumerate(names) if not name.startswith("__index_level_")]
-    frame = table.rename_columns([str(i) for i in range(len(names))]).replace_schema_metadata(None).to_pandas()
+    frame = (
+        table.rename_columns([str(i) for i in range(len(names))])
+        .replace_schema_metadata(None)
+        .to_pandas()
+    )
     frame = frame.iloc[:, kept]
     frame.columns = [names[i] for i in kept]
     return frame
@@ -152,19 +189,36 @@ def _npz(data: bytes, title: str, _: str) -> pd.DataFrame:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             key = next((name for name in _ARRAYS if name in archive.files), None)
             if key is None:
-                raise TableError(f"{title} holds no array x, data or X (it has {', '.join(archive.files) or 'none'}); save the rows under 'x'.")
+                raise TableError(
+                    f"{title} holds no array x, data or X (it has "
+                    f"{', '.join(archive.files) or 'none'}); save the rows under 'x'."
+                )
             rows = archive[key]
             label = next((name for name in _NAMES if name in archive.files), None)
             names = None if label is None else archive[label]
     except TableError:
         raise
-    except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
         reason = str(error).splitlines()[0][:80].rstrip(".") if str(error) else type(error).__name__
-        raise TableError(f"{title} is no .npz archive of plain arrays that can be read ({reason}); write it again with numpy.savez.") from None
+        raise TableError(
+            f"{title} is no .npz archive of plain arrays that can be read ({reason}); write it "
+            "again with numpy.savez."
+        ) from None
     if rows.ndim != 2:
         raise TableError(f"{title}: the array {key!r} has {rows.ndim} axes; give rows by columns.")
     if names is None:
         names = np.array([f"X{i + 1}" for i in range(rows.shape[1])])
     if names.ndim != 1 or len(names) != rows.shape[1] or names.dtype.kind not in "UT":
-        raise TableError(f"{title}: the array {label!r} does not name the {rows.shape[1]} columns; give one text per column.")
+        raise TableError(
+            f"{title}: the array {label!r} does not name the {rows.shape[1]} columns; give one "
+            "text per column."
+        )
     return pd.DataFrame(rows, columns=pd.Index([str(name) for name in names]))

@@ -1,10 +1,12 @@
-"""A fixed list of tasks kept on disk and read through memory maps: drawn once, shared by all processes, never read half-written.
+"""A fixed list of tasks kept on disk and read through memory maps: drawn once, shared by all
+processes, never read half-written.
 
-One folder per list, named by a digest of the family, the seeds and the format. In it `x.f32`, `adjacency.i8` and `intervened.b1`, each task's
-cells one after another, and `index.json`: the sizes (D, N) of the tasks and the SHA-256 of each of these files. A folder is written under
-another name and renamed when it is whole, so a process that is killed leaves nothing that looks like it, and of several that write one list
-the first wins. It is used only if its files have their digests and its first, middle and last task are what the family draws today; otherwise
-it is replaced.
+One folder per list, named by a digest of the family, the seeds and the format. In it `x.f32`,
+`adjacency.i8` and `intervened.b1`, each task's cells one after another, and `index.json`: the sizes
+(D, N) of the tasks and the SHA-256 of each of these files. A folder is written under another name
+and renamed when it is whole, so a process that is killed leaves nothing that looks like it, and of
+several that write one list the first wins. It is used only if its files have their digests and its
+first, middle and last task are what the family draws today; otherwise it is replaced.
 """
 
 from __future__ import annotations
@@ -29,27 +31,41 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _BLOCK = 64  # tasks drawn at once
-_ROUNDING, _ROUNDED = 1e-3, 0.01  # a value may differ by this share of its column's size, and this share of the values by more
-_FILES = {"x": ("x.f32", np.float32), "adjacency": ("adjacency.i8", np.int8), "intervened": ("intervened.b1", np.bool_)}
+# a value may differ by this share of its column's size, and this share of the values by more
+_ROUNDING, _ROUNDED = 1e-3, 0.01
+_FILES = {
+    "x": ("x.f32", np.float32),
+    "adjacency": ("adjacency.i8", np.int8),
+    "intervened": ("intervened.b1", np.bool_),
+}
 
 
 class TaskCache:
-    """The tasks of `seeds`, by their place in the list, from the files under `folder`, which are written when the first task is asked for.
+    """The tasks of `seeds`, by their place in the list, from the files under `folder`, which are
+    written when the first task is asked for.
 
     A copy of it in another process opens the files for itself.
     """
 
     def __init__(self, family: SCMFamily, seeds: Sequence[int], folder: str | Path) -> None:
         self.family, self.seeds = family, list(seeds)
-        named = {"format": _FORMAT, "family": to_plain(family.config, identity_only=True), "seeds": self.seeds}
-        self.folder = Path(folder) / f"tasks_{hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:24]}"
+        named = {
+            "format": _FORMAT,
+            "family": to_plain(family.config, identity_only=True),
+            "seeds": self.seeds,
+        }
+        self.folder = (
+            Path(folder)
+            / f"tasks_{hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:24]}"
+        )
         self._files: _Files | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_files": None}  # a memory map would be sent as its contents
 
     def __getitem__(self, index: int) -> Task:
-        """Task number `index` of the list, in memory of its own. Raises OSError if the folder cannot be written."""
+        """Task number `index` of the list, in memory of its own. Raises OSError if the folder
+        cannot be written."""
         if self._files is None:
             self._files = self._opened() or self._written()
         return self._files.task(index, self.seeds[index])
@@ -63,7 +79,14 @@ class TaskCache:
         last = len(self.seeds) - 1
         if len(files.sizes) != len(self.seeds):
             return None
-        return files if all(self._is_current(files.task(index, self.seeds[index])) for index in {0, last // 2, last}) else None
+        return (
+            files
+            if all(
+                self._is_current(files.task(index, self.seeds[index]))
+                for index in {0, last // 2, last}
+            )
+            else None
+        )
 
     def _is_current(self, task: Task) -> bool:
         drawn = self.family.sample_tasks([task.seed]).task(0)
@@ -91,7 +114,10 @@ class TaskCache:
                 with contextlib.suppress(OSError):
                     self.folder.rename(old / "damaged")
                 shutil.rmtree(old, ignore_errors=True)
-            raise OSError(f"The tasks cannot be kept in {self.folder}; remove it, or give another cache folder.")
+            raise OSError(
+                f"The tasks cannot be kept in {self.folder}; remove it, or give another cache "
+                "folder."
+            )
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -99,7 +125,10 @@ class TaskCache:
         sizes: list[tuple[int, int]] = []
         digests = {name: hashlib.sha256() for name in _FILES}
         with contextlib.ExitStack() as stack:
-            streams = {name: stack.enter_context((folder / file).open("wb")) for name, (file, _) in _FILES.items()}
+            streams = {
+                name: stack.enter_context((folder / file).open("wb"))
+                for name, (file, _) in _FILES.items()
+            }
             for first in range(0, len(self.seeds), _BLOCK):
                 batch = self.family.sample_tasks(self.seeds[first : first + _BLOCK])
                 for task in map(batch.task, range(len(batch))):
@@ -108,12 +137,17 @@ class TaskCache:
                         content = getattr(task, name).numpy().astype(dtype).tobytes()
                         digests[name].update(content)
                         streams[name].write(content)
-        index = {"format": _FORMAT, "sizes": sizes, "sha256": {name: digest.hexdigest() for name, digest in digests.items()}}
+        index = {
+            "format": _FORMAT,
+            "sizes": sizes,
+            "sha256": {name: digest.hexdigest() for name, digest in digests.items()},
+        }
         (folder / "index.json").write_text(json.dumps(index) + "\n", "utf-8")
 
 
 class _Files:
-    """The files of one list, mapped. Raises OSError, ValueError, KeyError or TypeError unless all are there and have their digests."""
+    """The files of one list, mapped. Raises OSError, ValueError, KeyError or TypeError unless all
+    are there and have their digests."""
 
     def __init__(self, folder: Path) -> None:
         index = json.loads((folder / "index.json").read_text("utf-8"))
@@ -131,10 +165,17 @@ class _Files:
     def task(self, index: int, seed: int) -> Task:
         """One task; its tensors are copies."""
         nodes, rows = self.sizes[index].tolist()
-        cells, pairs = slice(self.cells[index], self.cells[index + 1]), slice(self.pairs[index], self.pairs[index + 1])
+        cells, pairs = (
+            slice(self.cells[index], self.cells[index + 1]),
+            slice(self.pairs[index], self.pairs[index + 1]),
+        )
         return Task(
             x=torch.from_numpy(np.array(self.arrays["x"][cells])).view(rows, nodes),
-            adjacency=torch.from_numpy(self.arrays["adjacency"][pairs].astype(np.float32)).view(nodes, nodes),
-            intervened=torch.from_numpy(np.array(self.arrays["intervened"][cells])).view(rows, nodes),
+            adjacency=torch.from_numpy(self.arrays["adjacency"][pairs].astype(np.float32)).view(
+                nodes, nodes
+            ),
+            intervened=torch.from_numpy(np.array(self.arrays["intervened"][cells])).view(
+                rows, nodes
+            ),
             seed=seed,
         )

@@ -1,4 +1,5 @@
-"""What a list of tasks is remembered by: the classes of its graphs, and what its tables are like in a few numbers."""
+"""What a list of tasks is remembered by: the classes of its graphs, and what its tables are like in
+a few numbers."""
 
 from __future__ import annotations
 
@@ -17,11 +18,14 @@ _BLOCK = 64  # tasks summarised at once
 
 
 def hashes_of(graphs: Sequence[Tensor], level: Level) -> list[str]:
-    """The hash of the class of every graph [D, D], of any sizes. Raises ValueError where a class cannot be found (see `class_hashes`)."""
+    """The hash of the class of every graph [D, D], of any sizes. Raises ValueError where a class
+    cannot be found (see `class_hashes`)."""
     found: dict[int, str] = {}
     for size in {len(graph) for graph in graphs}:
         places = [b for b, graph in enumerate(graphs) if len(graph) == size]
-        found |= dict(zip(places, class_hashes(torch.stack([graphs[b] for b in places]), level), strict=True))
+        found |= dict(
+            zip(places, class_hashes(torch.stack([graphs[b] for b in places]), level), strict=True)
+        )
     return [found[b] for b in range(len(graphs))]
 
 
@@ -37,17 +41,33 @@ def hash_registry(graphs: Sequence[Tensor]) -> dict[str, list[str]]:
 
 
 def task_statistics(batch: TaskBatch) -> dict[str, dict[str, float | int | None]]:
-    """Mean, standard error and number of tasks of n_nodes, n_rows, n_edges, edges_per_node, varsortability and r2_sortability (raw rows).
+    """Mean, standard error and number of tasks of n_nodes, n_rows, n_edges, edges_per_node,
+    varsortability and r2_sortability (raw rows).
 
-    A number that does not exist (the sortability of graphs without edges, the error of one task) is None. Raises ValueError without truth.
+    A number that does not exist (the sortability of graphs without edges, the error of one task) is
+    None. Raises ValueError without truth.
     """
     if batch.adjacency is None:
-        raise ValueError("These tasks have no true graphs, so nothing can be said about them; give tasks of a family.")
+        raise ValueError(
+            "These tasks have no true graphs, so nothing can be said about them; give tasks of a "
+            "family."
+        )
     nodes, edges = batch.node_mask.sum(1), (batch.adjacency != 0).sum((1, 2))
-    values = {"n_nodes": nodes, "n_rows": batch.row_mask.sum(1), "n_edges": edges, "edges_per_node": edges / nodes}
+    values = {
+        "n_nodes": nodes,
+        "n_rows": batch.row_mask.sum(1),
+        "n_edges": edges,
+        "edges_per_node": edges / nodes,
+    }
     for name, criterion in (("varsortability", varsortability), ("r2_sortability", r2_sortability)):
         blocks = [batch.slice(first, first + _BLOCK) for first in range(0, len(batch), _BLOCK)]
-        values[name] = torch.cat([criterion(block.x, block.adjacency, block.row_mask) for block in blocks if block.adjacency is not None])
+        values[name] = torch.cat(
+            [
+                criterion(block.x, block.adjacency, block.row_mask)
+                for block in blocks
+                if block.adjacency is not None
+            ]
+        )
     found: dict[str, dict[str, float | int | None]] = {}
     for name, value in values.items():
         mean, error, count = mean_and_error(value)
@@ -62,5 +82,13 @@ def _shown(value: float) -> float | None:
 
 def registry_of(batch: TaskBatch) -> dict[str, Any]:
     """Seeds, hash registry and statistics of a batch of drawn tasks, in plain values."""
-    graphs = [batch.adjacency[b, :size, :size] for b, size in enumerate(batch.node_mask.sum(1).tolist())] if batch.adjacency is not None else []
-    return {"seeds": batch.seeds.tolist(), "hashes": hash_registry(graphs), "statistics": task_statistics(batch)}
+    graphs = (
+        [batch.adjacency[b, :size, :size] for b, size in enumerate(batch.node_mask.sum(1).tolist())]
+        if batch.adjacency is not None
+        else []
+    )
+    return {
+        "seeds": batch.seeds.tolist(),
+        "hashes": hash_registry(graphs),
+        "statistics": task_statistics(batch),
+    }

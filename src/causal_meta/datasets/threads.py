@@ -1,4 +1,5 @@
-"""Tables are made on one thread, so that neither their bits nor their speed depend on the process they are made in."""
+"""Tables are made on one thread, so that neither their bits nor their speed depend on the process
+they are made in."""
 
 from __future__ import annotations
 

@@ -1,10 +1,20 @@
-"""Pictures from arrays: graphs, matrices, curves, calibration, distributions. Arrays in, a matplotlib Figure out; nothing is computed here."""
+"""Pictures from arrays: graphs, matrices, curves, calibration, distributions. Arrays in, a
+matplotlib Figure out; nothing is computed here."""
 
 from causal_meta.drawing.canvas import png, save, style
 from causal_meta.drawing.families import comparison
 from causal_meta.drawing.model import Response, model
 from causal_meta.drawing.network import chosen_edges, graph
-from causal_meta.drawing.plots import adjacencies, bars, curves, degrees, marginals, matrix, pairs, reliability
+from causal_meta.drawing.plots import (
+    adjacencies,
+    bars,
+    curves,
+    degrees,
+    marginals,
+    matrix,
+    pairs,
+    reliability,
+)
 
 __all__ = [
     "Response",

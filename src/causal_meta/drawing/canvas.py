@@ -1,7 +1,9 @@
-"""The sheet that everything is drawn on: one style, one palette, no global state, and PNG files that are equal byte for byte.
+"""The sheet that everything is drawn on: one style, one palette, no global state, and PNG files
+that are equal byte for byte.
 
-Every drawing function works inside `style()`, which sets matplotlib's defaults and ours for as long as it lasts, so that neither a user's
-matplotlibrc nor another library changes a picture. Figures are made by the object interface on an Agg canvas; pyplot is never used.
+Every drawing function works inside `style()`, which sets matplotlib's defaults and ours for as long
+as it lasts, so that neither a user's matplotlibrc nor another library changes a picture. Figures
+are made by the object interface on an Agg canvas; pyplot is never used.
 """
 
 from __future__ import annotations
@@ -28,13 +30,32 @@ MUTED = "#64707b"
 FAINT = "#aab4bd"
 GRID = "#e4e8ec"
 
-# Okabe and Ito's colours for all kinds of colour vision, darkened where thin lines on white need it; the first is ours.
+# Okabe and Ito's colours for all kinds of colour vision, darkened where thin lines on white need
+# it; the first is ours.
 PALETTE = ("#0b5fa5", "#d55e00", "#00875f", "#b2599a", "#b58900", "#3fa0d6", "#5c6670", "#7a4a12")
-PROBABILITY = LinearSegmentedColormap.from_list("probability", ["#ffffff", "#d3e4f2", "#8dbfe0", "#3a8cc4", "#0b5fa5", "#08335e"])
+PROBABILITY = LinearSegmentedColormap.from_list(
+    "probability", ["#ffffff", "#d3e4f2", "#8dbfe0", "#3a8cc4", "#0b5fa5", "#08335e"]
+)
 EDGE_RIGHT = LinearSegmentedColormap.from_list("edge", ["#a8cbe6", "#3a8cc4", "#0b5fa5", "#08335e"])
-EDGE_WRONG = LinearSegmentedColormap.from_list("edge_wrong", ["#f3c8a3", "#e88b45", "#d55e00", "#8a3a00"])
+EDGE_WRONG = LinearSegmentedColormap.from_list(
+    "edge_wrong", ["#f3c8a3", "#e88b45", "#d55e00", "#8a3a00"]
+)
 
-_GROUPS = {"agg", "axes", "errorbar", "figure", "font", "grid", "hatch", "hist", "image", "legend", "lines", "markers", "mathtext"}
+_GROUPS = {
+    "agg",
+    "axes",
+    "errorbar",
+    "figure",
+    "font",
+    "grid",
+    "hatch",
+    "hist",
+    "image",
+    "legend",
+    "lines",
+    "markers",
+    "mathtext",
+}
 _GROUPS |= {"patch", "path", "pcolor", "savefig", "scatter", "text", "xtick", "ytick"}
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -67,16 +88,29 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib's own defaults with our differences, restored on leaving; characters without a glyph are drawn as boxes, silently."""
-    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key.split(".")[0] in _GROUPS}
+    """Matplotlib's own defaults with our differences, restored on leaving; characters without a
+    glyph are drawn as boxes, silently."""
+    defaults = {
+        key: value
+        for key, value in matplotlib.rcParamsDefault.items()
+        if key.split(".")[0] in _GROUPS
+    }
     with matplotlib.rc_context(defaults | _STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support .* natively")
+        warnings.filterwarnings(
+            "ignore", message="Matplotlib currently does not support .* natively"
+        )
         yield
 
 
-def new_figure(width: float, height: float, *, layout: Literal["constrained", "compressed"] | None = "constrained") -> Figure:
-    """An empty figure of `width` x `height` inches with an Agg canvas of its own; `compressed` is for axes of fixed aspect."""
+def new_figure(
+    width: float,
+    height: float,
+    *,
+    layout: Literal["constrained", "compressed"] | None = "constrained",
+) -> Figure:
+    """An empty figure of `width` x `height` inches with an Agg canvas of its own; `compressed` is
+    for axes of fixed aspect."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     engine = figure.get_layout_engine()
     if engine is not None:
@@ -86,7 +120,8 @@ def new_figure(width: float, height: float, *, layout: Literal["constrained", "c
 
 
 def plain(text: object, longest: int = 0) -> str:
-    """`text` as a label: blanks and control characters become single spaces, dollars stay dollars, an ellipsis beyond `longest` characters.
+    """`text` as a label: blanks and control characters become single spaces, dollars stay dollars,
+    an ellipsis beyond `longest` characters.
 
     >>> plain("price in $", 0)
     'price in \\\\$'
@@ -105,7 +140,16 @@ def heading(axes: Axes, title: str, note: str = "") -> None:
     if title:
         axes.set_title(plain(title), pad=22 if note else 8)
     if note:
-        axes.annotate(plain(note), (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", color=MUTED, fontsize=8.5, va="bottom")
+        axes.annotate(
+            plain(note),
+            (0, 1),
+            (0, 8),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=MUTED,
+            fontsize=8.5,
+            va="bottom",
+        )
 
 
 def super_heading(figure: Figure, title: str, note: str = "") -> None:
@@ -119,11 +163,15 @@ def super_heading(figure: Figure, title: str, note: str = "") -> None:
 def check_square(matrix: Any, columns: Sequence[str], what: str) -> None:
     """Raise `ValueError` unless `matrix` is [D, D] with one column name per variable."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(columns) != matrix.shape[0]:
-        raise ValueError(f"{what} has shape {tuple(matrix.shape)} for {len(columns)} names; give a square matrix with one name per variable.")
+        raise ValueError(
+            f"{what} has shape {tuple(matrix.shape)} for {len(columns)} names; give a square "
+            "matrix with one name per variable."
+        )
 
 
 def png(figure: Figure) -> bytes:
-    """The picture as PNG bytes at 150 dots per inch, without date or program: equal figures give equal bytes."""
+    """The picture as PNG bytes at 150 dots per inch, without date or program: equal figures give
+    equal bytes."""
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
@@ -131,7 +179,8 @@ def png(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write `figure` as PNG to `path`, complete or not at all (temporary file, flush, rename); folders are made."""
+    """Write `figure` as PNG to `path`, complete or not at all (temporary file, flush, rename);
+    folders are made."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")

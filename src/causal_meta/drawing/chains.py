@@ -1,5 +1,5 @@
-"""Chains from arrays [C, T]: traces, ranks, energies, running estimates, work, and samplers beside each other. Laid out by hand, since a solver of
-layouts takes longer than all the rest."""
+"""Chains from arrays [C, T]: traces, ranks, energies, running estimates, work, and samplers beside
+each other. Laid out by hand, since a solver of layouts takes longer than all the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _POINTS = 600  # of a line; more cannot be seen
 _MARGINS = {"left": 0.09, "right": 0.975, "bottom": 0.155, "top": 0.83, "wspace": 0.24}
 
 
-def _sheet(panels: int, title: str, note: str, *, width: float = 8.2, height: float = 3.1) -> tuple[Figure, list[Axes]]:
+def _sheet(
+    panels: int, title: str, note: str, *, width: float = 8.2, height: float = 3.1
+) -> tuple[Figure, list[Axes]]:
     figure = canvas.new_figure(width, height, layout=None)
     figure.subplots_adjust(**_MARGINS)
     figure.text(0.012, 0.985, canvas.plain(title), fontsize=10.5, fontweight="bold", va="top")
@@ -35,11 +37,14 @@ def _colour(chain: int) -> str:
 def _level(axes: Axes, value: float | None, *, label: str = "exact") -> None:
     """A dashed line at the exact value, if it is known."""
     if value is not None:
-        axes.axhline(value, color=canvas.INK, linestyle="--", linewidth=1.0, label=f"{label} {value:.4g}")
+        axes.axhline(
+            value, color=canvas.INK, linestyle="--", linewidth=1.0, label=f"{label} {value:.4g}"
+        )
 
 
 def trace(series: ArrayLike, *, title: str = "", note: str = "", label: str = LLC) -> Figure:
-    """A line per chain of `series` [C, T] over its draws, at most 600 points of each, and beside it the histogram of each chain."""
+    """A line per chain of `series` [C, T] over its draws, at most 600 points of each, and beside it
+    the histogram of each chain."""
     values = np.asarray(series, float)
     every = max(1, values.shape[1] // _POINTS)
     with canvas.style():
@@ -49,8 +54,20 @@ def trace(series: ArrayLike, *, title: str = "", note: str = "", label: str = LL
         sound = values[np.isfinite(values)]
         edges = np.linspace(*_limits(sound), 41)
         for chain, row in enumerate(values):
-            left.plot(np.arange(0, len(row), every), row[::every], color=_colour(chain), linewidth=0.5, alpha=0.75)
-            right.stairs(_density(row, edges), edges, orientation="horizontal", color=_colour(chain), linewidth=1.1)
+            left.plot(
+                np.arange(0, len(row), every),
+                row[::every],
+                color=_colour(chain),
+                linewidth=0.5,
+                alpha=0.75,
+            )
+            right.stairs(
+                _density(row, edges),
+                edges,
+                orientation="horizontal",
+                color=_colour(chain),
+                linewidth=1.1,
+            )
         left.set(xlabel="draw", ylabel=label, xlim=(0, values.shape[1]), ylim=(edges[0], edges[-1]))
         right.set(xlabel="density", ylim=(edges[0], edges[-1]), xticks=[])
         right.tick_params(labelleft=False)
@@ -73,14 +90,20 @@ def _limits(values: Floats) -> tuple[float, float]:
 
 
 def rank(series: ArrayLike, *, title: str = "", note: str = "") -> Figure:
-    """Histograms of the ranks of each chain's values among those of all chains [C, T], a step line per chain: flat where chains agree.
+    """Histograms of the ranks of each chain's values among those of all chains [C, T], a step line
+    per chain: flat where chains agree.
 
     The grey band holds 95 % of the bars of independent draws (Vehtari et al. 2021, section 4).
     """
     values = np.asarray(series, float)
     chains, length = values.shape
     bins = int(np.clip(length // 25, 4, 20))
-    ranks = np.argsort(np.argsort(values, axis=None, kind="stable"), kind="stable").reshape(values.shape) / values.size
+    ranks = (
+        np.argsort(np.argsort(values, axis=None, kind="stable"), kind="stable").reshape(
+            values.shape
+        )
+        / values.size
+    )
     edges = np.linspace(0, 1, bins + 1)
     expected = length / bins
     spread = 1.96 * np.sqrt(expected * (1 - 1 / bins))
@@ -89,15 +112,25 @@ def rank(series: ArrayLike, *, title: str = "", note: str = "") -> Figure:
         axes.axhspan(expected - spread, expected + spread, color=canvas.GRID)
         for chain in range(chains):
             bars = np.histogram(ranks[chain], edges)[0]
-            axes.stairs(bars, edges * values.size, baseline=None, color=_colour(chain), linewidth=1.3, label=f"chain {chain}")
-        axes.set(xlabel="rank among all draws", ylabel="draws", xlim=(0, values.size), ylim=(0, None))
+            axes.stairs(
+                bars,
+                edges * values.size,
+                baseline=None,
+                color=_colour(chain),
+                linewidth=1.3,
+                label=f"chain {chain}",
+            )
+        axes.set(
+            xlabel="rank among all draws", ylabel="draws", xlim=(0, values.size), ylim=(0, None)
+        )
         if 1 < chains <= 8:
             axes.legend(loc="lower right", ncols=4, handlelength=1.2)
     return figure
 
 
 def energy(energies: ArrayLike, *, title: str = "", note: str = "") -> Figure:
-    """The law of the energy [C, T] about its mean, and that of its changes from draw to draw: narrow changes explore slowly (Betancourt 2016)."""
+    """The law of the energy [C, T] about its mean, and that of its changes from draw to draw:
+    narrow changes explore slowly (Betancourt 2016)."""
     values = np.asarray(energies, float)
     values = values[np.isfinite(values).all(1)]
     centred = (values - values.mean(1, keepdims=True)).ravel() if values.size else np.zeros(1)
@@ -105,7 +138,9 @@ def energy(energies: ArrayLike, *, title: str = "", note: str = "") -> Figure:
     edges = np.linspace(*_limits(np.concatenate([centred, changes])), 61)
     with canvas.style():
         figure, (axes,) = _sheet(1, title, note)
-        for k, (name, found) in enumerate((("energy less its mean", centred), ("change from draw to draw", changes))):
+        for k, (name, found) in enumerate(
+            (("energy less its mean", centred), ("change from draw to draw", changes))
+        ):
             density = _density(found, edges)
             axes.stairs(density, edges, color=_colour(k), fill=True, alpha=0.18)
             axes.stairs(density, edges, color=_colour(k), linewidth=1.4, label=name)
@@ -116,7 +151,8 @@ def energy(energies: ArrayLike, *, title: str = "", note: str = "") -> Figure:
 
 @dataclass(frozen=True)
 class Running:
-    """An estimate as its chains grow, at K points: draws of each chain, gradients of all chains (and seconds, if known), mean and its error [K]."""
+    """An estimate as its chains grow, at K points: draws of each chain, gradients of all chains
+    (and seconds, if known), mean and its error [K]."""
 
     draws: ArrayLike
     gradients: ArrayLike
@@ -125,8 +161,17 @@ class Running:
     seconds: ArrayLike | None = None
 
 
-def running(series: ArrayLike, estimate: Running, *, exact: float | None = None, title: str = "", note: str = "", label: str = LLC) -> Figure:
-    """The running mean of each chain of `series` [C, T] over its draws, and the estimate from all of them with its 95 % band over gradients."""
+def running(
+    series: ArrayLike,
+    estimate: Running,
+    *,
+    exact: float | None = None,
+    title: str = "",
+    note: str = "",
+    label: str = LLC,
+) -> Figure:
+    """The running mean of each chain of `series` [C, T] over its draws, and the estimate from all
+    of them with its 95 % band over gradients."""
     values = np.asarray(series, float)
     length = values.shape[1]
     at = np.unique(np.linspace(1, length, min(length, 200)).astype(int))
@@ -137,7 +182,9 @@ def running(series: ArrayLike, estimate: Running, *, exact: float | None = None,
             left.plot(at, row, color=_colour(chain), linewidth=1.1)
         _level(left, exact)
         left.set(xlabel="draw", ylabel=f"running mean of {label}", xlim=(0, length))
-        _band(right, np.asarray(estimate.gradients, float), estimate, canvas.PALETTE[0], "all chains")
+        _band(
+            right, np.asarray(estimate.gradients, float), estimate, canvas.PALETTE[0], "all chains"
+        )
         _level(right, exact)
         right.set(xlabel="gradients of all chains, warm-up included", ylim=_around(estimate, exact))
         right.xaxis.set_major_locator(MaxNLocator(5))
@@ -147,21 +194,28 @@ def running(series: ArrayLike, estimate: Running, *, exact: float | None = None,
 
 def _band(axes: Axes, x: Floats, found: Running, colour: str, label: str) -> None:
     mean, error = np.asarray(found.mean, float), np.asarray(found.error, float)
-    axes.fill_between(x, mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.16, linewidth=0)
-    axes.plot(x, mean, color=colour, label=canvas.plain(label), marker="o", markersize=2.4, linewidth=1.2)
+    axes.fill_between(
+        x, mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.16, linewidth=0
+    )
+    axes.plot(
+        x, mean, color=colour, label=canvas.plain(label), marker="o", markersize=2.4, linewidth=1.2
+    )
 
 
 def _around(found: Running, exact: float | None) -> tuple[float, float] | None:
     """Limits that hold the later half of a band; the first points may be anywhere."""
     mean, error = np.asarray(found.mean, float), np.asarray(found.error, float)
     half = slice(len(mean) // 3, None)
-    edges = np.concatenate([(mean - 2.5 * error)[half], (mean + 2.5 * error)[half], [] if exact is None else [exact]])
+    edges = np.concatenate(
+        [(mean - 2.5 * error)[half], (mean + 2.5 * error)[half], [] if exact is None else [exact]]
+    )
     edges = edges[np.isfinite(edges)]
     return _limits(edges) if edges.size else None
 
 
 def wnv(estimate: Running, *, title: str = "", note: str = "") -> Figure:
-    """Work-normalised variance, error² times gradients (and times seconds), as the chains grow: level where a sampler is past its warm-up."""
+    """Work-normalised variance, error² times gradients (and times seconds), as the chains grow:
+    level where a sampler is past its warm-up."""
     error = np.asarray(estimate.error, float)
     panels = [("gradients", np.asarray(estimate.gradients, float))]
     if estimate.seconds is not None:
@@ -169,15 +223,29 @@ def wnv(estimate: Running, *, title: str = "", note: str = "") -> Figure:
     with canvas.style():
         figure, sheet = _sheet(len(panels), title, note)
         for k, (axes, (unit, work)) in enumerate(zip(sheet, panels, strict=True)):
-            axes.plot(work, error**2 * work, color=_colour(k), marker="o", markersize=2.6, linewidth=1.2)
-            axes.set(xlabel=f"{unit} of all chains, warm-up included", ylabel=f"error² × {unit}", ylim=(0, None))
+            axes.plot(
+                work, error**2 * work, color=_colour(k), marker="o", markersize=2.6, linewidth=1.2
+            )
+            axes.set(
+                xlabel=f"{unit} of all chains, warm-up included",
+                ylabel=f"error² × {unit}",
+                ylim=(0, None),
+            )
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.grid(axis="y")
     return figure
 
 
-def compare(samplers: Mapping[str, Running], *, exact: float | None = None, title: str = "", note: str = "", label: str = LLC) -> Figure:
-    """The running estimate of each sampler with its 95 % band over gradients and over seconds, and the exact value where it is known."""
+def compare(
+    samplers: Mapping[str, Running],
+    *,
+    exact: float | None = None,
+    title: str = "",
+    note: str = "",
+    label: str = LLC,
+) -> Figure:
+    """The running estimate of each sampler with its 95 % band over gradients and over seconds, and
+    the exact value where it is known."""
     if not samplers:
         raise ValueError("There are no samplers to compare; give at least one.")
     with canvas.style():
@@ -189,7 +257,11 @@ def compare(samplers: Mapping[str, Running], *, exact: float | None = None, titl
                 if work is not None:
                     _band(axes, np.asarray(work, float), found, _colour(k), name)
             _level(axes, exact)
-            axes.set(xlabel=f"{unit} of all chains, warm-up included", ylabel=label if unit == "gradients" else "", xscale="log")
+            axes.set(
+                xlabel=f"{unit} of all chains, warm-up included",
+                ylabel=label if unit == "gradients" else "",
+                xscale="log",
+            )
             axes.set_ylim(_spans([_around(found, exact) for found in samplers.values()]))
             axes.grid(axis="y")
         sheet[1].tick_params(labelleft=False)

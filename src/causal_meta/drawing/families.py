@@ -26,8 +26,8 @@ def comparison(
 ) -> Figure:
     """Distances in standard errors, the spectra and the degrees of two families.
 
-    `distances` maps a name to {value, se, null}; `spectra` a family to quantiles [tasks, Q]; `degrees` a kind of degree to, per family, the
-    number of nodes of degree 0, 1, 2, …
+    `distances` maps a name to {value, se, null}; `spectra` a family to quantiles [tasks, Q];
+    `degrees` a kind of degree to, per family, the number of nodes of degree 0, 1, 2, …
     """
     with canvas.style():
         height = 0.27 * len(distances) + 1.1
@@ -46,7 +46,8 @@ def comparison(
 
 
 def _distances(axes: Axes, distances: Mapping[str, Mapping[str, Any]]) -> None:
-    """Dots at the number of standard errors from what equal families have, with the values beside them."""
+    """Dots at the number of standard errors from what equal families have, with the values beside
+    them."""
     at = np.arange(len(distances))
     off = np.array([_errors(entry) for entry in distances.values()])
     shown = np.clip(off, -100, 100)
@@ -64,10 +65,26 @@ def _distances(axes: Axes, distances: Mapping[str, Mapping[str, Any]]) -> None:
     axes.set_ylim(len(distances) - 0.4, -0.6)
     axes.set_xlabel("standard errors from equal families")
     for y, entry in zip(at, distances.values(), strict=True):
-        told = "missing" if entry["value"] is None or not np.isfinite(entry["value"]) else f"{entry['value']:.3g} ± {entry['se']:.1g}"
-        axes.annotate(told, (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", fontsize=7.5, va="center")
+        told = (
+            "missing"
+            if entry["value"] is None or not np.isfinite(entry["value"])
+            else f"{entry['value']:.3g} ± {entry['se']:.1g}"
+        )
+        axes.annotate(
+            told,
+            (1, y),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=7.5,
+            va="center",
+        )
     axes.spines["left"].set_visible(False)
-    canvas.heading(axes, "Distances", f"in the grey band (within {_CLEAR:g} standard errors) the families cannot be told apart")
+    canvas.heading(
+        axes,
+        "Distances",
+        f"in the grey band (within {_CLEAR:g} standard errors) the families cannot be told apart",
+    )
 
 
 def _errors(entry: Mapping[str, Any]) -> float:
@@ -84,11 +101,17 @@ def _spectra(axes: Axes, spectra: Mapping[str, ArrayLike]) -> None:
         share = (np.arange(quantiles.shape[1]) + 0.5) / quantiles.shape[1]
         low, high = np.quantile(quantiles, [0.1, 0.9], axis=0)
         axes.fill_between(share, low, high, color=canvas.PALETTE[k], alpha=0.16, linewidth=0)
-        axes.plot(share, quantiles.mean(axis=0), color=canvas.PALETTE[k], label=canvas.plain(name, 32))
-    axes.set(xlabel="share of the eigenvalues", ylabel="eigenvalue", xlim=(0, 1), ylim=(-0.03, 2.03))
+        axes.plot(
+            share, quantiles.mean(axis=0), color=canvas.PALETTE[k], label=canvas.plain(name, 32)
+        )
+    axes.set(
+        xlabel="share of the eigenvalues", ylabel="eigenvalue", xlim=(0, 1), ylim=(-0.03, 2.03)
+    )
     axes.grid()
     axes.legend(loc="upper left")
-    canvas.heading(axes, "Spectra of the graphs", "normalised Laplacian: mean, and 10 to 90 % of the tasks")
+    canvas.heading(
+        axes, "Spectra of the graphs", "normalised Laplacian: mean, and 10 to 90 % of the tasks"
+    )
 
 
 def _degrees(axes: Axes, name: str, members: Mapping[str, ArrayLike]) -> None:

@@ -29,7 +29,8 @@ def matrix(
     limits: tuple[float, float] = (0.0, 1.0),
     label: str = "probability of the edge",
 ) -> Figure:
-    """Heat map of `values` [D, D]: rows are causes, columns effects, the diagonal stays blank; numbers inside up to 14 variables.
+    """Heat map of `values` [D, D]: rows are causes, columns effects, the diagonal stays blank;
+    numbers inside up to 14 variables.
 
     The edges of `truth` [D, D], if given, are framed.
     """
@@ -39,13 +40,23 @@ def matrix(
     cell = 0.42 if n <= 14 else max(0.16, 5.2 / n)
     longest = max(len(canvas.plain(name, 16)) for name in columns)
     with canvas.style():
-        figure = canvas.new_figure(cell * n + 0.075 * longest + 1.6, cell * n + 0.075 * longest + 1.1, layout="compressed")
+        figure = canvas.new_figure(
+            cell * n + 0.075 * longest + 1.6, cell * n + 0.075 * longest + 1.1, layout="compressed"
+        )
         axes = figure.add_subplot()
         shown = np.where(np.eye(n, dtype=bool), np.nan, p)
-        image = axes.imshow(shown, cmap=colours or canvas.PROBABILITY, vmin=limits[0], vmax=limits[1])
+        image = axes.imshow(
+            shown, cmap=colours or canvas.PROBABILITY, vmin=limits[0], vmax=limits[1]
+        )
         for k in range(n):
-            axes.add_patch(Rectangle((k - 0.5, k - 0.5), 1, 1, facecolor="#eef1f4", edgecolor="none"))
-        axes.set_xticks(range(n), [canvas.plain(name, 16) for name in columns], rotation=90 if longest > 3 or n > 14 else 0)
+            axes.add_patch(
+                Rectangle((k - 0.5, k - 0.5), 1, 1, facecolor="#eef1f4", edgecolor="none")
+            )
+        axes.set_xticks(
+            range(n),
+            [canvas.plain(name, 16) for name in columns],
+            rotation=90 if longest > 3 or n > 14 else 0,
+        )
         axes.set_yticks(range(n), [canvas.plain(name, 16) for name in columns])
         axes.set(xlabel="effect", ylabel="cause")
         axes.tick_params(length=0, labelsize=8.5 if n <= 25 else 6)
@@ -58,7 +69,16 @@ def matrix(
             _numbers(axes, shown, limits)
         if truth is not None:
             for i, j in np.argwhere(np.asarray(truth) > 0).tolist():
-                axes.add_patch(Rectangle((j - 0.44, i - 0.44), 0.88, 0.88, fill=False, edgecolor=canvas.PALETTE[1], linewidth=1.6))
+                axes.add_patch(
+                    Rectangle(
+                        (j - 0.44, i - 0.44),
+                        0.88,
+                        0.88,
+                        fill=False,
+                        edgecolor=canvas.PALETTE[1],
+                        linewidth=1.6,
+                    )
+                )
             note = f"{note}; framed: edges of the true graph"
         canvas.heading(axes, title, note)
         bar = figure.colorbar(image, ax=axes, shrink=0.7, aspect=24, pad=0.02, label=label)
@@ -69,7 +89,11 @@ def matrix(
 def _numbers(axes: Axes, shown: Floats, limits: tuple[float, float]) -> None:
     middle = limits[0] + 0.55 * (limits[1] - limits[0])
     for i, j in np.argwhere(np.isfinite(shown)).tolist():
-        text = f"{shown[i, j]:.2f}".replace("0.", ".", 1) if abs(shown[i, j]) < 0.995 else f"{shown[i, j]:.1f}"
+        text = (
+            f"{shown[i, j]:.2f}".replace("0.", ".", 1)
+            if abs(shown[i, j]) < 0.995
+            else f"{shown[i, j]:.1f}"
+        )
         faint = abs(shown[i, j]) < 0.05 * limits[1]
         colour = "white" if shown[i, j] > middle else canvas.FAINT if faint else canvas.INK
         axes.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
@@ -83,21 +107,32 @@ def curves(
     note: str = "",
     smooth: float = 0.0,
 ) -> Figure:
-    """Curves over steps, one panel per entry of `panels`, each a mapping name -> (steps [T], values [T]).
+    """Curves over steps, one panel per entry of `panels`, each a mapping name -> (steps [T], values
+    [T]).
 
-    With `smooth` in (0, 1), noisy curves of more than 60 points are drawn faintly, and boldly the mean of each point's neighbours with weights
-    smooth^distance. Values that are not finite leave a gap.
+    With `smooth` in (0, 1), noisy curves of more than 60 points are drawn faintly, and boldly the
+    mean of each point's neighbours with weights smooth^distance. Values that are not finite leave a
+    gap.
     """
     if not panels:
         raise ValueError("There are no curves to draw; give at least one panel.")
     n_columns = min(3, len(panels))
     n_rows = -(-len(panels) // n_columns)
     with canvas.style():
-        figure = canvas.new_figure((4.1 if n_columns > 1 else 6.4) * n_columns, 2.9 * n_rows + 0.35 * bool(title))
+        figure = canvas.new_figure(
+            (4.1 if n_columns > 1 else 6.4) * n_columns, 2.9 * n_rows + 0.35 * bool(title)
+        )
         grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
         for axes, (name, members) in zip(grid, panels.items(), strict=False):
             for k, (label, (steps, values)) in enumerate(members.items()):
-                _curve(axes, np.asarray(steps, float), np.asarray(values, float), label, canvas.PALETTE[k % len(canvas.PALETTE)], smooth)
+                _curve(
+                    axes,
+                    np.asarray(steps, float),
+                    np.asarray(values, float),
+                    label,
+                    canvas.PALETTE[k % len(canvas.PALETTE)],
+                    smooth,
+                )
             axes.grid(axis="y")
             axes.set_xlabel(x_label)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -110,19 +145,31 @@ def curves(
     return figure
 
 
-def _curve(axes: Axes, steps: Floats, values: Floats, label: str, colour: str, smooth: float) -> None:
+def _curve(
+    axes: Axes, steps: Floats, values: Floats, label: str, colour: str, smooth: float
+) -> None:
     values = np.where(np.isfinite(values), values, np.nan)
     if smooth and _is_noisy(values):
         axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.3)
         values = _weighted_mean(values, smooth)
     few = np.isfinite(values).sum() <= 30
-    axes.plot(steps, values, color=colour, label=canvas.plain(label, 32), marker="o" if few else None, markersize=3.2)
+    axes.plot(
+        steps,
+        values,
+        color=colour,
+        label=canvas.plain(label, 32),
+        marker="o" if few else None,
+        markersize=3.2,
+    )
 
 
 def _weighted_mean(values: Floats, keep: float) -> Floats:
-    """Mean of each value's neighbours on both sides with weights keep^distance; missing values are skipped."""
+    """Mean of each value's neighbours on both sides with weights keep^distance; missing values are
+    skipped."""
     seen = np.isfinite(values)
-    total, weight = (_two_sided(part, keep) for part in (np.where(seen, values, 0.0), seen.astype(float)))
+    total, weight = (
+        _two_sided(part, keep) for part in (np.where(seen, values, 0.0), seen.astype(float))
+    )
     return np.where(seen, total / np.maximum(weight, 1e-12), np.nan)
 
 
@@ -135,37 +182,74 @@ def _two_sided(values: Floats, keep: float) -> Floats:
 
 
 def _is_noisy(values: Floats) -> bool:
-    """Whether a curve has more than 60 points and jumps to and fro by more than 0.2 % of its range."""
+    """Whether a curve has more than 60 points and jumps to and fro by more than 0.2 % of its
+    range."""
     finite = values[np.isfinite(values)]
-    return len(finite) > 60 and float(np.median(np.abs(np.diff(finite, 2)))) > 0.002 * float(np.ptp(finite))
+    return len(finite) > 60 and float(np.median(np.abs(np.diff(finite, 2)))) > 0.002 * float(
+        np.ptp(finite)
+    )
 
 
 def reliability(
-    models: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str = "Calibration of edge probabilities", ours: Collection[str] = ()
+    models: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    title: str = "Calibration of edge probabilities",
+    ours: Collection[str] = (),
 ) -> Figure:
-    """How often an edge of a stated probability is there: frequency against mean probability per bin, and how many edges each bin holds.
+    """How often an edge of a stated probability is there: frequency against mean probability per
+    bin, and how many edges each bin holds.
 
-    `models` maps a name to its bins, each {low, high, count, mean_probability, frequency}. Whiskers are one binomial standard error; a bin
-    of fewer than five edges is drawn hollow. The methods in `ours` are drawn boldly.
+    `models` maps a name to its bins, each {low, high, count, mean_probability, frequency}. Whiskers
+    are one binomial standard error; a bin of fewer than five edges is drawn hollow. The methods in
+    `ours` are drawn boldly.
     """
     with canvas.style():
         figure = canvas.new_figure(4.9, 5.7)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
         upper.plot([0, 1], [0, 1], color=canvas.FAINT, linewidth=1, linestyle=(0, (4, 3)))
-        upper.text(0.985, 0.02, "below the dashed line: overconfident", color=canvas.MUTED, fontsize=8, ha="right", va="bottom")
+        upper.text(
+            0.985,
+            0.02,
+            "below the dashed line: overconfident",
+            color=canvas.MUTED,
+            fontsize=8,
+            ha="right",
+            va="bottom",
+        )
         for k, (name, bins) in enumerate(models.items()):
             colour, bold = canvas.PALETTE[k % len(canvas.PALETTE)], name in ours
             count, p, f = _bins(bins)
             error = np.sqrt(np.maximum(f * (1 - f), 0) / count)
-            upper.plot(p, f, color=colour, linewidth=2.2 if bold else 1.1, label=canvas.plain(name, 36), zorder=5 if bold else 3)
+            upper.plot(
+                p,
+                f,
+                color=colour,
+                linewidth=2.2 if bold else 1.1,
+                label=canvas.plain(name, 36),
+                zorder=5 if bold else 3,
+            )
             upper.errorbar(p, f, error, fmt="none", ecolor=colour, elinewidth=1, zorder=4)
             for few in (False, True):
                 chosen = (count < 5) == few
                 upper.plot(
-                    p[chosen], f[chosen], "o", color=colour, markersize=5 if bold else 3.6, markerfacecolor="white" if few else colour, zorder=6
+                    p[chosen],
+                    f[chosen],
+                    "o",
+                    color=colour,
+                    markersize=5 if bold else 3.6,
+                    markerfacecolor="white" if few else colour,
+                    zorder=6,
                 )
             edges = np.array([[b["low"], b["high"]] for b in bins if b["count"] > 0], dtype=float)
-            lower.plot(edges.mean(1), count, drawstyle="steps-mid", color=colour, linewidth=2 if bold else 1.0, marker=".", markersize=4)
+            lower.plot(
+                edges.mean(1),
+                count,
+                drawstyle="steps-mid",
+                color=colour,
+                linewidth=2 if bold else 1.0,
+                marker=".",
+                markersize=4,
+            )
         upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="share that are true edges")
         lower.set(yscale="log", xlabel="stated probability of the edge", ylabel="pairs in bin")
         lower.set_ylim(bottom=0.7)
@@ -184,7 +268,8 @@ def _bins(bins: Sequence[Mapping[str, Any]]) -> tuple[Floats, Floats, Floats]:
 
 
 def degrees(counts: Mapping[str, ArrayLike], *, title: str = "Degrees", note: str = "") -> Figure:
-    """Share of nodes by degree; `counts` maps a name (causes per node, effects per node) to the number of nodes of degree 0, 1, 2, …"""
+    """Share of nodes by degree; `counts` maps a name (causes per node, effects per node) to the
+    number of nodes of degree 0, 1, 2, …"""
     with canvas.style():
         figure = canvas.new_figure(6.0, 3.2)
         axes = figure.add_subplot()
@@ -192,7 +277,13 @@ def degrees(counts: Mapping[str, ArrayLike], *, title: str = "Degrees", note: st
         for k, (name, values) in enumerate(counts.items()):
             heights = np.asarray(values, dtype=float)
             at = np.arange(len(heights)) + (k - (len(counts) - 1) / 2) * width
-            axes.bar(at, heights / max(heights.sum(), 1.0), width * 0.94, color=canvas.PALETTE[k], label=canvas.plain(name, 32))
+            axes.bar(
+                at,
+                heights / max(heights.sum(), 1.0),
+                width * 0.94,
+                color=canvas.PALETTE[k],
+                label=canvas.plain(name, 32),
+            )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="degree", ylabel="share of nodes")
         axes.grid(axis="y")
@@ -201,7 +292,9 @@ def degrees(counts: Mapping[str, ArrayLike], *, title: str = "Degrees", note: st
     return figure
 
 
-def adjacencies(graphs: Sequence[ArrayLike], *, title: str = "", labels: Sequence[str] = ()) -> Figure:
+def adjacencies(
+    graphs: Sequence[ArrayLike], *, title: str = "", labels: Sequence[str] = ()
+) -> Figure:
     """Small black-and-white adjacency matrices side by side (row causes column)."""
     n_columns = min(4, max(1, len(graphs)))
     n_rows = -(-len(graphs) // n_columns)
@@ -211,10 +304,17 @@ def adjacencies(graphs: Sequence[ArrayLike], *, title: str = "", labels: Sequenc
         for k, axes in enumerate(grid):
             axes.set_visible(k < len(graphs))
             if k < len(graphs):
-                axes.imshow(np.asarray(graphs[k], dtype=float), cmap=canvas.PROBABILITY, vmin=0, vmax=1.15)
+                axes.imshow(
+                    np.asarray(graphs[k], dtype=float), cmap=canvas.PROBABILITY, vmin=0, vmax=1.15
+                )
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(True)
-                axes.set_title(canvas.plain(labels[k]) if labels else "", fontsize=8.5, fontweight="normal", color=canvas.MUTED)
+                axes.set_title(
+                    canvas.plain(labels[k]) if labels else "",
+                    fontsize=8.5,
+                    fontweight="normal",
+                    color=canvas.MUTED,
+                )
         canvas.super_heading(figure, title, "row causes column")
     return figure
 
@@ -232,7 +332,12 @@ def marginals(x: ArrayLike, columns: Sequence[str], *, title: str = "") -> Figur
             axes.set_visible(k < n)
             if k < n:
                 column = values[:, k][np.isfinite(values[:, k])]
-                axes.hist(column, bins=min(40, max(8, int(np.sqrt(len(column))))), color=canvas.PALETTE[0], alpha=0.85)
+                axes.hist(
+                    column,
+                    bins=min(40, max(8, int(np.sqrt(len(column))))),
+                    color=canvas.PALETTE[0],
+                    alpha=0.85,
+                )
                 axes.set_yticks([])
                 axes.spines["left"].set_visible(False)
                 axes.xaxis.set_major_locator(MaxNLocator(3))
@@ -241,8 +346,16 @@ def marginals(x: ArrayLike, columns: Sequence[str], *, title: str = "") -> Figur
     return figure
 
 
-def pairs(x: ArrayLike, columns: Sequence[str], *, adjacency: ArrayLike | None = None, most: int = 6, title: str = "") -> Figure:
-    """Scatter plots of every pair of the first `most` columns of `x` [N, D], at most 400 rows; panels of true edges are coloured."""
+def pairs(
+    x: ArrayLike,
+    columns: Sequence[str],
+    *,
+    adjacency: ArrayLike | None = None,
+    most: int = 6,
+    title: str = "",
+) -> Figure:
+    """Scatter plots of every pair of the first `most` columns of `x` [N, D], at most 400 rows;
+    panels of true edges are coloured."""
     values = np.asarray(x, dtype=float)[:400, :most]
     n = values.shape[1]
     edges = np.zeros((n, n), dtype=bool) if adjacency is None else np.asarray(adjacency)[:n, :n] > 0
@@ -256,13 +369,24 @@ def pairs(x: ArrayLike, columns: Sequence[str], *, adjacency: ArrayLike | None =
                     axes.hist(values[:, j], bins=20, color=canvas.FAINT)
                 else:
                     is_edge = edges[j, i]
-                    axes.plot(values[:, j], values[:, i], ".", markersize=1.8, alpha=0.6, color=canvas.PALETTE[1] if is_edge else canvas.MUTED)
+                    axes.plot(
+                        values[:, j],
+                        values[:, i],
+                        ".",
+                        markersize=1.8,
+                        alpha=0.6,
+                        color=canvas.PALETTE[1] if is_edge else canvas.MUTED,
+                    )
                 axes.set(xticks=[], yticks=[])
                 if i == n - 1:
                     axes.set_xlabel(canvas.plain(columns[j], 16))
                 if j == 0:
                     axes.set_ylabel(canvas.plain(columns[i], 16))
-        canvas.super_heading(figure, title, "orange: the column's variable causes the row's" if adjacency is not None else "")
+        canvas.super_heading(
+            figure,
+            title,
+            "orange: the column's variable causes the row's" if adjacency is not None else "",
+        )
     return figure
 
 
@@ -273,7 +397,8 @@ def bars(
     notes: Mapping[str, str] | None = None,
     ours: Collection[str] = (),
 ) -> Figure:
-    """Horizontal bars with whiskers of one standard error: `metrics` maps metric -> method -> (mean, standard error), one panel per metric.
+    """Horizontal bars with whiskers of one standard error: `metrics` maps metric -> method ->
+    (mean, standard error), one panel per metric.
 
     The methods in `ours` are drawn in our colour, the others in grey.
     """
@@ -282,16 +407,24 @@ def bars(
     n_rows = -(-len(metrics) // n_columns)
     with canvas.style():
         longest = max((len(canvas.plain(name, 36)) for name in names), default=0)
-        figure = canvas.new_figure(1.4 * n_columns + 0.066 * longest + 0.3, (0.24 * len(names) + 0.85) * n_rows + 0.35 * bool(title))
+        figure = canvas.new_figure(
+            1.4 * n_columns + 0.066 * longest + 0.3,
+            (0.24 * len(names) + 0.85) * n_rows + 0.35 * bool(title),
+        )
         grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
         at = np.arange(len(names))
         for k, axes in enumerate(grid):
             axes.set_visible(k < len(metrics))
         for axes, (metric, members) in zip(grid, metrics.items(), strict=False):
-            mean, error = (np.array([members.get(name, (np.nan, np.nan))[part] for name in names], dtype=float) for part in (0, 1))
+            mean, error = (
+                np.array([members.get(name, (np.nan, np.nan))[part] for name in names], dtype=float)
+                for part in (0, 1)
+            )
             colours = [canvas.PALETTE[0] if name in ours else "#a9b8c5" for name in names]
             axes.barh(at, np.nan_to_num(mean), 0.68, color=colours)
-            axes.errorbar(mean, at, xerr=error, fmt="none", ecolor=canvas.INK, elinewidth=1, capsize=2)
+            axes.errorbar(
+                mean, at, xerr=error, fmt="none", ecolor=canvas.INK, elinewidth=1, capsize=2
+            )
             axes.set_yticks(at, [canvas.plain(name, 36) for name in names])
             axes.invert_yaxis() if not axes.yaxis_inverted() else None
             axes.tick_params(axis="y", length=0)

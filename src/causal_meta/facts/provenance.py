@@ -1,4 +1,5 @@
-"""Where a result was made: version of the code, of the libraries, the machine. Collected once, without loading anything."""
+"""Where a result was made: version of the code, of the libraries, the machine. Collected once,
+without loading anything."""
 
 from __future__ import annotations
 
@@ -13,15 +14,18 @@ from typing import Any
 
 # fmt: off
 _PACKAGES = (
-    "arviz", "blackjax", "causal-learn", "causal-meta", "equinox", "gadjid", "hydra-core", "jax", "jaxlib", "lightning-fabric",
-    "networkx", "numpy", "omegaconf", "optax", "pandas", "pyarrow", "scikit-learn", "scipy", "torch", "vector-quantize-pytorch",
+    "arviz", "blackjax", "causal-learn", "causal-meta", "equinox", "gadjid", "hydra-core", "jax",
+    "jaxlib", "lightning-fabric",
+    "networkx", "numpy", "omegaconf", "optax", "pandas", "pyarrow", "scikit-learn", "scipy",
+    "torch", "vector-quantize-pytorch",
 )
 # fmt: on
 
 
 @functools.cache
 def code_sha() -> str | None:
-    """The git commit of the checkout that this package runs from, or None if it runs from an installation. Reads files, starts no process."""
+    """The git commit of the checkout that this package runs from, or None if it runs from an
+    installation. Reads files, starts no process."""
     root = Path(__file__).resolve().parents[3]
     if not (root / "pyproject.toml").is_file() or not (root / "src" / "causal_meta").is_dir():
         return None
@@ -67,7 +71,9 @@ def hardware() -> dict[str, Any]:
     """Machine, processor model and processors this process may use."""
     model = platform.processor() or platform.machine()
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE)
+        found = re.search(
+            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE
+        )
         model = found.group(1).strip() if found else model
     except OSError:
         pass
@@ -80,7 +86,8 @@ def processors() -> int:
 
 
 def threads() -> int:
-    """Threads of a torch operation if torch is loaded, else of OpenMP as the environment says, else the processors."""
+    """Threads of a torch operation if torch is loaded, else of OpenMP as the environment says, else
+    the processors."""
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
         return int(torch.get_num_threads())

@@ -1,9 +1,12 @@
-"""Facts are appended, never edited: `events.jsonl` (moments) and `scalars.csv` (curves), schema version 2.
+"""Facts are appended, never edited: `events.jsonl` (moments) and `scalars.csv` (curves), schema
+version 2.
 
-An event is one JSON object on a line: schema_version, moment, run_id (the id of the artifact), attempt, step, split, metrics, wall_s, cpu_s,
-timestamp, and any further fields of the moment; `meta` (versions, machine, seed) only in on_start and on_resume; `non_finite` names the
-values that were NaN or infinite and are null. A scalar is one row of a long table: attempt, step, split, name, value, wall_s, cpu_s; so a
-new metric never shifts a column. `wall_s` and `cpu_s` count from the beginning of the first attempt, pauses left out.
+An event is one JSON object on a line: schema_version, moment, run_id (the id of the artifact),
+attempt, step, split, metrics, wall_s, cpu_s, timestamp, and any further fields of the moment;
+`meta` (versions, machine, seed) only in on_start and on_resume; `non_finite` names the values that
+were NaN or infinite and are null. A scalar is one row of a long table: attempt, step, split, name,
+value, wall_s, cpu_s; so a new metric never shifts a column. `wall_s` and `cpu_s` count from the
+beginning of the first attempt, pauses left out.
 """
 
 from __future__ import annotations
@@ -42,9 +45,11 @@ Subscriber = Callable[[dict[str, Any]], None]
 
 
 def finite(value: Any, where: str = "") -> tuple[Any, list[str]]:
-    """`value` as plain JSON values, and the dotted names of the numbers in it that were not finite and are None now.
+    """`value` as plain JSON values, and the dotted names of the numbers in it that were not finite
+    and are None now.
 
-    Arrays and tensors of any library become numbers or lists, paths become strings. Raises `TypeError` for anything else.
+    Arrays and tensors of any library become numbers or lists, paths become strings. Raises
+    `TypeError` for anything else.
 
     >>> finite({"loss": float("nan"), "steps": (1, 2)})
     ({'loss': None, 'steps': [1, 2]}, ['loss'])
@@ -56,14 +61,22 @@ def finite(value: Any, where: str = "") -> tuple[Any, list[str]]:
     if isinstance(value, PurePath):
         return str(value), []
     if isinstance(value, Mapping):
-        parts: dict[str, Any] = {str(key): finite(item, f"{where}.{key}" if where else str(key)) for key, item in value.items()}
-        return {key: part[0] for key, part in parts.items()}, [name for part in parts.values() for name in part[1]]
+        parts: dict[str, Any] = {
+            str(key): finite(item, f"{where}.{key}" if where else str(key))
+            for key, item in value.items()
+        }
+        return {key: part[0] for key, part in parts.items()}, [
+            name for part in parts.values() for name in part[1]
+        ]
     if isinstance(value, Sequence):
         rows = [finite(item, f"{where}[{index}]") for index, item in enumerate(value)]
         return [row[0] for row in rows], [name for row in rows for name in row[1]]
     if hasattr(value, "tolist"):
         return finite(value.tolist(), where)
-    raise TypeError(f"The fact {where or 'given'} is {value!r}, a {type(value).__name__}; give numbers, strings, lists or mappings.")
+    raise TypeError(
+        f"The fact {where or 'given'} is {value!r}, a {type(value).__name__}; give numbers, "
+        "strings, lists or mappings."
+    )
 
 
 def build_event_payload(
@@ -79,13 +92,17 @@ def build_event_payload(
     meta: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
-    """One event of schema version 2; further `fields` (train_loss, path, digest, …) stand beside the fixed ones.
+    """One event of schema version 2; further `fields` (train_loss, path, digest, …) stand beside
+    the fixed ones.
 
-    >>> build_event_payload("on_validation_end", step=3, metrics={"val/loss": float("inf")})["non_finite"]
+    >>> build_event_payload("on_validation_end", step=3, metrics={"val/loss": float("inf")})[
+    ... "non_finite"]
     ['metrics.val/loss']
     """
     if not moment or not isinstance(moment, str):
-        raise ValueError(f"An event's moment is {moment!r}; give a name such as {', '.join(MOMENTS[:3])}.")
+        raise ValueError(
+            f"An event's moment is {moment!r}; give a name such as {', '.join(MOMENTS[:3])}."
+        )
     event: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "moment": moment,
@@ -100,7 +117,10 @@ def build_event_payload(
     }
     reserved = {"schema_version", "timestamp", "non_finite"} & fields.keys()
     if reserved:
-        raise ValueError(f"The fields {', '.join(sorted(reserved))} of an event are written by the facts themselves; leave them out.")
+        raise ValueError(
+            f"The fields {', '.join(sorted(reserved))} of an event are written by the facts "
+            "themselves; leave them out."
+        )
     plain, non_finite = finite(event | ({"meta": dict(meta)} if meta is not None else {}) | fields)
     return plain | ({"non_finite": non_finite} if non_finite else {})
 
@@ -110,7 +130,8 @@ def _now() -> str:
 
 
 def append_jsonl_event(run_dir: str | os.PathLike[str], payload: Mapping[str, Any]) -> Path:
-    """Append an event to `<run_dir>/facts/events.jsonl` (made if absent), as one whole line under a lock; returns the file."""
+    """Append an event to `<run_dir>/facts/events.jsonl` (made if absent), as one whole line under a
+    lock; returns the file."""
     path = Path(run_dir) / "facts" / EVENTS
     append_text(path, json.dumps(dict(payload), allow_nan=False, ensure_ascii=False) + "\n")
     return path
@@ -126,9 +147,11 @@ def append_scalars_csv(
     wall_s: float | None = None,
     cpu_s: float | None = None,
 ) -> Path:
-    """Append one row per value to `<run_dir>/facts/scalars.csv` (made with its header if absent), under a lock; returns the file.
+    """Append one row per value to `<run_dir>/facts/scalars.csv` (made with its header if absent),
+    under a lock; returns the file.
 
-    Numbers keep full precision; NaN and infinities are written as nan, inf and -inf. Raises `ValueError` for a name with a line break.
+    Numbers keep full precision; NaN and infinities are written as nan, inf and -inf. Raises
+    `ValueError` for a name with a line break.
     """
     path = Path(run_dir) / "facts" / SCALARS
     lines = io.StringIO()
@@ -137,7 +160,9 @@ def append_scalars_csv(
     for name, value in values.items():
         if not name or any(character in name for character in "\r\n"):
             raise ValueError(f"{name!r} cannot name a scalar; give a name of one line.")
-        writer.writerow([attempt, "" if step is None else step, split or "", name, repr(float(value)), *clock])
+        writer.writerow(
+            [attempt, "" if step is None else step, split or "", name, repr(float(value)), *clock]
+        )
     append_text(path, lines.getvalue(), header=",".join(COLUMNS) + "\n")
     return path
 
@@ -145,7 +170,8 @@ def append_scalars_csv(
 def append_text(path: Path, text: str, *, header: str = "") -> None:
     """Write whole lines at the end of `path` under a lock, after `header` if it is new.
 
-    A torn last line (a crash inside a write) is closed so that it spoils no other, and in a table so that it cannot pass for a whole row.
+    A torn last line (a crash inside a write) is closed so that it spoils no other, and in a table
+    so that it cannot pass for a whole row.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -171,12 +197,21 @@ def append_text(path: Path, text: str, *, header: str = "") -> None:
 class Facts:
     """The diary of one attempt at an artifact.
 
-    Events and scalars are on the disk when a call returns. Subscribers are called with each event after it is written; one that raises
-    becomes an event `on_subscriber_error` and is not called again, and the run goes on.
+    Events and scalars are on the disk when a call returns. Subscribers are called with each event
+    after it is written; one that raises becomes an event `on_subscriber_error` and is not called
+    again, and the run goes on.
     """
 
-    def __init__(self, folder: Path, artifact_id: str, attempt: int, seed: int, subscribers: Sequence[Subscriber] = ()) -> None:
-        """Begin the diary in `folder`/facts; `wall_s` and `cpu_s` go on from what a resumed folder holds already."""
+    def __init__(
+        self,
+        folder: Path,
+        artifact_id: str,
+        attempt: int,
+        seed: int,
+        subscribers: Sequence[Subscriber] = (),
+    ) -> None:
+        """Begin the diary in `folder`/facts; `wall_s` and `cpu_s` go on from what a resumed folder
+        holds already."""
         self.folder = Path(folder)
         self.artifact_id = artifact_id
         self.attempt = attempt
@@ -198,11 +233,19 @@ class Facts:
         return self._before[1] + provenance.cpu_seconds() - self._begin[1]
 
     def event(
-        self, moment: str, *, step: int | None = None, split: str | None = None, metrics: Mapping[str, Any] | None = None, **fields: Any
+        self,
+        moment: str,
+        *,
+        step: int | None = None,
+        split: str | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        **fields: Any,
     ) -> dict[str, Any]:
-        """Write an event and tell the subscribers; returns it. `meta` is added at on_start and on_resume.
+        """Write an event and tell the subscribers; returns it. `meta` is added at on_start and
+        on_resume.
 
-        The first event of an attempt is on_start or on_resume: if the builder begins with another one, on_start is written before it.
+        The first event of an attempt is on_start or on_resume: if the builder begins with another
+        one, on_start is written before it.
         """
         starts = moment in ("on_start", "on_resume")
         if not starts:
@@ -226,20 +269,37 @@ class Facts:
         return event
 
     def scalars(self, step: int | None, split: str | None, values: Mapping[str, float]) -> None:
-        """Write one row per value; no subscriber is told (curves are read from the file at the moments)."""
+        """Write one row per value; no subscriber is told (curves are read from the file at the
+        moments)."""
         self.ensure_started()
-        append_scalars_csv(self.folder, values, step=step, split=split, attempt=self.attempt, wall_s=self.wall_s, cpu_s=self.cpu_s)
+        append_scalars_csv(
+            self.folder,
+            values,
+            step=step,
+            split=split,
+            attempt=self.attempt,
+            wall_s=self.wall_s,
+            cpu_s=self.cpu_s,
+        )
 
     def ensure_started(self) -> None:
-        """Write on_start (on_resume in a later attempt that goes on from facts of an earlier one) unless this attempt has begun its diary."""
+        """Write on_start (on_resume in a later attempt that goes on from facts of an earlier one)
+        unless this attempt has begun its diary."""
         if not self._started:
             self.event("on_resume" if self._goes_on else "on_start")
 
     def exception(self, error: BaseException) -> dict[str, Any]:
-        """Write on_exception: type, message and the traceback, with the files' last three names only."""
+        """Write on_exception: type, message and the traceback, with the files' last three names
+        only."""
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [f"{'/'.join(PurePath(frame.filename).parts[-3:])}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames]
-        return self.event("on_exception", type=type(error).__name__, message=str(error), traceback=lines)
+        lines = [
+            f"{'/'.join(PurePath(frame.filename).parts[-3:])}:{frame.lineno} in {frame.name}: "
+            f"{frame.line}"
+            for frame in frames
+        ]
+        return self.event(
+            "on_exception", type=type(error).__name__, message=str(error), traceback=lines
+        )
 
     def _tell(self, event: dict[str, Any]) -> None:
         for subscriber in list(self._subscribers):
@@ -248,7 +308,12 @@ class Facts:
             except Exception as error:
                 self._subscribers.remove(subscriber)
                 name = getattr(subscriber, "__qualname__", type(subscriber).__qualname__)
-                told = {"subscriber": name, "type": type(error).__name__, "message": str(error), "at": event["moment"]}
+                told = {
+                    "subscriber": name,
+                    "type": type(error).__name__,
+                    "message": str(error),
+                    "at": event["moment"],
+                }
                 self.event("on_subscriber_error", step=event["step"], **told)
 
     def _meta(self) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""The two halves of a transformer block as hand-written functions that work through the tokens in pieces which fit the cache.
+"""The two halves of a transformer block as hand-written functions that work through the tokens in
+pieces which fit the cache.
 
-A plain sequence of operations writes every intermediate result to memory and reads it again, and lets the system hand out fresh pages for it;
-on a CPU that costs more than the matrix products. Here each piece goes all the way from normalisation to residual, forward and backward,
-before the next begins. Products are in the type asked for (float32, bfloat16, float64), the residual stream, normalisation, and gradients
-of weights in that of the input. Each function says what it computes, and gradients are tested against plain operations.
+A plain sequence of operations writes every intermediate result to memory and reads it again, and
+lets the system hand out fresh pages for it; on a CPU that costs more than the matrix products. Here
+each piece goes all the way from normalisation to residual, forward and backward, before the next
+begins. Products are in the type asked for (float32, bfloat16, float64), the residual stream,
+normalisation, and gradients of weights in that of the input. Each function says what it computes,
+and gradients are tested against plain operations.
 """
 
 from __future__ import annotations
@@ -19,11 +22,14 @@ Axis = Literal["variables", "rows"]
 EPSILON = 1e-5  # of every layer norm
 TOKENS = 8192
 SCORES = 1 << 18  # attention scores worked on at once
-KEPT_BYTES = 1 << 29  # attention weights of a block are kept for the backward pass up to this size, and computed again beyond it
+# attention weights of a block are kept for the backward pass up to this size, and computed again
+# beyond it
+KEPT_BYTES = 1 << 29
 
 
 class How(NamedTuple):
-    """What a hand-written half of a block needs besides tensors; `dtype` is that of the matrix products, `keep` asks for a backward pass."""
+    """What a hand-written half of a block needs besides tensors; `dtype` is that of the matrix
+    products, `keep` asks for a backward pass."""
 
     n_heads: int
     key_size: int
@@ -34,12 +40,26 @@ class How(NamedTuple):
 
 
 class Attend(torch.autograd.Function):
-    """x + drop(W_o attention(W xhat + b) + b_o) with xhat = (x - mean) / deviation, in pieces of `TOKENS` tokens."""
+    """x + drop(W_o attention(W xhat + b) + b_o) with xhat = (x - mean) / deviation, in pieces of
+    `TOKENS` tokens."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, back: Tensor, back_bias: Tensor, mask: Tensor | None, how: How) -> Tensor:  # type: ignore[override]
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        back: Tensor,
+        back_bias: Tensor,
+        mask: Tensor | None,
+        how: How,
+    ) -> Tensor:  # type: ignore[override]
         out = torch.empty_like(x)
-        source, target, masks = _sequences(x, how.axis), _sequences(out, how.axis), _mask_of_sequences(mask, x, how.axis)
+        source, target, masks = (
+            _sequences(x, how.axis),
+            _sequences(out, how.axis),
+            _mask_of_sequences(mask, x, how.axis),
+        )
         wide = _widened(how.dropout)
         w, b, wo, bo = (t.to(how.dtype) for t in (weight, bias, back * wide, back_bias * wide))
         kept: list[Tensor | None] = []
@@ -92,14 +112,25 @@ class Attend(torch.autograd.Function):
 
 
 class Feed(torch.autograd.Function):
-    """x + drop(W2 relu(W1 xhat + b1) + b2) with xhat = (x - mean) / deviation, in pieces of `TOKENS` tokens."""
+    """x + drop(W2 relu(W1 xhat + b1) + b2) with xhat = (x - mean) / deviation, in pieces of
+    `TOKENS` tokens."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, first: Tensor, first_bias: Tensor, second: Tensor, second_bias: Tensor, how: How) -> Tensor:  # type: ignore[override]
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        first: Tensor,
+        first_bias: Tensor,
+        second: Tensor,
+        second_bias: Tensor,
+        how: How,
+    ) -> Tensor:  # type: ignore[override]
         out = torch.empty_like(x)
         source, target = x.view(-1, x.shape[-1]), out.view(-1, x.shape[-1])
         wide = _widened(how.dropout)
-        w1, b1, w2, b2 = (t.to(how.dtype) for t in (first, first_bias, second * wide, second_bias * wide))
+        w1, b1, w2, b2 = (
+            t.to(how.dtype) for t in (first, first_bias, second * wide, second_bias * wide)
+        )
         kept: list[Tensor | None] = []
         for tokens, place in zip(source.split(TOKENS), target.split(TOKENS), strict=True):
             xhat, mean, rstd = _normalised(tokens, how.dtype)
@@ -118,7 +149,9 @@ class Feed(torch.autograd.Function):
         how: How = ctx.how
         x, w1, w2, *kept = ctx.saved_tensors
         dx = torch.empty_like(x)
-        source, slope, target = (t.view(-1, x.shape[-1]).split(TOKENS) for t in (x, grad.contiguous(), dx))
+        source, slope, target = (
+            t.view(-1, x.shape[-1]).split(TOKENS) for t in (x, grad.contiguous(), dx)
+        )
         dw1, db1, dw2, db2 = _zeros(w1, x), _zeros(w1[:, 0], x), _zeros(w2, x), _zeros(w2[:, 0], x)
         for number, (tokens, g, place) in enumerate(zip(source, slope, target, strict=True)):
             xhat, mean, rstd, hidden, mask_kept = kept[5 * number : 5 * number + 5]
@@ -134,12 +167,15 @@ class Feed(torch.autograd.Function):
 
 
 def _sequences(x: Tensor, axis: Axis) -> Tensor:
-    """[B, D, N, C] seen so that pieces are slices: as it is for attention over variables, [B D, 1, N, C] for attention over rows."""
+    """[B, D, N, C] seen so that pieces are slices: as it is for attention over variables, [B D, 1,
+    N, C] for attention over rows."""
     return x if axis == "variables" else x.view(-1, 1, *x.shape[2:])
 
 
 def _mask_of_sequences(mask: Tensor | None, x: Tensor, axis: Axis) -> Tensor | None:
-    return mask if mask is None or axis == "variables" else mask.repeat_interleave(x.shape[1], dim=0)
+    return (
+        mask if mask is None or axis == "variables" else mask.repeat_interleave(x.shape[1], dim=0)
+    )
 
 
 def _pieces(shape: torch.Size, axis: Axis) -> Iterator[tuple[slice, slice, slice]]:
@@ -157,7 +193,9 @@ def _pieces(shape: torch.Size, axis: Axis) -> Iterator[tuple[slice, slice, slice
             yield slice(task, task + 1), slice(None), slice(start, start + step)
 
 
-def _blocked(masks: Tensor | None, piece: tuple[slice, slice, slice], sequences: int) -> Tensor | None:
+def _blocked(
+    masks: Tensor | None, piece: tuple[slice, slice, slice], sequences: int
+) -> Tensor | None:
     """[sequences times heads, 1, length], True at keys that may not be attended to."""
     if masks is None:
         return None
@@ -172,7 +210,9 @@ def _normalised(tokens: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Ten
 
 def _through_norm(grad: Tensor, tokens: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
     grad = grad.view(tokens.shape).to(tokens.dtype)
-    return torch.ops.aten.native_layer_norm_backward(grad, tokens, tokens.shape[-1:], mean, rstd, None, None, [True, False, False])[0]
+    return torch.ops.aten.native_layer_norm_backward(
+        grad, tokens, tokens.shape[-1:], mean, rstd, None, None, [True, False, False]
+    )[0]
 
 
 def _split(projected: Tensor, shape: torch.Size, how: How) -> Tensor:
@@ -193,7 +233,12 @@ def _join(heads: Tensor, shape: torch.Size, how: How) -> Tensor:
     return parts.permute(order).reshape(outer * variables * rows, -1)
 
 
-_BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
+_BITS = {
+    torch.bfloat16: torch.int16,
+    torch.float16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
 
 
 def _levels(dropout: float) -> int:
@@ -207,14 +252,18 @@ def _widened(dropout: float) -> float:
 
 
 def _keep_mask(change: Tensor, dropout: float) -> Tensor | None:
-    """Int16, all bits set where an entry is kept and none where it is dropped; None without dropout.
+    """Int16, all bits set where an entry is kept and none where it is dropped; None without
+    dropout.
 
-    The probability is rounded to 1 / 65536: 16 random bits an entry, of the global generator as in `torch.nn.Dropout`. Comparing into
-    int16 and masking bits is several times as fast as boolean masks.
+    The probability is rounded to 1 / 65536: 16 random bits an entry, of the global generator as in
+    `torch.nn.Dropout`. Comparing into int16 and masking bits is several times as fast as boolean
+    masks.
     """
     if _levels(dropout) == 0:
         return None
-    words = torch.empty(-(-change.numel() // 4), dtype=torch.int64, device=change.device).random_(-(2**63), None)
+    words = torch.empty(-(-change.numel() // 4), dtype=torch.int64, device=change.device).random_(
+        -(2**63), None
+    )
     bits = words.view(torch.int16)[: change.numel()].view(change.shape)
     return torch.ge(bits, _levels(dropout) - 32768, out=torch.empty_like(bits)).neg_()
 
@@ -243,7 +292,8 @@ def _through_dropout(grad: Tensor, mask: Tensor | None, dtype: torch.dtype) -> T
 
 
 def _column_sums(values: Tensor) -> Tensor:
-    return values.sum(dim=0)  # accumulated in float32 whatever the type, and much faster than with the type stated
+    # accumulated in float32 whatever the type, and much faster than with the type stated
+    return values.sum(dim=0)
 
 
 def _zeros(weight: Tensor, like: Tensor) -> Tensor:
@@ -257,7 +307,8 @@ def _weights_bytes(x: Tensor, how: How) -> int:
 
 
 def _tiles(groups: int, length: int) -> Iterator[tuple[slice, slice]]:
-    """Groups and queries of about `SCORES` attention scores; queries are only divided where one group alone is too large."""
+    """Groups and queries of about `SCORES` attention scores; queries are only divided where one
+    group alone is too large."""
     by_group, by_query = max(1, SCORES // (length * length)), max(1, min(length, SCORES // length))
     for group in range(0, groups, by_group):
         for query in range(0, length, by_query):
@@ -265,34 +316,49 @@ def _tiles(groups: int, length: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _probabilities(query: Tensor, key: Tensor, blocked: Tensor | None) -> Tensor:
-    """Rows of softmax(query key'), computed in float32 or better and rounded to the type of the products."""
-    scores = torch.bmm(query, key.transpose(1, 2)).to(torch.promote_types(query.dtype, torch.float32))
+    """Rows of softmax(query key'), computed in float32 or better and rounded to the type of the
+    products."""
+    scores = torch.bmm(query, key.transpose(1, 2)).to(
+        torch.promote_types(query.dtype, torch.float32)
+    )
     if blocked is not None:
         scores.masked_fill_(blocked, -torch.inf)
     return torch.softmax(scores, -1).to(query.dtype)
 
 
-def _softmax_attention(heads: Tensor, blocked: Tensor | None, store: bool) -> tuple[Tensor, list[Tensor]]:
-    """Queries, keys, values [3, G, L, K] -> mixed values [G, L, K], and the attention weights tile by tile if they are to be stored."""
+def _softmax_attention(
+    heads: Tensor, blocked: Tensor | None, store: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """Queries, keys, values [3, G, L, K] -> mixed values [G, L, K], and the attention weights tile
+    by tile if they are to be stored."""
     query, key, value = heads.unbind(0)
     mixed, stored = torch.empty_like(query), []
     for group, part in _tiles(len(query), query.shape[1]):
-        weights = _probabilities(query[group, part], key[group], None if blocked is None else blocked[group])
+        weights = _probabilities(
+            query[group, part], key[group], None if blocked is None else blocked[group]
+        )
         torch.bmm(weights, value[group], out=mixed[group, part])
         if store:
             stored.append(weights)
     return mixed, stored
 
 
-def _softmax_attention_backward(heads: Tensor, dmixed: Tensor, blocked: Tensor | None, stored: list[Tensor]) -> Tensor:
-    """Gradients of queries, keys and values, [3, G, L, K]: with P the weights, dV = P' dO, dS = P (dO V' - rowsum(P dO V'))."""
+def _softmax_attention_backward(
+    heads: Tensor, dmixed: Tensor, blocked: Tensor | None, stored: list[Tensor]
+) -> Tensor:
+    """Gradients of queries, keys and values, [3, G, L, K]: with P the weights, dV = P' dO, dS = P
+    (dO V' - rowsum(P dO V'))."""
     query, key, value = heads.unbind(0)
     tiled = query.shape[1] ** 2 > SCORES  # several tiles of queries add to the same keys
     dheads = torch.zeros_like(heads) if tiled else torch.empty_like(heads)
     dquery, dkey, dvalue = dheads.unbind(0)
     for tile, (group, part) in enumerate(_tiles(len(query), query.shape[1])):
         q, k, dout = query[group, part], key[group], dmixed[group, part]
-        weights = stored[tile] if stored else _probabilities(q, k, None if blocked is None else blocked[group])
+        weights = (
+            stored[tile]
+            if stored
+            else _probabilities(q, k, None if blocked is None else blocked[group])
+        )
         dscores = _through_softmax(torch.bmm(dout, value[group].transpose(1, 2)), weights)
         torch.bmm(dscores, k, out=dquery[group, part])
         if tiled:
@@ -305,7 +371,12 @@ def _softmax_attention_backward(heads: Tensor, dmixed: Tensor, blocked: Tensor |
 
 
 def _through_softmax(dweights: Tensor, weights: Tensor) -> Tensor:
-    """P (dP - rowsum(P dP)); short rows go by way of float32, for which alone torch's kernel is fast there."""
-    if weights.shape[-1] >= 64 or weights.dtype == torch.promote_types(weights.dtype, torch.float32):
+    """P (dP - rowsum(P dP)); short rows go by way of float32, for which alone torch's kernel is
+    fast there."""
+    if weights.shape[-1] >= 64 or weights.dtype == torch.promote_types(
+        weights.dtype, torch.float32
+    ):
         return torch.ops.aten._softmax_backward_data(dweights, weights, -1, weights.dtype)
-    return torch.ops.aten._softmax_backward_data(dweights.float(), weights.float(), -1, torch.float32).to(weights.dtype)
+    return torch.ops.aten._softmax_backward_data(
+        dweights.float(), weights.float(), -1, torch.float32
+    ).to(weights.dtype)

@@ -1,4 +1,5 @@
-"""What a graph model is: rows in, a posterior over graphs out, with a loss to train by and no side effects when asked."""
+"""What a graph model is: rows in, a posterior over graphs out, with a loss to train by and no side
+effects when asked."""
 
 from __future__ import annotations
 
@@ -18,12 +19,14 @@ from causal_meta.posteriors import GraphPosterior
 from causal_meta.randomness import torch_generator
 from causal_meta.tasks import TaskBatch, full_batch
 
-TOKENS_AT_ONCE = 1 << 17  # cells (rows times variables) that one forward pass of `posterior` takes; bounds its memory
+# cells (rows times variables) that one forward pass of `posterior` takes; bounds its memory
+TOKENS_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """A posterior and how it came to be: CPU `seconds` per task [B] (a shared cost is split evenly), `seed`, and the `kind` that made it."""
+    """A posterior and how it came to be: CPU `seconds` per task [B] (a shared cost is split
+    evenly), `seed`, and the `kind` that made it."""
 
     posterior: GraphPosterior
     seconds: Tensor
@@ -32,7 +35,8 @@ class InferenceResult:
 
 
 class BaseModel(nn.Module, ABC):
-    """Base of the graph models. A model sees rows and masks; the truth only enters `calculate_loss`.
+    """Base of the graph models. A model sees rows and masks; the truth only enters
+    `calculate_loss`.
 
     `needs_pretraining` says whether the model must be trained on a stream before it can answer.
     """
@@ -49,47 +53,67 @@ class BaseModel(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: TaskBatch) -> Tensor:
-        """What the network says about a standardised batch, one entry of the first dimension per task; never reads `batch.adjacency`."""
+        """What the network says about a standardised batch, one entry of the first dimension per
+        task; never reads `batch.adjacency`."""
 
     @abstractmethod
     def calculate_loss(self, output: Tensor, batch: TaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The training loss of an output (a scalar with gradient) and its named parts (scalars without). Reads `batch.adjacency`."""
+        """The training loss of an output (a scalar with gradient) and its named parts (scalars
+        without). Reads `batch.adjacency`."""
 
     @abstractmethod
     def posterior_of(self, output: Tensor, batch: TaskBatch) -> GraphPosterior:
         """The posterior that an output of `forward` describes."""
 
     def after_step(self, step: int) -> None:
-        """Called after optimiser step number `step` (the first is 1), for updates that are not gradient steps. Their state lives in buffers."""
+        """Called after optimiser step number `step` (the first is 1), for updates that are not
+        gradient steps. Their state lives in buffers."""
         return None
 
     def posterior(self, batch: TaskBatch) -> GraphPosterior:
         """The posterior for each task of a batch, without gradient and without side effects.
 
-        Standardises (a standardised batch stays as it is), drops the truth, switches dropout off for the call, and takes so few tasks at a
-        time that memory stays bounded.
+        Standardises (a standardised batch stays as it is), drops the truth, switches dropout off
+        for the call, and takes so few tasks at a time that memory stays bounded.
         """
         blind = batch.without_truth().standardised()
         at_once = max(1, TOKENS_AT_ONCE // max(1, blind.x.shape[1] * blind.x.shape[2]))
         with evaluating(self), torch.no_grad():
-            outputs = [self(blind.slice(start, start + at_once)) for start in range(0, len(blind), at_once)]
+            outputs = [
+                self(blind.slice(start, start + at_once)) for start in range(0, len(blind), at_once)
+            ]
             output = torch.cat(outputs)
         return self.posterior_of(output, blind)
 
-    def sample(self, batch_or_x: TaskBatch | Tensor, n_samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """Graphs from the posterior, [B, S, D, D] int8, for a batch or for rows alone [B, N, D] or [N, D].
+    def sample(
+        self,
+        batch_or_x: TaskBatch | Tensor,
+        n_samples: int,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Graphs from the posterior, [B, S, D, D] int8, for a batch or for rows alone [B, N, D] or
+        [N, D].
 
-        Leaves weights, training mode and the global random state as they were. Without a generator the draw is a fixed one.
+        Leaves weights, training mode and the global random state as they were. Without a generator
+        the draw is a fixed one.
         """
         return self.posterior(as_batch(batch_or_x)).sample(n_samples, generator)
 
-    def infer_graph_posterior(self, batch_or_x: TaskBatch | Tensor, seed: int = 0) -> InferenceResult:
-        """`posterior` with its CPU seconds, split evenly over the tasks. `seed` is recorded; an amortised answer does not depend on it."""
+    def infer_graph_posterior(
+        self, batch_or_x: TaskBatch | Tensor, seed: int = 0
+    ) -> InferenceResult:
+        """`posterior` with its CPU seconds, split evenly over the tasks. `seed` is recorded; an
+        amortised answer does not depend on it."""
         batch = as_batch(batch_or_x)
         begin = cpu_seconds()
         posterior = self.posterior(batch)
         seconds = (cpu_seconds() - begin) / max(1, len(batch))
-        return InferenceResult(posterior, torch.full((len(batch),), seconds, dtype=torch.float64), seed, self.config.kind)
+        return InferenceResult(
+            posterior,
+            torch.full((len(batch),), seconds, dtype=torch.float64),
+            seed,
+            self.config.kind,
+        )
 
     def infer_mechanism_posterior(self, batch_or_x: TaskBatch | Tensor) -> None:
         """The posterior over mechanisms: None, for models that answer about graphs alone."""
@@ -101,7 +125,8 @@ class ModelFactory:
 
     @staticmethod
     def build(config: ModelConfig, seed: int) -> BaseModel:
-        """A model with weights drawn from (seed, "initialisation"); the global generator stays as it was."""
+        """A model with weights drawn from (seed, "initialisation"); the global generator stays as
+        it was."""
         model: BaseModel = implementation(config)(config)
         model.initialise(torch_generator(seed, "initialisation"))
         return model
@@ -120,10 +145,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def as_batch(batch_or_x: TaskBatch | Tensor) -> TaskBatch:
-    """A batch as it is, or rows [B, N, D] or [N, D] as a batch of purely observational tasks; raises ValueError for other shapes."""
+    """A batch as it is, or rows [B, N, D] or [N, D] as a batch of purely observational tasks;
+    raises ValueError for other shapes."""
     if isinstance(batch_or_x, TaskBatch):
         return batch_or_x
     x = batch_or_x.unsqueeze(0) if batch_or_x.dim() == 2 else batch_or_x
     if x.dim() != 3:
-        raise ValueError(f"The rows have shape {tuple(batch_or_x.shape)}; give [B, N, D] or [N, D].")
+        raise ValueError(
+            f"The rows have shape {tuple(batch_or_x.shape)}; give [B, N, D] or [N, D]."
+        )
     return full_batch(x.to(torch.float32), None, [-1] * len(x))

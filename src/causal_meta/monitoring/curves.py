@@ -33,23 +33,33 @@ _HIDDEN = ("steps_per_second",)
 
 
 def loss_panels(scalars: pd.DataFrame) -> Panels:
-    """The loss and its parts over training (one panel each, with the validation beside it), then speed and rate."""
+    """The loss and its parts over training (one panel each, with the validation beside it), then
+    speed and rate."""
     train = _by_name(scalars[scalars["split"] == "train"], "train/")
     validation = _by_name(scalars[scalars["split"] == "val"], "val/")
     panels: Panels = {}
     for name in sorted((set(train) | {"loss"} & set(validation)) - set(_HIDDEN), key=_rank):
-        curves = {split: source[name] for split, source in (("training", train), ("validation", validation)) if name in source}
+        curves = {
+            split: source[name]
+            for split, source in (("training", train), ("validation", validation))
+            if name in source
+        }
         panels[WORDS.get(name, name)] = curves
     return panels
 
 
 def metric_panels(scalars: pd.DataFrame) -> Panels:
-    """A panel per validation metric that is no part of the loss, a curve per test family; where there are several, their mean first."""
+    """A panel per validation metric that is no part of the loss, a curve per test family; where
+    there are several, their mean first."""
     found = _by_name(scalars[scalars["split"] == "val"], "val/")
     parts = set(_by_name(scalars[scalars["split"] == "train"], "train/")) | {"loss"}
     panels: Panels = {}
     for name in sorted({path.rsplit("/", 1)[-1] for path in found} - parts, key=_rank):
-        families = {path.rsplit("/", 1)[0]: curve for path, curve in found.items() if path.endswith(f"/{name}")}
+        families = {
+            path.rsplit("/", 1)[0]: curve
+            for path, curve in found.items()
+            if path.endswith(f"/{name}")
+        }
         mean = {"mean of the families": found[name]} if name in found and len(families) != 1 else {}
         panels[WORDS.get(name, name)] = mean | families or {name: found[name]}
     return panels
@@ -63,6 +73,9 @@ def _by_name(rows: Any, prefix: str) -> dict[str, Curve]:
     """Name without its prefix -> (steps, values)."""
     rows = rows[rows["step"].notna()]
     return {
-        str(name).removeprefix(prefix): (part["step"].to_numpy(dtype=float), part["value"].to_numpy(dtype=float))
+        str(name).removeprefix(prefix): (
+            part["step"].to_numpy(dtype=float),
+            part["value"].to_numpy(dtype=float),
+        )
         for name, part in rows.groupby("name", sort=True)
     }

@@ -1,9 +1,11 @@
-"""`trace.nc`: the draws of a sampler in ArviZ's layout, so that `arviz.from_netcdf` opens it, of ArviZ 0.23 as of 1.x.
+"""`trace.nc`: the draws of a sampler in ArviZ's layout, so that `arviz.from_netcdf` opens it, of
+ArviZ 0.23 as of 1.x.
 
-Group `posterior` holds what has a law (llc, loss, distance, projection, and w if its parameters were kept), `sample_stats` what tells of the
-sampler (energy, acceptance_rate, diverging, gradients, virial, log_weights), `constant_data` the moments of the losses of the rows. Dimensions
-are chain, draw, direction, parameter, group, row. The file is written by h5netcdf alone, which takes a tenth of xarray's time; no clock is in it,
-so equal draws give equal bytes.
+Group `posterior` holds what has a law (llc, loss, distance, projection, and w if its parameters
+were kept), `sample_stats` what tells of the sampler (energy, acceptance_rate, diverging, gradients,
+virial, log_weights), `constant_data` the moments of the losses of the rows. Dimensions are chain,
+draw, direction, parameter, group, row. The file is written by h5netcdf alone, which takes a tenth
+of xarray's time; no clock is in it, so equal draws give equal bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ _SCALARS = ("centre_loss", "n_beta", "gamma")
 
 
 def write_trace(path: Path, draws: Draws, attributes: Mapping[str, str] | None = None) -> None:
-    """Write the draws to the new file `path`; `attributes` are kept at its root, beside those that reading it back needs."""
+    """Write the draws to the new file `path`; `attributes` are kept at its root, beside those that
+    reading it back needs."""
     import h5netcdf
 
     chains, length = draws.loss.shape
@@ -58,14 +61,19 @@ def write_trace(path: Path, draws: Draws, attributes: Mapping[str, str] | None =
         if draws.row_moments is not None:
             rows = file.create_group("constant_data")
             _dimension(rows, "row", draws.row_moments.shape[1])
-            for name, values in zip(("row_loss_mean", "row_loss_variance"), draws.row_moments, strict=True):
+            for name, values in zip(
+                ("row_loss_mean", "row_loss_variance"), draws.row_moments, strict=True
+            ):
                 rows.create_variable(name, ("row",), data=np.asarray(values))
 
 
 def _told(draws: Draws) -> dict[str, Any]:
     """What of the draws is no array along the chains."""
     scalars = {name: float(getattr(draws, name)) for name in _SCALARS}
-    return scalars | {"independent": int(draws.independent), "virial_sizes": json.dumps(list(draws.virial_sizes))}
+    return scalars | {
+        "independent": int(draws.independent),
+        "virial_sizes": json.dumps(list(draws.virial_sizes)),
+    }
 
 
 def _dimension(group: Any, name: str, size: int) -> None:
@@ -74,17 +82,23 @@ def _dimension(group: Any, name: str, size: int) -> None:
 
 
 def _variable(group: Any, name: str, values: NDArray[Any], further: str = "") -> None:
-    """A variable along chain, draw and perhaps one dimension more; what is large is compressed. NetCDF has no truth values: int8 they are."""
+    """A variable along chain, draw and perhaps one dimension more; what is large is compressed.
+    NetCDF has no truth values: int8 they are."""
     dims = ("chain", "draw", further) if further else ("chain", "draw")
     whole = values.astype(np.int8) if values.dtype == bool else values
-    squeeze: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if whole.nbytes > 1 << 20 else {}
+    squeeze: dict[str, Any] = (
+        {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+        if whole.nbytes > 1 << 20
+        else {}
+    )
     variable = group.create_variable(name, dims, data=whole, **squeeze)
     if values.dtype == bool:
         variable.attrs["dtype"] = "bool"  # xarray's word for it
 
 
 def read_trace(path: Path) -> Draws:
-    """The draws in a `trace.nc`, but for what was adapted and the seconds it took, which `analysis.json` tells.
+    """The draws in a `trace.nc`, but for what was adapted and the seconds it took, which
+    `analysis.json` tells.
 
     Raises ValueError in one sentence for a file that is missing, cut off or not of our making.
     """
@@ -97,7 +111,9 @@ def read_trace(path: Path) -> Draws:
                 found[field] = file[group].variables[name][...]
         if "constant_data" in file.groups:
             rows = file["constant_data"].variables
-            found["row_moments"] = np.stack([rows["row_loss_mean"][...], rows["row_loss_variance"][...]])
+            found["row_moments"] = np.stack(
+                [rows["row_loss_mean"][...], rows["row_loss_variance"][...]]
+            )
     found.setdefault("projection", np.zeros((*found["loss"].shape, 0)))
     if "divergent" in found:
         found["divergent"] = found["divergent"].astype(bool)
@@ -105,7 +121,8 @@ def read_trace(path: Path) -> Draws:
 
 
 def check_trace(path: Path) -> None:
-    """Raise ValueError in one sentence if a `trace.nc` is missing or was cut off; reads its head alone."""
+    """Raise ValueError in one sentence if a `trace.nc` is missing or was cut off; reads its head
+    alone."""
     with _opened(path):
         pass
 
@@ -121,4 +138,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with h5netcdf.File(path, "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{path} is cut off in the middle or no trace of this package ({' '.join(str(error).split())[:120]}); {again}.") from None
+        raise ValueError(
+            f"{path} is cut off in the middle or no trace of this package "
+            f"({' '.join(str(error).split())[:120]}); {again}."
+        ) from None

@@ -1,4 +1,5 @@
-"""The parts of a report that say how the models came to be: training curves, model cards, provenance."""
+"""The parts of a report that say how the models came to be: training curves, model cards,
+provenance."""
 
 from __future__ import annotations
 
@@ -21,8 +22,10 @@ from causal_meta.reports.tables import number
 from causal_meta.store import Artifact
 
 LIMITS = (
-    "Its answer is a probability for every ordered pair of variables, given the table alone and the worlds it was trained on. It knows "
-    "nothing of hidden common causes, feedback, selection or time unless these worlds had them, and is no proof of a causal effect. "
+    "Its answer is a probability for every ordered pair of variables, given the table alone and "
+    "the worlds it was trained on. It knows "
+    "nothing of hidden common causes, feedback, selection or time unless these worlds had them, "
+    "and is no proof of a causal effect. "
     "Samples draw edges independently and can have cycles."
 )
 
@@ -35,19 +38,28 @@ def training(evidence: Evidence) -> tuple[Html, list[Picture]]:
         found = figures.training(model, evidence)
         images += found
         parts.append(tag("h3", evidence.name_of(model)))
-        parts += [shown(image) for image in found[:1]] or [tag("p", "Its facts hold no curves.", class_="note")]
-        parts += [details("Parts of the loss, speed and further metrics", shown(image)) for image in found[1:]]
+        parts += [shown(image) for image in found[:1]] or [
+            tag("p", "Its facts hold no curves.", class_="note")
+        ]
+        parts += [
+            details("Parts of the loss, speed and further metrics", shown(image))
+            for image in found[1:]
+        ]
     return section("Training", *parts, anchor="training"), images
 
 
 def model_cards(evidence: Evidence) -> Html:
     """A card per model."""
-    return section("Model cards", *(_card(model, evidence) for model in evidence.models), anchor="models")
+    return section(
+        "Model cards", *(_card(model, evidence) for model in evidence.models), anchor="models"
+    )
 
 
 def _card(model: Artifact, evidence: Evidence) -> Html:
     told = described(model)
-    metrics = table(["metric", "value"], [[name, number(value, 4)] for name, value in told.metrics.items()])
+    metrics = table(
+        ["metric", "value"], [[name, number(value, 4)] for name, value in told.metrics.items()]
+    )
     return tag(
         "article",
         tag("h3", evidence.name_of(model)),
@@ -61,7 +73,8 @@ def _card(model: Artifact, evidence: Evidence) -> Html:
 
 @dataclass(frozen=True)
 class Description:
-    """What a card says of a model: short facts by name, validation metrics of best.pt, settings as YAML, versions as lines."""
+    """What a card says of a model: short facts by name, validation metrics of best.pt, settings as
+    YAML, versions as lines."""
 
     facts: dict[str, str]
     metrics: dict[str, float | None]
@@ -70,19 +83,31 @@ class Description:
 
 
 def described(model: Artifact) -> Description:
-    """The card of an amortised target from its `meta.json` and configuration; raises ValueError for another kind."""
+    """The card of an amortised target from its `meta.json` and configuration; raises ValueError for
+    another kind."""
     meta, config = model.meta, model.config
     if not isinstance(config, ExperimentConfig):
-        raise ValueError(f"{model.id} is of kind {model.kind!r}; only a pre-trained model has a card.")
+        raise ValueError(
+            f"{model.id} is of kind {model.kind!r}; only a pre-trained model has a card."
+        )
     dims, hardware = meta.get("dims", {}), meta.get("hardware", {})
-    began = f"the weights of {meta['inputs']['init']['id']}" if "init" in meta["inputs"] else f"weights drawn from seed {config.seed}"
+    began = (
+        f"the weights of {meta['inputs']['init']['id']}"
+        if "init" in meta["inputs"]
+        else f"weights drawn from seed {config.seed}"
+    )
+    steps = config.trainer.max_steps
     told = {
-        "model": f"{config.model.kind.upper()}, {dims['p']:,} parameters" if "p" in dims else config.model.kind.upper(),
+        "model": f"{config.model.kind.upper()}, {dims['p']:,} parameters"
+        if "p" in dims
+        else config.model.kind.upper(),
         "id": model.id,
         "trained on": _trained_on(config),
-        "steps": f"{meta.get('steps', config.trainer.max_steps):,} of {config.trainer.max_steps:,}; best.pt from {meta.get('best_step', '?')}",
-        "tasks seen": f"{meta.get('tasks', config.trainer.max_steps * config.data.tasks_per_step):,}",
-        "training time": f"{duration(meta.get('walltime_sec'))} ({duration(meta.get('cpu_sec'))} of processor)",
+        "steps": f"{meta.get('steps', steps):,} of "
+        f"{steps:,}; best.pt from {meta.get('best_step', '?')}",
+        "tasks seen": f"{meta.get('tasks', steps * config.data.tasks_per_step):,}",
+        "training time": f"{duration(meta.get('walltime_sec'))} ({duration(meta.get('cpu_sec'))} "
+        "of processor)",
         "began from": began,
         "seed": str(config.seed),
         "precision": f"{config.trainer.precision}, {meta.get('threads', '?')} threads",
@@ -90,26 +115,49 @@ def described(model: Artifact) -> Description:
         "made": when(meta.get("created_at")),
         "code": str(meta.get("code_sha") or "an installation")[:10],
     }
-    best = {key: value for key, value in sorted(meta.get("metrics", {}).items()) if key.count("/") == 1}
+    best = {
+        key: value for key, value in sorted(meta.get("metrics", {}).items()) if key.count("/") == 1
+    }
     changed = differences(config, ExperimentConfig())
-    versions = [f"python {meta.get('python', '?')}", *(f"{key} {value}" for key, value in sorted(meta.get("pkg_versions", {}).items()))]
-    return Description(told, best, yaml_1_2.dump(changed).rstrip() if changed else "none", "\n".join(versions))
+    versions = [
+        f"python {meta.get('python', '?')}",
+        *(f"{key} {value}" for key, value in sorted(meta.get("pkg_versions", {}).items())),
+    ]
+    return Description(
+        told, best, yaml_1_2.dump(changed).rstrip() if changed else "none", "\n".join(versions)
+    )
 
 
 def model_card(model: Artifact, name: str = "") -> str:
-    """The card of an amortised target as Markdown, to stand beside weights that are given away; raises ValueError for another kind."""
+    """The card of an amortised target as Markdown, to stand beside weights that are given away;
+    raises ValueError for another kind."""
     told = described(model)
-    lines = [f"# Model card: {name or model.id}", "", LIMITS, "", *(f"- **{key}**: {value}" for key, value in told.facts.items())]
-    lines += ["", "## Validation metrics of the published weights", "", "| metric | value |", "|---|---|"]
+    lines = [
+        f"# Model card: {name or model.id}",
+        "",
+        LIMITS,
+        "",
+        *(f"- **{key}**: {value}" for key, value in told.facts.items()),
+    ]
+    lines += [
+        "",
+        "## Validation metrics of the published weights",
+        "",
+        "| metric | value |",
+        "|---|---|",
+    ]
     lines += [f"| {key} | {number(value, 4)} |" for key, value in told.metrics.items()]
-    for title, text in (("Settings that differ from the defaults", told.settings), ("Versions", told.versions)):
+    for title, text in (
+        ("Settings that differ from the defaults", told.settings),
+        ("Versions", told.versions),
+    ):
         lines += ["", f"## {title}", "", "```", text, "```"]
     return "\n".join(lines) + "\n"
 
 
 def differences(config: Any, default: Any) -> Any:
-    """The tree of the settings in which a configuration differs from another one, or from the defaults of its own class where the classes differ:
-    what an experiment file has to say.
+    """The tree of the settings in which a configuration differs from another one, or from the
+    defaults of its own class where the classes differ: what an experiment file has to say.
 
     >>> from causal_meta.conf.data import FamilyConfig
     >>> from causal_meta.conf.graph_laws import ScaleFree
@@ -122,7 +170,10 @@ def differences(config: Any, default: Any) -> Any:
         fields = [item for item in dataclasses.fields(config) if item.metadata["identity"]]
         found = {} if same else {"kind": config.kind}
         for item in fields:
-            value, before = getattr(config, item.name), getattr(default, item.name) if same else default_of(item)
+            value, before = (
+                getattr(config, item.name),
+                getattr(default, item.name) if same else default_of(item),
+            )
             if value != before:
                 found[item.name] = differences(value, before)
         return found
@@ -134,9 +185,14 @@ def differences(config: Any, default: Any) -> Any:
 
 def _trained_on(config: ExperimentConfig) -> str:
     train = config.data.train
-    nodes, rows = (f"{r.low}" if r.is_fixed else f"{r.low}–{r.high}" for r in (train.n_nodes, train.n_rows))
+    nodes, rows = (
+        f"{r.low}" if r.is_fixed else f"{r.low}–{r.high}" for r in (train.n_nodes, train.n_rows)
+    )
     mechanisms = ", ".join(train.mechanisms)
-    return f"{nodes} variables, {rows} rows; {train.graph.kind} graphs; mechanisms {mechanisms}; {train.noise.kind} noise"
+    return (
+        f"{nodes} variables, {rows} rows; {train.graph.kind} graphs; mechanisms {mechanisms}; "
+        f"{train.noise.kind} noise"
+    )
 
 
 def duration(seconds: Any) -> str:
@@ -163,10 +219,25 @@ def when(timestamp: Any) -> str:
 def provenance(evidence: Evidence, manifest: dict[str, Any]) -> Html:
     """Every artifact that the report rests on, with its digest."""
     rows = [_provenance_row(item, evidence) for item in evidence.artifacts]
-    header = ["artifact", "kind", "name", "made", "seed", "inputs", "time", "code", "digest of the results"]
-    words = "Everything on this page is drawn from these artifacts; with the same configuration each can be built again under the same id."
+    header = [
+        "artifact",
+        "kind",
+        "name",
+        "made",
+        "seed",
+        "inputs",
+        "time",
+        "code",
+        "digest of the results",
+    ]
+    words = (
+        "Everything on this page is drawn from these artifacts; with the same configuration "
+        "each can be built again under the same id."
+    )
     key = tag("p", "Key of this report: ", tag("code", manifest["key"]), class_="small")
-    return section("Provenance", tag("p", words), table(header, rows, words=range(9)), key, anchor="provenance")
+    return section(
+        "Provenance", tag("p", words), table(header, rows, words=range(9)), key, anchor="provenance"
+    )
 
 
 def _provenance_row(item: Artifact, evidence: Evidence) -> list[Any]:

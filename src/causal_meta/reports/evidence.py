@@ -1,4 +1,5 @@
-"""What a report is drawn from: the artifacts it is about, read once and put in order. Nothing is computed that is not in them."""
+"""What a report is drawn from: the artifacts it is about, read once and put in order. Nothing is
+computed that is not in them."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class Evaluation:
 
 @dataclass
 class Answer:
-    """A posterior over the graphs of the first task of a task set: probabilities [D, D] and, of its sampled graphs, the share without a cycle."""
+    """A posterior over the graphs of the first task of a task set: probabilities [D, D] and, of its
+    sampled graphs, the share without a cycle."""
 
     run: Artifact
     method: Artifact
@@ -65,7 +67,8 @@ class Answer:
 
     @property
     def warnings(self) -> list[str] | None:
-        """What the run recorded to be said before the answer; None if it recorded nothing at all."""
+        """What the run recorded to be said before the answer; None if it recorded nothing at
+        all."""
         found = self.run.meta.get("warnings")
         return None if found is None else [str(sentence) for sentence in found]
 
@@ -102,7 +105,10 @@ class TaskSet:
         dims, data = self.artifact.meta.get("dims", {}), getattr(self.artifact.config, "data", None)
         rows, nodes = dims.get("n_rows", "?"), dims.get("n_nodes", "?")
         if isinstance(data, FamilyConfig):
-            nodes, rows = _range(data.n_nodes.low, data.n_nodes.high), _range(data.n_rows.low, data.n_rows.high)
+            nodes, rows = (
+                _range(data.n_nodes.low, data.n_nodes.high),
+                _range(data.n_rows.low, data.n_rows.high),
+            )
         return f"{self.count}, {rows} rows, {nodes} variables"
 
     @property
@@ -112,11 +118,14 @@ class TaskSet:
         return f"1 {'table' if self.is_table else 'task'}" if tasks == 1 else f"{tasks} tasks"
 
     def groups(self) -> list[list[Evaluation]]:
-        """Evaluations that may share a table, that is with the same conventions, the largest group first."""
+        """Evaluations that may share a table, that is with the same conventions, the largest group
+        first."""
         found: dict[tuple[Any, ...], list[Evaluation]] = {}
         for item in self.evaluations:
             config = item.run.config
-            key = (config.shd_reversal, config.ece_bins) if isinstance(config, EvaluateConfig) else ()
+            key = (
+                (config.shd_reversal, config.ece_bins) if isinstance(config, EvaluateConfig) else ()
+            )
             found.setdefault(key, []).append(item)
         return sorted(found.values(), key=lambda group: -len(group))
 
@@ -127,7 +136,8 @@ def _range(low: int, high: int) -> str:
 
 @dataclass
 class Evidence:
-    """All that a report shows: models, task sets, every artifact used, and what was wrong with some of them."""
+    """All that a report shows: models, task sets, every artifact used, and what was wrong with some
+    of them."""
 
     artifacts: list[Artifact]
     models: list[Artifact]
@@ -141,16 +151,23 @@ class Evidence:
 
 
 def gather(store: Store, name: str = "", artifacts: Iterable[Artifact] | None = None) -> Evidence:
-    """The evidence for a report on `name` (a target or run, by name, id or unique prefix), on given artifacts, or on the whole store.
+    """The evidence for a report on `name` (a target or run, by name, id or unique prefix), on given
+    artifacts, or on the whole store.
 
-    A model brings its evaluations and answers, the task sets they are on, and everything else that was scored or answered there; a task set
-    brings all that was scored or answered on it; a run stands for its target. Raises `StoreError` if the name means nothing.
+    A model brings its evaluations and answers, the task sets they are on, and everything else that
+    was scored or answered there; a task set brings all that was scored or answered on it; a run
+    stands for its target. Raises `StoreError` if the name means nothing.
     """
     everything, problems = _readable(store.artifacts())
     by_id = {item.id: item for item in everything}
     if artifacts is not None:
         chosen = {item.id: item for item in artifacts}
-        chosen |= {key: by_id[key] for item in list(chosen.values()) for key in item.inputs.values() if key in by_id}
+        chosen |= {
+            key: by_id[key]
+            for item in list(chosen.values())
+            for key in item.inputs.values()
+            if key in by_id
+        }
     elif name:
         chosen = _around(store.find(name), everything)
     else:
@@ -159,14 +176,21 @@ def gather(store: Store, name: str = "", artifacts: Iterable[Artifact] | None = 
     for word, found in sorted(store.names().items()):
         names.setdefault(found, word)
     problems += _stale(chosen.values(), by_id)
-    used = [item for item in everything if item.id in chosen] + [item for key, item in chosen.items() if key not in by_id]
-    evidence = Evidence(used, [item for item in used if item.kind == "amortised"], [], names, problems)
-    evidence.task_sets = [_task_set(item, used, by_id | chosen, evidence) for item in used if item.kind == "tasks"]
+    used = [item for item in everything if item.id in chosen] + [
+        item for key, item in chosen.items() if key not in by_id
+    ]
+    evidence = Evidence(
+        used, [item for item in used if item.kind == "amortised"], [], names, problems
+    )
+    evidence.task_sets = [
+        _task_set(item, used, by_id | chosen, evidence) for item in used if item.kind == "tasks"
+    ]
     return evidence
 
 
 def _readable(artifacts: list[Artifact]) -> tuple[list[Artifact], list[str]]:
-    """The artifacts whose configuration this version understands, and a sentence about each of the others."""
+    """The artifacts whose configuration this version understands, and a sentence about each of the
+    others."""
     found, problems = [], []
     for item in artifacts:
         try:
@@ -182,13 +206,25 @@ def _around(start: Artifact, everything: list[Artifact]) -> dict[str, Artifact]:
     by_id = {item.id: item for item in everything}
     target = start if start.is_target else by_id.get(start.inputs["of"])
     if target is None:
-        raise StoreError(f"{start.id} was computed of {start.inputs['of']}, which cannot be read; see causal-meta store verify.")
+        raise StoreError(
+            f"{start.id} was computed of {start.inputs['of']}, which cannot be read; see "
+            "causal-meta store verify."
+        )
     if target.kind == "tasks":
         task_sets = {target.id}
     else:
-        used = {key for item in everything if target.id in item.inputs.values() for key in item.inputs.values()}
+        used = {
+            key
+            for item in everything
+            if target.id in item.inputs.values()
+            for key in item.inputs.values()
+        }
         task_sets = {key for key in used if key in by_id and by_id[key].kind == "tasks"}
-    runs = [item for item in everything if not item.is_target and (task_sets | {target.id}) & set(item.inputs.values())]
+    runs = [
+        item
+        for item in everything
+        if not item.is_target and (task_sets | {target.id}) & set(item.inputs.values())
+    ]
     needed = [by_id[key] for run in runs for key in run.inputs.values() if key in by_id]
     return {item.id: item for item in (target, *runs, *needed)}
 
@@ -199,12 +235,18 @@ def _stale(chosen: Iterable[Artifact], by_id: dict[str, Artifact]) -> list[str]:
         for role, entry in item.meta["inputs"].items():
             now = by_id.get(entry["id"])
             if now is not None and now.digest != entry["digest"]:
-                found.append(f"{item.id} ({item.kind}) is stale: its input {role}, {entry['id']}, has changed since.")
+                found.append(
+                    f"{item.id} ({item.kind}) is stale: its input {role}, {entry['id']}, has "
+                    "changed since."
+                )
     return found
 
 
-def _task_set(artifact: Artifact, used: Sequence[Artifact], by_id: dict[str, Artifact], evidence: Evidence) -> TaskSet:
-    title = evidence.names.get(artifact.id) or getattr(artifact.config.data, "title", "") or artifact.id  # type: ignore[attr-defined]
+def _task_set(
+    artifact: Artifact, used: Sequence[Artifact], by_id: dict[str, Artifact], evidence: Evidence
+) -> TaskSet:
+    described = getattr(artifact.config, "data", None)
+    title = evidence.names.get(artifact.id) or getattr(described, "title", "") or artifact.id
     found = TaskSet(artifact, title)
     for run in used:
         if run.is_target or artifact.id not in run.inputs.values():
@@ -214,13 +256,17 @@ def _task_set(artifact: Artifact, used: Sequence[Artifact], by_id: dict[str, Art
                 method = by_id[run.inputs.get("posterior") or run.inputs["of"]]
                 method = by_id[method.inputs["of"]] if method.kind == "discover" else method
                 metrics = json.loads((run.folder / "metrics.json").read_text("utf-8"))
-                found.evaluations.append(Evaluation(run, method, _label(method, run, by_id, evidence), metrics))
+                found.evaluations.append(
+                    Evaluation(run, method, _label(method, run, by_id, evidence), metrics)
+                )
             elif (run.folder / "posterior.npz").is_file():
                 method = by_id[run.inputs["of"]] if run.kind == "discover" else run
                 if found.is_table:
                     found.answers.append(_answer(run, method, _label(method, run, by_id, evidence)))
         except (KeyError, OSError, ValueError) as error:
-            evidence.problems.append(f"{run.id} ({run.kind}) could not be read and is left out: {error}.")
+            evidence.problems.append(
+                f"{run.id} ({run.kind}) could not be read and is left out: {error}."
+            )
     found.evaluations.sort(key=lambda item: _rank(item.method, item.label))
     found.answers.sort(key=lambda item: _rank(item.method, item.label))
     for group in found.groups():
@@ -247,7 +293,14 @@ def _answer(run: Artifact, method: Artifact, label: str) -> Answer:
 
 def _rank(method: Artifact, label: str) -> tuple[int, str]:
     kinds = list(KINDS)
-    return (-1 if method.kind == "amortised" else kinds.index(method.kind) if method.kind in kinds else len(kinds) - 1, label)
+    return (
+        -1
+        if method.kind == "amortised"
+        else kinds.index(method.kind)
+        if method.kind in kinds
+        else len(kinds) - 1,
+        label,
+    )
 
 
 def _kind_word(artifact: Artifact) -> str:
@@ -258,7 +311,8 @@ def _kind_word(artifact: Artifact) -> str:
 
 
 def _label(method: Artifact, run: Artifact, by_id: dict[str, Artifact], evidence: Evidence) -> str:
-    """What a method is called in the tables: a model by its name, a baseline by its kind and the settings that are not the default."""
+    """What a method is called in the tables: a model by its name, a baseline by its kind and the
+    settings that are not the default."""
     if method.kind == "amortised":
         return evidence.name_of(method)
     config = method.config
@@ -267,14 +321,17 @@ def _label(method: Artifact, run: Artifact, by_id: dict[str, Artifact], evidence
     word = KINDS.get(method.kind, method.kind)
     if hasattr(config, "order"):
         word += f" {_ORDERS.get(config.order, config.order)}"
-    changed = (line.split(": ", 1) for line in difference(to_plain(type(config)()), to_plain(config)))
+    changed = (
+        line.split(": ", 1) for line in difference(to_plain(type(config)()), to_plain(config))
+    )
     told = {key: values.split("-> ")[-1] for key, values in changed if key not in ("seed", "order")}
     count = f" ×{told.pop('n_samples')}" if "n_samples" in told else ""
     return word + count + "".join(f", {key} {value}" for key, value in told.items())
 
 
 def _make_unique(group: Sequence[Any]) -> None:
-    """Two rows of a table that would be called the same get the settings in which their runs differ, or their ids."""
+    """Two rows of a table that would be called the same get the settings in which their runs
+    differ, or their ids."""
     for label in {item.label for item in group}:
         same = [item for item in group if item.label == label]
         if len(same) < 2:
@@ -292,4 +349,7 @@ def _make_unique(group: Sequence[Any]) -> None:
 def require_something(evidence: Evidence, name: str) -> None:
     """Raise `StoreError` if there is nothing to report."""
     if not evidence.artifacts:
-        raise StoreError(f"There is nothing to report{f' on {name!r}' if name else ': the store is empty'}; build a target first.")
+        raise StoreError(
+            f"There is nothing to report{f' on {name!r}' if name else ': the store is empty'}; "
+            "build a target first."
+        )

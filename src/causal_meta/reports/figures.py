@@ -1,4 +1,5 @@
-"""The pictures of a report, from its evidence: loss and validation curves, calibration, comparison of methods, the graph of a real table."""
+"""The pictures of a report, from its evidence: loss and validation curves, calibration, comparison
+of methods, the graph of a real table."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ _CALIBRATED = 5
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with its place among the report's files (`training/figures/NAME.png`), its PNG bytes, and words."""
+    """A picture with its place among the report's files (`training/figures/NAME.png`), its PNG
+    bytes, and words."""
 
     path: str
     data: bytes
@@ -37,38 +39,69 @@ def _picture(part: str, name: str, figure: Figure, alt: str, caption: str = "") 
 
 
 def training(model: Artifact, evidence: Evidence) -> list[Picture]:
-    """Loss (with its parts) and validation metrics of one model over its training; empty where the facts hold no curves."""
+    """Loss (with its parts) and validation metrics of one model over its training; empty where the
+    facts hold no curves."""
     scalars = read_scalars(model.folder)
     name = evidence.name_of(model)
     found = []
     losses = loss_panels(scalars)
     first = {key: losses.pop(key) for key in ("loss",) if key in losses}
-    first |= {key: panel for key, panel in metric_panels(scalars).items() if key in (WORDS["auroc"], WORDS["auprc"])}
+    first |= {
+        key: panel
+        for key, panel in metric_panels(scalars).items()
+        if key in (WORDS["auroc"], WORDS["auprc"])
+    }
     if first:
         figure = drawing.curves(first, smooth=0.9)
         alt = f"Curves over the training of {name}: {', '.join(first)}."
-        found.append(_picture("training", f"{model.id}-loss", figure, alt, "Pale: every record; bold: the mean of its neighbours."))
-    rest = losses | {key: panel for key, panel in metric_panels(scalars).items() if key not in first}
+        found.append(
+            _picture(
+                "training",
+                f"{model.id}-loss",
+                figure,
+                alt,
+                "Pale: every record; bold: the mean of its neighbours.",
+            )
+        )
+    rest = losses | {
+        key: panel for key, panel in metric_panels(scalars).items() if key not in first
+    }
     if rest:
         alt = f"Further curves over the training of {name}: {', '.join(rest)}."
-        found.append(_picture("training", f"{model.id}-further", drawing.curves(rest, smooth=0.9), alt))
+        found.append(
+            _picture("training", f"{model.id}-further", drawing.curves(rest, smooth=0.9), alt)
+        )
     return found
 
 
 def calibration(tasks: TaskSet, group: Sequence[Evaluation]) -> Picture | None:
-    """Reliability of the models and of the first baselines; a baseline that states one or two probabilities only (empty, random) says nothing."""
-    used = {item.label: sum(b["count"] > 0 for b in item.metrics.get("reliability", [])) for item in group}
+    """Reliability of the models and of the first baselines; a baseline that states one or two
+    probabilities only (empty, random) says nothing."""
+    used = {
+        item.label: sum(b["count"] > 0 for b in item.metrics.get("reliability", []))
+        for item in group
+    }
     shown = [item for item in group if used[item.label] > (0 if item.is_model else 3)][:_CALIBRATED]
     if not shown:
         return None
-    figure = drawing.reliability({item.label: item.metrics["reliability"] for item in shown}, ours={item.label for item in shown if item.is_model})
+    figure = drawing.reliability(
+        {item.label: item.metrics["reliability"] for item in shown},
+        ours={item.label for item in shown if item.is_model},
+    )
     pairs = sum(b["count"] for b in shown[0].metrics["reliability"])
     few = " So few pairs say little." if pairs < 1000 else ""
     caption = (
-        "Of the pairs that a method gives the probability on the horizontal axis, this share are true edges. "
+        "Of the pairs that a method gives the probability on the horizontal axis, this share are "
+        "true edges. "
         f"All {pairs:,} ordered pairs of {tasks.count} are pooled.{few}"
     )
-    return _picture("inference", f"{tasks.artifact.id}-calibration", figure, f"Calibration of {', '.join(i.label for i in shown)}.", caption)
+    return _picture(
+        "inference",
+        f"{tasks.artifact.id}-calibration",
+        figure,
+        f"Calibration of {', '.join(i.label for i in shown)}.",
+        caption,
+    )
 
 
 def comparison(tasks: TaskSet, group: Sequence[Evaluation]) -> Picture | None:
@@ -79,7 +112,10 @@ def comparison(tasks: TaskSet, group: Sequence[Evaluation]) -> Picture | None:
     notes: dict[str, str] = {}
     for name in _SHOWN:
         shown = metric(name)
-        values = {item.label: (_nan(item.entry(name)["mean"]), _nan(item.entry(name)["se"])) for item in group}
+        values = {
+            item.label: (_nan(item.entry(name)["mean"]), _nan(item.entry(name)["se"]))
+            for item in group
+        }
         if all(np.isnan(mean) for mean, _ in values.values()):
             continue
         panels[shown.title] = values
@@ -87,9 +123,18 @@ def comparison(tasks: TaskSet, group: Sequence[Evaluation]) -> Picture | None:
     if not panels:
         return None
     figure = drawing.bars(panels, notes=notes, ours={item.label for item in group if item.is_model})
-    alt = f"Bars comparing {', '.join(item.label for item in group)} on {tasks.title}; the numbers are in the table."
+    alt = (
+        f"Bars comparing {', '.join(item.label for item in group)} on {tasks.title}; the "
+        "numbers are in the table."
+    )
     several = (tasks.artifact.meta.get("dims", {}).get("n_tasks") or 0) > 1
-    return _picture("inference", f"{tasks.artifact.id}-comparison", figure, alt, "Whiskers: one standard error over tasks." if several else "")
+    return _picture(
+        "inference",
+        f"{tasks.artifact.id}-comparison",
+        figure,
+        alt,
+        "Whiskers: one standard error over tasks." if several else "",
+    )
 
 
 def _nan(value: float | None) -> float:
@@ -100,11 +145,24 @@ def graph(tasks: TaskSet, answer: Answer) -> list[Picture]:
     """The likely edges of a real table as a graph, and all of them as a matrix."""
     p, columns, truth = answer.probabilities, tasks.columns, tasks.truth
     strongest = drawing.chosen_edges(p, 0.25, 5)
-    told = ", ".join(f"{columns[i]} → {columns[j]} ({value:.2f})" for i, j, value in strongest) or "none"
+    told = (
+        ", ".join(f"{columns[i]} → {columns[j]} ({value:.2f})" for i, j, value in strongest)
+        or "none"
+    )
     network = drawing.graph(p, columns, truth=truth, title=f"{tasks.title}: likely causes")
     matrix = drawing.matrix(np.asarray(p), columns, truth=truth, title="Every pair")
     name = f"{tasks.artifact.id}-{answer.run.id}"
     return [
-        _picture("inference", f"{name}-graph", network, f"Graph of the likely causal edges in {tasks.title}. Strongest: {told}."),
-        _picture("inference", f"{name}-matrix", matrix, f"Matrix of the probabilities of all edges in {tasks.title}."),
+        _picture(
+            "inference",
+            f"{name}-graph",
+            network,
+            f"Graph of the likely causal edges in {tasks.title}. Strongest: {told}.",
+        ),
+        _picture(
+            "inference",
+            f"{name}-matrix",
+            matrix,
+            f"Matrix of the probabilities of all edges in {tasks.title}.",
+        ),
     ]

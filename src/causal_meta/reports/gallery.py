@@ -1,7 +1,9 @@
-"""Plots and tables worth keeping, copied out of the store to a place that does not move, with Markdown to show them.
+"""Plots and tables worth keeping, copied out of the store to a place that does not move, with
+Markdown to show them.
 
-<gallery>/<title>/ holds the copies under names that stay the same whenever they are copied again (`<kind>_<plot>.png`), `snippet.md`, and
-`promoted.json`: which file came from which artifact. The title is the name of what is promoted, or its id.
+<gallery>/<title>/ holds the copies under names that stay the same whenever they are copied again
+(`<kind>_<plot>.png`), `snippet.md`, and `promoted.json`: which file came from which artifact. The
+title is the name of what is promoted, or its id.
 """
 
 from __future__ import annotations
@@ -22,19 +24,30 @@ from causal_meta.store import Artifact, Store, StoreError, disk
 
 PLOT_FOLDERS = ("figures", "diagnostics", "training/figures", "inference/figures")
 PICTURES = (".png", ".svg", ".pdf")
-TABLES = ("analysis.json", "metrics.json", "training/summary.csv", "training/summary.json", "inference/summary.json", "inference/scores.csv")
+TABLES = (
+    "analysis.json",
+    "metrics.json",
+    "training/summary.csv",
+    "training/summary.json",
+    "inference/summary.json",
+    "inference/scores.csv",
+)
 RECORD, SNIPPET = "promoted.json", "snippet.md"
-# The numbers that a picture's words and the table tell, if a result has them, and what they are called there.
+# The numbers that a picture's words and the table tell, if a result has them, and what they are
+# called there.
 TOLD = {
-    "llc_mean": "LLC", "llc_std": "± between chains", "rhat": "R-hat", "r_hat": "R-hat", "ess": "ESS", "summary.auroc.mean": "AUROC",
-    "summary.auprc.mean": "AUPRC", "summary.e_shd.mean": "E-SHD", "summary.shd.mean": "SHD", "summary.ece.mean": "ECE", "metrics.L0": "L0",
+    "llc_mean": "LLC", "llc_std": "± between chains", "rhat": "R-hat", "r_hat": "R-hat",
+    "ess": "ESS", "summary.auroc.mean": "AUROC",
+    "summary.auprc.mean": "AUPRC", "summary.e_shd.mean": "E-SHD", "summary.shd.mean": "SHD",
+    "summary.ece.mean": "ECE", "metrics.L0": "L0",
     "metrics.val/loss": "validation loss", "metrics.val/auroc": "validation AUROC",
 }  # fmt: skip
 
 
 @dataclass
 class Piece:
-    """What one artifact or report gives: `label` begins its files' names, `numbers` are told beside its pictures."""
+    """What one artifact or report gives: `label` begins its files' names, `numbers` are told beside
+    its pictures."""
 
     label: str
     source: str
@@ -43,12 +56,17 @@ class Piece:
     numbers: dict[str, float] = field(default_factory=dict)
 
 
-def promote(store: Store, token: str, gallery: Path, *, mode: str = "gallery", plot: str = "") -> Path:
-    """Copy the plots and tables of a target, run or report to `gallery`/<title>/; returns the Markdown snippet there.
+def promote(
+    store: Store, token: str, gallery: Path, *, mode: str = "gallery", plot: str = ""
+) -> Path:
+    """Copy the plots and tables of a target, run or report to `gallery`/<title>/; returns the
+    Markdown snippet there.
 
-    `mode` "gallery": everything of the artifact itself and, of a target, of the newest run of each kind; "single": one picture of the
-    artifact itself (`plot` names it; needed where it has several) and no tables. `token` is a name, an id, the beginning of one, or the name
-    of a report's folder. Raises `StoreError` in one sentence if there is nothing to copy, or the place cannot be written.
+    `mode` "gallery": everything of the artifact itself and, of a target, of the newest run of each
+    kind; "single": one picture of the artifact itself (`plot` names it; needed where it has
+    several) and no tables. `token` is a name, an id, the beginning of one, or the name of a
+    report's folder. Raises `StoreError` in one sentence if there is nothing to copy, or the place
+    cannot be written.
     """
     if mode not in ("single", "gallery"):
         raise ValueError(f"The mode of a promotion is {mode!r}; give single or gallery.")
@@ -59,15 +77,27 @@ def promote(store: Store, token: str, gallery: Path, *, mode: str = "gallery", p
         for piece in pieces:
             piece.pictures = [path for path in piece.pictures if path.stem == plot]
     if not any(piece.pictures or piece.tables for piece in pieces):
-        raise StoreError(f"{title} has no plots or tables{f' called {plot}' if plot else ''} to promote; draw some with causal-meta report {title}.")
+        raise StoreError(
+            f"{title} has no plots or tables{f' called {plot}' if plot else ''} to promote; draw "
+            f"some with causal-meta report {title}."
+        )
     return _written(gallery, title, pieces)
 
 
-def promote_study(title: str, artifacts: Mapping[str, Artifact], tables: Sequence[Path], gallery: Path, *, told: Sequence[str] = ()) -> Path:
-    """Copy the plots and analyses of a study's artifacts (by label, which begins their files' names) and its `tables` to `gallery`/<title>/.
+def promote_study(
+    title: str,
+    artifacts: Mapping[str, Artifact],
+    tables: Sequence[Path],
+    gallery: Path,
+    *,
+    told: Sequence[str] = (),
+) -> Path:
+    """Copy the plots and analyses of a study's artifacts (by label, which begins their files'
+    names) and its `tables` to `gallery`/<title>/.
 
-    The metrics of single runs are left out, since the study's table holds them all. `told`: lines of Markdown put before the pictures. Returns
-    the snippet there; raises `StoreError` in one sentence if the place cannot be written or what is to be copied cannot be read.
+    The metrics of single runs are left out, since the study's table holds them all. `told`: lines
+    of Markdown put before the pictures. Returns the snippet there; raises `StoreError` in one
+    sentence if the place cannot be written or what is to be copied cannot be read.
     """
     pieces = [Piece("study", title, [], list(tables))]
     for label, artifact in artifacts.items():
@@ -82,7 +112,10 @@ def _written(gallery: Path, title: str, pieces: Sequence[Piece], told: Sequence[
     try:
         return _write(gallery / title, title, pieces, told)
     except OSError as error:
-        raise StoreError(f"The gallery {gallery} cannot be written: {(error.strerror or str(error)).lower()}; give another folder.") from error
+        raise StoreError(
+            f"The gallery {gallery} cannot be written: {(error.strerror or str(error)).lower()}; "
+            "give another folder."
+        ) from error
 
 
 def _pieces(store: Store, token: str) -> tuple[str, list[Piece]]:
@@ -90,11 +123,18 @@ def _pieces(store: Store, token: str) -> tuple[str, list[Piece]]:
         folder = store.root / "reports" / token
         store.refuse_links(folder)
         if not (folder / "manifest.yaml").is_file():
-            raise StoreError(f"The store {store.root} holds no report {token}; the folders in reports/ are what they are called.")
+            raise StoreError(
+                f"The store {store.root} holds no report {token}; the folders in reports/ are "
+                "what they are called."
+            )
         return token, [_piece("report", token, folder)]
     found = store.find(token)
-    title = next((name for name, artifact_id in sorted(store.names().items()) if artifact_id == found.id), found.id)
-    newest = {run.kind: run for run in store.runs_of(found)} if found.is_target else {}  # oldest first, so the newest stays
+    title = next(
+        (name for name, artifact_id in sorted(store.names().items()) if artifact_id == found.id),
+        found.id,
+    )
+    # oldest first, so the newest stays
+    newest = {run.kind: run for run in store.runs_of(found)} if found.is_target else {}
     return title, [_of(found), *(_of(run) for _, run in sorted(newest.items()))]
 
 
@@ -104,19 +144,36 @@ def _of(artifact: Artifact, label: str = "") -> Piece:
     for path in piece.tables:
         with contextlib.suppress(OSError, ValueError):
             known |= dict(leaves(json.loads(path.read_text("utf-8"))))
-    piece.numbers = {word: float(known[key]) for key, word in TOLD.items() if type(known.get(key)) in (int, float)}
+    piece.numbers = {
+        word: float(known[key])
+        for key, word in TOLD.items()
+        if type(known.get(key)) in (int, float)
+    }
     return piece
 
 
 def _piece(label: str, source: str, folder: Path) -> Piece:
-    pictures = [path for name in PLOT_FOLDERS for path in _files(folder / name, folder) if path.suffix.lower() in PICTURES]
-    tables = [folder / name for name in TABLES if (folder / name) in _files((folder / name).parent, folder)]
+    pictures = [
+        path
+        for name in PLOT_FOLDERS
+        for path in _files(folder / name, folder)
+        if path.suffix.lower() in PICTURES
+    ]
+    tables = [
+        folder / name
+        for name in TABLES
+        if (folder / name) in _files((folder / name).parent, folder)
+    ]
     return Piece(label, source, pictures, tables)
 
 
 def _files(folder: Path, top: Path) -> list[Path]:
     """The plain files in a folder below `top`; none behind a link."""
-    if not folder.is_dir() or any(part.is_symlink() for part in (folder, *folder.parents) if part != top and top in part.parents):
+    if not folder.is_dir() or any(
+        part.is_symlink()
+        for part in (folder, *folder.parents)
+        if part != top and top in part.parents
+    ):
         return []
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
 
@@ -125,7 +182,10 @@ def _single(title: str, piece: Piece, plot: str) -> Piece:
     chosen = [path for path in piece.pictures if not plot or path.stem == plot]
     known = ", ".join(dict.fromkeys(path.stem for path in piece.pictures))
     if not piece.pictures:
-        raise StoreError(f"{title} has no plots of its own; give a run that has, or promote the gallery of its target.")
+        raise StoreError(
+            f"{title} has no plots of its own; give a run that has, or promote the gallery of its "
+            "target."
+        )
     if not chosen:
         raise StoreError(f"{title} has no plot {plot!r}; it has {known}.")
     if len({path.stem for path in chosen}) > 1:
@@ -133,7 +193,7 @@ def _single(title: str, piece: Piece, plot: str) -> Piece:
     return Piece(piece.label, piece.source, chosen[:1], [], piece.numbers)
 
 
-# ---------------------------------------------------------------------------------------------------------------------- writing
+# ------------------------------------------------------------------------------------------ writing
 
 
 def _write(folder: Path, title: str, pieces: Sequence[Piece], told: Sequence[str]) -> Path:
@@ -146,10 +206,21 @@ def _write(folder: Path, title: str, pieces: Sequence[Piece], told: Sequence[str
             name = _name(piece.label, path, record)
             _copy(path, folder / name)
             record[name] = {"from": piece.source, "sha256": disk.sha256(folder / name)}
-            words = ", ".join([f"{path.stem} of {piece.label} {piece.source}", *(f"{word} {value:.4g}" for word, value in piece.numbers.items())])
-            lines.append(f"![{_plain(words)}]({name})" if path in piece.pictures else f"- [{path.name} of {piece.label} {piece.source}]({name})")
+            words = ", ".join(
+                [
+                    f"{path.stem} of {piece.label} {piece.source}",
+                    *(f"{word} {value:.4g}" for word, value in piece.numbers.items()),
+                ]
+            )
+            lines.append(
+                f"![{_plain(words)}]({name})"
+                if path in piece.pictures
+                else f"- [{path.name} of {piece.label} {piece.source}]({name})"
+            )
     lines += ["", *_table(pieces)]
-    disk.write_atomic(folder / RECORD, json.dumps({**before, **record}, indent=1, sort_keys=True) + "\n")
+    disk.write_atomic(
+        folder / RECORD, json.dumps({**before, **record}, indent=1, sort_keys=True) + "\n"
+    )
     disk.write_atomic(folder / SNIPPET, "\n".join(lines).rstrip() + "\n")
     return folder / SNIPPET
 
@@ -160,12 +231,19 @@ def _promoted(folder: Path) -> dict[str, Any]:
         tree = json.loads((folder / RECORD).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return {name: entry for name, entry in tree.items() if (folder / Path(name).name).is_file()} if isinstance(tree, dict) else {}
+    return (
+        {name: entry for name, entry in tree.items() if (folder / Path(name).name).is_file()}
+        if isinstance(tree, dict)
+        else {}
+    )
 
 
 def _name(label: str, path: Path, taken: Iterable[str]) -> str:
     stem = re.sub(r"[^A-Za-z0-9_-]", "_", f"{label}_{path.stem}")
-    candidates = (f"{stem}{'' if number == 1 else f'_{number}'}{path.suffix.lower()}" for number in range(1, 1000))
+    candidates = (
+        f"{stem}{'' if number == 1 else f'_{number}'}{path.suffix.lower()}"
+        for number in range(1, 1000)
+    )
     return next(name for name in candidates if name not in taken)
 
 
@@ -191,5 +269,12 @@ def _table(pieces: Sequence[Piece]) -> list[str]:
     if not told:
         return []
     rows = [["kind", "id", *words], ["---"] * (2 + len(words))]
-    rows += [[piece.label, f"`{piece.source}`", *(f"{piece.numbers[word]:.4g}" if word in piece.numbers else "" for word in words)] for piece in told]
+    rows += [
+        [
+            piece.label,
+            f"`{piece.source}`",
+            *(f"{piece.numbers[word]:.4g}" if word in piece.numbers else "" for word in words),
+        ]
+        for piece in told
+    ]
     return [f"| {' | '.join(row)} |" for row in rows]

@@ -1,4 +1,5 @@
-"""What a report says first: the answers in words, written from the numbers, whichever way they go."""
+"""What a report says first: the answers in words, written from the numbers, whichever way they
+go."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from causal_meta.drawing import chosen_edges
 from causal_meta.reports.evidence import Answer, Evaluation, Evidence, TaskSet
 from causal_meta.reports.tables import lead_is_clear, metric, number
 
-#: Columns that nothing else in a table of people can cause: an edge into them is a mistake that needs no truth to be seen.
+#: Columns that nothing else in a table of people can cause: an edge into them is a mistake that
+#: needs no truth to be seen.
 UNCAUSED = ("age", "sex", "gender")
 
 
@@ -23,32 +25,62 @@ class Finding:
 
 
 def findings(evidence: Evidence, *, alone: bool = True) -> list[Finding]:
-    """The answers for real tables, then the scores of every model on every task set; if there are none, and these stand alone, that says so."""
-    found = [_about_answer(tasks, answer) for tasks in evidence.task_sets for answer in tasks.answers if answer.is_model]
+    """The answers for real tables, then the scores of every model on every task set; if there are
+    none, and these stand alone, that says so."""
+    found = [
+        _about_answer(tasks, answer)
+        for tasks in evidence.task_sets
+        for answer in tasks.answers
+        if answer.is_model
+    ]
     for tasks in evidence.task_sets:
         for group in tasks.groups()[:1]:
             found += [_about_scores(tasks, group, item) for item in group if item.is_model]
-    return found or [Finding("Nothing to compare yet", "No model has answered or been scored; the report shows what was built.")][: int(alone)]
+    return (
+        found
+        or [
+            Finding(
+                "Nothing to compare yet",
+                "No model has answered or been scored; the report shows what was built.",
+            )
+        ][: int(alone)]
+    )
 
 
 def _about_answer(tasks: TaskSet, answer: Answer) -> Finding:
     edges = chosen_edges(answer.probabilities, 0.5)
     strongest = [f"{tasks.columns[i]} → {tasks.columns[j]} ({p:.2f})" for i, j, p in edges[:5]]
     d = len(tasks.columns)
-    said = f"{len(edges)} of {d * (d - 1)} possible edges {'is' if len(edges) == 1 else 'are'} more likely than not"
+    said = (
+        f"{len(edges)} of {d * (d - 1)} possible edges {'is' if len(edges) == 1 else 'are'} "
+        "more likely than not"
+    )
     said += f"; the strongest: {', '.join(strongest)}." if strongest else "."
     impossible = edges_into_uncaused(tasks, answer)
     if impossible:
         i, j, p = impossible[0]
         names = " and ".join(name for name in tasks.columns if name.lower() in UNCAUSED)
         them = "them" if " and " in names else "it"
-        verdict = "as unlikely as it must be" if p < 0.1 else "more than it should" if p < 0.5 else "which is wrong"
-        said += f" Nothing can cause {names}: of the edges into {them} the most probable, {tasks.columns[i]} → {tasks.columns[j]}, "
+        verdict = (
+            "as unlikely as it must be"
+            if p < 0.1
+            else "more than it should"
+            if p < 0.5
+            else "which is wrong"
+        )
+        said += (
+            f" Nothing can cause {names}: of the edges into {them} the most probable, "
+            f"{tasks.columns[i]} → {tasks.columns[j]}, "
+        )
         said += f"has {p:.2f}, {verdict}."
     if answer.acyclic_share is not None:
         said += f" {answer.acyclic_share:.0%} of its {answer.n_samples} sampled graphs are acyclic."
     if answer.warnings:
-        said += f" Read the {'warning' if len(answer.warnings) == 1 else f'{len(answer.warnings)} warnings'} below before using this."
+        said += (
+            " Read the "
+            f"{'warning' if len(answer.warnings) == 1 else f'{len(answer.warnings)} warnings'} "
+            "below before using this."
+        )
     return Finding(f"{tasks.title} ({tasks.size}), answered by {answer.label}", said)
 
 
@@ -68,12 +100,22 @@ def _about_scores(tasks: TaskSet, group: Sequence[Evaluation], item: Evaluation)
     said += f". Expected structural Hamming distance {_value(item, 'e_shd')}"
     others = [other for other in group if not other.is_model]
     empty = next((other for other in others if other.method.kind == "empty"), None)
-    rivals = [other for other in others if other.method.kind not in ("empty", "random") and other.entry("e_shd")["mean"] is not None]
+    rivals = [
+        other
+        for other in others
+        if other.method.kind not in ("empty", "random") and other.entry("e_shd")["mean"] is not None
+    ]
     told = [f"{_relation(item, empty)} the empty graph ({_value(empty, 'e_shd')})"] if empty else []
     if rivals:
         rival = min(rivals, key=lambda other: other.entry("e_shd")["mean"])
-        told.append(f"{_relation(item, rival)} the best alternative, {rival.label} ({_value(rival, 'e_shd')})")
-    return Finding(f"{item.label}, scored on {tasks.title} ({tasks.size})", said + (": " + " and ".join(told) if told else "") + ".")
+        told.append(
+            f"{_relation(item, rival)} the best alternative, {rival.label} "
+            f"({_value(rival, 'e_shd')})"
+        )
+    return Finding(
+        f"{item.label}, scored on {tasks.title} ({tasks.size})",
+        said + (": " + " and ".join(told) if told else "") + ".",
+    )
 
 
 def _relation(item: Evaluation, other: Evaluation) -> str:
@@ -82,16 +124,25 @@ def _relation(item: Evaluation, other: Evaluation) -> str:
         return "not comparable with"
     if ours["se"] is not None and theirs["se"] is not None and not lead_is_clear(ours, theirs):
         return "within one standard error of"
-    return "lower (better) than" if ours["mean"] < theirs["mean"] else "equal to" if ours["mean"] == theirs["mean"] else "higher (worse) than"
+    return (
+        "lower (better) than"
+        if ours["mean"] < theirs["mean"]
+        else "equal to"
+        if ours["mean"] == theirs["mean"]
+        else "higher (worse) than"
+    )
 
 
 def _value(item: Evaluation, name: str) -> str:
     entry, digits = item.entry(name), metric(name).digits
-    return number(entry["mean"], digits) + (f"\u00a0±\u00a0{number(entry['se'], digits)}" if entry["se"] is not None else "")
+    return number(entry["mean"], digits) + (
+        f"\u00a0±\u00a0{number(entry['se'], digits)}" if entry["se"] is not None else ""
+    )
 
 
 def alarms(evidence: Evidence) -> list[str]:
-    """What must not be overlooked: tables without the empty graph, impossible edges that came out likely, runs that were left out."""
+    """What must not be overlooked: tables without the empty graph, impossible edges that came out
+    likely, runs that were left out."""
     found = list(evidence.problems)
     for tasks in evidence.task_sets:
         for group in tasks.groups():
@@ -100,8 +151,13 @@ def alarms(evidence: Evidence) -> list[str]:
         for answer in tasks.answers:
             likely = [edge for edge in edges_into_uncaused(tasks, answer) if edge[2] >= 0.5]
             if answer.is_model and likely:
-                told = ", ".join(f"{tasks.columns[i]} → {tasks.columns[j]} ({p:.2f})" for i, j, p in likely[:5])
-                found.append(f"In {tasks.title}, {answer.label} gives edges that cannot be at least 0.5: {told}. Its other edges deserve doubt, too.")
+                told = ", ".join(
+                    f"{tasks.columns[i]} → {tasks.columns[j]} ({p:.2f})" for i, j, p in likely[:5]
+                )
+                found.append(
+                    f"In {tasks.title}, {answer.label} gives edges that cannot be at least 0.5: "
+                    f"{told}. Its other edges deserve doubt, too."
+                )
     return found
 
 
@@ -110,7 +166,8 @@ def without_empty(tasks: TaskSet, group: Sequence[Any]) -> str:
     reversal = getattr(group[0].run.config, "shd_reversal", 1)
     extra = "" if reversal == 1 else f" shd_reversal={reversal}"
     return (
-        f"The scores on {tasks.title} have no row for the empty graph, which beats many published posteriors on E-SHD; without it the table "
+        f"The scores on {tasks.title} have no row for the empty graph, which beats many published "
+        "posteriors on E-SHD; without it the table "
         f"cannot be judged. Make it: causal-meta infer empty of={tasks.artifact.id}, then "
         f"causal-meta evaluate of={tasks.artifact.id} posterior=RUN{extra}."
     )

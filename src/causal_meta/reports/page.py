@@ -1,4 +1,5 @@
-"""The HTML of a report: elements that escape whatever is put into them, and one page without scripts or anything from outside."""
+"""The HTML of a report: elements that escape whatever is put into them, and one page without
+scripts or anything from outside."""
 
 from __future__ import annotations
 
@@ -29,20 +30,30 @@ def html(value: Any) -> Html:
     if isinstance(value, Html):
         return value
     if isinstance(value, str | int | float):
-        text = "".join(character if character.isprintable() or character in "\n\t\u00a0" else "\ufffd" for character in str(value))
+        text = "".join(
+            character if character.isprintable() or character in "\n\t\u00a0" else "\ufffd"
+            for character in str(value)
+        )
         return Html(escape(text, quote=True))
     if isinstance(value, Iterable):
         return Html("".join(html(item) for item in value))
-    raise TypeError(f"{value!r} cannot stand in a page; give text, numbers, elements or sequences of them.")
+    raise TypeError(
+        f"{value!r} cannot stand in a page; give text, numbers, elements or sequences of them."
+    )
 
 
 def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
-    """One element. Attribute names lose a final underscore (`class_`); None and False leave an attribute out.
+    """One element. Attribute names lose a final underscore (`class_`); None and False leave an
+    attribute out.
 
     >>> tag("p", "1 < 2", class_="note")
     '<p class="note">1 &lt; 2</p>'
     """
-    given = "".join(f' {key.rstrip("_").replace("_", "-")}="{html(value)}"' for key, value in attributes.items() if value not in (None, False))
+    given = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html(value)}"'
+        for key, value in attributes.items()
+        if value not in (None, False)
+    )
     if name in _VOID:
         return Html(f"<{name}{given}>")
     return Html(f"<{name}{given}>{html(children)}</{name}>")
@@ -67,12 +78,21 @@ def picture(data: bytes, alt: str, caption: Any = "") -> Html:
     """A PNG at 150 dots per inch inside the page, with words for those who cannot see it."""
     width, height = struct.unpack(">II", data[16:24])
     source = Html("data:image/png;base64," + base64.b64encode(data).decode("ascii"))
-    image = tag("img", src=source, alt=alt, width=round(width * 96 / 150), height=round(height * 96 / 150))
+    image = tag(
+        "img", src=source, alt=alt, width=round(width * 96 / 150), height=round(height * 96 / 150)
+    )
     return tag("figure", image, tag("figcaption", caption) if caption else None)
 
 
-def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, words: Collection[int] = (), class_: str = "") -> Html:
-    """A table that scrolls sideways on narrow screens; all columns but the first and those in `words` are numbers. A cell may be a ready `<td>`."""
+def table(
+    header: Sequence[Any],
+    rows: Iterable[Sequence[Any]],
+    *,
+    words: Collection[int] = (),
+    class_: str = "",
+) -> Html:
+    """A table that scrolls sideways on narrow screens; all columns but the first and those in
+    `words` are numbers. A cell may be a ready `<td>`."""
 
     def cell(value: Any, column: int) -> Html:
         if isinstance(value, Html) and value.startswith("<td"):
@@ -81,7 +101,13 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, words: Collec
             return tag("th", value, scope="row")
         return tag("td", value, class_=None if column in words else "n")
 
-    head = tag("tr", *(tag("th", title, scope="col", class_=None if k == 0 or k in words else "n") for k, title in enumerate(header)))
+    head = tag(
+        "tr",
+        *(
+            tag("th", title, scope="col", class_=None if k == 0 or k in words else "n")
+            for k, title in enumerate(header)
+        ),
+    )
     body = [tag("tr", *(cell(value, k) for k, value in enumerate(row))) for row in rows]
     inner = tag("table", tag("thead", head), tag("tbody", *body), class_=class_ or None)
     return tag("div", inner, class_="scroll", tabindex="0")
@@ -100,8 +126,15 @@ def facts(pairs: Iterable[tuple[Any, Any]]) -> Html:
 def page(title: str, body: Sequence[Any], contents: Sequence[tuple[str, str]], foot: Any) -> str:
     """The whole document; `contents` are (anchor, title) of its sections."""
     css = resources.files("causal_meta.reports").joinpath("report.css").read_text("utf-8")
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    links = tag("nav", *(tag("a", words, href=f"#{anchor}") for anchor, words in contents), aria_label="Contents")
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    links = tag(
+        "nav",
+        *(tag("a", words, href=f"#{anchor}") for anchor, words in contents),
+        aria_label="Contents",
+    )
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -112,6 +145,9 @@ def page(title: str, body: Sequence[Any], contents: Sequence[tuple[str, str]], f
         tag("style", Html(css)),
     )
     main = tag(
-        "body", tag("header", tag("p", "causal_meta report", class_="kicker"), tag("h1", title), links), tag("main", *body), tag("footer", foot)
+        "body",
+        tag("header", tag("p", "causal_meta report", class_="kicker"), tag("h1", title), links),
+        tag("main", *body),
+        tag("footer", foot),
     )
     return "<!DOCTYPE html>\n" + tag("html", head, main, lang="en") + "\n"

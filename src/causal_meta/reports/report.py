@@ -1,8 +1,10 @@
 """One report: found again by its manifest, or written whole.
 
-reports/report_<timestamp>_<name>/ holds manifest.yaml, report.html (one file, nothing from outside), training/{summary.csv, summary.json,
-figures/} and inference/{summary.json, scores.csv, figures/}. The manifest lists the artifacts by id and digest; its key is a hash of that
-list, of the names shown and of the revision of this code, and a report whose key is asked for again is not written again.
+reports/report_<timestamp>_<name>/ holds manifest.yaml, report.html (one file, nothing from
+outside), training/{summary.csv, summary.json, figures/} and inference/{summary.json, scores.csv,
+figures/}. The manifest lists the artifacts by id and digest; its key is a hash of that list, of the
+names shown and of the revision of this code, and a report whose key is asked for again is not
+written again.
 """
 
 from __future__ import annotations
@@ -31,18 +33,26 @@ REVISION = 1
 FORMAT = "causal_meta report 1"
 
 
-def run_report(store: Store, name: str = "", *, artifacts: Iterable[Artifact] | None = None, out: str | Path | None = None) -> Path:
+def run_report(
+    store: Store,
+    name: str = "",
+    *,
+    artifacts: Iterable[Artifact] | None = None,
+    out: str | Path | None = None,
+) -> Path:
     """The folder of the report on `name`, found or written; `report.html` lies in it.
 
     Args:
         store: where the artifacts are.
-        name: name, id or unique prefix of a target (or of a run, which stands for its target): all its runs, and everything else that was scored
+        name: name, id or unique prefix of a target (or of a run, which stands for its target): all
+        its runs, and everything else that was scored
             or answered on the same task sets. Nothing means the whole store.
         artifacts: instead of `name`, exactly these and their inputs.
         out: the folder in which reports are kept (default `reports/` in the store).
 
     Raises:
-        StoreError: the name means nothing, there is nothing to report, or the disk is full or read-only.
+        StoreError: the name means nothing, there is nothing to report, or the disk is full or
+        read-only.
     """
     evidence = gather(store, name, artifacts)
     require_something(evidence, name)
@@ -58,7 +68,10 @@ def run_report(store: Store, name: str = "", *, artifacts: Iterable[Artifact] | 
     try:
         return _write(evidence, manifest, shelf)
     except OSError as error:
-        raise StoreError(f"The report cannot be written into {out}: {(error.strerror or str(error)).lower()}; give another folder.") from error
+        raise StoreError(
+            f"The report cannot be written into {out}: {(error.strerror or str(error)).lower()}; "
+            "give another folder."
+        ) from error
 
 
 def _title(store: Store, name: str, is_chosen: bool, evidence: Evidence) -> str:
@@ -71,9 +84,21 @@ def _title(store: Store, name: str, is_chosen: bool, evidence: Evidence) -> str:
 
 
 def _manifest(evidence: Evidence, title: str) -> dict[str, Any]:
-    used = [{"id": item.id, "kind": item.kind, "digest": item.digest} for item in sorted(evidence.artifacts, key=lambda item: item.id)]
-    names = {item["id"]: evidence.names[item["id"]] for item in used if item["id"] in evidence.names}
-    identity = {"format": FORMAT, "revision": REVISION, "report": title, "artifacts": used, "names": names, "problems": evidence.problems}
+    used = [
+        {"id": item.id, "kind": item.kind, "digest": item.digest}
+        for item in sorted(evidence.artifacts, key=lambda item: item.id)
+    ]
+    names = {
+        item["id"]: evidence.names[item["id"]] for item in used if item["id"] in evidence.names
+    }
+    identity = {
+        "format": FORMAT,
+        "revision": REVISION,
+        "report": title,
+        "artifacts": used,
+        "names": names,
+        "problems": evidence.problems,
+    }
     return {"key": hashlib.sha256(canonical(identity).encode("ascii")).hexdigest(), **identity}
 
 
@@ -82,7 +107,9 @@ def find_report(shelf: Path, key: str) -> Path | None:
     for path in sorted(shelf.glob("report_*/manifest.yaml"), reverse=True):
         try:
             manifest = yaml_1_2.load(path.read_text("utf-8"), str(path))
-            if manifest["key"] == key and manifest["report_sha256"] == disk.sha256(path.with_name("report.html")):
+            if manifest["key"] == key and manifest["report_sha256"] == disk.sha256(
+                path.with_name("report.html")
+            ):
                 return path.parent
         except (OSError, UnicodeDecodeError, ConfigError, KeyError, TypeError):
             continue  # no report of ours, or a damaged one: it is left alone and written again
@@ -104,7 +131,10 @@ def _write(evidence: Evidence, manifest: dict[str, Any], shelf: Path) -> Path:
             (draft / part / "figures").mkdir(parents=True, exist_ok=True)
         _summaries(evidence, draft)
         (draft / "report.html").write_text(text, "utf-8")
-        written = {"created_at": now.isoformat(timespec="seconds"), "version": causal_meta.__version__}
+        written = {
+            "created_at": now.isoformat(timespec="seconds"),
+            "version": causal_meta.__version__,
+        }
         told = manifest | written | {"report_sha256": disk.sha256(draft / "report.html")}
         (draft / "manifest.yaml").write_text(yaml_1_2.dump(told), "utf-8")
         return _publish(draft, shelf, f"report_{now:%Y%m%d-%H%M%S}_{manifest['report']}")
@@ -121,7 +151,9 @@ def _publish(draft: Path, shelf: Path, name: str) -> Path:
     raise StoreError(f"{shelf} holds a thousand reports called {name}; delete some of them.")
 
 
-def render(evidence: Evidence, manifest: dict[str, Any], now: datetime.datetime) -> tuple[str, list[Picture]]:
+def render(
+    evidence: Evidence, manifest: dict[str, Any], now: datetime.datetime
+) -> tuple[str, list[Picture]]:
     """The page, and the pictures in it."""
     pictures: list[Picture] = []
     parts: list[tuple[str, str, Html]] = []
@@ -138,7 +170,11 @@ def render(evidence: Evidence, manifest: dict[str, Any], now: datetime.datetime)
         if tasks.evaluations:
             add(f"scores-{tasks.artifact.id}", f"Scores on {tasks.title}", sections.scores(tasks))
     for item in networks:
-        add(f"llc-{item.target.id}", f"Learning coefficient of {item.title}", coefficients.coefficient(item))
+        add(
+            f"llc-{item.target.id}",
+            f"Learning coefficient of {item.title}",
+            coefficients.coefficient(item),
+        )
     if evidence.models:
         add("training", "Training", cards.training(evidence))
         add("models", "Model cards", (cards.model_cards(evidence), []))
@@ -146,10 +182,20 @@ def render(evidence: Evidence, manifest: dict[str, Any], now: datetime.datetime)
     loud = [*headline.alarms(evidence), *coefficients.alarms(networks)]
     alarms = [notice(tag("p", tag("strong", "Attention. "), words), loud=True) for words in loud]
     findings = [*coefficients.findings(networks), *headline.findings(evidence, alone=not networks)]
-    answer = tag("section", *alarms, (_finding(found) for found in findings), class_="answer", id="answer")
-    foot = f"Written by causal_meta {causal_meta.__version__} on {now:%Y-%m-%d at %H:%M} UTC from {len(evidence.artifacts)} artifacts."
+    answer = tag(
+        "section", *alarms, (_finding(found) for found in findings), class_="answer", id="answer"
+    )
+    foot = (
+        f"Written by causal_meta {causal_meta.__version__} on {now:%Y-%m-%d at %H:%M} UTC "
+        f"from {len(evidence.artifacts)} artifacts."
+    )
     title = "The whole store" if manifest["report"] == "store" else manifest["report"]
-    return page(title, [answer, *(part for _, _, part in parts)], [(anchor, words) for anchor, words, _ in parts], foot), pictures
+    return page(
+        title,
+        [answer, *(part for _, _, part in parts)],
+        [(anchor, words) for anchor, words, _ in parts],
+        foot,
+    ), pictures
 
 
 def _finding(found: headline.Finding) -> Html:
@@ -157,8 +203,8 @@ def _finding(found: headline.Finding) -> Html:
 
 
 def _summaries(evidence: Evidence, folder: Path) -> None:
-    """The numbers of the page for programs: training/summary.{csv,json} with a record per model, inference/summary.json with scores, answers and
-    learning coefficients."""
+    """The numbers of the page for programs: training/summary.{csv,json} with a record per model,
+    inference/summary.json with scores, answers and learning coefficients."""
     import pandas as pd
 
     models = [_model_record(item, evidence) for item in evidence.models]
@@ -181,13 +227,28 @@ def _summaries(evidence: Evidence, folder: Path) -> None:
         for answer in tasks.answers
     ]
     networks = [coefficients.record(item) for item in coefficients.estimated(evidence)]
-    disk.write_json(folder / "inference" / "summary.json", {"scores": scores, "answers": answers, "coefficients": networks})
+    disk.write_json(
+        folder / "inference" / "summary.json",
+        {"scores": scores, "answers": answers, "coefficients": networks},
+    )
     write_csv(metric_frame(evidence), folder / "inference" / "scores.csv")
 
 
 def _model_record(item: Artifact, evidence: Evidence) -> dict[str, Any]:
     meta = item.meta
-    record = {"id": item.id, "name": evidence.names.get(item.id, ""), "seed": item.seed, "parameters": meta.get("dims", {}).get("p")}
-    record |= {key: meta.get(key) for key in ("steps", "best_step", "tasks", "walltime_sec", "cpu_sec", "code_sha")}
-    settings = {key: value for key, value in leaves(to_plain(item.config)) if key not in record and not isinstance(value, list | dict)}
+    record = {
+        "id": item.id,
+        "name": evidence.names.get(item.id, ""),
+        "seed": item.seed,
+        "parameters": meta.get("dims", {}).get("p"),
+    }
+    record |= {
+        key: meta.get(key)
+        for key in ("steps", "best_step", "tasks", "walltime_sec", "cpu_sec", "code_sha")
+    }
+    settings = {
+        key: value
+        for key, value in leaves(to_plain(item.config))
+        if key not in record and not isinstance(value, list | dict)
+    }
     return record | meta.get("metrics", {}) | settings

@@ -1,4 +1,5 @@
-"""Tables of metrics: what each metric is called, which way is better, what may be called best, and the table as data, CSV or Markdown."""
+"""Tables of metrics: what each metric is called, which way is better, what may be called best, and
+the table as data, CSV or Markdown."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is shown. `better` is +1 where more is better, -1 where less is, 0 where neither is."""
+    """How a metric is shown. `better` is +1 where more is better, -1 where less is, 0 where neither
+    is."""
 
     title: str
     better: int
@@ -75,16 +77,22 @@ def number(value: Any, digits: int) -> str:
 
 
 def best_rows(entries: Sequence[dict[str, Any]], better: int) -> tuple[set[int], bool]:
-    """The rows with the best mean of a column, and whether they may be called better than all others.
+    """The rows with the best mean of a column, and whether they may be called better than all
+    others.
 
-    `entries` hold {mean, se, n} per row. A lead is clear if it exceeds the standard error of the difference, sqrt(se_a² + se_b²), to every
-    other row, which is never less than one standard error of either; without standard errors no lead is clear. `better` as in `Metric`.
+    `entries` hold {mean, se, n} per row. A lead is clear if it exceeds the standard error of the
+    difference, sqrt(se_a² + se_b²), to every other row, which is never less than one standard error
+    of either; without standard errors no lead is clear. `better` as in `Metric`.
 
     >>> rows = [{"mean": 0.8, "se": 0.01}, {"mean": 0.7, "se": 0.02}, {"mean": None, "se": None}]
     >>> best_rows(rows, 1), best_rows(rows, -1), best_rows(rows, 0)
     (({0}, True), ({1}, True), (set(), False))
     """
-    known = {row: entry for row, entry in enumerate(entries) if entry["mean"] is not None and math.isfinite(entry["mean"])}
+    known = {
+        row: entry
+        for row, entry in enumerate(entries)
+        if entry["mean"] is not None and math.isfinite(entry["mean"])
+    }
     if not better or len(known) < 2:
         return set(), False
     top = max(better * entry["mean"] for entry in known.values())
@@ -104,8 +112,13 @@ def lead_is_clear(first: dict[str, Any], second: dict[str, Any]) -> bool:
 
 
 def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
-    """One flat record per evaluation: where, what, how many tasks, and mean, standard error and count of every metric."""
-    return [_row(tasks.title, tasks.artifact.id, item) for tasks in evidence.task_sets for item in tasks.evaluations]
+    """One flat record per evaluation: where, what, how many tasks, and mean, standard error and
+    count of every metric."""
+    return [
+        _row(tasks.title, tasks.artifact.id, item)
+        for tasks in evidence.task_sets
+        for item in tasks.evaluations
+    ]
 
 
 def _row(title: str, tasks_id: str, item: Evaluation) -> dict[str, Any]:
@@ -127,8 +140,9 @@ def _row(title: str, tasks_id: str, item: Evaluation) -> dict[str, Any]:
 
 
 def metric_table(store: Store, name: str = "", *, metrics: Sequence[str] = ()) -> pd.DataFrame:
-    """Every evaluation that a report on `name` would show, a row each: tasks, method, ids, n_tasks, seconds_per_task and `metrics` (all if
-    none are named), each with columns `<metric>`, `<metric>_se` (standard error over tasks) and `<metric>_n` (tasks where it is defined).
+    """Every evaluation that a report on `name` would show, a row each: tasks, method, ids, n_tasks,
+    seconds_per_task and `metrics` (all if none are named), each with columns `<metric>`,
+    `<metric>_se` (standard error over tasks) and `<metric>_n` (tasks where it is defined).
     """
     return metric_frame(gather(store, name), metrics)
 
@@ -142,7 +156,9 @@ def metric_frame(evidence: Evidence, metrics: Sequence[str] = ()) -> pd.DataFram
     if metrics and rows:
         unknown = [word for word in metrics if word not in frame.columns]
         if unknown:
-            raise ValueError(f"There is no metric called {unknown[0]!r}; allowed are {', '.join(METRICS)}.")
+            raise ValueError(
+                f"There is no metric called {unknown[0]!r}; allowed are {', '.join(METRICS)}."
+            )
         first = list(frame.columns[: frame.columns.get_loc("seconds_per_task") + 1])  # type: ignore[operator]
         frame = frame[[*first, *(f"{word}{end}" for word in metrics for end in ("", "_se", "_n"))]]
     return frame
@@ -150,10 +166,19 @@ def metric_frame(evidence: Evidence, metrics: Sequence[str] = ()) -> pd.DataFram
 
 def markdown(frame: pd.DataFrame, metrics: Sequence[str] = HEADLINE) -> str:
     """A `metric_table` as Markdown: a row per method, cells `mean ± standard error`."""
-    lines = ["| tasks | method | n | " + " | ".join(metric(name).title for name in metrics) + " |", "|---" * (3 + len(metrics)) + "|"]
+    lines = [
+        "| tasks | method | n | " + " | ".join(metric(name).title for name in metrics) + " |",
+        "|---" * (3 + len(metrics)) + "|",
+    ]
     for row in frame.to_dict("records"):
         cells = [_plain_cell(row, name) for name in metrics]
-        lines.append("| " + " | ".join([_escaped(row["tasks"]), _escaped(row["method"]), str(row["n_tasks"]), *cells]) + " |")
+        lines.append(
+            "| "
+            + " | ".join(
+                [_escaped(row["tasks"]), _escaped(row["method"]), str(row["n_tasks"]), *cells]
+            )
+            + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -165,11 +190,18 @@ def _plain_cell(row: dict[Any, Any], name: str) -> str:
 
 
 def _escaped(text: Any) -> str:
-    return " ".join(str(text).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return (
+        " ".join(str(text).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    )
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path) -> Path:
-    """Write a table as CSV with full precision; texts that a spreadsheet would run as a formula get an apostrophe in front."""
-    safe = frame.map(lambda value: f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r")) else value)
+    """Write a table as CSV with full precision; texts that a spreadsheet would run as a formula get
+    an apostrophe in front."""
+    safe = frame.map(
+        lambda value: (
+            f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r")) else value
+        )
+    )
     safe.to_csv(path, index=False, lineterminator="\n")
     return Path(path)

@@ -1,1 +1,2 @@
-"""Runners: what builds artifacts. Each takes a configuration and an attempt, writes its results and returns what goes into `meta.json`."""
+"""Runners: what builds artifacts. Each takes a configuration and an attempt, writes its results and
+returns what goes into `meta.json`."""

@@ -29,9 +29,11 @@ def make(
     subscribers: Sequence[Subscriber] = (),
     options: Mapping[str, Any] | None = None,
 ) -> Artifact:
-    """`Store.build` with the builder that the registry names for the configuration; it is imported only if there is something to build.
+    """`Store.build` with the builder that the registry names for the configuration; it is imported
+    only if there is something to build.
 
-    Of the processes that torchrun started the first alone publishes; the others take part in a training and wait for what is published.
+    Of the processes that torchrun started the first alone publishes; the others take part in a
+    training and wait for what is published.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("RANK", "0")) > 0:
         return _follow(store, config, inputs or {})
@@ -39,21 +41,36 @@ def make(
     def builder(given: ArtifactConfig, attempt: Attempt) -> Mapping[str, Any] | None:
         return implementation(given)(given, attempt)
 
-    return store.build(config, inputs, builder, name=name, force=force, overrides=overrides, subscribers=subscribers, options=options)
+    return store.build(
+        config,
+        inputs,
+        builder,
+        name=name,
+        force=force,
+        overrides=overrides,
+        subscribers=subscribers,
+        options=options,
+    )
 
 
 def _follow(store: Store, config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> Artifact:
-    """The artifact that the first process of the group publishes. Training needs all of them; everything else is its work alone."""
+    """The artifact that the first process of the group publishes. Training needs all of them;
+    everything else is its work alone."""
     found = store.lookup(config, inputs)
     if found is None and isinstance(config, ExperimentConfig):
         with tempfile.TemporaryDirectory() as folder:
             artifact_id = store.key(config, inputs).id
             facts = Facts(Path(folder), artifact_id, 0, config.seed)
-            implementation(config)(config, Attempt(Path(folder), artifact_id, 0, dict(inputs), facts))
+            implementation(config)(
+                config, Attempt(Path(folder), artifact_id, 0, dict(inputs), facts)
+            )
     end = time.monotonic() + FOLLOWER_PATIENCE
     while found is None and time.monotonic() < end:
         time.sleep(0.1)
         found = store.lookup(config, inputs)
     if found is None:
-        raise StoreError(f"The first process has published no {config.kind} within {FOLLOWER_PATIENCE:g} seconds; see its messages.")
+        raise StoreError(
+            f"The first process has published no {config.kind} within {FOLLOWER_PATIENCE:g} "
+            "seconds; see its messages."
+        )
     return found

@@ -1,4 +1,5 @@
-"""How far a training or a sampler is: a bar where somebody watches, lines of text where that was asked for, and silence otherwise."""
+"""How far a training or a sampler is: a bar where somebody watches, lines of text where that was
+asked for, and silence otherwise."""
 
 from __future__ import annotations
 
@@ -18,10 +19,13 @@ SECONDS_BETWEEN_LINES = 10.0
 class Progress:
     """Loss, steps per second, tasks per second and the time left, on standard error.
 
-    `style` "auto" is a bar on a terminal and silence elsewhere; "lines" prints a line about every ten seconds. Use as a context manager.
+    `style` "auto" is a bar on a terminal and silence elsewhere; "lines" prints a line about every
+    ten seconds. Use as a context manager.
     """
 
-    def __init__(self, total: int, start: int = 0, style: Style = "auto", title: str = "training") -> None:
+    def __init__(
+        self, total: int, start: int = 0, style: Style = "auto", title: str = "training"
+    ) -> None:
         if style == "auto":
             style = "bar" if sys.stderr.isatty() else "off"
         self.style, self.total, self.start, self.title = style, total, start, title
@@ -37,20 +41,32 @@ class Progress:
             self._bar.add_task(self.title, total=self.total, completed=self.start, told="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 
     def update(self, step: int, values: Mapping[str, float] | None = None) -> None:
-        """`step` steps are done (`total` may have grown); `values` (loss, steps/s, tasks/s, …) are shown until others come."""
+        """`step` steps are done (`total` may have grown); `values` (loss, steps/s, tasks/s, …) are
+        shown until others come."""
         if self.style == "off":
             return
         self._told |= values or {}
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=step, total=self.total, told=self._words())
+            self._bar.update(
+                self._bar.task_ids[0], completed=step, total=self.total, told=self._words()
+            )
         elif time.perf_counter() - self._printed >= SECONDS_BETWEEN_LINES or step == self.total:
             self._printed = time.perf_counter()
-            print(f"step {step}/{self.total}  {self._words()}  {self._left(step)}", file=sys.stderr, flush=True)
+            print(
+                f"step {step}/{self.total}  {self._words()}  {self._left(step)}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _words(self) -> str:
         return "  ".join(f"{name} {value:.4g}" for name, value in self._told.items())
@@ -63,7 +79,13 @@ class Progress:
 
 def _bar() -> Bar:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}"),

@@ -1,9 +1,11 @@
 """Artifacts in one file: a tar archive that another store takes whole or not at all.
 
-Members, in this order and no others, all plain files: `archive.sha256`, the SHA-256 of the next one; `archive.json`, {"format", "artifacts":
-[id, …], "names": {name: id}, "files": {path: [bytes, SHA-256]}}; then exactly these files, `<id>/<path in the artifact's folder>`. Two zero
-blocks end it. Headers hold name and size and nothing else, so these contents can be written in one way only: the same artifacts always give
-the same bytes, and a reader that compares every header with the one it would write notices any other byte. Every tar program can read it.
+Members, in this order and no others, all plain files: `archive.sha256`, the SHA-256 of the next
+one; `archive.json`, {"format", "artifacts": [id, …], "names": {name: id}, "files": {path: [bytes,
+SHA-256]}}; then exactly these files, `<id>/<path in the artifact's folder>`. Two zero blocks end
+it. Headers hold name and size and nothing else, so these contents can be written in one way only:
+the same artifacts always give the same bytes, and a reader that compares every header with the one
+it would write notices any other byte. Every tar program can read it.
 """
 
 from __future__ import annotations
@@ -31,8 +33,11 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r'[^/\\\x00-\x1f\x7f:*?"<>|]{1,255}')
 
 
-def closure(store: Shelf, chosen: Sequence[Artifact], *, runs: bool = False, inputs: bool = False) -> list[Artifact]:
-    """`chosen`, with the runs in its targets and the inputs of all these as asked, each once, targets before runs.
+def closure(
+    store: Shelf, chosen: Sequence[Artifact], *, runs: bool = False, inputs: bool = False
+) -> list[Artifact]:
+    """`chosen`, with the runs in its targets and the inputs of all these as asked, each once,
+    targets before runs.
 
     Raises `StoreError` if an input that is asked for is no longer in the store.
     """
@@ -51,18 +56,21 @@ def closure(store: Shelf, chosen: Sequence[Artifact], *, runs: bool = False, inp
     return sorted(found.values(), key=lambda artifact: not artifact.is_target)
 
 
-# ------------------------------------------------------------------------------------------------------------------------- tar
+# ---------------------------------------------------------------------------------------------- tar
 
 
 def header(name: str, size: int) -> bytes:
-    """The tar header (POSIX ustar, with a pax record where ustar has no room) of a plain file; depends on nothing else."""
+    """The tar header (POSIX ustar, with a pax record where ustar has no room) of a plain file;
+    depends on nothing else."""
     records = b""
     if len(name.encode("utf-8")) > 100 or not name.isascii():
         records += _record(f"path={name}")
     if size >= 8**11:
         records += _record(f"size={size}")
     block = _ustar(name.encode("ascii", "replace")[:100], size if size < 8**11 else 0, b"0")
-    return (_ustar(b"pax", len(records), b"x") + records + _padding(len(records)) if records else b"") + block
+    return (
+        _ustar(b"pax", len(records), b"x") + records + _padding(len(records)) if records else b""
+    ) + block
 
 
 def _record(text: str) -> bytes:
@@ -74,7 +82,16 @@ def _record(text: str) -> bytes:
 
 
 def _ustar(name: bytes, size: int, kind: bytes) -> bytes:
-    fields = [name.ljust(100, b"\0"), b"0000644\0", b"0000000\0" * 2, b"%011o\0" % size, b"00000000000\0", b" " * 8, kind, b"\0" * 100]
+    fields = [
+        name.ljust(100, b"\0"),
+        b"0000644\0",
+        b"0000000\0" * 2,
+        b"%011o\0" % size,
+        b"00000000000\0",
+        b" " * 8,
+        kind,
+        b"\0" * 100,
+    ]
     block = b"".join([*fields, b"ustar\x0000"]).ljust(_BLOCK, b"\0")
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
@@ -83,19 +100,22 @@ def _padding(size: int) -> bytes:
     return b"\0" * (-size % _BLOCK)
 
 
-# ---------------------------------------------------------------------------------------------------------------------- writing
+# ------------------------------------------------------------------------------------------ writing
 
 
 def pack(store: Shelf, artifacts: Sequence[Artifact], file: Path) -> Path:
     """Write an archive of `artifacts` to the new `file`; returns it.
 
-    Every artifact is checked first. The file appears whole: it is written beside its place and given its name at the end.
+    Every artifact is checked first. The file appears whole: it is written beside its place and
+    given its name at the end.
     """
     if os.path.lexists(file):
         raise StoreError(f"{file} exists; give a new file for the archive.")
     for artifact in artifacts:
         transfer.check_content(artifact)
-    members = {f"{artifact.id}/{name}": path for artifact in artifacts for name, path in _files(artifact)}
+    members = {
+        f"{artifact.id}/{name}": path for artifact in artifacts for name, path in _files(artifact)
+    }
     known = {artifact.id for artifact in artifacts}
     manifest = {
         "format": FORMAT,
@@ -115,7 +135,10 @@ def pack(store: Shelf, artifacts: Sequence[Artifact], file: Path) -> Path:
     except FileExistsError:
         raise StoreError(f"{file} exists; give a new file for the archive.") from None
     except OSError as error:
-        raise StoreError(f"The archive cannot be written to {file}: {(error.strerror or str(error)).lower()}; give another place.") from error
+        raise StoreError(
+            f"The archive cannot be written to {file}: {(error.strerror or str(error)).lower()}; "
+            "give another place."
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -128,7 +151,8 @@ def _files(artifact: Artifact) -> list[tuple[str, Path]]:
 
 
 def _put(temporary: Path, file: Path) -> None:
-    """Give the finished file its name, without replacing one that came meanwhile where the system can tell."""
+    """Give the finished file its name, without replacing one that came meanwhile where the system
+    can tell."""
     try:
         os.link(temporary, file)
     except FileExistsError:
@@ -146,7 +170,9 @@ def _write(out: BinaryIO, manifest: dict[str, Any], members: dict[str, Path]) ->
         out.write(header(name, size))
         with path.open("rb") as content_of:
             if _copy(content_of, out, size) != digest:
-                raise StoreError(f"{path} changed while it was packed; verify the artifact and try again.")
+                raise StoreError(
+                    f"{path} changed while it was packed; verify the artifact and try again."
+                )
         out.write(_padding(size))
     out.write(b"\0" * 2 * _BLOCK)
 
@@ -165,16 +191,18 @@ def _copy(source: BinaryIO, out: BinaryIO, size: int) -> str:
     return digest.hexdigest()
 
 
-# ---------------------------------------------------------------------------------------------------------------------- reading
+# ------------------------------------------------------------------------------------------ reading
 
 Refusal = Callable[[str], StoreError]
 
 
 def unpack(file: Path, into: Path, *, largest: int) -> tuple[list[Path], dict[str, str]]:
-    """Check an archive and write its artifacts into the empty folder `into`: their folders in the archive's order, and the names they had.
+    """Check an archive and write its artifacts into the empty folder `into`: their folders in the
+    archive's order, and the names they had.
 
-    Raises `StoreError` in one sentence for anything that is not, byte for byte, an archive of plain files with plain relative paths inside its
-    artifacts, with the digests that it lists, of at most `largest` bytes together. Nothing is written before the list is found sound.
+    Raises `StoreError` in one sentence for anything that is not, byte for byte, an archive of plain
+    files with plain relative paths inside its artifacts, with the digests that it lists, of at most
+    `largest` bytes together. Nothing is written before the list is found sound.
     """
 
     def refused(why: str) -> StoreError:
@@ -183,7 +211,9 @@ def unpack(file: Path, into: Path, *, largest: int) -> tuple[list[Path], dict[st
     try:
         raw = file.open("rb")
     except OSError as error:
-        raise StoreError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}.") from None
+        raise StoreError(
+            f"{file} cannot be read: {(error.strerror or str(error)).lower()}."
+        ) from None
     with raw:
         manifest = _manifest(raw, refused)
         total = sum(size for size, _ in manifest["files"].values())
@@ -221,7 +251,10 @@ def _small(raw: BinaryIO, name: str, refused: Refusal) -> bytes:
     digits = head[124:135]
     size = int(digits, 8) if re.fullmatch(rb"[0-7]{11}", digits) else -1
     if size < 0 or head != header(name, size):
-        raise refused(f"{name} is not where it should be, so this is no archive of artifacts, or a damaged one")
+        raise refused(
+            f"{name} is not where it should be, so this is no archive of artifacts, or a "
+            "damaged one"
+        )
     if size > LARGEST_MANIFEST:
         raise refused(f"its {name} is larger than {LARGEST_MANIFEST:,} bytes")
     content = raw.read(size)
@@ -241,7 +274,9 @@ def _manifest(raw: BinaryIO, refused: Refusal) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise refused(f"{MANIFEST} cannot be read")
     if tree.get("format") != FORMAT:
-        raise refused(f"its format is {str(tree.get('format'))[:80]!r} and this causal_meta reads {FORMAT!r}")
+        raise refused(
+            f"its format is {str(tree.get('format'))[:80]!r} and this causal_meta reads {FORMAT!r}"
+        )
     _check_manifest(tree, refused)
     return tree
 
@@ -254,9 +289,15 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_manifest(tree: dict[str, Any], refused: Refusal) -> None:
-    """Raise unless ids, names, paths, sizes and digests can be what they say, and no two paths can meet on any file system."""
+    """Raise unless ids, names, paths, sizes and digests can be what they say, and no two paths can
+    meet on any file system."""
     ids, names, files = tree.get("artifacts"), tree.get("names"), tree.get("files")
-    if not isinstance(ids, list) or not ids or not all(isinstance(found, str) and is_id(found) for found in ids) or len(set(ids)) != len(ids):
+    if (
+        not isinstance(ids, list)
+        or not ids
+        or not all(isinstance(found, str) and is_id(found) for found in ids)
+        or len(set(ids)) != len(ids)
+    ):
         raise refused("its artifacts are not a list of different ids")
     if not isinstance(names, dict) or not isinstance(files, dict):
         raise refused("it lists no names or no files")
@@ -270,10 +311,18 @@ def _check_manifest(tree: dict[str, Any], refused: Refusal) -> None:
     taken: set[str] = set()
     for name, entry in files.items():
         _check_path(name, ids, refused)
-        if not isinstance(entry, list) or len(entry) != 2 or type(entry[0]) is not int or entry[0] < 0 or not _is_digest(entry[1]):
+        if (
+            not isinstance(entry, list)
+            or len(entry) != 2
+            or type(entry[0]) is not int
+            or entry[0] < 0
+            or not _is_digest(entry[1])
+        ):
             raise refused(f"it does not say how long {name} is and what its digest is")
         taken.add(name.casefold())
-    if len(taken) != len(files) or any(parent in taken for name in taken for parent in _parents(name)):
+    if len(taken) != len(files) or any(
+        parent in taken for name in taken for parent in _parents(name)
+    ):
         raise refused("two of its paths lead to the same place")
 
 
@@ -288,7 +337,11 @@ def _parents(name: str) -> list[str]:
 
 def _check_path(name: str, ids: Sequence[str], refused: Refusal) -> None:
     parts = name.split("/")
-    if len(parts) < 2 or parts[0] not in ids or not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts):
+    if (
+        len(parts) < 2
+        or parts[0] not in ids
+        or not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts)
+    ):
         raise refused(f"{name[:80]!r} is no path of a file inside one of its artifacts")
     try:
         name.encode("utf-8")

@@ -1,4 +1,5 @@
-"""What comes in an archive: checked whole in the staging area, then installed artifact by artifact."""
+"""What comes in an archive: checked whole in the staging area, then installed artifact by
+artifact."""
 
 from __future__ import annotations
 
@@ -11,31 +12,50 @@ from causal_meta.store.key import StoreError
 from causal_meta.store.shelf import Shelf
 
 
-def take(store: Shelf, staging: Path, file: Path, *, largest: int | None = None) -> tuple[list[Artifact], dict[str, str]]:
-    """Install the artifacts of an archive into `store`; returns them, and the names that they had (which are not given here).
+def take(
+    store: Shelf, staging: Path, file: Path, *, largest: int | None = None
+) -> tuple[list[Artifact], dict[str, str]]:
+    """Install the artifacts of an archive into `store`; returns them, and the names that they had
+    (which are not given here).
 
-    The whole archive is checked, and every artifact against its digests, its id and what the store holds, before the first is published. Each
-    is published whole; those that are there already stay as they are, so a broken import is repeated until it is through. `largest`: bytes
-    that it may take; None is the free space of the store's disk.
+    The whole archive is checked, and every artifact against its digests, its id and what the store
+    holds, before the first is published. Each is published whole; those that are there already stay
+    as they are, so a broken import is repeated until it is through. `largest`: bytes that it may
+    take; None is the free space of the store's disk.
     """
     if not file.is_file():
         raise StoreError(f"There is no archive {file}; give a file that `store export` wrote.")
     with transfer.draft(staging) as folder:
         free = shutil.disk_usage(folder).free
-        folders, names = archive.unpack(file, folder, largest=free if largest is None else min(free, largest))
+        folders, names = archive.unpack(
+            file, folder, largest=free if largest is None else min(free, largest)
+        )
         coming = {path.name for path in folders}
         sources = [_checked(store, path, coming) for path in folders]
-        return [transfer.install(store, staging, source.folder) for source in sorted(sources, key=lambda source: not source.is_target)], names
+        return [
+            transfer.install(store, staging, source.folder)
+            for source in sorted(sources, key=lambda source: not source.is_target)
+        ], names
 
 
 def _checked(store: Shelf, folder: Path, coming: set[str]) -> Artifact:
     source = read_artifact(folder)
     if source.id != folder.name:
-        raise StoreError(f"{folder.name} in the archive says that it is {source.id}; it was altered, so ask for another one.")
+        raise StoreError(
+            f"{folder.name} in the archive says that it is {source.id}; it was altered, so ask "
+            "for another one."
+        )
     transfer.check_content(source)
     present = store.folder_of(source.id)
     if present is not None:
         transfer.check_same(store.read(present), source)
-    elif not source.is_target and source.inputs["of"] not in coming and store.folder_of(source.inputs["of"]) is None:
-        raise StoreError(f"{source.id} is a run on {source.inputs['of']}, which is neither in the archive nor in {store.root}; import that first.")
+    elif (
+        not source.is_target
+        and source.inputs["of"] not in coming
+        and store.folder_of(source.inputs["of"]) is None
+    ):
+        raise StoreError(
+            f"{source.id} is a run on {source.inputs['of']}, which is neither in the archive nor "
+            f"in {store.root}; import that first."
+        )
     return source

@@ -46,7 +46,8 @@ class Artifact:
 
     @functools.cached_property
     def config(self) -> ArtifactConfig:
-        """The configuration it was made from; raises `StoreError` if `config.yaml` cannot be read."""
+        """The configuration it was made from; raises `StoreError` if `config.yaml` cannot be
+        read."""
         try:
             return from_plain(ArtifactConfig, self.stored_tree())
         except ConfigError as error:
@@ -67,27 +68,44 @@ class Artifact:
 
 
 def artifact_digest(artifact: Artifact) -> str:
-    """SHA-256 of the canonical JSON of {relative path: SHA-256} over the result files of an artifact, as recorded when it was made.
+    """SHA-256 of the canonical JSON of {relative path: SHA-256} over the result files of an
+    artifact, as recorded when it was made.
 
-    Left out are `config.yaml` and `facts/`: they hold times and settings outside the identity, so that rebuilding a deleted artifact to the
-    same bytes leaves what was computed from it valid.
+    Left out are `config.yaml` and `facts/`: they hold times and settings outside the identity, so
+    that rebuilding a deleted artifact to the same bytes leaves what was computed from it valid.
     """
-    covered = {path: value for path, value in artifact.meta["digests"].items() if path not in _RECORDS and not path.startswith(_RECORD_FOLDERS)}
+    covered = {
+        path: value
+        for path, value in artifact.meta["digests"].items()
+        if path not in _RECORDS and not path.startswith(_RECORD_FOLDERS)
+    }
     return hashlib.sha256(canonical(covered).encode("ascii")).hexdigest()
 
 
 def read_artifact(folder: Path) -> Artifact:
-    """The artifact in `folder` (in a store, or exported); raises `StoreError` if its `meta.json` is missing, unreadable or incomplete."""
+    """The artifact in `folder` (in a store, or exported); raises `StoreError` if its `meta.json` is
+    missing, unreadable or incomplete."""
     path = Path(folder) / "meta.json"
     try:
         meta = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise StoreError(f"{folder} holds no meta.json, so it is no artifact; delete it to have it built again.") from None
+        raise StoreError(
+            f"{folder} holds no meta.json, so it is no artifact; delete it to have it built again."
+        ) from None
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); delete the folder to have it built again.") from None
+        raise StoreError(
+            f"{path} cannot be read ({error}); delete the folder to have it built again."
+        ) from None
     if not isinstance(meta, dict) or not _is_complete(meta):
-        raise StoreError(f"{path} is incomplete or altered; delete the folder to have it built again.")
-    return Artifact(id=meta.get("target_id") or meta["run_id"], kind=meta["kind"], folder=Path(folder), meta=meta)
+        raise StoreError(
+            f"{path} is incomplete or altered; delete the folder to have it built again."
+        )
+    return Artifact(
+        id=meta.get("target_id") or meta["run_id"],
+        kind=meta["kind"],
+        folder=Path(folder),
+        meta=meta,
+    )
 
 
 def _is_complete(meta: dict[str, Any]) -> bool:
@@ -104,18 +122,32 @@ def _is_complete(meta: dict[str, Any]) -> bool:
         and isinstance(digests, dict)
         and all(isinstance(value, str) for value in digests.values())
         and isinstance(inputs, dict)
-        and all(isinstance(entry, dict) and is_id(str(entry.get("id"))) and isinstance(entry.get("digest"), str) for entry in inputs.values())
+        and all(
+            isinstance(entry, dict)
+            and is_id(str(entry.get("id")))
+            and isinstance(entry.get("digest"), str)
+            for entry in inputs.values()
+        )
         and ("target_id" in meta or ("of" in inputs and inputs["of"]["id"].startswith("tgt_")))
     )
 
 
 def stored_key(artifact: Artifact) -> Key:
-    """The key computed again from what the folder holds: kind, revision, configuration and inputs."""
-    return identity(artifact.kind, artifact.meta["revision"], identity_part(artifact.stored_tree()), artifact.inputs, is_target=artifact.is_target)
+    """The key computed again from what the folder holds: kind, revision, configuration and
+    inputs."""
+    return identity(
+        artifact.kind,
+        artifact.meta["revision"],
+        identity_part(artifact.stored_tree()),
+        artifact.inputs,
+        is_target=artifact.is_target,
+    )
 
 
 def runs_in(target: Path) -> list[Path]:
     """The folders of the runs in a target's folder."""
     if not target.is_dir():
         return []
-    return sorted(path for path in target.iterdir() if path.name.startswith("run_") and is_id(path.name))
+    return sorted(
+        path for path in target.iterdir() if path.name.startswith("run_") and is_id(path.name)
+    )

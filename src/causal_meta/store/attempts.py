@@ -1,17 +1,23 @@
-"""Attempts: every builder works in a folder of its own, and goes on from the newest checkpoint that can be verified.
+"""Attempts: every builder works in a folder of its own, and goes on from the newest checkpoint that
+can be verified.
 
-`.staging/<id>/attempt-<n>-<uuid>/` is the folder, `.staging/<id>/attempt-<n>.lock` is held as long as its process lives. Nothing depends
-on the lock being right: it only tells a newcomer whom to wait for and which leftovers to clear away. What makes the store correct is that
-folders are never shared and that publication is one rename, which the first one wins.
+`.staging/<id>/attempt-<n>-<uuid>/` is the folder, `.staging/<id>/attempt-<n>.lock` is held as long
+as its process lives. Nothing depends on the lock being right: it only tells a newcomer whom to wait
+for and which leftovers to clear away. What makes the store correct is that folders are never shared
+and that publication is one rename, which the first one wins.
 
-On a network file system. The lease is the lock and the heartbeat: the modification times of the attempt's folder and facts. They are compared
-with that of a file touched just then on the same disk, so clocks of machines that differ do not matter where the server sets times (NFS). If
-they do differ after all, a builder that seems to have written in the future is waited for until `patience` seconds have brought nothing new; one that
-seems to have written long ago is not waited for, which costs doubled work and nothing else. Where locks do not reach other machines (NFS mounted
-with nolock, some cluster file systems), a living builder elsewhere looks dead: again work may be done twice, and whoever publishes later takes
-the first one's artifact. Where locks fail altogether everybody looks alive, and is waited for as long as the heartbeat is fresh. What is needed
-of the disk is that renaming a folder is one step for all machines, and that a file written and closed is whole for who opens it afterwards, as
-NFS promises. `clear` removes nothing of an attempt whose lock is held; where it cannot see a lock, a builder elsewhere may fail and be repeated.
+On a network file system. The lease is the lock and the heartbeat: the modification times of the
+attempt's folder and facts. They are compared with that of a file touched just then on the same
+disk, so clocks of machines that differ do not matter where the server sets times (NFS). If they do
+differ after all, a builder that seems to have written in the future is waited for until `patience`
+seconds have brought nothing new; one that seems to have written long ago is not waited for, which
+costs doubled work and nothing else. Where locks do not reach other machines (NFS mounted with
+nolock, some cluster file systems), a living builder elsewhere looks dead: again work may be done
+twice, and whoever publishes later takes the first one's artifact. Where locks fail altogether
+everybody looks alive, and is waited for as long as the heartbeat is fresh. What is needed of the
+disk is that renaming a folder is one step for all machines, and that a file written and closed is
+whole for who opens it afterwards, as NFS promises. `clear` removes nothing of an attempt whose lock
+is held; where it cannot see a lock, a builder elsewhere may fail and be repeated.
 """
 
 from __future__ import annotations
@@ -39,8 +45,9 @@ _SIDECAR = "last.json"
 class Attempt:
     """One try at building an artifact: where the builder works and what it is given.
 
-    `folder` takes the results, `inputs` holds the artifacts by role, `resumed` tells that `checkpoints/` holds a verified checkpoint of an
-    earlier attempt, `options` carries what cannot change the result (a table's path, a progress bar).
+    `folder` takes the results, `inputs` holds the artifacts by role, `resumed` tells that
+    `checkpoints/` holds a verified checkpoint of an earlier attempt, `options` carries what cannot
+    change the result (a table's path, a progress bar).
     """
 
     folder: Path
@@ -53,9 +60,11 @@ class Attempt:
 
 
 def reserve(staging: Path, artifact_id: str, patience: float = 0.0) -> tuple[Path, int, int] | None:
-    """Make the folder of a new attempt under `staging`/<id>; returns it, its number and the descriptor of its held lock.
+    """Make the folder of a new attempt under `staging`/<id>; returns it, its number and the
+    descriptor of its held lock.
 
-    None if somebody else is at work on the artifact and has given a sign of life within `patience` seconds.
+    None if somebody else is at work on the artifact and has given a sign of life within `patience`
+    seconds.
     """
     home = staging / artifact_id
     with disk.locked(staging / "lock"):
@@ -87,7 +96,9 @@ def _lock_file(home: Path, number: int) -> Path:
 def folders(staging: Path, artifact_id: str) -> list[tuple[int, Path]]:
     """Number and folder of every attempt at an artifact, oldest first."""
     matches = ((_FOLDER.fullmatch(path.name), path) for path in disk.entries(staging / artifact_id))
-    return sorted((int(match.group(1)), path) for match, path in matches if match and not path.is_symlink())
+    return sorted(
+        (int(match.group(1)), path) for match, path in matches if match and not path.is_symlink()
+    )
 
 
 def is_live(staging: Path, artifact_id: str, number: int) -> bool:
@@ -110,15 +121,18 @@ def seconds_silent(folder: Path, now: float) -> float:
 
 
 def heartbeats(staging: Path, artifact_id: str) -> list[float]:
-    """The last sign of life of every attempt at an artifact, to be compared with an earlier answer."""
+    """The last sign of life of every attempt at an artifact, to be compared with an earlier
+    answer."""
     return [heartbeat(path) for _, path in folders(staging, artifact_id)]
 
 
 def busy(staging: Path, artifact_id: str, patience: float, now: float | None = None) -> bool:
-    """Whether somebody else is at work on the artifact and has given a sign of life within `patience` seconds before `now` (None: by our clock)."""
+    """Whether somebody else is at work on the artifact and has given a sign of life within
+    `patience` seconds before `now` (None: by our clock)."""
     now = time.time() if now is None else now
     return patience > 0 and any(
-        seconds_silent(path, now) < patience and is_live(staging, artifact_id, number) for number, path in folders(staging, artifact_id)
+        seconds_silent(path, now) < patience and is_live(staging, artifact_id, number)
+        for number, path in folders(staging, artifact_id)
     )
 
 
@@ -140,14 +154,16 @@ def clear(staging: Path, artifact_id: str) -> None:
             home.rmdir()
 
 
-# ----------------------------------------------------------------------------------------------------------------- checkpoints
+# -------------------------------------------------------------------------------------- checkpoints
 
 
 def seal_checkpoint(temporary: Path, step: int) -> None:
-    """Put a complete new checkpoint in place: `temporary` (named `<x>.tmp` in the same folder) becomes `last.pt`, vouched for by `last.json`.
+    """Put a complete new checkpoint in place: `temporary` (named `<x>.tmp` in the same folder)
+    becomes `last.pt`, vouched for by `last.json`.
 
-    `last.json` is {"step", "sha256", "previous": {"step", "sha256"}}. It is replaced first and names both the new and the old file; then
-    `last.pt` is replaced. So a process killed anywhere in between leaves a `last.pt` that one of the two entries vouches for.
+    `last.json` is {"step", "sha256", "previous": {"step", "sha256"}}. It is replaced first and
+    names both the new and the old file; then `last.pt` is replaced. So a process killed anywhere in
+    between leaves a `last.pt` that one of the two entries vouches for.
     """
     folder = temporary.parent
     disk.sync_file(temporary)
@@ -161,7 +177,8 @@ def seal_checkpoint(temporary: Path, step: int) -> None:
 
 
 def verified_step(checkpoints: Path) -> int | None:
-    """The step of `checkpoints`/last.pt if its digest is one that `last.json` vouches for; None if torn, unvouched or absent."""
+    """The step of `checkpoints`/last.pt if its digest is one that `last.json` vouches for; None if
+    torn, unvouched or absent."""
     entry = _vouched(checkpoints)
     return None if entry is None else int(entry["step"])
 
@@ -175,7 +192,9 @@ def _entries(checkpoints: Path) -> list[dict[str, Any]]:
     return [
         {"step": entry["step"], "sha256": entry["sha256"]}
         for entry in found
-        if isinstance(entry, dict) and type(entry.get("step")) is int and isinstance(entry.get("sha256"), str)
+        if isinstance(entry, dict)
+        and type(entry.get("step")) is int
+        and isinstance(entry.get("sha256"), str)
     ]
 
 
@@ -189,21 +208,34 @@ def _vouched(checkpoints: Path) -> dict[str, Any] | None:
 
 
 def most_advanced(staging: Path, artifact_id: str) -> Path | None:
-    """The folder of the attempt whose verified checkpoint is furthest: the one that `resume` would take; None if there is none."""
-    steps = ((verified_step(path / "checkpoints"), path) for _, path in folders(staging, artifact_id))
+    """The folder of the attempt whose verified checkpoint is furthest: the one that `resume` would
+    take; None if there is none."""
+    steps = (
+        (verified_step(path / "checkpoints"), path) for _, path in folders(staging, artifact_id)
+    )
     return max(((step, path) for step, path in steps if step is not None), default=(0, None))[1]
 
 
 def resume(staging: Path, artifact_id: str, into: Path) -> bool:
-    """Copy `checkpoints/` and `facts/` of the most advanced earlier attempt whose checkpoint can be verified into the folder `into`.
+    """Copy `checkpoints/` and `facts/` of the most advanced earlier attempt whose checkpoint can be
+    verified into the folder `into`.
 
-    The copy is verified, not the original, which a living process may be replacing. Returns whether there was one.
+    The copy is verified, not the original, which a living process may be replacing. Returns whether
+    there was one.
     """
-    claims = [(_entries(path / "checkpoints"), path) for _, path in folders(staging, artifact_id) if path != into]
-    ranked = sorted(((max(entry["step"] for entry in entries), path) for entries, path in claims if entries), reverse=True)
+    claims = [
+        (_entries(path / "checkpoints"), path)
+        for _, path in folders(staging, artifact_id)
+        if path != into
+    ]
+    ranked = sorted(
+        ((max(entry["step"] for entry in entries), path) for entries, path in claims if entries),
+        reverse=True,
+    )
     for _, source in ranked:
         for _again in range(3):
-            with contextlib.suppress(FileNotFoundError):  # cleared away, or replaced, while we copied
+            # cleared away, or replaced, while we copied
+            with contextlib.suppress(FileNotFoundError):
                 disk.copy_files(source / "checkpoints", into / "checkpoints")
                 if verified_step(into / "checkpoints") is not None:
                     if (source / "facts").is_dir():

@@ -1,5 +1,5 @@
-"""What is found quickly: the catalog of targets, the list of runs of each, the names, and the views by name. All of it can be rebuilt,
-except the names."""
+"""What is found quickly: the catalog of targets, the list of runs of each, the names, and the views
+by name. All of it can be rebuilt, except the names."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def target_line(artifact: Artifact) -> dict[str, Any]:
         "created_at": meta["created_at"],
         "kind": artifact.kind,
         "model": _short(meta.get("model_cfg")),
-        "data": _short(meta.get("data_cfg")) or _pair(meta.get("first_cfg"), meta.get("second_cfg")),
+        "data": _short(meta.get("data_cfg"))
+        or _pair(meta.get("first_cfg"), meta.get("second_cfg")),
         "seed": meta["seed"],
     }
 
 
 def _short(tree: Any) -> str | None:
-    """A short name of a model or of data: the tag, for a family its seed name or the tag of its graphs too, for a table its title."""
+    """A short name of a model or of data: the tag, for a family its seed name or the tag of its
+    graphs too, for a table its title."""
     if not isinstance(tree, dict):
         return None
     if isinstance(tree.get("train"), dict):
@@ -50,7 +52,11 @@ def run_line(artifact: Artifact, root: Path) -> dict[str, Any]:
     return {
         "target_id": artifact.folder.parent.name,
         "sampler": artifact.kind,
-        "hyperparams": {key: value for key, value in identity_part(artifact.stored_tree()).items() if key != "kind"},
+        "hyperparams": {
+            key: value
+            for key, value in identity_part(artifact.stored_tree()).items()
+            if key != "kind"
+        },
         "walltime_sec": artifact.meta.get("walltime_sec"),
         "artifact_path": artifact.folder.relative_to(root).as_posix(),
         "created_at": artifact.meta["created_at"],
@@ -67,23 +73,34 @@ def add(artifact: Artifact, root: Path) -> None:
 
 def read_lines(root: Path) -> list[dict[str, Any]]:
     """The whole lines of `_catalog.jsonl`."""
-    return [line for line in disk.read_lines(root / "targets" / CATALOG) if {"target_id", "created_at"} <= line.keys()]
+    return [
+        line
+        for line in disk.read_lines(root / "targets" / CATALOG)
+        if {"target_id", "created_at"} <= line.keys()
+    ]
 
 
 def write_lines(root: Path, path: Path, lines: list[dict[str, Any]]) -> None:
     """Replace a file of lines; a crash leaves nothing beside it, where an artifact's files lie."""
     ordered = sorted(lines, key=lambda line: line["created_at"])
-    disk.write_atomic(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in ordered), drafts=root / ".staging")
+    disk.write_atomic(
+        path,
+        "".join(json.dumps(line, allow_nan=False) + "\n" for line in ordered),
+        drafts=root / ".staging",
+    )
 
 
 def leave_out(root: Path, artifact_id: str) -> None:
-    """Take out the lines of a target whose folder was deleted by hand, before it is published again: after a crash they would pass for the new."""
+    """Take out the lines of a target whose folder was deleted by hand, before it is published
+    again: after a crash they would pass for the new."""
     path = root / "targets" / CATALOG
     if path.exists() and artifact_id.encode() in path.read_bytes():
-        write_lines(root, path, [line for line in read_lines(root) if line["target_id"] != artifact_id])
+        write_lines(
+            root, path, [line for line in read_lines(root) if line["target_id"] != artifact_id]
+        )
 
 
-# ----------------------------------------------------------------------------------------------------------------------- names
+# -------------------------------------------------------------------------------------------- names
 
 
 def read_names(root: Path) -> dict[str, str]:
@@ -95,24 +112,39 @@ def read_names(root: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); mend or delete it, the artifacts are not touched by that.") from None
-    if not isinstance(tree, dict) or not all(isinstance(value, str) and is_id(value) for value in tree.values()):
-        raise StoreError(f"{path} does not map names to ids; mend or delete it, the artifacts are not touched by that.")
+        raise StoreError(
+            f"{path} cannot be read ({error}); mend or delete it, the artifacts are not touched "
+            "by that."
+        ) from None
+    if not isinstance(tree, dict) or not all(
+        isinstance(value, str) and is_id(value) for value in tree.values()
+    ):
+        raise StoreError(
+            f"{path} does not map names to ids; mend or delete it, the artifacts are not touched "
+            "by that."
+        )
     return tree
 
 
 def check_free(root: Path, name: str, artifact_id: str, force: bool) -> bool:
-    """Whether `name` has still to be pointed to the artifact; raises `StoreError` if it means another one and `force` is not given, or a study."""
+    """Whether `name` has still to be pointed to the artifact; raises `StoreError` if it means
+    another one and `force` is not given, or a study."""
     held = read_names(root).get(check_name(name))
     if held is None and is_study(root, name):
-        raise StoreError(f"The name {name!r} is that of a study in the store already; choose another name.")
+        raise StoreError(
+            f"The name {name!r} is that of a study in the store already; choose another name."
+        )
     if held is not None and held != artifact_id and not force:
-        raise StoreError(f"The name {name!r} means {held} already; choose another name, or give --force to point it to {artifact_id}.")
+        raise StoreError(
+            f"The name {name!r} means {held} already; choose another name, or give --force to "
+            f"point it to {artifact_id}."
+        )
     return held != artifact_id
 
 
 def is_study(root: Path, name: str) -> bool:
-    """Whether `experiments/<name>/` is the folder of a study: it holds a file where the view of an artifact holds a link."""
+    """Whether `experiments/<name>/` is the folder of a study: it holds a file where the view of an
+    artifact holds a link."""
     file = root / "experiments" / name / "config.yaml"
     return file.is_file() and not file.is_symlink()
 
@@ -128,39 +160,61 @@ def point(root: Path, name: str, artifact_id: str, force: bool) -> None:
 
 
 def unname(root: Path, ids: Iterable[str]) -> list[str]:
-    """Let nothing be called after the artifacts `ids`, under a lock; returns the names that went."""
+    """Let nothing be called after the artifacts `ids`, under a lock; returns the names that
+    went."""
     gone = set(ids)
     if gone.isdisjoint(read_names(root).values()):
         return []
     with disk.locked(root / ".staging" / "names.lock"):
         names = read_names(root)
-        disk.write_atomic(root / NAMES, json.dumps({name: found for name, found in names.items() if found not in gone}, indent=1) + "\n")
+        disk.write_atomic(
+            root / NAMES,
+            json.dumps(
+                {name: found for name, found in names.items() if found not in gone}, indent=1
+            )
+            + "\n",
+        )
     return sorted(name for name, found in names.items() if found in gone)
 
 
-# ----------------------------------------------------------------------------------------------------------------------- views
+# -------------------------------------------------------------------------------------------- views
 
 
 def view(root: Path, name: str, artifact: Artifact) -> None:
-    """Refresh `experiments/<name>/`: links to the configuration and the checkpoints, runs that score under results/, others under inference/."""
+    """Refresh `experiments/<name>/`: links to the configuration and the checkpoints, runs that
+    score under results/, others under inference/."""
     home = root / "experiments" / name
-    runs = [artifact.folder] if not artifact.is_target else [path for path in artifact.folder.iterdir() if path.name.startswith("run_")]
+    runs = (
+        [artifact.folder]
+        if not artifact.is_target
+        else [path for path in artifact.folder.iterdir() if path.name.startswith("run_")]
+    )
     wanted = {home / "config.yaml": artifact.folder / "config.yaml"}
     if (artifact.folder / "checkpoints").is_dir():
         wanted[home / "checkpoints"] = artifact.folder / "checkpoints"
     for run in runs:
-        wanted[home / ("results" if (run / "metrics.json").is_file() else "inference") / run.name] = run
+        wanted[
+            home / ("results" if (run / "metrics.json").is_file() else "inference") / run.name
+        ] = run
     for folder in (home / "results", home / "inference"):
         folder.mkdir(parents=True, exist_ok=True)
-    for old in [home / "config.yaml", home / "checkpoints", *(home / "results").iterdir(), *(home / "inference").iterdir()]:
-        if old.is_symlink() and (old not in wanted or os.readlink(old) != os.path.relpath(wanted[old], old.parent)):
+    for old in [
+        home / "config.yaml",
+        home / "checkpoints",
+        *(home / "results").iterdir(),
+        *(home / "inference").iterdir(),
+    ]:
+        if old.is_symlink() and (
+            old not in wanted or os.readlink(old) != os.path.relpath(wanted[old], old.parent)
+        ):
             old.unlink()
     for place, goal in wanted.items():
         link(place, os.path.relpath(goal, place.parent))
 
 
 def unview(root: Path, name: str) -> None:
-    """Take away what leads to nothing in `experiments/<name>/`, and its folders where nothing else lies in them."""
+    """Take away what leads to nothing in `experiments/<name>/`, and its folders where nothing else
+    lies in them."""
     home = root / "experiments" / name
     for folder in (home / "results", home / "inference", home):
         if folder.is_symlink() or not folder.is_dir():
@@ -176,14 +230,23 @@ def _leads_nowhere(path: Path) -> bool:
     if path.is_symlink():
         return not path.exists()
     try:
-        goal = json.loads(path.read_text("utf-8")) if path.suffix == ".json" and path.is_file() else None
+        goal = (
+            json.loads(path.read_text("utf-8"))
+            if path.suffix == ".json" and path.is_file()
+            else None
+        )
     except (OSError, ValueError):
         return False
-    return isinstance(goal, dict) and goal.keys() == {"path"} and not (path.parent / str(goal["path"])).exists()
+    return (
+        isinstance(goal, dict)
+        and goal.keys() == {"path"}
+        and not (path.parent / str(goal["path"])).exists()
+    )
 
 
 def link(place: Path, goal: str) -> None:
-    """Let `place` lead to the relative path `goal`: by a link, or by a file `<place>.json` where links fail. What is there stays."""
+    """Let `place` lead to the relative path `goal`: by a link, or by a file `<place>.json` where
+    links fail. What is there stays."""
     try:
         with contextlib.suppress(FileExistsError):
             place.symlink_to(goal)

@@ -1,4 +1,5 @@
-"""Files: atomic writing, locks, digests, copies that follow no links, and disk errors in one sentence."""
+"""Files: atomic writing, locks, digests, copies that follow no links, and disk errors in one
+sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from causal_meta.store.key import StoreError
 
 try:
     import fcntl
-except ImportError:  # not on Windows: there the lock is a no-op, and publication by rename alone keeps the store right
+# not on Windows: there the lock is a no-op, and publication by rename alone keeps the store right
+except ImportError:
     fcntl = None  # type: ignore[assignment]
 
 _FULL = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO")
@@ -33,7 +35,8 @@ DERIVED_FILES = ("_runs.jsonl",)
 
 @contextlib.contextmanager
 def disk_errors(root: Path) -> Iterator[None]:
-    """Turn an `OSError` of the disk under `root` (full, read-only, a file where a folder should be) into a `StoreError` of one sentence."""
+    """Turn an `OSError` of the disk under `root` (full, read-only, a file where a folder should be)
+    into a `StoreError` of one sentence."""
     try:
         yield
     except OSError as error:
@@ -43,7 +46,8 @@ def disk_errors(root: Path) -> Iterator[None]:
 
 
 def is_disk_error(error: BaseException, root: Path, *, ours: bool = True) -> bool:
-    """Whether `error` is about writing under `root`: an error number of disks, and a file under `root` named (or none, where the disk is full).
+    """Whether `error` is about writing under `root`: an error number of disks, and a file under
+    `root` named (or none, where the disk is full).
 
     `ours`: the error came from our own writing, where also a file in the way of a folder is meant.
     """
@@ -64,7 +68,10 @@ def disk_sentence(error: OSError, root: Path) -> str:
     if isinstance(error.filename, str | bytes | os.PathLike):
         where = f" ({os.path.relpath(os.fsdecode(error.filename), root)})"
     what = (error.strerror or str(error)).lower()
-    return f"The store {root} cannot be used: {what}{where}; free or mend the disk, or name another store with --store, nothing was lost."
+    return (
+        f"The store {root} cannot be used: {what}{where}; free or mend the disk, or name "
+        "another store with --store, nothing was lost."
+    )
 
 
 @contextlib.contextmanager
@@ -81,7 +88,8 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock of an open file if nobody holds it; False if somebody does or locks are not to be had."""
+    """Take the lock of an open file if nobody holds it; False if somebody does or locks are not to
+    be had."""
     if fcntl is None:
         return False
     try:
@@ -104,7 +112,8 @@ def is_held(lock: Path) -> bool:
 
 
 def clock(file: Path) -> float:
-    """The time by the clock that stamps the files of a disk, which on a network may be another machine's: `file` is touched and looked at."""
+    """The time by the clock that stamps the files of a disk, which on a network may be another
+    machine's: `file` is touched and looked at."""
     try:
         os.utime(file)
         return os.stat(file).st_mtime
@@ -132,9 +141,11 @@ def sync_file(path: Path) -> None:
 
 
 def write_atomic(path: Path, text: str, *, drafts: Path | None = None) -> None:
-    """Replace `path` by `text` so that a reader sees the old or the new content, whatever happens in between.
+    """Replace `path` by `text` so that a reader sees the old or the new content, whatever happens
+    in between.
 
-    The new content is first a file `.<name>.<uuid>.tmp` in `drafts`, a folder on the same file system, or beside `path`.
+    The new content is first a file `.<name>.<uuid>.tmp` in `drafts`, a folder on the same file
+    system, or beside `path`.
     """
     if drafts is not None:
         drafts.mkdir(parents=True, exist_ok=True)
@@ -153,12 +164,14 @@ def write_atomic(path: Path, text: str, *, drafts: Path | None = None) -> None:
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line under a lock; a torn line left by a crash is closed first, so that it spoils no other."""
+    """Append one JSON line under a lock; a torn line left by a crash is closed first, so that it
+    spoils no other."""
     append_text(path, json.dumps(record, allow_nan=False) + "\n")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file of lines; a line that is none (torn by a crash) is passed over, since such files can be rebuilt."""
+    """The JSON objects of a file of lines; a line that is none (torn by a crash) is passed over,
+    since such files can be rebuilt."""
     records = []
     try:
         text = path.read_text("utf-8", errors="replace")
@@ -173,7 +186,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def torn_lines(path: Path) -> list[int]:
-    """The numbers of the lines that `read_lines` passes over, from 1; none for a file that is not there."""
+    """The numbers of the lines that `read_lines` passes over, from 1; none for a file that is not
+    there."""
     try:
         lines = path.read_text("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -195,9 +209,11 @@ def sha256(path: Path) -> str:
 
 
 def results(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Relative path and path of every result file in an artifact's folder, sorted; not the derived parts, the runs in it or `meta.json`.
+    """Relative path and path of every result file in an artifact's folder, sorted; not the derived
+    parts, the runs in it or `meta.json`.
 
-    Raises `StoreError` at a link or anything else that is no plain file or folder: results are bytes.
+    Raises `StoreError` at a link or anything else that is no plain file or folder: results are
+    bytes.
     """
     yield from _walk(folder, folder)
 
@@ -208,14 +224,20 @@ def _walk(folder: Path, top: Path) -> Iterator[tuple[str, Path]]:
     for entry in listed:
         path = Path(entry.path)
         relative = path.relative_to(top).as_posix()
-        if folder == top and (entry.name in ("meta.json", *DERIVED_FILES) or (entry.is_dir() and _is_derived(entry.name))):
+        if folder == top and (
+            entry.name in ("meta.json", *DERIVED_FILES)
+            or (entry.is_dir() and _is_derived(entry.name))
+        ):
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(path, top)
         elif entry.is_file(follow_symlinks=False):
             yield relative, path
         else:
-            raise StoreError(f"{top.name} holds {relative}, which is no plain file; an artifact is made of plain files.")
+            raise StoreError(
+                f"{top.name} holds {relative}, which is no plain file; an artifact is made of "
+                "plain files."
+            )
 
 
 def _is_derived(name: str) -> bool:
@@ -223,7 +245,8 @@ def _is_derived(name: str) -> bool:
 
 
 def digests(folder: Path, *, sync: bool = False) -> dict[str, str]:
-    """Relative path -> SHA-256 of every result file in `folder`; with `sync` each is flushed to the disk first."""
+    """Relative path -> SHA-256 of every result file in `folder`; with `sync` each is flushed to the
+    disk first."""
     found = {}
     for relative, path in results(folder):
         if sync:
@@ -233,7 +256,8 @@ def digests(folder: Path, *, sync: bool = False) -> dict[str, str]:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, by name; nothing if there is no such folder, or none any more: others may be clearing it away."""
+    """What lies in a folder, by name; nothing if there is no such folder, or none any more: others
+    may be clearing it away."""
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -241,7 +265,8 @@ def entries(folder: Path) -> list[Path]:
 
 
 def copy_files(source: Path, destination: Path) -> None:
-    """Copy the plain files and folders in `source` (no links, nothing named *.tmp) into `destination`."""
+    """Copy the plain files and folders in `source` (no links, nothing named *.tmp) into
+    `destination`."""
     destination.mkdir(parents=True, exist_ok=True)
     with os.scandir(source) as entries:
         listed = list(entries)
@@ -253,7 +278,8 @@ def copy_files(source: Path, destination: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that nobody needs any more; what cannot be removed stays (it is in the staging area and harms nobody)."""
+    """Remove a folder that nobody needs any more; what cannot be removed stays (it is in the
+    staging area and harms nobody)."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -263,18 +289,23 @@ def write_json(path: Path, tree: Any) -> None:
 
 
 def rename_new(source: Path, destination: Path) -> bool:
-    """Rename the folder `source` to `destination` unless something is there; False if there is, or if the parent has gone."""
+    """Rename the folder `source` to `destination` unless something is there; False if there is, or
+    if the parent has gone."""
     try:
         os.rename(source, destination)
     except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.ENOENT) and source.is_dir():
+        if (
+            error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.ENOENT)
+            and source.is_dir()
+        ):
             return False
         raise
     return True
 
 
 def probe(folder: Path, root: Path, error: BaseException) -> None:
-    """Raise a `StoreError` in the place of `error` if it is a disk error, or if the disk cannot take another file.
+    """Raise a `StoreError` in the place of `error` if it is a disk error, or if the disk cannot
+    take another file.
 
     Libraries that write for us report a full disk in words of their own.
     """

@@ -1,4 +1,5 @@
-"""`store.json`: the format that a store is written in, so that an older version of the package leaves a newer store alone."""
+"""`store.json`: the format that a store is written in, so that an older version of the package
+leaves a newer store alone."""
 
 from __future__ import annotations
 
@@ -12,24 +13,30 @@ FILE = "store.json"
 
 
 def check(root: Path) -> None:
-    """Raise `StoreError` if a store is written in a format that this version does not read. A store that does not say is of the first one."""
+    """Raise `StoreError` if a store is written in a format that this version does not read. A store
+    that does not say is of the first one."""
     path = root / FILE
     try:
         tree = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}; check the path and its permissions.") from None
+        raise StoreError(
+            f"{path} cannot be read: {(error.strerror or str(error)).lower()}; check the path and "
+            "its permissions."
+        ) from None
     except ValueError:
         tree = None
     found = tree.get("format") if isinstance(tree, dict) else None
     if type(found) is not int or found < 1:
         raise StoreError(
-            f"{path} does not tell the format of the store; write {json.dumps({'format': FORMAT})} into it if this version made the store."
+            f"{path} does not tell the format of the store; write "
+            f"{json.dumps({'format': FORMAT})} into it if this version made the store."
         )
     if found > FORMAT:
         raise StoreError(
-            f"The store {root} is of format {found}, written by a newer version of causal_meta, and this one reads up to {FORMAT}; "
+            f"The store {root} is of format {found}, written by a newer version of causal_meta, "
+            f"and this one reads up to {FORMAT}; "
             "install the newer version, or name another store with --store."
         )
 
@@ -37,4 +44,6 @@ def check(root: Path) -> None:
 def mark(root: Path) -> None:
     """Let a store say its format, once."""
     if not (root / FILE).exists():
-        disk.write_atomic(root / FILE, json.dumps({"format": FORMAT}) + "\n", drafts=root / ".staging")
+        disk.write_atomic(
+            root / FILE, json.dumps({"format": FORMAT}) + "\n", drafts=root / ".staging"
+        )

@@ -20,14 +20,20 @@ from causal_meta.store.key import StoreError
 _RENAMED = {"trainer": "training"}
 # Settings by kind that are recorded under the name of earlier systems too: {name there: field}.
 _ALSO = {"network_data": {"n_data": "n_rows"}}
-# What the store records unless the builder knows better: JAX's width is chosen per call, so that only the builder can tell.
+# What the store records unless the builder knows better: JAX's width is chosen per call, so that
+# only the builder can tell.
 _TOLD_BY_BUILDER = ("jax_enable_x64",)
 
 
 def sub_configs(config: ArtifactConfig) -> dict[str, Any]:
-    """`<field>_cfg` -> tree, for every field that is itself a configuration (`trainer` is recorded as `training_cfg`)."""
+    """`<field>_cfg` -> tree, for every field that is itself a configuration (`trainer` is recorded
+    as `training_cfg`)."""
     values = ((item.name, getattr(config, item.name)) for item in dataclasses.fields(config))
-    return {f"{_RENAMED.get(name, name)}_cfg": _tree(value) for name, value in values if isinstance(value, Config)}
+    return {
+        f"{_RENAMED.get(name, name)}_cfg": _tree(value)
+        for name, value in values
+        if isinstance(value, Config)
+    }
 
 
 def _tree(value: Config) -> dict[str, Any]:
@@ -37,7 +43,9 @@ def _tree(value: Config) -> dict[str, Any]:
 
 def input_records(inputs: Mapping[str, Artifact]) -> dict[str, dict[str, str]]:
     """Role -> id and digest."""
-    return {role: {"id": artifact.id, "digest": artifact.digest} for role, artifact in inputs.items()}
+    return {
+        role: {"id": artifact.id, "digest": artifact.digest} for role, artifact in inputs.items()
+    }
 
 
 def record(
@@ -49,7 +57,8 @@ def record(
     created_at: float,
     overrides: Sequence[str],
 ) -> dict[str, Any]:
-    """The tree of `meta.json`; raises `StoreError` if a builder's `extra` names a key that the store writes.
+    """The tree of `meta.json`; raises `StoreError` if a builder's `extra` names a key that the
+    store writes.
 
     `jax_enable_x64` is the builder's to tell, where it computed with JAX.
     """
@@ -73,9 +82,16 @@ def record(
         "cpu_sec": round(attempt.facts.cpu_s, 3),
         "digests": dict(digests),
     }
-    known = {name: value for name, value in known.items() if not (name in _TOLD_BY_BUILDER and name in extra)}
+    known = {
+        name: value
+        for name, value in known.items()
+        if not (name in _TOLD_BY_BUILDER and name in extra)
+    }
     clash = sorted(known.keys() & extra.keys())
     if clash:
-        raise StoreError(f"The builder of {config.kind} returned {', '.join(clash)}, which the store writes itself; give it another name.")
+        raise StoreError(
+            f"The builder of {config.kind} returned {', '.join(clash)}, which the store writes "
+            "itself; give it another name."
+        )
     plain, non_finite = finite({"dims": {}, "metrics": {}, **extra})
     return {**known, **plain, **({"non_finite": non_finite} if non_finite else {})}

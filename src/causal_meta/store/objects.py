@@ -15,7 +15,18 @@ from causal_meta.conf.artifacts import ArtifactConfig, TargetConfig
 from causal_meta.conf.convert import to_plain
 from causal_meta.facts import Facts
 from causal_meta.facts.write import Subscriber
-from causal_meta.store import archive, arrivals, attempts, catalog, disk, format_file, meta, removal, transfer, verify
+from causal_meta.store import (
+    archive,
+    arrivals,
+    attempts,
+    catalog,
+    disk,
+    format_file,
+    meta,
+    removal,
+    transfer,
+    verify,
+)
 from causal_meta.store.artifact import Artifact
 from causal_meta.store.attempts import Attempt
 from causal_meta.store.key import Key, StoreError
@@ -26,20 +37,24 @@ Builder = Callable[[Any, Attempt], Mapping[str, Any] | None]
 
 
 class Store(Shelf):
-    """Artifacts under a folder, laid out as in the architecture §3: looked up (`Shelf`, which writes nothing), built, named, moved."""
+    """Artifacts under a folder, laid out as in the architecture §3: looked up (`Shelf`, which
+    writes nothing), built, named, moved."""
 
-    def __init__(self, root: str | os.PathLike[str] | None = None, *, patience: float = 60.0) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None, *, patience: float = 60.0
+    ) -> None:
         """`root`: the folder; None takes the environment's CAUSAL_META_STORE, else ./runs.
 
-        `patience`: seconds for which a silent builder of the same artifact in another process is waited for before this one begins too;
-        0 never waits. It saves work and changes no result.
+        `patience`: seconds for which a silent builder of the same artifact in another process is
+        waited for before this one begins too; 0 never waits. It saves work and changes no result.
         """
         super().__init__(root)
         self.patience = patience
 
     @property
     def staging(self) -> Path:
-        """Where work in progress lies: on the file system of the store, so that publication is a rename."""
+        """Where work in progress lies: on the file system of the store, so that publication is a
+        rename."""
         return self.root / ".staging"
 
     def build(
@@ -54,12 +69,14 @@ class Store(Shelf):
         subscribers: Sequence[Subscriber] = (),
         options: Mapping[str, Any] | None = None,
     ) -> Artifact:
-        """The artifact of `config` and `inputs`: found in the store, or made by `builder(config, attempt)` and published.
+        """The artifact of `config` and `inputs`: found in the store, or made by `builder(config,
+        attempt)` and published.
 
-        The builder writes results into `attempt.folder`; what it returns is merged into `meta.json`. If it raises, the attempt stays (the
-        next one goes on from its last verified checkpoint) and the error goes on to the caller. `name` will mean the artifact (`force` takes
-        it from another one). Raises `StoreError` for a disk that is full or read-only, a taken name, roles that do not fit, or a stored
-        configuration that differs.
+        The builder writes results into `attempt.folder`; what it returns is merged into
+        `meta.json`. If it raises, the attempt stays (the next one goes on from its last verified
+        checkpoint) and the error goes on to the caller. `name` will mean the artifact (`force`
+        takes it from another one). Raises `StoreError` for a disk that is full or read-only, a
+        taken name, roles that do not fit, or a stored configuration that differs.
         """
         given = dict(inputs or {})
         key = self.key(config, given)
@@ -70,7 +87,9 @@ class Store(Shelf):
                 catalog.check_free(self.root, name, key.id, force)
             found = self.ready(key, config, given)
         if found is None:
-            found = self._make(key, config, given, builder, tuple(overrides), tuple(subscribers), options or {})
+            found = self._make(
+                key, config, given, builder, tuple(overrides), tuple(subscribers), options or {}
+            )
         if name:
             self.name(found, name, force=force)
         return found
@@ -78,14 +97,22 @@ class Store(Shelf):
     def _check_present(self, role: str, artifact: Artifact) -> None:
         folder = self.folder_of(artifact.id)
         if folder is None:
-            raise StoreError(f"The input {role}, {artifact.id}, is not in the store {self.root}; build or install it there first.")
+            raise StoreError(
+                f"The input {role}, {artifact.id}, is not in the store {self.root}; build or "
+                "install it there first."
+            )
         if self.read(folder).digest != artifact.digest:
-            raise StoreError(f"The input {role}, {artifact.id}, has other content in the store {self.root}; look it up again.")
+            raise StoreError(
+                f"The input {role}, {artifact.id}, has other content in the store {self.root}; "
+                "look it up again."
+            )
 
     def _reserve(self, artifact_id: str) -> tuple[Path, int, int]:
-        """The folder, number and lock of a new attempt, as soon as nobody else is seen at work on the artifact.
+        """The folder, number and lock of a new attempt, as soon as nobody else is seen at work on
+        the artifact.
 
-        Whoever has given no sign of life while we looked on for `patience` seconds is waited for no longer, whatever the clocks say.
+        Whoever has given no sign of life while we looked on for `patience` seconds is waited for no
+        longer, whatever the clocks say.
         """
         pause, patience, seen, since = 0.05, self.patience, [0.0], time.monotonic()
         while (reserved := attempts.reserve(self.staging, artifact_id, patience)) is None:
@@ -144,10 +171,19 @@ class Store(Shelf):
             raise
         return extra
 
-    def _publish(self, config: ArtifactConfig, attempt: Attempt, extra: Mapping[str, Any], overrides: tuple[str, ...]) -> Artifact:
-        """Digests, `meta.json` last, then one rename: a folder in place is complete. The loser of a race takes the winner's."""
+    def _publish(
+        self,
+        config: ArtifactConfig,
+        attempt: Attempt,
+        extra: Mapping[str, Any],
+        overrides: tuple[str, ...],
+    ) -> Artifact:
+        """Digests, `meta.json` last, then one rename: a folder in place is complete. The loser of a
+        race takes the winner's."""
         digests = disk.digests(attempt.folder, sync=True)
-        tree = meta.record(config, attempt, extra, digests, created_at=time.time(), overrides=overrides)
+        tree = meta.record(
+            config, attempt, extra, digests, created_at=time.time(), overrides=overrides
+        )
         disk.write_json(attempt.folder / "meta.json", tree)
         place = self.place_of(config, attempt.artifact_id, attempt.inputs)
         if isinstance(config, TargetConfig):
@@ -166,14 +202,18 @@ class Store(Shelf):
             return found
         winner = self.stored(key, config, attempt.inputs)
         if winner is None:
-            raise StoreError(f"{place} could not be published, since {place.parent} changed meanwhile; run the command again.")
+            raise StoreError(
+                f"{place} could not be published, since {place.parent} changed meanwhile; run the "
+                "command again."
+            )
         disk.remove_tree(attempt.folder)
         return winner
 
-    # ------------------------------------------------------------------------------------------------------- names and upkeep
+    # ----------------------------------------------------------------------------- names and upkeep
 
     def name(self, artifact: Artifact, name: str, *, force: bool = False) -> None:
-        """Let `name` mean `artifact`; raises `StoreError` if it means another one and `force` is not given."""
+        """Let `name` mean `artifact`; raises `StoreError` if it means another one and `force` is
+        not given."""
         if not catalog.check_free(self.root, name, artifact.id, force):
             return
         with disk.disk_errors(self.root):
@@ -186,7 +226,8 @@ class Store(Shelf):
                 catalog.view(self.root, name, self.find(artifact_id))
 
     def verify(self, token: str | None = None) -> list[str]:
-        """What is wrong with one artifact and the runs in it, or with everything: one sentence per problem, none if all is well."""
+        """What is wrong with one artifact and the runs in it, or with everything: one sentence per
+        problem, none if all is well."""
         with disk.disk_errors(self.root):
             return verify.problems(self, token)
 
@@ -196,21 +237,29 @@ class Store(Shelf):
             found = self.artifacts()
             path = self.root / "targets" / catalog.CATALOG
             if found or path.exists():
-                catalog.write_lines(self.root, path, [catalog.target_line(item) for item in found if item.is_target])
+                catalog.write_lines(
+                    self.root, path, [catalog.target_line(item) for item in found if item.is_target]
+                )
             runs: dict[Path, list[Artifact]] = {item.folder: [] for item in found if item.is_target}
             for item in found:
                 if not item.is_target:
                     runs[item.folder.parent].append(item)
             for folder, inside in runs.items():
                 if inside or (folder / catalog.RUNS).exists():
-                    catalog.write_lines(self.root, folder / catalog.RUNS, [catalog.run_line(item, self.root) for item in inside])
+                    catalog.write_lines(
+                        self.root,
+                        folder / catalog.RUNS,
+                        [catalog.run_line(item, self.root) for item in inside],
+                    )
 
     def export(self, artifact: Artifact, folder: str | os.PathLike[str]) -> Path:
-        """Write the artifact alone (no figures, no runs in it) to the new or empty `folder`; `install` and `read_artifact` take it."""
+        """Write the artifact alone (no figures, no runs in it) to the new or empty `folder`;
+        `install` and `read_artifact` take it."""
         return transfer.export(artifact, Path(folder))
 
     def install(self, folder: str | os.PathLike[str]) -> Artifact:
-        """Copy an exported artifact into this store, digests and id checked; one that is there already is returned."""
+        """Copy an exported artifact into this store, digests and id checked; one that is there
+        already is returned."""
         self.refuse_links(self.staging)
         with disk.disk_errors(self.root):
             installed = transfer.install(self, self.staging, Path(folder))
@@ -218,11 +267,15 @@ class Store(Shelf):
             return installed
 
     def pack(self, artifacts: Sequence[Artifact], file: str | os.PathLike[str]) -> Path:
-        """Write artifacts into the new `file`, one archive that `take` of another store checks byte for byte; returns its path."""
+        """Write artifacts into the new `file`, one archive that `take` of another store checks byte
+        for byte; returns its path."""
         return archive.pack(self, artifacts, Path(file))
 
-    def take(self, file: str | os.PathLike[str], *, largest: int | None = None) -> tuple[list[Artifact], dict[str, str]]:
-        """Install what is in an archive, all checked before the first; returns the artifacts and the names that they had.
+    def take(
+        self, file: str | os.PathLike[str], *, largest: int | None = None
+    ) -> tuple[list[Artifact], dict[str, str]]:
+        """Install what is in an archive, all checked before the first; returns the artifacts and
+        the names that they had.
 
         `largest`: bytes that it may take on the disk (default: what is free).
         """
@@ -238,12 +291,14 @@ class Store(Shelf):
             return removal.plan(self, tokens)
 
     def remove(self, planned: Removal, *, force: bool = False) -> None:
-        """Carry out `plan_removal`; raises `StoreError` if something depends on what goes, unless `force`."""
+        """Carry out `plan_removal`; raises `StoreError` if something depends on what goes, unless
+        `force`."""
         with disk.disk_errors(self.root):
             removal.remove(self, self.staging, planned, force=force)
 
     def leftovers(self, *, idle: float = 3600.0) -> list[Leftover]:
-        """What broken commands left behind; nothing in use, and nothing written to within `idle` seconds, is among it."""
+        """What broken commands left behind; nothing in use, and nothing written to within `idle`
+        seconds, is among it."""
         with disk.disk_errors(self.root):
             return removal.leftovers(self, self.staging, idle=idle)
 

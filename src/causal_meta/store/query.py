@@ -1,7 +1,8 @@
-"""Questions in SQL about what is in a store: its manifests as the tables `targets` and `runs`, asked with DuckDB.
+"""Questions in SQL about what is in a store: its manifests as the tables `targets` and `runs`,
+asked with DuckDB.
 
-The tables are copied into memory; then the database is shut: a question reads nothing but them, neither files nor the network nor variables
-of this process, and changes nothing.
+The tables are copied into memory; then the database is shut: a question reads nothing but them,
+neither files nor the network nor variables of this process, and changes nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +21,28 @@ from causal_meta.store.artifact import Artifact
 from causal_meta.store.key import StoreError, identity_part
 from causal_meta.store.shelf import Shelf
 
-_SHARED = ("name", "kind", "model", "data", "seed", "revision", "created_at", "walltime_sec", "cpu_sec", "code_sha", "path")
+_SHARED = (
+    "name",
+    "kind",
+    "model",
+    "data",
+    "seed",
+    "revision",
+    "created_at",
+    "walltime_sec",
+    "cpu_sec",
+    "code_sha",
+    "path",
+)
 TARGET_COLUMNS = ("target_id", *_SHARED)
 RUN_COLUMNS = ("run_id", "target_id", "sampler", "inputs", *_SHARED)
 RESULTS = ("analysis.json", "metrics.json")
-_SHUT = ("autoinstall_known_extensions", "autoload_known_extensions", "python_enable_replacements", "enable_external_access")
+_SHUT = (
+    "autoinstall_known_extensions",
+    "autoload_known_extensions",
+    "python_enable_replacements",
+    "enable_external_access",
+)
 
 
 @dataclass(frozen=True)
@@ -38,15 +56,20 @@ class Answer:
 def ask(store: Shelf, question: str) -> Answer:
     """The answer to one SQL `select`.
 
-    `targets` and `runs` have the columns `TARGET_COLUMNS` and `RUN_COLUMNS` (created_at in seconds since 1970; model, data of a run are those of
-    its target; inputs is JSON, role to id) and, by their dotted paths in double quotes, every setting as `config.…` (`hyperparams.…` too for a
-    run), dims and metrics as `dims.…` and `metrics.…`, and the numbers and words of a run's `analysis.json` or `metrics.json` as `result.…`
-    (lists are left out). Raises `StoreError` for anything else than one question, a mistake in it, or if DuckDB is not installed.
+    `targets` and `runs` have the columns `TARGET_COLUMNS` and `RUN_COLUMNS` (created_at in seconds
+    since 1970; model, data of a run are those of its target; inputs is JSON, role to id) and, by
+    their dotted paths in double quotes, every setting as `config.…` (`hyperparams.…` too for a
+    run), dims and metrics as `dims.…` and `metrics.…`, and the numbers and words of a run's
+    `analysis.json` or `metrics.json` as `result.…` (lists are left out). Raises `StoreError` for
+    anything else than one question, a mistake in it, or if DuckDB is not installed.
     """
     try:
         import duckdb
     except ModuleNotFoundError:
-        raise StoreError("store query needs the Python package duckdb; install it with pip install 'causal-meta[workflow]'.") from None
+        raise StoreError(
+            "store query needs the Python package duckdb; install it with pip install "
+            "'causal-meta[workflow]'."
+        ) from None
     targets, runs = records(store)
     with contextlib.closing(duckdb.connect(":memory:")) as database:
         _fill(database, "targets", TARGET_COLUMNS, targets)
@@ -57,7 +80,9 @@ def ask(store: Shelf, question: str) -> Answer:
         try:
             statements = database.extract_statements(question)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                raise StoreError("store query takes one question; write a single select … from targets or runs.")
+                raise StoreError(
+                    "store query takes one question; write a single select … from targets or runs."
+                )
             found = database.execute(statements[0])
             columns = tuple(column[0] for column in found.description or ())
             return Answer(columns, found.fetchall())
@@ -66,32 +91,42 @@ def ask(store: Shelf, question: str) -> Answer:
 
 
 def _first(text: str) -> str:
-    """DuckDB's message on one line, without the picture of the place and its guesses, which are names of its own tables."""
+    """DuckDB's message on one line, without the picture of the place and its guesses, which are
+    names of its own tables."""
     text = " ".join(text.partition("\n\nLINE")[0].partition("\nDid you mean")[0].split())
     tables = " The tables are targets and runs." if "Table with name" in text else ""
     return (text if text.endswith((".", "!")) else f"{text}.") + tables
 
 
 def records(store: Shelf) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A record per target and per run, from what lies in their folders. What cannot be read is left out (`verify` names it)."""
+    """A record per target and per run, from what lies in their folders. What cannot be read is left
+    out (`verify` names it)."""
     names: dict[str, list[str]] = {}
     for name, artifact_id in store.names().items():
         names.setdefault(artifact_id, []).append(name)
     targets, runs = [], []
     for artifact in store.artifacts():
-        shared = {"name": ", ".join(names.get(artifact.id, [])) or None, "path": artifact.folder.relative_to(store.root).as_posix()}
+        shared = {
+            "name": ", ".join(names.get(artifact.id, [])) or None,
+            "path": artifact.folder.relative_to(store.root).as_posix(),
+        }
         if artifact.is_target:
             line = catalog.target_line(artifact)
             settings = _under("config", _stored(artifact))
             targets.append(line | _common(artifact) | shared | settings)
         else:
-            runs.append({"model": line["model"], "data": line["data"]} | _run(artifact) | shared)  # artifacts() puts a run after its target
+            # artifacts() puts a run after its target
+            runs.append({"model": line["model"], "data": line["data"]} | _run(artifact) | shared)
     return targets, runs
 
 
 def _run(artifact: Artifact) -> dict[str, Any]:
     settings = _stored(artifact)
-    results = {key: value for file in RESULTS for key, value in _under("result", _json(artifact.folder / file)).items()}
+    results = {
+        key: value
+        for file in RESULTS
+        for key, value in _under("result", _json(artifact.folder / file)).items()
+    }
     return {
         "run_id": artifact.id,
         "target_id": artifact.folder.parent.name,
@@ -107,7 +142,10 @@ def _run(artifact: Artifact) -> dict[str, Any]:
 
 def _common(artifact: Artifact) -> dict[str, Any]:
     meta = artifact.meta
-    picked = {key: meta.get(key) for key in ("seed", "revision", "created_at", "walltime_sec", "cpu_sec", "code_sha")}
+    picked = {
+        key: meta.get(key)
+        for key in ("seed", "revision", "created_at", "walltime_sec", "cpu_sec", "code_sha")
+    }
     return picked | _under("dims", meta.get("dims")) | _under("metrics", meta.get("metrics"))
 
 
@@ -116,7 +154,11 @@ def _stored(artifact: Artifact) -> Any:
         tree = identity_part(artifact.stored_tree())
     except (StoreError, ConfigError):
         return {}
-    return {key: value for key, value in tree.items() if key != "kind"} if isinstance(tree, Mapping) else {}
+    return (
+        {key: value for key, value in tree.items() if key != "kind"}
+        if isinstance(tree, Mapping)
+        else {}
+    )
 
 
 def _json(path: Path) -> Any:
@@ -128,24 +170,35 @@ def _json(path: Path) -> Any:
 
 def _under(top: str, tree: Any) -> dict[str, Any]:
     found = leaves(tree) if isinstance(tree, Mapping) else ()
-    return {f"{top}.{key}": value for key, value in found if key and not isinstance(value, list | Mapping)}
+    return {
+        f"{top}.{key}": value
+        for key, value in found
+        if key and not isinstance(value, list | Mapping)
+    }
 
 
-# ------------------------------------------------------------------------------------------------------------------------ tables
+# ------------------------------------------------------------------------------------------- tables
 
 
-def _fill(database: Any, table: str, fixed: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table of the records: the fixed columns, then the others by name; no two names that SQL takes for one."""
+def _fill(
+    database: Any, table: str, fixed: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """A table of the records: the fixed columns, then the others by name; no two names that SQL
+    takes for one."""
     others = sorted({key for row in rows for key in row} - set(fixed))
     columns = {key: _column(key, [row.get(key) for row in rows]) for key in (*fixed, *others)}
     names = list(_different(columns))
-    declared = ", ".join(f"{_quoted(name)} {kind}" for name, (kind, _) in zip(names, columns.values(), strict=True))
+    declared = ", ".join(
+        f"{_quoted(name)} {kind}" for name, (kind, _) in zip(names, columns.values(), strict=True)
+    )
     database.execute(f"create table {table} ({declared})")
     if rows:
         import pyarrow as pa
 
         arrays = [pa.array(values, type=_ARROW[kind]()) for kind, values in columns.values()]
-        database.register("incoming", pa.table(arrays, names=[str(number) for number in range(len(names))]))
+        database.register(
+            "incoming", pa.table(arrays, names=[str(number) for number in range(len(names))])
+        )
         database.execute(f"insert into {table} select * from incoming")
         database.unregister("incoming")
 
@@ -157,7 +210,8 @@ def _arrow(name: str) -> Any:
 
 
 _ARROW = {
-    "boolean": lambda: _arrow("bool_"), "bigint": lambda: _arrow("int64"), "double": lambda: _arrow("float64"), "varchar": lambda: _arrow("string"),
+    "boolean": lambda: _arrow("bool_"), "bigint": lambda: _arrow("int64"), "double": lambda: _arrow(
+        "float64"), "varchar": lambda: _arrow("string"),
 }  # fmt: skip
 _NUMBERS = {"seed", "revision"}
 _REALS = {"created_at", "walltime_sec", "cpu_sec"}
@@ -168,11 +222,17 @@ def _column(key: str, values: list[Any]) -> tuple[str, list[Any]]:
     given = [value for value in values if value is not None]
     if given and all(type(value) is bool for value in given):
         return "boolean", values
-    if all(type(value) is int and abs(value) < 2**63 for value in given) and (given or key in _NUMBERS) and key not in _REALS:
+    if (
+        all(type(value) is int and abs(value) < 2**63 for value in given)
+        and (given or key in _NUMBERS)
+        and key not in _REALS
+    ):
         return "bigint", values
     if all(type(value) in (int, float) for value in given) and (given or key in _REALS):
         return "double", [None if value is None else float(value) for value in values]
-    return "varchar", [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+    return "varchar", [
+        value if value is None or isinstance(value, str) else json.dumps(value) for value in values
+    ]
 
 
 def _different(names: Iterable[str]) -> Iterator[str]:

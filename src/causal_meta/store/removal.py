@@ -1,7 +1,8 @@
 """What goes: artifacts that a user removes, and leftovers that nobody needs.
 
-Nothing is deleted in its place. A folder is first renamed into `.staging/trash/`, which is one step that happens or does not; then it is
-deleted there. What a crash leaves in the trash goes at the next sweep.
+Nothing is deleted in its place. A folder is first renamed into `.staging/trash/`, which is one step
+that happens or does not; then it is deleted there. What a crash leaves in the trash goes at the
+next sweep.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ TRASH = "trash"
 
 
 def _discard(store: Shelf, staging: Path, folder: Path) -> Path | None:
-    """Rename something in the store into the trash; returns where it lies there, None if it has gone meanwhile."""
+    """Rename something in the store into the trash; returns where it lies there, None if it has
+    gone meanwhile."""
     store.refuse_links(folder.parent)
     store.refuse_links(staging)
     goal = staging / TRASH / f"{uuid.uuid4().hex}-{folder.name}"
@@ -45,12 +47,13 @@ def _empty(path: Path | None) -> None:
             path.unlink()
 
 
-# ------------------------------------------------------------------------------------------------------------------------ rm
+# ----------------------------------------------------------------------------------------------- rm
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What a removal takes: `folders`, the ids in them (a target's runs go with it), and the ids that `depend` on these and stay."""
+    """What a removal takes: `folders`, the ids in them (a target's runs go with it), and the ids
+    that `depend` on these and stay."""
 
     folders: tuple[Path, ...]
     ids: frozenset[str]
@@ -58,7 +61,8 @@ class Removal:
 
 
 def plan(store: Shelf, tokens: Sequence[str]) -> Removal:
-    """What removing the artifacts that `tokens` mean would take, readable or not; nothing is touched. Raises `StoreError` for an unknown one."""
+    """What removing the artifacts that `tokens` mean would take, readable or not; nothing is
+    touched. Raises `StoreError` for an unknown one."""
     chosen = list(dict.fromkeys(store.locate(token) for token in tokens))
     for folder in chosen:
         store.refuse_links(folder)
@@ -79,14 +83,16 @@ def _runs(folder: Path) -> list[Path]:
 def remove(store: Shelf, staging: Path, removal: Removal, *, force: bool = False) -> None:
     """Carry out a removal; the names of what goes, and its lines in the catalog, go too.
 
-    Raises `StoreError` without touching anything if there are runs in a target that were not chosen themselves, or artifacts elsewhere that
-    depend on it, unless `force`; also if a run was published into a target meanwhile.
+    Raises `StoreError` without touching anything if there are runs in a target that were not chosen
+    themselves, or artifacts elsewhere that depend on it, unless `force`; also if a run was
+    published into a target meanwhile.
     """
     inside = sorted(removal.ids - {folder.name for folder in removal.folders})
     if (inside or removal.depend) and not force:
+        going = _listed(sorted(folder.name for folder in removal.folders))
         raise StoreError(
-            f"{_listed(sorted(folder.name for folder in removal.folders))} cannot be removed: {_why(removal, inside)}; remove those \
-first, or give --force."
+            f"{going} cannot be removed: {_why(removal, inside)}; remove those first, "
+            "or give --force."
         )
     gone: dict[Path, Path | None] = {}
     try:
@@ -94,10 +100,21 @@ first, or give --force."
             trashed = _discard(store, staging, folder)
             late = sorted({path.name for path in _runs_of_trashed(trashed, folder)} - removal.ids)
             if trashed is not None and late and disk.rename_new(trashed, folder):
-                raise StoreError(f"{_listed(late)} was published in {folder.name} meanwhile, so that was not removed; look again.")
+                raise StoreError(
+                    f"{_listed(late)} was published in {folder.name} meanwhile, so that was not "
+                    "removed; look again."
+                )
             gone[folder] = trashed
     finally:
-        forget(store, tuple(gone), {found.name for folder, place in gone.items() for found in (folder, *_runs_of_trashed(place, folder))})
+        forget(
+            store,
+            tuple(gone),
+            {
+                found.name
+                for folder, place in gone.items()
+                for found in (folder, *_runs_of_trashed(place, folder))
+            },
+        )
         for trashed in gone.values():
             _empty(trashed)
 
@@ -115,7 +132,10 @@ def _why(removal: Removal, inside: Sequence[str]) -> str:
     if inside:
         said.append(f"{_listed(inside)} {'lies' if len(inside) == 1 else 'lie'} in it")
     if removal.depend:
-        said.append(f"{_listed(sorted(removal.depend))} {'was' if len(removal.depend) == 1 else 'were'} made from it")
+        said.append(
+            f"{_listed(sorted(removal.depend))} {'was' if len(removal.depend) == 1 else 'were'} "
+            "made from it"
+        )
     return " and ".join(said)
 
 
@@ -125,24 +145,33 @@ def forget(store: Shelf, folders: Sequence[Path], ids: set[str]) -> None:
         catalog.unview(store.root, name)
     if any(TARGET_ID.fullmatch(folder.name) for folder in folders):
         path = store.root / "targets" / catalog.CATALOG
-        catalog.write_lines(store.root, path, [line for line in catalog.read_lines(store.root) if line["target_id"] not in ids])
+        catalog.write_lines(
+            store.root,
+            path,
+            [line for line in catalog.read_lines(store.root) if line["target_id"] not in ids],
+        )
     for parent in {folder.parent for folder in folders if not TARGET_ID.fullmatch(folder.name)}:
         path = parent / catalog.RUNS
         lines = [line for line in disk.read_lines(path) if "created_at" in line]
-        kept = [line for line in lines if str(line.get("artifact_path", "")).rpartition("/")[2] not in ids]
+        kept = [
+            line
+            for line in lines
+            if str(line.get("artifact_path", "")).rpartition("/")[2] not in ids
+        ]
         if parent.is_dir() and kept != lines:
             catalog.write_lines(store.root, path, kept)
 
 
-# ------------------------------------------------------------------------------------------------------------------------ gc
+# ----------------------------------------------------------------------------------------------- gc
 
 
 @dataclass(frozen=True)
 class Leftover:
     """Something that nobody needs: where it lies, why it can go, and the bytes that this frees.
 
-    `kind`: `staging` and `view` are safe to remove; `work` is an attempt that the next build would go on from; `orphan` is a run whose input
-    is no longer in the store, or a folder without a record where artifacts lie.
+    `kind`: `staging` and `view` are safe to remove; `work` is an attempt that the next build would
+    go on from; `orphan` is a run whose input is no longer in the store, or a folder without a
+    record where artifacts lie.
     """
 
     path: Path
@@ -152,21 +181,34 @@ class Leftover:
 
 
 def leftovers(store: Shelf, staging: Path, *, idle: float = 3600.0) -> list[Leftover]:
-    """What could be removed. Nothing that holds its lock, or was written to within `idle` seconds, is among it."""
+    """What could be removed. Nothing that holds its lock, or was written to within `idle` seconds,
+    is among it."""
     now = disk.clock(staging / "lock")
-    found = [*_staged(store, staging, idle, now), *_drafts(store, idle, now), *_views(store), *_orphans(store)]
+    found = [
+        *_staged(store, staging, idle, now),
+        *_drafts(store, idle, now),
+        *_views(store),
+        *_orphans(store),
+    ]
     return [Leftover(path, kind, reason, _size(path)) for path, kind, reason in found]
 
 
-def sweep(store: Shelf, staging: Path, chosen: Iterable[Leftover], *, idle: float = 3600.0) -> list[Leftover]:
-    """Remove what was found, each looked at again first (under the lock that attempts begin under); returns what was removed."""
+def sweep(
+    store: Shelf, staging: Path, chosen: Iterable[Leftover], *, idle: float = 3600.0
+) -> list[Leftover]:
+    """Remove what was found, each looked at again first (under the lock that attempts begin under);
+    returns what was removed."""
     removed = []
     with disk.locked(staging / "lock"):
         still = {(item.path, item.kind) for item in leftovers(store, staging, idle=idle)}
         trashed = []
         for item in chosen:
             if (item.path, item.kind) in still:
-                place = item.path if item.path.parent == staging / TRASH else _discard(store, staging, item.path)
+                place = (
+                    item.path
+                    if item.path.parent == staging / TRASH
+                    else _discard(store, staging, item.path)
+                )
                 trashed.append(place)
                 removed.append(item)
         for home in _homes(staging):
@@ -180,15 +222,24 @@ Found = tuple[Path, str, str]
 
 
 def _homes(staging: Path) -> list[Path]:
-    return [path for path in disk.entries(staging) if is_id(path.name) and not path.is_symlink() and path.is_dir()]
+    return [
+        path
+        for path in disk.entries(staging)
+        if is_id(path.name) and not path.is_symlink() and path.is_dir()
+    ]
 
 
 def _tidy(staging: Path, home: Path) -> None:
-    """Remove the locks of dead attempts whose folders have gone, and the folder of an artifact when it is empty."""
+    """Remove the locks of dead attempts whose folders have gone, and the folder of an artifact when
+    it is empty."""
     numbers = {number for number, _ in attempts.folders(staging, home.name)}
     for path in disk.entries(home):
         number = attempts.number_of(path.name)
-        if path.suffix == ".lock" and number not in numbers and not attempts.is_live(staging, home.name, number):
+        if (
+            path.suffix == ".lock"
+            and number not in numbers
+            and not attempts.is_live(staging, home.name, number)
+        ):
             path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         home.rmdir()
@@ -199,7 +250,13 @@ def _staged(store: Shelf, staging: Path, idle: float, now: float) -> Iterator[Fo
         return
     for path in disk.entries(staging / TRASH):
         yield path, "staging", "was removed before"
-    for path in sorted([*disk.entries(staging), *store.root.glob(".*.tmp"), *(store.root / "targets").glob(".*.tmp")]):
+    for path in sorted(
+        [
+            *disk.entries(staging),
+            *store.root.glob(".*.tmp"),
+            *(store.root / "targets").glob(".*.tmp"),
+        ]
+    ):
         if path.name.startswith(".") and path.suffix == ".tmp" and _silent(path, now) >= idle:
             yield path, "staging", "a file that was not finished"
         is_import = path.name.startswith("import-") and path.is_dir() and not path.is_symlink()
@@ -209,12 +266,23 @@ def _staged(store: Shelf, staging: Path, idle: float, now: float) -> Iterator[Fo
         published = store.folder_of(home.name) is not None
         best = None if published else attempts.most_advanced(staging, home.name)
         for number, path in attempts.folders(staging, home.name):
-            if attempts.is_live(staging, home.name, number) or attempts.seconds_silent(path, now) < idle:
+            if (
+                attempts.is_live(staging, home.name, number)
+                or attempts.seconds_silent(path, now) < idle
+            ):
                 continue
             if path == best:
-                yield path, "work", "a broken attempt with a checkpoint, from which building it again goes on"
+                yield (
+                    path,
+                    "work",
+                    "a broken attempt with a checkpoint, from which building it again goes on",
+                )
             else:
-                yield path, "staging", "a broken attempt" + (" at what is published now" if published else "")
+                yield (
+                    path,
+                    "staging",
+                    "a broken attempt" + (" at what is published now" if published else ""),
+                )
         for path in disk.entries(home):
             if path.name.startswith("stale-") and _silent(path, now) >= idle:
                 yield path, "staging", "was replaced"
@@ -243,7 +311,9 @@ def _views(store: Shelf) -> Iterator[Found]:
     for folder in sorted((store.root / "experiments").glob("*")):
         if folder.is_symlink() or not folder.is_dir():
             continue
-        for path in sorted((*disk.entries(folder), *folder.glob("results/*"), *folder.glob("inference/*"))):
+        for path in sorted(
+            (*disk.entries(folder), *folder.glob("results/*"), *folder.glob("inference/*"))
+        ):
             if path.is_symlink() and not path.exists():
                 yield path, "view", "a link to what has gone"
 
@@ -260,7 +330,8 @@ def _orphans(store: Shelf) -> Iterator[Found]:
                 yield folder, "orphan", "a folder without meta.json"
             continue
         lost = sorted({*artifact.inputs.values()} - there)
-        if lost and not artifact.is_target:  # a target may have been installed without what it was started from
+        # a target may have been installed without what it was started from
+        if lost and not artifact.is_target:
             yield folder, "orphan", f"made from {_listed(lost)}, no longer in the store"
 
 

@@ -13,53 +13,85 @@ from causal_meta.conf.convert import difference
 from causal_meta.conf.registry import nearest
 from causal_meta.store import catalog, disk, format_file
 from causal_meta.store.artifact import Artifact, read_artifact, runs_in
-from causal_meta.store.key import TARGET_ID, Key, StoreError, check_name, identity_part, is_id, is_id_start, key_of
+from causal_meta.store.key import (
+    TARGET_ID,
+    Key,
+    StoreError,
+    check_name,
+    identity_part,
+    is_id,
+    is_id_start,
+    key_of,
+)
 
 
 class Shelf:
-    """The artifacts under a folder, to be found by name, id or configuration. Neither making the object nor asking it writes anything."""
+    """The artifacts under a folder, to be found by name, id or configuration. Neither making the
+    object nor asking it writes anything."""
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        """`root`: the folder; None takes the environment's CAUSAL_META_STORE, else ./runs. Raises `StoreError` for a store of a newer format."""
-        self.root = Path(root if root is not None else os.environ.get("CAUSAL_META_STORE") or "runs").absolute()
+        """`root`: the folder; None takes the environment's CAUSAL_META_STORE, else ./runs. Raises
+        `StoreError` for a store of a newer format."""
+        self.root = Path(
+            root if root is not None else os.environ.get("CAUSAL_META_STORE") or "runs"
+        ).absolute()
         format_file.check(self.root)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.root)!r})"
 
     def key(self, config: ArtifactConfig, inputs: Mapping[str, Artifact] | None = None) -> Key:
-        """The identity of the artifact that `config` and `inputs` by role describe; raises `StoreError` if the roles do not fit."""
+        """The identity of the artifact that `config` and `inputs` by role describe; raises
+        `StoreError` if the roles do not fit."""
         given = dict(inputs or {})
         _check_roles(config, given)
         return key_of(config, {role: artifact.id for role, artifact in given.items()})
 
-    def lookup(self, config: ArtifactConfig, inputs: Mapping[str, Artifact] | None = None) -> Artifact | None:
-        """The artifact if it has been built, None if not or if it is a stale run (an input's content has changed since).
+    def lookup(
+        self, config: ArtifactConfig, inputs: Mapping[str, Artifact] | None = None
+    ) -> Artifact | None:
+        """The artifact if it has been built, None if not or if it is a stale run (an input's
+        content has changed since).
 
         Raises `StoreError` with a diff if the stored configuration is not the one asked for.
         """
         with disk.disk_errors(self.root):
             return self.ready(self.key(config, inputs), config, inputs or {})
 
-    def ready(self, key: Key, config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> Artifact | None:
+    def ready(
+        self, key: Key, config: ArtifactConfig, inputs: Mapping[str, Artifact]
+    ) -> Artifact | None:
         """`lookup` for a key that is known already."""
         found = self.stored(key, config, inputs)
         return None if found is None or is_stale(found, inputs) else found
 
-    def stored(self, key: Key, config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> Artifact | None:
-        """The artifact of a key if there is one, stale or not; raises `StoreError` with a diff if its stored configuration is another one."""
+    def stored(
+        self, key: Key, config: ArtifactConfig, inputs: Mapping[str, Artifact]
+    ) -> Artifact | None:
+        """The artifact of a key if there is one, stale or not; raises `StoreError` with a diff if
+        its stored configuration is another one."""
         folder = self.place_of(config, key.id, inputs)
         self.refuse_links(folder)
         if not folder.exists():
             return None
         found = self.read(folder)
-        tree = {"kind": found.kind, "revision": found.meta["revision"], "config": identity_part(found.stored_tree()), "inputs": found.inputs}
+        tree = {
+            "kind": found.kind,
+            "revision": found.meta["revision"],
+            "config": identity_part(found.stored_tree()),
+            "inputs": found.inputs,
+        }
         changes = difference(tree, {name: key.tree[name] for name in tree})
         if changes:
-            raise StoreError(f"{key.id} in the store was made from another configuration than the one asked for: {'; '.join(changes)}.")
+            raise StoreError(
+                f"{key.id} in the store was made from another configuration than the one asked "
+                f"for: {'; '.join(changes)}."
+            )
         return found
 
-    def place_of(self, config: ArtifactConfig, artifact_id: str, inputs: Mapping[str, Artifact]) -> Path:
+    def place_of(
+        self, config: ArtifactConfig, artifact_id: str, inputs: Mapping[str, Artifact]
+    ) -> Path:
         """The folder that an artifact has, or would have."""
         if isinstance(config, TargetConfig):
             return self.root / "targets" / artifact_id
@@ -80,26 +112,38 @@ class Shelf:
         self.refuse_links(folder)
         found = read_artifact(folder)
         if found.id != folder.name:
-            raise StoreError(f"{folder} says that it is {found.id}; it was moved or altered, so delete it to have it built again.")
+            raise StoreError(
+                f"{folder} says that it is {found.id}; it was moved or altered, so delete it to "
+                "have it built again."
+            )
         return found
 
     def refuse_links(self, folder: Path) -> None:
-        """Raise `StoreError` if a link between the root and `folder` could lead out of the store."""
+        """Raise `StoreError` if a link between the root and `folder` could lead out of the
+        store."""
         parts = [folder, *folder.parents]
         for part in parts[: parts.index(self.root)]:
             if part.is_symlink():
-                raise StoreError(f"{part} is a link; an artifact is a folder inside the store, so remove the link.")
+                raise StoreError(
+                    f"{part} is a link; an artifact is a folder inside the store, so remove the "
+                    "link."
+                )
 
     def _targets(self) -> list[Path]:
         top = self.root / "targets"
-        return sorted(path for path in top.iterdir() if TARGET_ID.fullmatch(path.name)) if top.is_dir() else []
+        return (
+            sorted(path for path in top.iterdir() if TARGET_ID.fullmatch(path.name))
+            if top.is_dir()
+            else []
+        )
 
     def folders(self) -> list[Path]:
         """The folder of every artifact, readable or not: each target, then its runs."""
         return [folder for target in self._targets() for folder in (target, *runs_in(target))]
 
     def find(self, token: str) -> Artifact:
-        """The artifact that `token` means: a name, an id or the unique beginning of an id. Raises `StoreError` with the nearest names."""
+        """The artifact that `token` means: a name, an id or the unique beginning of an id. Raises
+        `StoreError` with the nearest names."""
         with disk.disk_errors(self.root):
             return self.read(self.locate(token))
 
@@ -109,7 +153,10 @@ class Shelf:
         if token in names:
             folder = self.folder_of(names[token])
             if folder is None:
-                raise StoreError(f"The name {token!r} means {names[token]}, which is not in the store {self.root}; build it again.")
+                raise StoreError(
+                    f"The name {token!r} means {names[token]}, which is not in the store "
+                    f"{self.root}; build it again."
+                )
             return folder
         if not is_id_start(token):
             check_name(token)
@@ -117,21 +164,33 @@ class Shelf:
         if whole is not None:
             return whole
         known = sorted({folder.name for folder in self.folders()})
-        matches = [token] if token in known else [name for name in known if is_id_start(token) and name.startswith(token)]
+        matches = (
+            [token]
+            if token in known
+            else [name for name in known if is_id_start(token) and name.startswith(token)]
+        )
         if len(matches) == 1:
             folder = self.folder_of(matches[0])
             assert folder is not None  # it was listed
             return folder
         if matches:
-            raise StoreError(f"{token!r} is the beginning of {len(matches)} ids: {', '.join(matches[:5])}; write more of it.")
-        raise StoreError(f"The store {self.root} holds nothing called {token!r}{nearest(token, [*names, *known])}")
+            raise StoreError(
+                f"{token!r} is the beginning of {len(matches)} ids: {', '.join(matches[:5])}; "
+                "write more of it."
+            )
+        raise StoreError(
+            f"The store {self.root} holds nothing called "
+            f"{token!r}{nearest(token, [*names, *known])}"
+        )
 
     def inputs_of(self, artifact: Artifact) -> dict[str, Artifact]:
-        """The inputs of an artifact by role; raises `StoreError` if one is no longer in the store."""
+        """The inputs of an artifact by role; raises `StoreError` if one is no longer in the
+        store."""
         return {role: self.find(found) for role, found in artifact.inputs.items()}
 
     def artifacts(self) -> list[Artifact]:
-        """Every artifact that can be read: each target, then its runs, oldest first (`verify` tells of the others)."""
+        """Every artifact that can be read: each target, then its runs, oldest first (`verify` tells
+        of the others)."""
         found = []
         for folder in self.folders():
             with contextlib.suppress(StoreError):
@@ -141,7 +200,11 @@ class Shelf:
             if not item.is_target:
                 runs.setdefault(item.folder.parent.name, []).append(item)
         targets = sorted((item for item in found if item.is_target), key=_age)
-        return [item for target in targets for item in (target, *sorted(runs.get(target.id, ()), key=_age))]
+        return [
+            item
+            for target in targets
+            for item in (target, *sorted(runs.get(target.id, ()), key=_age))
+        ]
 
     def runs_of(self, artifact: Artifact) -> list[Artifact]:
         """The runs in a target's folder that can be read, oldest first."""
@@ -156,7 +219,8 @@ class Shelf:
         return catalog.read_names(self.root)
 
     def catalog(self) -> list[dict[str, Any]]:
-        """The lines of `targets/_catalog.jsonl` whose targets exist, and those of targets that lack one (a crash between publication and entry)."""
+        """The lines of `targets/_catalog.jsonl` whose targets exist, and those of targets that lack
+        one (a crash between publication and entry)."""
         lines = {line["target_id"]: line for line in catalog.read_lines(self.root)}
         found = []
         for folder in self._targets():
@@ -171,7 +235,9 @@ def _age(artifact: Artifact) -> float:
 
 def is_stale(found: Artifact, inputs: Mapping[str, Artifact]) -> bool:
     """Whether a run was computed from inputs whose content was another one."""
-    return not found.is_target and any(found.meta["inputs"][role]["digest"] != artifact.digest for role, artifact in inputs.items())
+    return not found.is_target and any(
+        found.meta["inputs"][role]["digest"] != artifact.digest for role, artifact in inputs.items()
+    )
 
 
 def _check_roles(config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> None:
@@ -180,7 +246,12 @@ def _check_roles(config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> None
         if role not in allowed:
             raise StoreError(f"{config.kind} has no input {role!r}{nearest(role, allowed)}")
         if role == "of" and not artifact.is_target:
-            raise StoreError(f"{config.kind} is computed of a target, and {artifact.id} is a run; give the id or name of a target.")
+            raise StoreError(
+                f"{config.kind} is computed of a target, and {artifact.id} is a run; give the id "
+                "or name of a target."
+            )
     missing = [role for role in config.inputs if not role.endswith("?") and role not in inputs]
     if missing:
-        raise StoreError(f"{config.kind} needs the input {missing[0]}; give {missing[0]}=ID or a name.")
+        raise StoreError(
+            f"{config.kind} needs the input {missing[0]}; give {missing[0]}=ID or a name."
+        )

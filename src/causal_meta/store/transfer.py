@@ -1,4 +1,5 @@
-"""Artifacts that travel: a folder of its own that another store, or a program without one, can take."""
+"""Artifacts that travel: a folder of its own that another store, or a program without one, can
+take."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from causal_meta.store.shelf import Shelf
 
 
 def export(artifact: Artifact, folder: Path) -> Path:
-    """Copy the results, `config.yaml`, facts and `meta.json` of an artifact into the new or empty `folder`; returns it."""
+    """Copy the results, `config.yaml`, facts and `meta.json` of an artifact into the new or empty
+    `folder`; returns it."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"{folder} exists and is not empty; give a new folder for the export.")
     check_content(artifact)
@@ -37,7 +39,8 @@ def _copy(source: Path, destination: Path) -> None:
 
 
 def check_content(artifact: Artifact) -> None:
-    """Raise `StoreError` unless the files are those that were published and the id is that of the configuration."""
+    """Raise `StoreError` unless the files are those that were published and the id is that of the
+    configuration."""
     wrong = [*changed_files(artifact), *changed_id(artifact)]
     if wrong:
         raise StoreError(f"{artifact.folder} cannot be used: {'; '.join(wrong)}.")
@@ -52,7 +55,11 @@ def changed_files(artifact: Artifact) -> list[str]:
     known = artifact.meta["digests"]
     return [
         *(f"{path} is missing" for path in sorted(known.keys() - found.keys())),
-        *(f"{path} is changed" for path in sorted(known.keys() & found.keys()) if known[path] != found[path]),
+        *(
+            f"{path} is changed"
+            for path in sorted(known.keys() & found.keys())
+            if known[path] != found[path]
+        ),
         *(f"{path} is extra" for path in sorted(found.keys() - known.keys())),
     ]
 
@@ -63,12 +70,17 @@ def changed_id(artifact: Artifact) -> list[str]:
         computed = stored_key(artifact).id
     except (ValueError, TypeError) as error:
         return [str(error).rstrip(".")]
-    return [] if computed == artifact.id else [f"its id should be {computed} by its configuration and inputs"]
+    return (
+        []
+        if computed == artifact.id
+        else [f"its id should be {computed} by its configuration and inputs"]
+    )
 
 
 @contextlib.contextmanager
 def draft(staging: Path) -> Iterator[Path]:
-    """A folder `import-<uuid>` in the staging area, gone at the end; the lock `import-<uuid>.lock` is held as long as it is in use."""
+    """A folder `import-<uuid>` in the staging area, gone at the end; the lock `import-<uuid>.lock`
+    is held as long as it is in use."""
     folder = staging / f"import-{uuid.uuid4().hex}"
     lock = folder.with_suffix(".lock")
     staging.mkdir(parents=True, exist_ok=True)
@@ -85,15 +97,23 @@ def draft(staging: Path) -> Iterator[Path]:
 
 
 def install(store: Shelf, staging: Path, folder: Path) -> Artifact:
-    """Put the exported artifact in `folder` into `store`; the one that is there already is returned if its content is the same."""
+    """Put the exported artifact in `folder` into `store`; the one that is there already is returned
+    if its content is the same."""
     source = read_artifact(folder)
     check_content(source)
-    place = store.root / "targets" / (source.id if source.is_target else f"{source.inputs['of']}/{source.id}")
+    place = (
+        store.root
+        / "targets"
+        / (source.id if source.is_target else f"{source.inputs['of']}/{source.id}")
+    )
     present = store.folder_of(source.id)
     if present is not None:
         return check_same(store.find(source.id), source)
     if not source.is_target and not place.parent.is_dir():
-        raise StoreError(f"{source.id} is a run on {source.inputs['of']}, which is not in the store {store.root}; install that first.")
+        raise StoreError(
+            f"{source.id} is a run on {source.inputs['of']}, which is not in the store "
+            f"{store.root}; install that first."
+        )
     with draft(staging) as folder_of_copy:
         copy = folder_of_copy / source.id
         copy.mkdir()
@@ -109,7 +129,10 @@ def install(store: Shelf, staging: Path, folder: Path) -> Artifact:
 
 
 def check_same(present: Artifact, source: Artifact) -> Artifact:
-    """Return `present`, or raise `StoreError` if the artifact of the same id that is to come in has other content."""
+    """Return `present`, or raise `StoreError` if the artifact of the same id that is to come in has
+    other content."""
     if artifact_digest(present) != artifact_digest(source):
-        raise StoreError(f"{source.id} is in the store already with other content; delete that one, or use it.")
+        raise StoreError(
+            f"{source.id} is in the store already with other content; delete that one, or use it."
+        )
     return present

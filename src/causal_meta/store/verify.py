@@ -14,11 +14,15 @@ from causal_meta.store.shelf import Shelf
 def problems(store: Shelf, token: str | None = None) -> list[str]:
     """One sentence per problem, of the artifact `token` and the runs in it or of the whole store.
 
-    Looked at: `meta.json` can be read, id and folder agree and follow from configuration and inputs, every digest, files missing, changed or
-    extra, runs whose inputs have changed (stale) or gone, names that mean nothing, and torn lines in the lists of targets and runs.
+    Looked at: `meta.json` can be read, id and folder agree and follow from configuration and
+    inputs, every digest, files missing, changed or extra, runs whose inputs have changed (stale) or
+    gone, names that mean nothing, and torn lines in the lists of targets and runs.
     """
     if token is None:
-        folders, found = store.folders(), [*_names(store), *_strangers(store), *_torn(store, store.root / "targets" / CATALOG)]
+        folders, found = (
+            store.folders(),
+            [*_names(store), *_strangers(store), *_torn(store, store.root / "targets" / CATALOG)],
+        )
     else:
         top = store.locate(token)
         folders, found = [top, *(runs_in(top) if TARGET_ID.fullmatch(top.name) else [])], []
@@ -35,11 +39,17 @@ def _artifact(store: Shelf, folder: Path) -> list[str]:
     except StoreError as error:
         return [str(error)]
     torn = _torn(store, folder / RUNS) if artifact.is_target else []
-    wrong = torn + [f"{folder.name}: {what}." for what in (*transfer.changed_files(artifact), *transfer.changed_id(artifact))]
+    wrong = torn + [
+        f"{folder.name}: {what}."
+        for what in (*transfer.changed_files(artifact), *transfer.changed_id(artifact))
+    ]
     if artifact.id != folder.name:
         wrong.append(f"{folder.name}: its meta.json says that it is {artifact.id}.")
     if not artifact.is_target and artifact.inputs.get("of") != folder.parent.name:
-        wrong.append(f"{folder.name}: it lies in {folder.parent.name}, but was computed of {artifact.inputs.get('of')}.")
+        wrong.append(
+            f"{folder.name}: it lies in {folder.parent.name}, but was computed of "
+            f"{artifact.inputs.get('of')}."
+        )
     return wrong + _inputs(store, artifact)
 
 
@@ -47,8 +57,13 @@ def _torn(store: Shelf, file: Path) -> list[str]:
     lines = disk.torn_lines(file)
     if not lines:
         return []
-    which = f"line{'s' * (len(lines) > 1)} {', '.join(map(str, lines[:5]))}{', …' * (len(lines) > 5)}"
-    return [f"{file.relative_to(store.root)}: {which} cannot be read; causal-meta store rebuild-catalog writes the list again."]
+    which = (
+        f"line{'s' * (len(lines) > 1)} {', '.join(map(str, lines[:5]))}{', …' * (len(lines) > 5)}"
+    )
+    return [
+        f"{file.relative_to(store.root)}: {which} cannot be read; causal-meta store "
+        "rebuild-catalog writes the list again."
+    ]
 
 
 def _inputs(store: Shelf, artifact: Artifact) -> list[str]:
@@ -56,15 +71,21 @@ def _inputs(store: Shelf, artifact: Artifact) -> list[str]:
     for role, entry in artifact.meta["inputs"].items():
         folder = store.folder_of(entry["id"])
         if folder is None:
-            if not artifact.is_target:  # a target may have been installed without what it was started from
-                wrong.append(f"{artifact.id}: its input {role}, {entry['id']}, is no longer in the store.")
+            # a target may have been installed without what it was started from
+            if not artifact.is_target:
+                wrong.append(
+                    f"{artifact.id}: its input {role}, {entry['id']}, is no longer in the store."
+                )
             continue
         try:
             same = read_artifact(folder).digest == entry["digest"]
         except StoreError:
             continue  # told of at its own folder
         if not same:
-            wrong.append(f"{artifact.id} is stale: its input {role}, {entry['id']}, has changed since; run it again.")
+            wrong.append(
+                f"{artifact.id} is stale: its input {role}, {entry['id']}, has changed since; run "
+                "it again."
+            )
     return wrong
 
 
@@ -73,7 +94,11 @@ def _names(store: Shelf) -> list[str]:
         names = store.names()
     except StoreError as error:
         return [str(error)]
-    return [f"names.json: {name!r} means {found}, which is not in the store." for name, found in names.items() if store.folder_of(found) is None]
+    return [
+        f"names.json: {name!r} means {found}, which is not in the store."
+        for name, found in names.items()
+        if store.folder_of(found) is None
+    ]
 
 
 def _strangers(store: Shelf) -> list[str]:
@@ -81,5 +106,14 @@ def _strangers(store: Shelf) -> list[str]:
     top = store.root / "targets"
     targets = [path for path in top.iterdir() if path.is_dir()] if top.is_dir() else []
     wrong = [path for path in targets if not TARGET_ID.fullmatch(path.name)]
-    wrong += [run for path in targets if path not in wrong for run in path.iterdir() if run.name.startswith("run_") and not is_id(run.name)]
-    return [f"{path.relative_to(store.root)} has no name of an artifact; remove or rename it." for path in sorted(wrong)]
+    wrong += [
+        run
+        for path in targets
+        if path not in wrong
+        for run in path.iterdir()
+        if run.name.startswith("run_") and not is_id(run.name)
+    ]
+    return [
+        f"{path.relative_to(store.root)} has no name of an artifact; remove or rename it."
+        for path in sorted(wrong)
+    ]

@@ -1,7 +1,9 @@
-"""The first process of a block: Parsl's pool of workers, which ends when it cannot go on, so that its block is begun again.
+"""The first process of a block: Parsl's pool of workers, which ends when it cannot go on, so that
+its block is begun again.
 
-It cannot when the process that keeps its books has died, or when a worker was killed that waited for a job: that one held the lock of the queue,
-and no other gets at the jobs any more. Without this it would live on, give signs of life, and carry out nothing.
+It cannot when the process that keeps its books has died, or when a worker was killed that waited
+for a job: that one held the lock of the queue, and no other gets at the jobs any more. Without this
+it would live on, give signs of life, and carry out nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ _BOOKS = "SyncManager"  # how multiprocessing calls the process with the books
 
 
 def patience(words: list[str]) -> float:
-    """Seconds that a job may wait for a worker of its block, of which one is free then: three times what a silent worker pool is given.
+    """Seconds that a job may wait for a worker of its block, of which one is free then: three times
+    what a silent worker pool is given.
 
     >>> patience(["--hb_threshold=60"])
     180.0
@@ -38,12 +41,15 @@ def waiting() -> int:
 
 
 def end_when_stuck(seconds: float) -> None:
-    """End this process as soon as the process with the books has begun and ended, or when a job has waited for so long."""
+    """End this process as soon as the process with the books has begun and ended, or when a job has
+    waited for so long."""
 
     def watch() -> None:
         begun, since = False, time.monotonic()
         while True:
-            there = any(child.name.startswith(_BOOKS) for child in multiprocessing.active_children())
+            there = any(
+                child.name.startswith(_BOOKS) for child in multiprocessing.active_children()
+            )
             since = since if waiting() else time.monotonic()
             if (begun and not there) or time.monotonic() > since + seconds:
                 sys.stderr.write("the pool of workers could not go on\n")
@@ -58,7 +64,9 @@ def end_when_stuck(seconds: float) -> None:
 def main() -> None:
     """Be a pool of workers; its settings come as words of the command, as Parsl gives them."""
     end_when_stuck(patience(sys.argv))
-    runpy.run_module("parsl.executors.high_throughput.process_worker_pool", run_name="__main__", alter_sys=True)
+    runpy.run_module(
+        "parsl.executors.high_throughput.process_worker_pool", run_name="__main__", alter_sys=True
+    )
 
 
 if __name__ == "__main__":

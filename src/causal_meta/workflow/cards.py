@@ -1,4 +1,5 @@
-"""Which executor a word means, whether it can be had here, and what stands against it: all before the first job, in one sentence with the line."""
+"""Which executor a word means, whether it can be had here, and what stands against it: all before
+the first job, in one sentence with the line."""
 
 from __future__ import annotations
 
@@ -28,15 +29,26 @@ from causal_meta.workflow.study_file import Place
 
 HERE = ("local", "threads", "processes", "parsl")
 _NEEDS_PARSL = ("threads", "parsl")
-_COMMANDS = {"slurm": ("sbatch", "squeue", "scancel"), "htcondor": ("condor_submit", "condor_q", "condor_rm"), "kubernetes": (), "local": ()}
-_NAMES = {"slurm": "Slurm", "htcondor": "HTCondor", "kubernetes": "Kubernetes", "local": "this machine"}
+_COMMANDS = {
+    "slurm": ("sbatch", "squeue", "scancel"),
+    "htcondor": ("condor_submit", "condor_q", "condor_rm"),
+    "kubernetes": (),
+    "local": (),
+}
+_NAMES = {
+    "slurm": "Slurm",
+    "htcondor": "HTCondor",
+    "kubernetes": "Kubernetes",
+    "local": "this machine",
+}
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 _PATIENCE = 60  # seconds for a scheduler to say whether it would take a block
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Where jobs are carried out: `word` as it was given, how many at once where a card does not say, and the card with the lines of its file."""
+    """Where jobs are carried out: `word` as it was given, how many at once where a card does not
+    say, and the card with the lines of its file."""
 
     word: str
     workers: int
@@ -48,20 +60,33 @@ class Executor:
         """The error at a place of the card: at its line, or that of what holds it."""
         while path and path not in self.lines:
             path = path[:-1]
-        return Place(self.file, self.lines.get(path, 1)).error(sentence) if self.file else ConfigError(f"--executor {self.word}: {sentence}")
+        return (
+            Place(self.file, self.lines.get(path, 1)).error(sentence)
+            if self.file
+            else ConfigError(f"--executor {self.word}: {sentence}")
+        )
 
 
 def executor_of(word: str, workers: int) -> Executor:
-    """The executor that a word means: `local`, `threads`, `processes`, `parsl`, the name of a card of this package or the file of one.
+    """The executor that a word means: `local`, `threads`, `processes`, `parsl`, the name of a card
+    of this package or the file of one.
 
-    Raises `ConfigError` for another word, a card that makes no sense, and a scheduler or package that is not there.
+    Raises `ConfigError` for another word, a card that makes no sense, and a scheduler or package
+    that is not there.
     """
     if word in (*_NEEDS_PARSL, "local", "processes"):
-        executor = Executor(word, workers, LocalCard(jobs=JobNeeds(per_block=workers)) if word == "parsl" else None)
+        executor = Executor(
+            word, workers, LocalCard(jobs=JobNeeds(per_block=workers)) if word == "parsl" else None
+        )
     else:
         executor = _read(word, workers)
-    if (word in _NEEDS_PARSL or executor.card is not None) and importlib.util.find_spec("parsl") is None:
-        raise ConfigError(f"--executor {word} needs the Python package parsl; install it with pip install 'causal-meta[workflow]'.")
+    if (word in _NEEDS_PARSL or executor.card is not None) and importlib.util.find_spec(
+        "parsl"
+    ) is None:
+        raise ConfigError(
+            f"--executor {word} needs the Python package parsl; install it with pip install "
+            "'causal-meta[workflow]'."
+        )
     if executor.file:
         _check_scheduler(executor)
     return executor
@@ -70,7 +95,9 @@ def executor_of(word: str, workers: int) -> Executor:
 def card_names() -> list[str]:
     """The cards that come with the package."""
     folder = resources.files("causal_meta.conf") / "cards"
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    return sorted(
+        item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")
+    )
 
 
 def _read(word: str, workers: int) -> Executor:
@@ -86,11 +113,18 @@ def _read(word: str, workers: int) -> Executor:
         except UnicodeDecodeError:
             raise ConfigError(f"{word} is no text; give the YAML file of a card.") from None
     else:
-        raise ConfigError(f"There is no executor, card or file called {word!r}{nearest(word, [*HERE, *card_names()])}")
+        raise ConfigError(
+            "There is no executor, card or file called "
+            f"{word!r}{nearest(word, [*HERE, *card_names()])}"
+        )
     tree, lines = yaml_1_2.load_with_lines(text, file)
     found = Executor(word, workers, None, file, lines)
     if not isinstance(tree, dict) or "kind" not in tree:
-        raise found.error((), f"a card begins with its scheduler: 'kind: KIND', one of {', '.join(tags(CardConfig))}.")
+        raise found.error(
+            (),
+            "a card begins with its scheduler: 'kind: KIND', one of "
+            f"{', '.join(tags(CardConfig))}.",
+        )
     return Executor(word, workers, _card(found, tree), file, lines)
 
 
@@ -98,35 +132,57 @@ def _card(found: Executor, tree: dict[str, Any]) -> CardConfig:
     """The card of a tree; what is wrong in it is told with its line."""
     jobs, kinds = tree.get("jobs", {}), tree.get("kinds", {})
     if not isinstance(kinds, dict):
-        raise found.error(("kinds",), f"kinds is {kinds!r}; give what each kind needs, such as 'amortised: {{cores: 8}}'.")
+        raise found.error(
+            ("kinds",),
+            f"kinds is {kinds!r}; give what each kind needs, such as 'amortised: {{cores: 8}}'.",
+        )
     artifacts = {tag for tag, cls in by_tag().items() if issubclass(cls, ArtifactConfig)}
     for kind in kinds:
         if kind not in artifacts:
-            raise found.error(("kinds", kind), f"there is no kind of artifact called {kind!r}{nearest(str(kind), artifacts)}")
+            raise found.error(
+                ("kinds", kind),
+                f"there is no kind of artifact called {kind!r}{nearest(str(kind), artifacts)}",
+            )
     parts: dict[tuple[Any, ...], JobNeeds] = {}
-    for path, part in [(("jobs",), jobs), *((("kinds", kind), part) for kind, part in kinds.items())]:
+    for path, part in [
+        (("jobs",), jobs),
+        *((("kinds", kind), part) for kind, part in kinds.items()),
+    ]:
         parts[path] = _checked(found, path, JobNeeds, part)
     rest = {key: value for key, value in tree.items() if key not in ("jobs", "kinds")}
-    card = _checked(found, (), CardConfig, rest | {"jobs": parts["jobs",], "kinds": {kind: parts["kinds", kind] for kind in kinds}})
+    card = _checked(
+        found,
+        (),
+        CardConfig,
+        rest | {"jobs": parts["jobs",], "kinds": {kind: parts["kinds", kind] for kind in kinds}},
+    )
     if card.address:
         try:
             ipaddress.ip_address(card.address)
         except ValueError:
-            raise found.error(("address",), f"the address is {card.address!r}; give an IP address of this machine.") from None
+            raise found.error(
+                ("address",),
+                f"the address is {card.address!r}; give an IP address of this machine.",
+            ) from None
     return card
 
 
 def _checked(found: Executor, path: tuple[Any, ...], base: type[Any], tree: Any) -> Any:
-    """The configuration of a part of a card; an error is put at the line of the key that it names."""
+    """The configuration of a part of a card; an error is put at the line of the key that it
+    names."""
     try:
         return from_plain(base, tree, ".".join(str(word) for word in path))
     except ConfigError as error:
-        named = re.search(r"has no setting '([^']*)'|^[\w.]*?\.?(\w+)(?:\[\d+\])? (?:is|holds|mounts) |called '[^']*'", str(error))
+        named = re.search(
+            r"has no setting '([^']*)'|^[\w.]*?\.?(\w+)(?:\[\d+\])? (?:is|holds|mounts) |called "
+            r"'[^']*'",
+            str(error),
+        )
         key = (named.group(1) or named.group(2) or "kind") if named else ""
         raise found.error((*path, key), str(error).replace("job_needs.", "", 1)) from None
 
 
-# ------------------------------------------------------------------------------------------------------------------------- checks
+# ------------------------------------------------------------------------------------------- checks
 
 
 def _check_scheduler(executor: Executor) -> None:
@@ -136,18 +192,27 @@ def _check_scheduler(executor: Executor) -> None:
     missing = [command for command in _COMMANDS[card.kind] if shutil.which(command) is None]
     if missing:
         sentence = (
-            f"the card is for {_NAMES[card.kind]}, and there is no command {missing[0]} here; go to a machine of the cluster, or take another card."
+            f"the card is for {_NAMES[card.kind]}, and there is no command {missing[0]} "
+            "here; go to a machine of the cluster, or take another card."
         )
         raise executor.error(("kind",), sentence)
     if isinstance(card, KubernetesCard) and importlib.util.find_spec("kubernetes") is None:
-        needed = "which needs the Python package kubernetes; install it with pip install 'causal-meta[kubernetes]'."
+        needed = (
+            "which needs the Python package kubernetes; install it with pip install "
+            "'causal-meta[kubernetes]'."
+        )
         raise executor.error(("kind",), f"the card is for Kubernetes, {needed}")
     if isinstance(card, LocalCard) and card.python and shutil.which(card.python) is None:
-        raise executor.error(("python",), f"there is no interpreter {card.python!r}; leave python away for the one that you use now.")
+        raise executor.error(
+            ("python",),
+            f"there is no interpreter {card.python!r}; leave python away for the one that you use "
+            "now.",
+        )
 
 
 def check_plan(executor: Executor, plan: Plan, store: Store) -> None:
-    """Nothing stands against making what a plan lacks there; raises `ConfigError` in one sentence with the line."""
+    """Nothing stands against making what a plan lacks there; raises `ConfigError` in one sentence
+    with the line."""
     if executor.word == "threads":
         for cell in plan.to_make:
             _check_thread(cell)
@@ -156,7 +221,8 @@ def check_plan(executor: Executor, plan: Plan, store: Store) -> None:
     root = os.path.abspath(store.root)
     if not _PLAIN_PATH.fullmatch(root):
         raise ConfigError(
-            f"The store {root} has characters in its path that Parsl's scripts cannot take; use another --store, or --executor processes."
+            f"The store {root} has characters in its path that Parsl's scripts cannot take; use "
+            "another --store, or --executor processes."
         )
     if not executor.file:
         return
@@ -175,10 +241,14 @@ def check_plan(executor: Executor, plan: Plan, store: Store) -> None:
 def _check_thread(cell: Cell) -> None:
     if not type(cell.config).thread_safe:
         why = "it uses generators or modes that a whole process shares"
-        raise cell.place.error(f"{cell.kind} cannot be made in threads, since {why}; use --executor processes.")
+        raise cell.place.error(
+            f"{cell.kind} cannot be made in threads, since {why}; use --executor processes."
+        )
 
 
-def _check_machine(executor: Executor, path: tuple[Any, ...], kind: str, needs: JobNeeds, store: Store) -> None:
+def _check_machine(
+    executor: Executor, path: tuple[Any, ...], kind: str, needs: JobNeeds, store: Store
+) -> None:
     """A block fits this machine."""
     place = store.root.absolute()
     while not place.exists():
@@ -187,16 +257,29 @@ def _check_machine(executor: Executor, path: tuple[Any, ...], kind: str, needs: 
     for key, wanted, there, unit in (
         ("cores", needs.cores * needs.per_block, os.cpu_count() or 1, "cores"),
         ("memory_gb", needs.memory_gb * needs.per_block, memory, "GB of memory"),
-        ("storage_gb", needs.storage_gb * needs.per_block, shutil.disk_usage(place).free / 2**30, "GB of free disk"),
+        (
+            "storage_gb",
+            needs.storage_gb * needs.per_block,
+            shutil.disk_usage(place).free / 2**30,
+            "GB of free disk",
+        ),
     ):
         if wanted > there:
-            sentence = f"{needs.per_block} jobs of kind {kind} at once need {wanted} {unit}, and this machine has {there:.4g}; ask for less."
+            sentence = (
+                f"{needs.per_block} jobs of kind {kind} at once need {wanted} {unit}, and "
+                f"this machine has {there:.4g}; ask for less."
+            )
             raise executor.error((*path, key), sentence)
     if needs.gpus and shutil.which("nvidia-smi") is None and shutil.which("rocm-smi") is None:
-        raise executor.error((*path, "gpus"), f"jobs of kind {kind} are to use a GPU, and this machine shows none; leave gpus away.")
+        raise executor.error(
+            (*path, "gpus"),
+            f"jobs of kind {kind} are to use a GPU, and this machine shows none; leave gpus away.",
+        )
 
 
-def _ask_slurm(executor: Executor, card: SlurmCard, path: tuple[Any, ...], kind: str, needs: JobNeeds) -> None:
+def _ask_slurm(
+    executor: Executor, card: SlurmCard, path: tuple[Any, ...], kind: str, needs: JobNeeds
+) -> None:
     """Slurm says that it would take a block."""
     words = ["sbatch", "--test-only", *slurm_words(card, needs), "--wrap", "true"]
     try:
@@ -206,14 +289,26 @@ def _ask_slurm(executor: Executor, card: SlurmCard, path: tuple[Any, ...], kind:
         said = [f"it said nothing for {_PATIENCE} seconds"]
     if said:
         told = re.sub(r"^(sbatch: |error: |allocation failure: )+", "", said[-1]).rstrip(".")
-        raise executor.error(path, f"Slurm takes no block for jobs of kind {kind} ({told}); ask for something else.")
+        raise executor.error(
+            path, f"Slurm takes no block for jobs of kind {kind} ({told}); ask for something else."
+        )
 
 
 def slurm_words(card: SlurmCard, needs: JobNeeds) -> list[str]:
     """What a block asks of Slurm, as options of `sbatch`."""
-    named = {"partition": card.partition, "account": card.account, "qos": card.qos, "constraint": card.constraint}
+    named = {
+        "partition": card.partition,
+        "account": card.account,
+        "qos": card.qos,
+        "constraint": card.constraint,
+    }
     words = [f"--{key}={value}" for key, value in named.items() if value]
-    words += ["--nodes=1", "--ntasks-per-node=1", f"--cpus-per-task={needs.cores * needs.per_block}", f"--mem={needs.memory_gb * needs.per_block}g"]
+    words += [
+        "--nodes=1",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={needs.cores * needs.per_block}",
+        f"--mem={needs.memory_gb * needs.per_block}g",
+    ]
     words += [f"--time={needs.walltime}"]
     words += [f"--gpus-per-node={needs.gpus * needs.per_block}"] if needs.gpus else []
     words += [f"--tmp={needs.storage_gb * needs.per_block}g"] if needs.storage_gb else []

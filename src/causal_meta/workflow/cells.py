@@ -1,7 +1,9 @@
-"""From the entries of a study file to its cells: one artifact each, with its id, which follows from the configuration and the ids of its inputs.
+"""From the entries of a study file to its cells: one artifact each, with its id, which follows from
+the configuration and the ids of its inputs.
 
-A word in a role (`of: small*`) is looked for among the kinds and names of this file; only if nothing there fits, among the names and ids of the
-store. A pattern takes what fits the role. A run in a further role goes with the targets it was computed on.
+A word in a role (`of: small*`) is looked for among the kinds and names of this file; only if
+nothing there fits, among the names and ids of the store. A pattern takes what fits the role. A run
+in a further role goes with the targets it was computed on.
 """
 
 from __future__ import annotations
@@ -19,12 +21,21 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.runners.inference.named_models import DEFAULT, found_model
 from causal_meta.store import Artifact, Key, Store, StoreError, key_of
 from causal_meta.store.catalog import is_study
-from causal_meta.workflow.study_file import MOST_CELLS, Entry, Place, StudyFile, Variant, read_study_file, variants
+from causal_meta.workflow.study_file import (
+    MOST_CELLS,
+    Entry,
+    Place,
+    StudyFile,
+    Variant,
+    read_study_file,
+    variants,
+)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One artifact of a study, built or not: its key, its configuration, the ids of its inputs by role; of a table also how to read it."""
+    """One artifact of a study, built or not: its key, its configuration, the ids of its inputs by
+    role; of a table also how to read it."""
 
     key: Key
     config: ArtifactConfig
@@ -62,7 +73,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """A study: its cells so ordered that inputs come first, and the artifacts from elsewhere that they build on, with their words, by id.
+    """A study: its cells so ordered that inputs come first, and the artifacts from elsewhere that
+    they build on, with their words, by id.
 
     `force`: names in the file are taken from the artifacts that have them.
     """
@@ -80,8 +92,11 @@ class Study:
         return {cell.id: cell for cell in self.cells}
 
 
-def load_study(path: str | Path, store: Store, default_name: str = "", *, force: bool = False) -> Study:
-    """Read and check a study file; nothing is built or written. Raises `ConfigError` in one sentence with the line.
+def load_study(
+    path: str | Path, store: Store, default_name: str = "", *, force: bool = False
+) -> Study:
+    """Read and check a study file; nothing is built or written. Raises `ConfigError` in one
+    sentence with the line.
 
     `force`: names that mean other artifacts in the store will be taken from them.
     """
@@ -91,7 +106,10 @@ def load_study(path: str | Path, store: Store, default_name: str = "", *, force:
 def study_of(file: StudyFile, store: Store, *, force: bool = False) -> Study:
     """The study of a file that was read; raises `ConfigError` with the line."""
     if file.name in store.names():
-        raise file.place.error(f"the study is called {file.name!r}, a name that an artifact has already; give the study another one ('name: …').")
+        raise file.place.error(
+            f"the study is called {file.name!r}, a name that an artifact has already; give the "
+            "study another one ('name: …')."
+        )
     expansion = _Expansion(file.entries, store)
     for index in range(len(file.entries)):
         expansion.cells(index)
@@ -106,15 +124,23 @@ def _check_names(file: StudyFile, cells: list[Cell], store: Store, force: bool) 
         if not cell.name:
             continue
         if cell.name == file.name:
-            raise cell.place.error(f"{cell.name!r} is the name of the study already; choose another name.")
+            raise cell.place.error(
+                f"{cell.name!r} is the name of the study already; choose another name."
+            )
         if cell.name in seen:
-            raise cell.place.error(f"the name {cell.name!r} is that of line {seen[cell.name].line} already; choose another name.")
+            raise cell.place.error(
+                f"the name {cell.name!r} is that of line {seen[cell.name].line} already; choose "
+                "another name."
+            )
         if taken.get(cell.name, cell.id) != cell.id and not force:
             raise cell.place.error(
-                f"the name {cell.name!r} means {taken[cell.name]} in the store already; choose another one, or give --force to take it."
+                f"the name {cell.name!r} means {taken[cell.name]} in the store already; choose "
+                "another one, or give --force to take it."
             )
         if cell.name not in taken and is_study(store.root, cell.name):
-            raise cell.place.error(f"{cell.name!r} is the name of another study in the store; choose another name.")
+            raise cell.place.error(
+                f"{cell.name!r} is the name of another study in the store; choose another name."
+            )
         seen[cell.name] = cell.place
 
 
@@ -153,15 +179,23 @@ class _Expansion:
         if index in self.at_work:
             circle = [self.entries[i].place.line for i in self.at_work[self.at_work.index(index) :]]
             told = ", ".join(str(line) for line in circle)
-            raise entry.place.error(f"the inputs go round in a circle through line{'s' * (len(circle) > 1)} {told}; take one of them away.")
+            raise entry.place.error(
+                f"the inputs go round in a circle through line{'s' * (len(circle) > 1)} {told}; "
+                "take one of them away."
+            )
         self.at_work.append(index)
         combinations = self._inputs(index, entry)
         configurations = variants(entry)
-        made = [self._cell(entry, variant, nodes) for nodes in combinations for variant in configurations]
+        made = [
+            self._cell(entry, variant, nodes)
+            for nodes in combinations
+            for variant in configurations
+        ]
         for cell in made:
             if cell.id in self.places:
                 raise cell.place.error(
-                    f"{cell.label} is {cell.id}, the same as that of line {self.places[cell.id].line}; take one away or let them differ."
+                    f"{cell.label} is {cell.id}, the same as that of line "
+                    f"{self.places[cell.id].line}; take one away or let them differ."
                 )
             self.places[cell.id] = cell.place
         if len(self.order) + len(made) > MOST_CELLS:
@@ -181,26 +215,37 @@ class _Expansion:
             and isinstance(config.data, TableConfig)
             and self.store.folder_of(key.id) is None
         ):
-            raise entry.at("data").error("the digest of a table does not bring its values; give its file ('data: {table: FILE}').")
+            raise entry.at("data").error(
+                "the digest of a table does not bring its values; give its file ('data: {table: "
+                "FILE}')."
+            )
         among = "".join(f"-{node.label}" for node, several in nodes.values() if several)
         name = f"{entry.name}{variant.suffix}{among}" if entry.name else ""
         return Cell(key, config, inputs, name, entry.place, variant.swept, variant.table)
 
-    # -------------------------------------------------------------------------------------------------------------------- inputs
+    # --------------------------------------------------------------------------------------- inputs
 
     def _inputs(self, index: int, entry: Entry) -> list[dict[str, tuple[_Node, bool]]]:
-        """Every fitting choice of inputs by role, and for each whether there were several for its role."""
+        """Every fitting choice of inputs by role, and for each whether there were several for its
+        role."""
         choices = {role: self._choices(index, entry, role) for role in entry.roles}
         found = []
         for nodes in itertools.product(*choices.values()):
             chosen = dict(zip(choices, nodes, strict=True))
             if _go_together(chosen):
-                found.append({role: (node, len(choices[role]) > 1) for role, node in chosen.items()})
+                found.append(
+                    {role: (node, len(choices[role]) > 1) for role, node in chosen.items()}
+                )
         if not found:
-            raise entry.place.error(f"none of the runs that {entry.cls.kind} names was computed on a target that 'of:' names; let them go together.")
+            raise entry.place.error(
+                f"none of the runs that {entry.cls.kind} names was computed on a target that "
+                "'of:' names; let them go together."
+            )
         for nodes_by_role in found:
             try:
-                entry.cls.check_inputs({role: node.kind for role, (node, _) in nodes_by_role.items()})
+                entry.cls.check_inputs(
+                    {role: node.kind for role, (node, _) in nodes_by_role.items()}
+                )
             except ConfigError as error:
                 raise entry.place.error(str(error)) from None
         return found
@@ -213,7 +258,8 @@ class _Expansion:
         return list(found.values())
 
     def _here(self, index: int, entry: Entry, role: str, pattern: str) -> list[_Node]:
-        """What a word means among the entries of this file: what fits the role; raises if a name or kind has only what does not."""
+        """What a word means among the entries of this file: what fits the role; raises if a name or
+        kind has only what does not."""
         target_wanted = role == "of" or issubclass(entry.cls, TargetConfig)
         meant = [
             i
@@ -223,51 +269,103 @@ class _Expansion:
             and not (target_wanted and not issubclass(other.cls, TargetConfig))
         ]
         fitting = [i for i in meant if entry.cls.accepts(role, self.entries[i].cls)]
-        found = [_Node(cell.id, cell.kind, cell.inputs, cell.name or cell.id[-8:]) for i in fitting for cell in self._matching(i, pattern)]
+        found = [
+            _Node(cell.id, cell.kind, cell.inputs, cell.name or cell.id[-8:])
+            for i in fitting
+            for cell in self._matching(i, pattern)
+        ]
         if not found and not _is_glob(pattern):
-            misfit = next((cell for i in meant if i not in fitting for cell in self._matching(i, pattern)), None)
+            misfit = next(
+                (cell for i in meant if i not in fitting for cell in self._matching(i, pattern)),
+                None,
+            )
             if misfit is not None:
-                raise entry.at(role).error(f"{role} of {entry.cls.kind} cannot be {misfit.label}{_wanted(entry, role)}")
+                raise entry.at(role).error(
+                    f"{role} of {entry.cls.kind} cannot be {misfit.label}{_wanted(entry, role)}"
+                )
         return found
 
     def _matching(self, index: int, pattern: str) -> list[Cell]:
         """The cells of an entry whose kind, name, or name of the entry a pattern fits."""
         name = self.entries[index].name
-        return [cell for cell in self.cells(index) if any(fnmatch.fnmatchcase(word, pattern) for word in (cell.kind, name, cell.name) if word)]
+        return [
+            cell
+            for cell in self.cells(index)
+            if any(
+                fnmatch.fnmatchcase(word, pattern) for word in (cell.kind, name, cell.name) if word
+            )
+        ]
 
     def _elsewhere(self, entry: Entry, role: str, pattern: str) -> list[_Node]:
         """What a word means in the store; `default` is the model inside the package."""
         names = self.store.names()
-        tokens = sorted(name for name in names if fnmatch.fnmatchcase(name, pattern)) if _is_glob(pattern) else [pattern]
+        tokens = (
+            sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
+            if _is_glob(pattern)
+            else [pattern]
+        )
         found = []
         for token in tokens:
             try:
-                artifact = found_model(token, self.store) if token == DEFAULT else self.store.find(token)
+                artifact = (
+                    found_model(token, self.store) if token == DEFAULT else self.store.find(token)
+                )
             except StoreError as error:
-                here = sorted({word for other in self.entries for word in (other.cls.kind, other.name) if word})
+                here = sorted(
+                    {
+                        word
+                        for other in self.entries
+                        for word in (other.cls.kind, other.name)
+                        if word
+                    }
+                )
                 known = token in names or token == DEFAULT or token.startswith(("tgt_", "run_"))
-                told = str(error) if known else f"nothing here or in the store is called {token!r}{nearest(token, [*here, *names, DEFAULT])}"
+                told = (
+                    str(error)
+                    if known
+                    else "nothing here or in the store is called "
+                    f"{token!r}{nearest(token, [*here, *names, DEFAULT])}"
+                )
                 raise entry.at(role).error(told) from None
             cls: Any = by_tag().get(artifact.kind, ArtifactConfig)
             fits = entry.cls.accepts(role, cls) and (artifact.is_target or role != "of")
             if fits:
                 self.others[artifact.id], self.words[artifact.id] = artifact, token
-                found.append(_Node(artifact.id, artifact.kind, artifact.inputs, token.replace("tgt_", "").replace("run_", "")))
+                found.append(
+                    _Node(
+                        artifact.id,
+                        artifact.kind,
+                        artifact.inputs,
+                        token.replace("tgt_", "").replace("run_", ""),
+                    )
+                )
             elif not _is_glob(pattern):
-                raise entry.at(role).error(f"{role} of {entry.cls.kind} cannot be {artifact.kind} {token}{_wanted(entry, role)}")
+                raise entry.at(role).error(
+                    f"{role} of {entry.cls.kind} cannot be {artifact.kind} "
+                    f"{token}{_wanted(entry, role)}"
+                )
         if not found:
-            raise entry.at(role).error(f"the pattern {pattern!r} matches nothing here or in the store that can be the {role!r} of {entry.cls.kind}.")
+            raise entry.at(role).error(
+                f"the pattern {pattern!r} matches nothing here or in the store that can be the "
+                f"{role!r} of {entry.cls.kind}."
+            )
         return found
 
 
 def _go_together(nodes: dict[str, _Node]) -> bool:
     """Whether the runs in further roles were computed on the target in the role `of`."""
     of = nodes.get("of")
-    return of is None or all(node.is_target or of.id in node.inputs.values() for node in nodes.values())
+    return of is None or all(
+        node.is_target or of.id in node.inputs.values() for node in nodes.values()
+    )
 
 
 def _wanted(entry: Entry, role: str) -> str:
-    kinds = sorted(tag for tag, cls in by_tag().items() if issubclass(cls, ArtifactConfig) and entry.cls.accepts(role, cls))
+    kinds = sorted(
+        tag
+        for tag, cls in by_tag().items()
+        if issubclass(cls, ArtifactConfig) and entry.cls.accepts(role, cls)
+    )
     return f"; it can be of kind {', '.join(kinds)}."
 
 
@@ -276,11 +374,14 @@ def _is_glob(pattern: str) -> bool:
 
 
 def _may_match(pattern: str, other: Entry) -> bool:
-    """Whether a cell of an entry could be meant, before its cells are known: by the kind, the name, or a name that goes on after it."""
+    """Whether a cell of an entry could be meant, before its cells are known: by the kind, the name,
+    or a name that goes on after it."""
     if fnmatch.fnmatchcase(other.cls.kind, pattern):
         return True
     if not other.name:
         return False
     start = next((pattern[:i] for i, sign in enumerate(pattern) if sign in "*?["), pattern)
-    longer = start.startswith(f"{other.name}-") or (start != pattern and f"{other.name}-".startswith(start))
+    longer = start.startswith(f"{other.name}-") or (
+        start != pattern and f"{other.name}-".startswith(start)
+    )
     return fnmatch.fnmatchcase(other.name, pattern) or longer

@@ -1,4 +1,5 @@
-"""Carrying out a plan: what is missing is made, inputs first; a failure stops only what depends on it."""
+"""Carrying out a plan: what is missing is made, inputs first; a failure stops only what depends on
+it."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ Notify = Callable[[Cell, State], None]
 
 @dataclass
 class Outcome:
-    """The state of every cell in the end, the answers of those that were carried out, and which failure stopped which cell."""
+    """The state of every cell in the end, the answers of those that were carried out, and which
+    failure stopped which cell."""
 
     states: dict[str, State]
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -35,17 +37,30 @@ class Outcome:
 
 
 def carry_out(
-    plan: Plan, store: Store, *, executor: str | Executor = "local", workers: int = 2, max_failures: int | None = None, notify: Notify | None = None
+    plan: Plan,
+    store: Store,
+    *,
+    executor: str | Executor = "local",
+    workers: int = 2,
+    max_failures: int | None = None,
+    notify: Notify | None = None,
 ) -> Outcome:
-    """Make what a plan lacks, here (`local`), in `workers` threads or processes, or where a card says; nothing more is begun after `max_failures`
-    failures. What stands against an executor is found before anything is made, and told by a `ConfigError`.
+    """Make what a plan lacks, here (`local`), in `workers` threads or processes, or where a card
+    says; nothing more is begun after `max_failures` failures. What stands against an executor is
+    found before anything is made, and told by a `ConfigError`.
 
-    States: built, found (somebody else made it meanwhile), failed, blocked (an input failed), left (not begun, after too many failures).
+    States: built, found (somebody else made it meanwhile), failed, blocked (an input failed), left
+    (not begun, after too many failures).
     """
     tell = notify or (lambda cell, state: None)
     chosen = executor_of(executor, workers) if isinstance(executor, str) else executor
     check_plan(chosen, plan, store)
-    outcome = Outcome({cell.id: "exists" if plan.status[cell.id] == "exists" else "waiting" for cell in plan.cells})
+    outcome = Outcome(
+        {
+            cell.id: "exists" if plan.status[cell.id] == "exists" else "waiting"
+            for cell in plan.cells
+        }
+    )
     to_make = plan.to_make
     if not to_make:
         _name_existing(plan, store)
@@ -77,7 +92,8 @@ def _pool(executor: Executor, plan: Plan, store: Store) -> Workers:
 
 
 def log_file(plan: Plan, store: Store) -> Path:
-    """Where goes what workers and libraries say while a study is carried out; its folder is made."""
+    """Where goes what workers and libraries say while a study is carried out; its folder is
+    made."""
     folder = store.root / "experiments" / plan.study.name
     with disk_errors(store.root):
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +101,8 @@ def log_file(plan: Plan, store: Store) -> Path:
 
 
 def _places(plan: Plan, store: Store) -> dict[str, str]:
-    """The folder of every artifact that may be an input, relative to the store; what lies elsewhere is brought into the store."""
+    """The folder of every artifact that may be an input, relative to the store; what lies elsewhere
+    is brought into the store."""
     places = {cell.id: cell.path for cell in plan.cells}
     needed = {found for cell in plan.cells for found in cell.inputs.values()}
     for other in plan.study.others.values():
@@ -95,7 +112,11 @@ def _places(plan: Plan, store: Store) -> dict[str, str]:
 
 
 def _installed(artifact: Artifact, store: Store) -> Artifact:
-    return artifact if store.root in artifact.folder.absolute().parents else store.install(artifact.folder)
+    return (
+        artifact
+        if store.root in artifact.folder.absolute().parents
+        else store.install(artifact.folder)
+    )
 
 
 def _name_existing(plan: Plan, store: Store) -> None:
@@ -130,10 +151,15 @@ class _Schedule:
         self.ready = deque(found for found in self.cells if not self.lacking[found])
 
     def run(self, pool: Workers) -> None:
-        """Begin what is ready as long as the pool takes it, then wait for an answer, until nothing is left."""
+        """Begin what is ready as long as the pool takes it, then wait for an answer, until nothing
+        is left."""
         running = 0
         while self.ready or running:
-            while self.ready and not self._enough() and (pool.free() or self.cells[self.ready[0]].table):
+            while (
+                self.ready
+                and not self._enough()
+                and (pool.free() or self.cells[self.ready[0]].table)
+            ):
                 cell = self.cells[self.ready.popleft()]
                 self._set(cell, "running")
                 job = job_of(cell, self.store, self.places, force=self.plan.study.force)
@@ -153,7 +179,9 @@ class _Schedule:
     def _take(self, answer: Answer) -> None:
         """Note an answer, and what may begin or cannot be made now."""
         self.outcome.answers[answer.id] = answer
-        self._set(self.cells[answer.id], ("built" if answer.built else "found") if answer.ok else "failed")
+        self._set(
+            self.cells[answer.id], ("built" if answer.built else "found") if answer.ok else "failed"
+        )
         if not answer.ok:
             self.failures += 1
             self._block(answer.id)

@@ -1,6 +1,8 @@
-"""The process between a study and its workers: Parsl's interchange, which ends when the study's process has ended in whatever way.
+"""The process between a study and its workers: Parsl's interchange, which ends when the study's
+process has ended in whatever way.
 
-Without that it would stay for ever after a study that was killed (its workers leave by themselves, when they miss its signs of life).
+Without that it would stay for ever after a study that was killed (its workers leave by themselves,
+when they miss its signs of life).
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ def end_with(parent: int) -> None:
 
 
 def main(words: list[str]) -> None:
-    """Be the interchange of the process whose id is given; its settings come on standard input, as Parsl sends them."""
+    """Be the interchange of the process whose id is given; its settings come on standard input, as
+    Parsl sends them."""
     os.setsid()  # a Ctrl-C is for the study, which then ends this process
     end_with(int(words[0]))
     runpy.run_module("parsl.executors.high_throughput.interchange", run_name="__main__")

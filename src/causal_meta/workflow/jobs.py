@@ -1,6 +1,8 @@
-"""One cell carried out: in this process, in a worker that reads jobs and answers in lines of JSON, or in a worker of Parsl.
+"""One cell carried out: in this process, in a worker that reads jobs and answers in lines of JSON,
+or in a worker of Parsl.
 
-`work` is the life of the second. It ends when its input ends, so that none outlives its driver for longer than its job.
+`work` is the life of the second. It ends when its input ends, so that none outlives its driver for
+longer than its job.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from causal_meta.workflow.cells import Cell
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker must know: the store, the configuration as a tree, and the folders of the inputs by role, relative to the store.
+    """What a worker must know: the store, the configuration as a tree, and the folders of the
+    inputs by role, relative to the store.
 
-    `force`: the name is taken from another artifact; `table`: how to read the table that the target holds.
+    `force`: the name is taken from another artifact; `table`: how to read the table that the target
+    holds.
     """
 
     root: str
@@ -43,8 +47,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """How a job went: `built` tells that something was made and not found; `cause` is the first cause of a failure, `log` where its facts are,
-    `worker` the host and process that carried it out.
+    """How a job went: `built` tells that something was made and not found; `cause` is the first
+    cause of a failure, `log` where its facts are, `worker` the host and process that carried it
+    out.
     """
 
     id: str
@@ -57,10 +62,17 @@ class Answer:
 
 
 def job_of(cell: Cell, store: Store, places: Mapping[str, str], *, force: bool = False) -> Job:
-    """The job of a cell; `places` holds the folder of each input by id, relative to the store; `force` takes its name from another artifact."""
+    """The job of a cell; `places` holds the folder of each input by id, relative to the store;
+    `force` takes its name from another artifact."""
     inputs = {role: places[found] for role, found in cell.inputs.items()}
-    words = recorded(cell.table) if cell.table else [f"{key}={value}" for key, value in cell.swept.items()]
-    return Job(str(store.root), cell.id, to_plain(cell.config), inputs, cell.name, words, force, cell.table)
+    words = (
+        recorded(cell.table)
+        if cell.table
+        else [f"{key}={value}" for key, value in cell.swept.items()]
+    )
+    return Job(
+        str(store.root), cell.id, to_plain(cell.config), inputs, cell.name, words, force, cell.table
+    )
 
 
 def carry_out_job(job: Job) -> Answer:
@@ -89,11 +101,16 @@ def _carried_out(job: Job) -> Answer:
             name=job.name,
             force=job.force,
             overrides=job.overrides,
-            subscribers=[lambda event: seen.append(int(event["attempt"])), *_pictures(store, config)],
+            subscribers=[
+                lambda event: seen.append(int(event["attempt"])),
+                *_pictures(store, config),
+            ],
             options={"progress": "off", **_table(job)},
         )
     except Exception as error:
-        return Answer(job.id, False, time.monotonic() - begin, True, first_cause(error), log_of(store, job.id))
+        return Answer(
+            job.id, False, time.monotonic() - begin, True, first_cause(error), log_of(store, job.id)
+        )
     return Answer(job.id, True, time.monotonic() - begin, bool(seen))
 
 
@@ -103,7 +120,10 @@ def _table(job: Job) -> dict[str, Any]:
         return {}
     table, truth = read_source(job.table)
     if table.sha256 != job.config["data"]["sha256"]:
-        raise ConfigError(f"The table {job.table['table']} has changed since the study was planned; give the command again.")
+        raise ConfigError(
+            f"The table {job.table['table']} has changed since the study was planned; give the "
+            "command again."
+        )
     return {"table": table, "truth": truth}
 
 
@@ -118,21 +138,32 @@ def _pictures(store: Store, config: ArtifactConfig) -> list[Subscriber]:
 
 def log_of(store: Store, artifact_id: str) -> str:
     """The events of the newest attempt at an artifact that lies in the staging area, or nothing."""
-    found = sorted((store.staging / artifact_id).glob("attempt-*/facts/events.jsonl"), key=lambda path: path.stat().st_mtime)
+    found = sorted(
+        (store.staging / artifact_id).glob("attempt-*/facts/events.jsonl"),
+        key=lambda path: path.stat().st_mtime,
+    )
     return str(found[-1]) if found else ""
 
 
 def first_cause(error: BaseException) -> str:
-    """An error in one line, with its first cause and where that was raised; a sentence for the user stands alone."""
+    """An error in one line, with its first cause and where that was raised; a sentence for the user
+    stands alone."""
     first = error
-    while (cause := first.__cause__ or (None if first.__suppress_context__ else first.__context__)) is not None:
+    while (
+        cause := first.__cause__ or (None if first.__suppress_context__ else first.__context__)
+    ) is not None:
         first = cause
     if isinstance(error, ValueError) and type(error).__module__.startswith("causal_meta"):
         return _words(error)
     trace = first.__traceback__ or error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    where = "" if trace is None else f" ({'/'.join(PurePath(trace.tb_frame.f_code.co_filename).parts[-3:])}, line {trace.tb_lineno})"
+    where = (
+        ""
+        if trace is None
+        else f" ({'/'.join(PurePath(trace.tb_frame.f_code.co_filename).parts[-3:])}, line "
+        f"{trace.tb_lineno})"
+    )
     before = "" if first is error else f"; first cause: {type(first).__name__}: {_words(first)}"
     return f"{type(error).__name__}: {_words(error)}{before}{where}"
 

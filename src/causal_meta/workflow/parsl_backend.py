@@ -1,8 +1,11 @@
-"""Jobs carried out by Parsl: in threads of this process, or by workers in blocks that a scheduler starts, here or on a cluster. Needs Parsl.
+"""Jobs carried out by Parsl: in threads of this process, or by workers in blocks that a scheduler
+starts, here or on a cluster. Needs Parsl.
 
-Whatever dies is begun again: a worker, a block, the interchange between the workers and this process. It costs time and nothing else, since work
-is published whole and trainings go on from their checkpoints. `workflow.workers.Processes` stays beside it for one machine: it needs no Parsl,
-begins in a fraction of the time and takes less of it for each job (`benchmarks/studies.py overhead`).
+Whatever dies is begun again: a worker, a block, the interchange between the workers and this
+process. It costs time and nothing else, since work is published whole and trainings go on from
+their checkpoints. `workflow.workers.Processes` stays beside it for one machine: it needs no Parsl,
+begins in a fraction of the time and takes less of it for each job (`benchmarks/studies.py
+overhead`).
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ _PERIOD = 0.25  # seconds between looks at the interchanges
 
 
 class Threads:
-    """Carries out jobs in `count` threads of this process, one of torch's threads each. What is under way cannot be broken off: `close` waits."""
+    """Carries out jobs in `count` threads of this process, one of torch's threads each. What is
+    under way cannot be broken off: `close` waits."""
 
     def __init__(self, count: int) -> None:
         from causal_meta.datasets.threads import one_thread
@@ -67,15 +71,20 @@ class Threads:
 
 
 class ParslWorkers:
-    """Carries out jobs of `kinds` by workers that a card describes; Parsl's own files go below `folder`, what happens to workers to the file `log`.
+    """Carries out jobs of `kinds` by workers that a card describes; Parsl's own files go below
+    `folder`, what happens to workers to the file `log`.
 
-    A worker that dies (killed, out of memory, at the end of its walltime) fails nothing at once: its job is begun again, `card.tries` times in
-    all. The same holds for blocks and interchanges, as long as something is answered in between.
+    A worker that dies (killed, out of memory, at the end of its walltime) fails nothing at once:
+    its job is begun again, `card.tries` times in all. The same holds for blocks and interchanges,
+    as long as something is answered in between.
     """
 
-    def __init__(self, store: Store, card: CardConfig, kinds: Iterable[str], folder: Path, log: Path) -> None:
+    def __init__(
+        self, store: Store, card: CardConfig, kinds: Iterable[str], folder: Path, log: Path
+    ) -> None:
         self._level = logging.getLogger("parsl").level
-        logging.getLogger("parsl").setLevel(logging.CRITICAL + 1)  # what matters of what it says stands in our log
+        # what matters of what it says stands in our log
+        logging.getLogger("parsl").setLevel(logging.CRITICAL + 1)
         _clear(folder)
         self.store, self.card = store, card
         self.folder = folder / f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -98,7 +107,9 @@ class ParslWorkers:
 
     def free(self) -> bool:
         """Whether there may be an idle worker, or a block may be had."""
-        return sum(len(pool.busy) for pool in self.pools) < sum(pool.capacity for pool in self.pools)
+        return sum(len(pool.busy) for pool in self.pools) < sum(
+            pool.capacity for pool in self.pools
+        )
 
     def begin(self, job: Job) -> None:
         """Give the job to the pool of its kind."""
@@ -126,7 +137,8 @@ class ParslWorkers:
                 del pool.busy[key]
                 pool.ended = 0
                 return Answer(**future.result())
-            if executor is pool.executor and not executor.bad_state_is_set:  # otherwise it is begun again with all others
+            # otherwise it is begun again with all others
+            if executor is pool.executor and not executor.bad_state_is_set:
                 self._died(pool, job, error)
 
     def _look(self) -> None:
@@ -138,7 +150,10 @@ class ParslWorkers:
             pool.look()
             if pool.busy and pool.ended >= self.card.tries:
                 pool.stop()
-                self._failed += [self._lost(job, f"{pool.why}, {pool.ended} times in a row") for job in pool.busy.values()]
+                self._failed += [
+                    self._lost(job, f"{pool.why}, {pool.ended} times in a row")
+                    for job in pool.busy.values()
+                ]
                 pool.busy.clear()
                 pool.given_up = True
 
@@ -153,7 +168,9 @@ class ParslWorkers:
             self._failed.append(self._lost(job, f"{cause}, {self.deaths[job.id]} times"))
 
     def _lost(self, job: Job, cause: str) -> Answer:
-        return Answer(job.id, False, 0.0, True, cause, log_of(self.store, job.id) or str(self.log.path))
+        return Answer(
+            job.id, False, 0.0, True, cause, log_of(self.store, job.id) or str(self.log.path)
+        )
 
     def close(self) -> None:
         """End everything. What Parsl wrote is kept only where something went wrong."""

@@ -1,4 +1,5 @@
-"""What of a study exists, what is stale, what is missing, and how long the rest may take. Nothing here writes."""
+"""What of a study exists, what is stale, what is missing, and how long the rest may take. Nothing
+here writes."""
 
 from __future__ import annotations
 
@@ -22,9 +23,11 @@ RECENT = 50  # earlier artifacts of a kind from which its seconds are estimated
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells asked for, in an order in which they can be made, with the status of each and the artifacts of those that exist.
+    """The cells asked for, in an order in which they can be made, with the status of each and the
+    artifacts of those that exist.
 
-    A run is stale if the content of an input has changed since, or if an input has to be made again (it is kept if that gives the same bytes).
+    A run is stale if the content of an input has changed since, or if an input has to be made again
+    (it is kept if that gives the same bytes).
     """
 
     study: Study
@@ -38,7 +41,8 @@ class Plan:
         return [cell for cell in self.cells if self.status[cell.id] != "exists"]
 
     def counts(self) -> dict[str, Counter[str]]:
-        """Kind -> how many cells exist, are stale, are missing; kinds in the order in which they come."""
+        """Kind -> how many cells exist, are stale, are missing; kinds in the order in which they
+        come."""
         found: dict[str, Counter[str]] = {}
         for cell in self.cells:
             found.setdefault(cell.kind, Counter())[self.status[cell.id]] += 1
@@ -46,22 +50,29 @@ class Plan:
 
 
 def plan_of(study: Study, store: Store, only: Sequence[str] = ()) -> Plan:
-    """Look up every cell, or those that fit all words of `only` (`kind=PATTERN`, `name=PATTERN` or `id=PATTERN`) and what these need.
+    """Look up every cell, or those that fit all words of `only` (`kind=PATTERN`, `name=PATTERN` or
+    `id=PATTERN`) and what these need.
 
-    Raises `ConfigError` for a word of another form or if nothing fits, and `StoreError` for what lies in the store and cannot be read.
+    Raises `ConfigError` for a word of another form or if nothing fits, and `StoreError` for what
+    lies in the store and cannot be read.
     """
     cells = _chosen(study, only)
     status: dict[str, Status] = {}
     artifacts = dict(study.others)
     for cell in cells:
-        given = {role: artifacts[found] for role, found in cell.inputs.items() if found in artifacts}
+        given = {
+            role: artifacts[found] for role, found in cell.inputs.items() if found in artifacts
+        }
         status[cell.id] = "missing"
         if not cell.is_target and "of" not in given:
             continue  # it would lie in the folder of its target
         found = store.stored(cell.key, cell.config, given)
         if found is not None:
             artifacts[cell.id] = found
-            again = any(status.get(i, "exists") != "exists" for i in cell.inputs.values()) and not cell.is_target
+            again = (
+                any(status.get(i, "exists") != "exists" for i in cell.inputs.values())
+                and not cell.is_target
+            )
             status[cell.id] = "stale" if again or is_stale(found, given) else "exists"
     return Plan(study, cells, status, artifacts)
 
@@ -72,14 +83,30 @@ def _chosen(study: Study, only: Sequence[str]) -> list[Cell]:
     for word in only:
         key, equals, pattern = word.partition("=")
         if not equals or key not in ("kind", "name", "id"):
-            raise ConfigError(f"--only takes kind=PATTERN, name=PATTERN or id=PATTERN, and {word!r} came.")
-        fitting = {cell.id for cell in study.cells if fnmatch.fnmatchcase({"kind": cell.kind, "name": cell.name, "id": cell.id}[key], pattern)}
+            raise ConfigError(
+                f"--only takes kind=PATTERN, name=PATTERN or id=PATTERN, and {word!r} came."
+            )
+        fitting = {
+            cell.id
+            for cell in study.cells
+            if fnmatch.fnmatchcase(
+                {"kind": cell.kind, "name": cell.name, "id": cell.id}[key], pattern
+            )
+        }
         if not fitting:
-            values = {"kind": cell_kinds(study), "name": sorted(cell.name for cell in study.cells if cell.name)}.get(key, [])
-            raise ConfigError(f"--only {word} fits nothing in the study{'; there are ' + ', '.join(values[:20]) if values else ''}.")
+            values = {
+                "kind": cell_kinds(study),
+                "name": sorted(cell.name for cell in study.cells if cell.name),
+            }.get(key, [])
+            raise ConfigError(
+                f"--only {word} fits nothing in the "
+                f"study{'; there are ' + ', '.join(values[:20]) if values else ''}."
+            )
         wanted &= fitting
     if not wanted:
-        raise ConfigError(f"--only {' --only '.join(only)} fits nothing in the study; leave one of them out.")
+        raise ConfigError(
+            f"--only {' --only '.join(only)} fits nothing in the study; leave one of them out."
+        )
     for cell in reversed(study.cells):  # inputs come before what needs them
         if cell.id in wanted:
             wanted |= set(cell.inputs.values())
@@ -91,13 +118,15 @@ def cell_kinds(study: Study) -> list[str]:
     return list(dict.fromkeys(cell.kind for cell in study.cells))
 
 
-# ---------------------------------------------------------------------------------------------------------------------- estimates
+# ---------------------------------------------------------------------------------------- estimates
 
 
 def estimate(plan: Plan, store: Store) -> tuple[float, int]:
-    """Seconds that the missing and stale cells take one after the other, and for how many of them nothing is known.
+    """Seconds that the missing and stale cells take one after the other, and for how many of them
+    nothing is known.
 
-    The median wall time of artifacts of the kind: those of this study, or else the latest of the store.
+    The median wall time of artifacts of the kind: those of this study, or else the latest of the
+    store.
     """
     wanted = Counter(cell.kind for cell in plan.to_make)
     if not wanted:
@@ -106,7 +135,9 @@ def estimate(plan: Plan, store: Store) -> tuple[float, int]:
     lacking = wanted.keys() - told.keys()
     told |= _of_the_store(store, lacking) if lacking else {}
     medians = {kind: statistics.median(seconds) for kind, seconds in told.items() if seconds}
-    return sum(medians.get(kind, 0.0) * count for kind, count in wanted.items()), sum(n for kind, n in wanted.items() if kind not in medians)
+    return sum(medians.get(kind, 0.0) * count for kind, count in wanted.items()), sum(
+        n for kind, n in wanted.items() if kind not in medians
+    )
 
 
 def _of_the_plan(plan: Plan) -> dict[str, list[float]]:
@@ -127,6 +158,10 @@ def _of_the_store(store: Store, kinds: set[str]) -> Mapping[str, list[float]]:
             except (StoreError, KeyError, TypeError):
                 continue
         for run in read_lines(folder / RUNS):
-            if run.get("sampler") in kinds and isinstance(run.get("walltime_sec"), int | float) and len(found[run["sampler"]]) < RECENT:
+            if (
+                run.get("sampler") in kinds
+                and isinstance(run.get("walltime_sec"), int | float)
+                and len(found[run["sampler"]]) < RECENT
+            ):
                 found[run["sampler"]].append(float(run["walltime_sec"]))
     return found

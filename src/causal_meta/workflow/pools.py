@@ -1,7 +1,9 @@
-"""The workers of Parsl for jobs of equal needs: an executor, its interchange, and the blocks that a scheduler starts. Needs Parsl.
+"""The workers of Parsl for jobs of equal needs: an executor, its interchange, and the blocks that a
+scheduler starts. Needs Parsl.
 
-Only Parsl's executors and providers are used. Its data-flow kernel is not: the study knows what depends on what, the store knows what exists (so
-nothing is memoised), and no data about use are sent anywhere.
+Only Parsl's executors and providers are used. Its data-flow kernel is not: the study knows what
+depends on what, the store knows what exists (so nothing is memoised), and no data about use are
+sent anywhere.
 """
 
 from __future__ import annotations
@@ -29,9 +31,12 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.workflow.jobs import Job, carry_out_tree
 from causal_meta.workflow.schedulers import interpreter, provider_of
 
-_LOCAL_POLL = 1.0  # seconds between looks at the blocks on this machine; a scheduler is asked every three signs of life
+# seconds between looks at the blocks on this machine; a scheduler is asked every three signs of
+# life
+_LOCAL_POLL = 1.0
 _KNOCK = 200  # milliseconds between looks at an interchange that cannot be sent to
-_LONGEST_SEND = 10_000  # milliseconds after which a message that was to go to an interchange just killed is given up
+# milliseconds after which a message that was to go to an interchange just killed is given up
+_LONGEST_SEND = 10_000
 IDLE = 120.0  # seconds after which the blocks of a pool that has nothing to do are given back
 
 
@@ -51,10 +56,12 @@ class Log:
 
 @dataclass
 class Pool:
-    """The workers for jobs of equal needs: one executor of Parsl, and as many blocks as its jobs fill.
+    """The workers for jobs of equal needs: one executor of Parsl, and as many blocks as its jobs
+    fill.
 
-    All blocks are given back when nothing has been left to do for two minutes; not a part of them, since only the interchange, which may be dead,
-    knows which of the workers idle. What is said about a job comes to `said`, with the executor that it came from.
+    All blocks are given back when nothing has been left to do for two minutes; not a part of them,
+    since only the interchange, which may be dead, knows which of the workers idle. What is said
+    about a job comes to `said`, with the executor that it came from.
     """
 
     label: str
@@ -84,13 +91,18 @@ class Pool:
         return _LOCAL_POLL if isinstance(self.card, LocalCard) else 3.0 * self.card.heartbeat
 
     def start(self) -> bool:
-        """Start the interchange, unless it runs; whether it does now. Its keys and logs, and the scripts of blocks, go to a folder of its own."""
+        """Start the interchange, unless it runs; whether it does now. Its keys and logs, and the
+        scripts of blocks, go to a folder of its own."""
         if self.executor is not None:
             return True
         home = self.folder / f"{self.label}-{uuid.uuid4().hex[:8]}"
         (home / "submit_scripts").mkdir(parents=True)
         self.executor = high_throughput(self.label, self.card, self.needs)
-        self.executor.run_id, self.executor.run_dir, self.executor.log_config = uuid.uuid4().hex, str(home), None
+        self.executor.run_id, self.executor.run_dir, self.executor.log_config = (
+            uuid.uuid4().hex,
+            str(home),
+            None,
+        )
         self.executor.provider.script_dir = str(home / "submit_scripts")
         try:
             self.executor.start()
@@ -116,14 +128,16 @@ class Pool:
         self.provide()
 
     def _wait_until_heard(self) -> None:
-        """Wait until the interchange is there to be sent to; without one Parsl's socket waits for ever. Raises RuntimeError where it died instead."""
+        """Wait until the interchange is there to be sent to; without one Parsl's socket waits for
+        ever. Raises RuntimeError where it died instead."""
         socket, process = self.executor.outgoing_q.zmq_socket, self.executor.interchange_proc
         while not socket.poll(_KNOCK, zmq.POLLOUT):
             if process.poll() is not None:
                 raise RuntimeError(f"the interchange {process.pid} {how(process.returncode)}")
 
     def provide(self) -> None:
-        """Ask for as many more blocks as the jobs fill; after one that could not be had not before the next look."""
+        """Ask for as many more blocks as the jobs fill; after one that could not be had not before
+        the next look."""
         wanted = max(self.card.min_blocks, math.ceil(len(self.busy) / self.needs.per_block))
         lacking = min(wanted, self.card.max_blocks) - len(self.blocks())
         if lacking <= 0 or self.begun.get("", 0.0) > time.monotonic():
@@ -142,7 +156,11 @@ class Pool:
     def blocks(self) -> list[str]:
         """The scheduler's ids of the blocks that wait or run, as far as it was asked."""
         resources = self.executor.provider.resources
-        return [job for job in self.executor.blocks_to_job_id.values() if job in resources and not resources[job]["status"].terminal]
+        return [
+            job
+            for job in self.executor.blocks_to_job_id.values()
+            if job in resources and not resources[job]["status"].terminal
+        ]
 
     def look(self) -> None:
         """See that the interchange and the blocks live, and begin again what does not."""
@@ -152,7 +170,9 @@ class Pool:
             code = process.poll()
             if code is not None or self.executor.bad_state_is_set:
                 dead = "" if code is None else f"the interchange {process.pid} {how(code)}"
-                self.note(dead or f"the executor gave up: {words(self.executor.executor_exception)}")
+                self.note(
+                    dead or f"the executor gave up: {words(self.executor.executor_exception)}"
+                )
                 self.stop()
             elif now >= self.polled + self.period:
                 self.polled = now
@@ -163,7 +183,8 @@ class Pool:
 
     def _look_at_blocks(self, now: float) -> None:
         before = self.blocks()
-        with contextlib.suppress(Exception):  # a scheduler that does not answer now will be asked again
+        # a scheduler that does not answer now will be asked again
+        with contextlib.suppress(Exception):
             self.executor.provider.status(list(self.executor.provider.resources))
         for block in set(before) - set(self.blocks()):
             self.note(f"block {block} ended ({self.said_by(block)})", self.begun.get(block, now))
@@ -175,18 +196,22 @@ class Pool:
             self.stop()
 
     def note(self, sentence: str, begun: float = math.inf) -> None:
-        """Something ended that was not to end. Blocks of one generation (begun before the last of them ended) count once."""
+        """Something ended that was not to end. Blocks of one generation (begun before the last of
+        them ended) count once."""
         if begun > self.noted:
             self.ended += 1
             self.noted = time.monotonic()
         self.why = sentence
-        self.log.write(f"{self.label}: {sentence}, time {self.ended} of {self.card.tries} without an answer")
+        self.log.write(
+            f"{self.label}: {sentence}, time {self.ended} of {self.card.tries} without an answer"
+        )
 
     def said_by(self, block: str) -> str:
         """The state of a block and the last line that it wrote to its standard error."""
         status = self.executor.provider.resources[block]["status"]
         lines = (status.stderr or "").strip().splitlines()
-        return f"{status.status_name.lower()}{': ' if lines else ''}{words(lines[-1])[:200] if lines else words(status.message)}"
+        name = status.status_name.lower()
+        return f"{name}: {words(lines[-1])[:200]}" if lines else f"{name}{words(status.message)}"
 
     def stop(self) -> None:
         """End the blocks and the interchange; what is under way in them is broken off."""
@@ -200,14 +225,17 @@ class Pool:
         except Exception as error:
             self.log.write(f"{self.label}: blocks could not be given back: {words(error)}")
         if executor.interchange_proc is not None:
-            executor.outgoing_q.zmq_socket.setsockopt(zmq.LINGER, 0)  # what was sent to a dead interchange is not waited for
+            # what was sent to a dead interchange is not waited for
+            executor.outgoing_q.zmq_socket.setsockopt(zmq.LINGER, 0)
             executor.shutdown()
         shutil.rmtree(Path(executor.run_dir) / self.label / "certificates", ignore_errors=True)
 
 
 def high_throughput(label: str, card: CardConfig, needs: JobNeeds) -> HighThroughputExecutor:
-    """Parsl's executor for jobs of these needs: `per_block` workers in a block, each on a GPU of its own where they use one."""
-    limit = f"timeout {needs.seconds} " if isinstance(card, KubernetesCard) else ""  # a pod has no walltime of its own
+    """Parsl's executor for jobs of these needs: `per_block` workers in a block, each on a GPU of
+    its own where they use one."""
+    # a pod has no walltime of its own
+    limit = f"timeout {needs.seconds} " if isinstance(card, KubernetesCard) else ""
     pool = f"{limit}{interpreter(card)} -m causal_meta.workflow.block"
     return HighThroughputExecutor(
         label=label,
@@ -215,7 +243,12 @@ def high_throughput(label: str, card: CardConfig, needs: JobNeeds) -> HighThroug
         address=address_of(card),
         worker_port_range=(card.ports[0], card.ports[1]),
         launch_cmd=DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", pool, 1),
-        interchange_launch_cmd=[sys.executable, "-m", "causal_meta.workflow.interchange", str(os.getpid())],
+        interchange_launch_cmd=[
+            sys.executable,
+            "-m",
+            "causal_meta.workflow.interchange",
+            str(os.getpid()),
+        ],
         cores_per_worker=float(needs.cores),
         mem_per_worker=float(needs.memory_gb),
         max_workers_per_node=needs.per_block,
@@ -229,7 +262,8 @@ def high_throughput(label: str, card: CardConfig, needs: JobNeeds) -> HighThroug
 
 
 def address_of(card: CardConfig) -> str:
-    """The address by which workers reach this machine: the card's, or the only one. Nobody outside is asked. Raises `ConfigError` if it is open."""
+    """The address by which workers reach this machine: the card's, or the only one. Nobody outside
+    is asked. Raises `ConfigError` if it is open."""
     if isinstance(card, LocalCard):
         return card.address or "127.0.0.1"
     if card.address:
@@ -244,13 +278,18 @@ def address_of(card: CardConfig) -> str:
     }
     if len(found) > 1:
         told = ", ".join(f"{address} ({name})" for name, address in sorted(found.items()))
-        raise ConfigError(f"This machine has the addresses {told}; write into the card by which of them the workers reach it: 'address: …'.")
+        raise ConfigError(
+            f"This machine has the addresses {told}; write into the card by which of them the "
+            "workers reach it: 'address: …'."
+        )
     return next(iter(found.values()), "127.0.0.1")
 
 
 def how(code: int) -> str:
     """How a process ended."""
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    return (
+        f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    )
 
 
 def words(said: Any) -> str:

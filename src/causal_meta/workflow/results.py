@@ -1,13 +1,15 @@
-"""What a study leaves behind in `experiments/<name>/`: its file, links to what it is made of, and the table of its results.
+"""What a study leaves behind in `experiments/<name>/`: its file, links to what it is made of, and
+the table of its results.
 
     config.yaml      the study file as it was carried out
     targets/         links to targets, by name or id
     results/         links to runs that score something
     inference/       links to other runs
-    results.parquet  a row for every run of the study, with its settings and metrics; results.csv holds the same
-    study.log        what workers and libraries said
+    results.parquet  a row for every run of the study, with its settings and metrics; results.csv
+    holds the same study.log        what workers and libraries said
 
-Where links fail there is a file `<name>.json` with the path in it. All of it is rebuilt by the same command.
+Where links fail there is a file `<name>.json` with the path in it. All of it is rebuilt by the same
+command.
 """
 
 from __future__ import annotations
@@ -34,7 +36,19 @@ if TYPE_CHECKING:
 
 RESULTS = "results.parquet"
 ESTIMATES = (
-    *("llc_mean", "llc_std", "llc_mcse", "llc_error", "bias_estimate", "ess", "ess_bulk", "ess_tail", "rhat", "divergences", "acceptance"),
+    *(
+        "llc_mean",
+        "llc_std",
+        "llc_mcse",
+        "llc_error",
+        "bias_estimate",
+        "ess",
+        "ess_bulk",
+        "ess_tail",
+        "rhat",
+        "divergences",
+        "acceptance",
+    ),
     *("pareto_k", "total_fges", "compile_sec", "warmup_sec", "sampling_sec", "wnv", "wnv_sec"),
 )
 _PARTS = ("targets", "results", "inference")
@@ -46,7 +60,8 @@ def folder_of(store: Store, name: str) -> Path:
 
 
 def write_file(plan: Plan, store: Store) -> None:
-    """Put a copy of the study file into the folder of the study, so that it is known by its name."""
+    """Put a copy of the study file into the folder of the study, so that it is known by its
+    name."""
     home = folder_of(store, plan.study.name)
     with disk_errors(store.root):
         home.mkdir(parents=True, exist_ok=True)
@@ -54,7 +69,8 @@ def write_file(plan: Plan, store: Store) -> None:
 
 
 def write_results(plan: Plan, outcome: Outcome, store: Store) -> pd.DataFrame:
-    """Write the folder of the study again, over all of its cells that exist; returns the table of its runs."""
+    """Write the folder of the study again, over all of its cells that exist; returns the table of
+    its runs."""
     found = _found(plan, outcome, store)
     table = results_table(plan, found)
     home = folder_of(store, plan.study.name)
@@ -88,26 +104,35 @@ def _links(plan: Plan, found: dict[str, Artifact], store: Store, home: Path) -> 
     wanted: dict[Path, Path] = {}
     for cell in plan.study.cells:
         if cell.id in found:
-            part = "targets" if cell.is_target else "results" if isinstance(cell.config, EvaluateConfig) else "inference"
+            part = (
+                "targets"
+                if cell.is_target
+                else "results"
+                if isinstance(cell.config, EvaluateConfig)
+                else "inference"
+            )
             wanted[home / part / (cell.name or cell.id)] = store.root / cell.path
     for part in _PARTS:
         (home / part).mkdir(exist_ok=True)
         for old in (home / part).iterdir():
-            if old.is_symlink() and (old not in wanted or os.readlink(old) != os.path.relpath(wanted[old], old.parent)):
+            if old.is_symlink() and (
+                old not in wanted or os.readlink(old) != os.path.relpath(wanted[old], old.parent)
+            ):
                 old.unlink()
     for place, goal in wanted.items():
         link(place, os.path.relpath(goal, place.parent))
 
 
-# -------------------------------------------------------------------------------------------------------------------------- table
+# -------------------------------------------------------------------------------------------- table
 
 
 def results_table(plan: Plan, found: dict[str, Artifact]) -> pd.DataFrame:
     """A row for every run of the study that exists, in the order of the study.
 
-    Columns: id, kind, name; of and on (the target, and the tasks that were answered, by name); method (the kind of what answered);
-    seed; walltime_sec; every setting of the kinds of run that a sweep or the file sets; metrics as NAME and NAME_se, over tasks; of samplers the
-    numbers of their analysis that `ESTIMATES` names, `failed_chains` (how many) and `flags`.
+    Columns: id, kind, name; of and on (the target, and the tasks that were answered, by name);
+    method (the kind of what answered); seed; walltime_sec; every setting of the kinds of run that a
+    sweep or the file sets; metrics as NAME and NAME_se, over tasks; of samplers the numbers of
+    their analysis that `ESTIMATES` names, `failed_chains` (how many) and `flags`.
     """
     import pandas as pd
 
@@ -118,11 +143,17 @@ def results_table(plan: Plan, found: dict[str, Artifact]) -> pd.DataFrame:
             continue
         rows.append(_row(cell, found[cell.id], found, names))
     table = pd.DataFrame(rows)
-    first = [name for name in ("id", "kind", "name", "method", "of", "on", "seed", "walltime_sec") if name in table]
+    first = [
+        name
+        for name in ("id", "kind", "name", "method", "of", "on", "seed", "walltime_sec")
+        if name in table
+    ]
     return table[[*first, *(name for name in table if name not in first)]]
 
 
-def _row(cell: Cell, run: Artifact, found: dict[str, Artifact], names: dict[str, str]) -> dict[str, Any]:
+def _row(
+    cell: Cell, run: Artifact, found: dict[str, Artifact], names: dict[str, str]
+) -> dict[str, Any]:
     inputs = {role: names.get(value, value) for role, value in cell.inputs.items()}
     answered = found.get(cell.inputs.get("posterior", cell.inputs["of"]))
     row: dict[str, Any] = {
@@ -145,7 +176,8 @@ def _row(cell: Cell, run: Artifact, found: dict[str, Artifact], names: dict[str,
 
 
 def _metrics(run: Artifact) -> dict[str, Any]:
-    """Mean and standard error over tasks of every metric of a run; the numbers of a sampler's analysis."""
+    """Mean and standard error over tasks of every metric of a run; the numbers of a sampler's
+    analysis."""
     if isinstance(run.config, SamplerConfig):
         return _estimate(run)
     path = run.folder / "metrics.json"
@@ -161,4 +193,8 @@ def _metrics(run: Artifact) -> dict[str, Any]:
 def _estimate(run: Artifact) -> dict[str, Any]:
     analysis = json.loads((run.folder / "analysis.json").read_text("utf-8"))
     words = {"failed_chains": len(analysis["failed_chains"]), "flags": ", ".join(analysis["flags"])}
-    return {name: analysis.get(name) for name in ESTIMATES} | {"exact_lambda": analysis["exact"].get("lambda")} | words
+    return (
+        {name: analysis.get(name) for name in ESTIMATES}
+        | {"exact_lambda": analysis["exact"].get("lambda")}
+        | words
+    )

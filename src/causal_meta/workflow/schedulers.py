@@ -1,4 +1,5 @@
-"""From a card to Parsl's provider of blocks: what is submitted to Slurm, HTCondor and Kubernetes, and a block on this machine. Needs Parsl."""
+"""From a card to Parsl's provider of blocks: what is submitted to Slurm, HTCondor and Kubernetes,
+and a block on this machine. Needs Parsl."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _GRACE = 5.0  # seconds between asking the processes of a block to end and endin
 
 
 class LoopbackProvider(LocalProvider):  # type: ignore[misc]
-    """Blocks on this machine, of which nothing stays behind: every process of a block is ended, also where its first one has died."""
+    """Blocks on this machine, of which nothing stays behind: every process of a block is ended,
+    also where its first one has died."""
 
     def submit(self, command: str, tasks_per_node: int, job_name: str = "block") -> str:
         """Begin a block; its id."""
@@ -54,7 +56,9 @@ class PodProvider(KubernetesProvider):  # type: ignore[misc]
             if entry["status"].terminal:
                 continue
             try:
-                pod: Any = self.kube_client.read_namespaced_pod(name=entry["pod_name"], namespace=self.namespace)
+                pod: Any = self.kube_client.read_namespaced_pod(
+                    name=entry["pod_name"], namespace=self.namespace
+                )
             except Exception as error:
                 if getattr(error, "status", None) == 404:
                     entry["status"] = JobStatus(JobState.FAILED, "the pod is gone")
@@ -75,8 +79,14 @@ def _signal(groups: list[int], number: int) -> bool:
 
 
 def provider_of(card: CardConfig, needs: JobNeeds) -> Any:
-    """The provider of blocks for jobs with these needs. Raises `ConfigError` where Kubernetes has no configuration here."""
-    blocks: dict[str, Any] = {"init_blocks": 0, "min_blocks": card.min_blocks, "max_blocks": card.max_blocks, "worker_init": worker_init(card, needs)}
+    """The provider of blocks for jobs with these needs. Raises `ConfigError` where Kubernetes has
+    no configuration here."""
+    blocks: dict[str, Any] = {
+        "init_blocks": 0,
+        "min_blocks": card.min_blocks,
+        "max_blocks": card.max_blocks,
+        "worker_init": worker_init(card, needs),
+    }
     if isinstance(card, SlurmCard):
         return _slurm(card, needs, blocks)
     if isinstance(card, HTCondorCard):
@@ -87,7 +97,8 @@ def provider_of(card: CardConfig, needs: JobNeeds) -> Any:
 
 
 def worker_init(card: CardConfig, needs: JobNeeds) -> str:
-    """The lines of shell that a block begins with: threads, cores and memory of its workers, then those of the card."""
+    """The lines of shell that a block begins with: threads, cores and memory of its workers, then
+    those of the card."""
     lines = [
         f"export OMP_NUM_THREADS={needs.cores}",
         f"export PARSL_CORES={needs.cores * needs.per_block}",
@@ -118,8 +129,11 @@ def _slurm(card: SlurmCard, needs: JobNeeds, blocks: dict[str, Any]) -> SlurmPro
         cmd_timeout=60,
         **blocks,
     )
-    if provider._cmd.startswith("squeue"):  # Slurm forgets jobs soon after their end, and then takes a question about one for a mistake
-        provider._cmd = f"""{provider._cmd} || case "$({provider._cmd} 2>&1)" in *'Invalid job id'*) ;; *) exit 1 ;; esac"""
+    # Slurm forgets jobs soon after their end, and then takes a question about one for a mistake
+    if provider._cmd.startswith("squeue"):
+        provider._cmd = f"""{provider._cmd} || case "$({
+            provider._cmd
+        } 2>&1)" in *'Invalid job id'*) ;; *) exit 1 ;; esac"""
     return provider
 
 
@@ -139,10 +153,14 @@ def _htcondor(card: HTCondorCard, needs: JobNeeds, blocks: dict[str, Any]) -> Co
     )
 
 
-def _kubernetes(card: KubernetesCard, needs: JobNeeds, blocks: dict[str, Any]) -> KubernetesProvider:
+def _kubernetes(
+    card: KubernetesCard, needs: JobNeeds, blocks: dict[str, Any]
+) -> KubernetesProvider:
     cores, memory = float(needs.cores * needs.per_block), f"{needs.memory_gb * needs.per_block}Gi"
     extra = {card.gpu_resource: str(needs.gpus * needs.per_block)} if needs.gpus else {}
-    extra |= {"ephemeral-storage": f"{needs.storage_gb * needs.per_block}Gi"} if needs.storage_gb else {}
+    extra |= (
+        {"ephemeral-storage": f"{needs.storage_gb * needs.per_block}Gi"} if needs.storage_gb else {}
+    )
     try:
         return PodProvider(
             image=card.image,
@@ -162,6 +180,7 @@ def _kubernetes(card: KubernetesCard, needs: JobNeeds, blocks: dict[str, Any]) -
     except Exception as error:
         if type(error).__name__ == "ConfigException":
             raise ConfigError(
-                "Kubernetes has no configuration here (no ~/.kube/config, and this is no pod); make one, or take another card."
+                "Kubernetes has no configuration here (no ~/.kube/config, and this is no pod); "
+                "make one, or take another card."
             ) from None
         raise

@@ -7,7 +7,8 @@ targets:
     data: [wide, bcnp_linear_er40] # a list is a sweep: one target for each
     seed: 0..2                    # also [0, 1, 2] or {from: 0, to: 2}; both ends belong to it
     overrides: {n_tasks: 10, data.n_nodes: [5, 10]}
-  - {target: tasks, name: mine, data: {table: table.csv, truth: graph.csv}} # relative to this file; also sklearn:diabetes
+  - {target: tasks, name: mine, data: {table: table.csv, truth: graph.csv}} # relative to this file;
+    also sklearn:diabetes
 runs:                             # or `samplers:`
   - {run: [empty, boss], of: small}
   - {run: evaluate, of: small, posterior: [empty, boss]}
@@ -33,7 +34,10 @@ from causal_meta.store import StoreError, check_name
 from causal_meta.workflow.study_tables import is_table, table_target
 
 MOST_CELLS = 100_000
-_SECTIONS: dict[str, tuple[str, type[ArtifactConfig]]] = {"targets": ("target", TargetConfig), "runs": ("run", RunConfig)}
+_SECTIONS: dict[str, tuple[str, type[ArtifactConfig]]] = {
+    "targets": ("target", TargetConfig),
+    "runs": ("run", RunConfig),
+}
 _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
 
 
@@ -83,32 +87,50 @@ class StudyFile:
 
 
 def read_study_file(path: str | Path, default_name: str = "") -> StudyFile:
-    """Read a study file that is called `default_name` (or as the file) unless it says how; raises `ConfigError` in one sentence with the line."""
+    """Read a study file that is called `default_name` (or as the file) unless it says how; raises
+    `ConfigError` in one sentence with the line."""
     file = Path(path)
     if not file.is_file():
-        raise ConfigError(f"{path} is not a file; give a study file such as experiments/benchmark_small.yaml.")
+        raise ConfigError(
+            f"{path} is not a file; give a study file such as experiments/benchmark_small.yaml."
+        )
     try:
         text = file.read_text("utf-8")
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is no text; give a study file such as experiments/benchmark_small.yaml.") from None
+        raise ConfigError(
+            f"{path} is no text; give a study file such as experiments/benchmark_small.yaml."
+        ) from None
     tree, lines = yaml_1_2.load_with_lines(text, str(path))
     top = Place(str(path), 1)
     if not isinstance(tree, dict) or not tree.keys() & {"targets", "runs", "samplers"}:
-        raise top.error("a study file has the keys targets and runs, each with a list; for one target use causal-meta build --experiment FILE.")
+        raise top.error(
+            "a study file has the keys targets and runs, each with a list; for one target use "
+            "causal-meta build --experiment FILE."
+        )
     for key in tree:
         if key not in ("name", "targets", "runs", "samplers"):
-            raise Place(str(path), lines[key,]).error(f"a study has no {key!r}{nearest(str(key), ['name', 'targets', 'runs'])}")
+            raise Place(str(path), lines[key,]).error(
+                f"a study has no {key!r}{nearest(str(key), ['name', 'targets', 'runs'])}"
+            )
     if "runs" in tree and "samplers" in tree:
-        raise Place(str(path), lines["samplers",]).error("samplers is an older word for runs; give one of them.")
+        raise Place(str(path), lines["samplers",]).error(
+            "samplers is an older word for runs; give one of them."
+        )
     entries: list[Entry] = []
     for section in ("targets", "runs", "samplers"):
         listed = tree.get(section)
         if listed is None:
             continue
         if not isinstance(listed, list):
-            raise Place(str(path), lines[section,]).error(f"{section} is {listed!r}; give a list, each item after a dash.")
+            raise Place(str(path), lines[section,]).error(
+                f"{section} is {listed!r}; give a list, each item after a dash."
+            )
         for i, item in enumerate(listed):
-            places = {str(p[2]) if len(p) > 2 else "": Place(str(path), n) for p, n in lines.items() if p[:2] == (section, i) and len(p) <= 3}
+            places = {
+                str(p[2]) if len(p) > 2 else "": Place(str(path), n)
+                for p, n in lines.items()
+                if p[:2] == (section, i) and len(p) <= 3
+            }
             entries += _entries("runs" if section == "samplers" else section, item, places)
     if not entries:
         raise top.error("the study holds no targets and no runs; give one at least.")
@@ -144,11 +166,23 @@ def _entries(section: str, item: Any, places: dict[str, Place]) -> list[Entry]:
             raise places[word].error(str(error)) from None
         roles, settings = _parts(cls, given, places)
         suffix = f"-{kind}" if len(kinds) > 1 else ""
-        found.append(Entry(cls, name, suffix, settings, _overrides(overrides, places.get("overrides", place)), roles, places))
+        found.append(
+            Entry(
+                cls,
+                name,
+                suffix,
+                settings,
+                _overrides(overrides, places.get("overrides", place)),
+                roles,
+                places,
+            )
+        )
     return found
 
 
-def _parts(cls: type[ArtifactConfig], given: dict[str, Any], places: dict[str, Place]) -> tuple[dict[str, list[str]], dict[str, Any]]:
+def _parts(
+    cls: type[ArtifactConfig], given: dict[str, Any], places: dict[str, Place]
+) -> tuple[dict[str, list[str]], dict[str, Any]]:
     """Inputs by role and settings, of what an item says beside kind, name and overrides."""
     fields = {item.name for item in dataclasses.fields(cls)} - {"name"}
     known = [role.removesuffix("?") for role in cls.inputs]
@@ -160,17 +194,26 @@ def _parts(cls: type[ArtifactConfig], given: dict[str, Any], places: dict[str, P
         elif key in fields:
             settings[key] = value
         else:
-            raise places[key].error(f"{cls.kind} has no setting or input {key!r}{nearest(key, [*fields, *known, 'name', 'overrides'])}")
+            raise places[key].error(
+                f"{cls.kind} has no setting or input "
+                f"{key!r}{nearest(key, [*fields, *known, 'name', 'overrides'])}"
+            )
     missing = [role for role in cls.inputs if not role.endswith("?") and role not in roles]
     if missing:
-        raise places[""].error(f"{cls.kind} needs the input {missing[0]}; give '{missing[0]}: NAME', a kind or a pattern.")
+        raise places[""].error(
+            f"{cls.kind} needs the input {missing[0]}; give '{missing[0]}: NAME', a kind or a "
+            "pattern."
+        )
     return roles, settings
 
 
 def _patterns(key: str, value: Any, place: Place) -> list[str]:
     listed = value if isinstance(value, list) else [value]
     if not listed or not all(isinstance(item, str) and item for item in listed):
-        raise place.error(f"{key} is {value!r}; give a name, a kind, a pattern such as 'small*', or a list of them.")
+        raise place.error(
+            f"{key} is {value!r}; give a name, a kind, a pattern such as 'small*', or a list of "
+            "them."
+        )
     return listed
 
 
@@ -178,7 +221,10 @@ def _overrides(value: Any, place: Place) -> list[dict[str, Any]]:
     """A mapping, or a list of mappings that are taken one after the other, with dotted keys."""
     listed = value if isinstance(value, list) else [value]
     if not listed or not all(isinstance(item, dict) for item in listed):
-        raise place.error(f"overrides is {value!r}; give a mapping of settings with their values, or a list of such mappings.")
+        raise place.error(
+            f"overrides is {value!r}; give a mapping of settings with their values, or a list of "
+            "such mappings."
+        )
     return [dict(_flat(item)) for item in listed]
 
 
@@ -191,12 +237,13 @@ def _flat(tree: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------------------ sweeps
+# ------------------------------------------------------------------------------------------- sweeps
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One configuration of an entry, what the sweeps set in it, what that adds to its name, and how to read its table if it is one."""
+    """One configuration of an entry, what the sweeps set in it, what that adds to its name, and how
+    to read its table if it is one."""
 
     config: ArtifactConfig
     swept: dict[str, Any]
@@ -205,8 +252,13 @@ class Variant:
 
 
 def variants(entry: Entry) -> list[Variant]:
-    """Every configuration of an entry. A base is composed once for each choice of settings; seeds and overrides are put into it."""
-    axes = {key: value if isinstance(value, list) else [value] for key, value in entry.settings.items() if key != "seed"}
+    """Every configuration of an entry. A base is composed once for each choice of settings; seeds
+    and overrides are put into it."""
+    axes = {
+        key: value if isinstance(value, list) else [value]
+        for key, value in entry.settings.items()
+        if key != "seed"
+    }
     seeds = _seeds(entry.settings["seed"], entry.at("seed")) if "seed" in entry.settings else [0]
     for key, values in (axes | {"seed": seeds}).items():
         if not values:
@@ -225,38 +277,71 @@ def variants(entry: Entry) -> list[Variant]:
 
 
 def _table(entry: Entry, data: dict[str, Any], word: str) -> Variant:
-    """The task set of a table, for which nothing else can be set: what it is follows from the file and how it is read."""
-    for key in (*entry.settings, *(f"overrides: {key}" for overrides in entry.overrides for key in overrides)):
+    """The task set of a table, for which nothing else can be set: what it is follows from the file
+    and how it is read."""
+    for key in (
+        *entry.settings,
+        *(f"overrides: {key}" for overrides in entry.overrides for key in overrides),
+    ):
         if key != "data":
             place = entry.at("overrides" if key.startswith("overrides") else key)
-            raise place.error(f"{key!r} cannot be given with a table; how it is read stands in data, so give the table an item of its own.")
+            raise place.error(
+                f"{key!r} cannot be given with a table; how it is read stands in data, so give "
+                "the table an item of its own."
+            )
     try:
         config, source = table_target(data, entry.place.file)
     except ValueError as error:
         raise entry.at("data").error(str(error)) from None
-    return Variant(config, {"data": Path(data["table"]).name} if word else {}, f"{entry.suffix}{word}", source)
+    return Variant(
+        config, {"data": Path(data["table"]).name} if word else {}, f"{entry.suffix}{word}", source
+    )
 
 
-def _overridden(entry: Entry, base: dict[str, Any], seeds: list[Any], settings: dict[str, Any], before: str, most: int) -> list[Variant]:
-    """The configurations of one base: for every mapping of overrides, all choices from its lists, with every seed."""
+def _overridden(
+    entry: Entry,
+    base: dict[str, Any],
+    seeds: list[Any],
+    settings: dict[str, Any],
+    before: str,
+    most: int,
+) -> list[Variant]:
+    """The configurations of one base: for every mapping of overrides, all choices from its lists,
+    with every seed."""
     found: list[Variant] = []
     for n, overrides in enumerate(entry.overrides):
-        axes = {"seed": seeds} | {key: value if isinstance(value, list) else [value] for key, value in overrides.items()}
+        axes = {"seed": seeds} | {
+            key: value if isinstance(value, list) else [value] for key, value in overrides.items()
+        }
         if len(found) + _count(axes) > most:
-            raise entry.place.error(f"the sweep has more than {MOST_CELLS} members; split the study.")
+            raise entry.place.error(
+                f"the sweep has more than {MOST_CELLS} members; split the study."
+            )
         numbered = f"-{n}" if len(entry.overrides) > 1 else ""
         for changes, word in _choices(axes):
-            several = settings | {key: value for key, value in changes.items() if len(axes[key]) > 1 or numbered}
-            found.append(Variant(_changed(entry, base, changes), several, f"{entry.suffix}{numbered}{before}{word}"))
+            several = settings | {
+                key: value for key, value in changes.items() if len(axes[key]) > 1 or numbered
+            }
+            found.append(
+                Variant(
+                    _changed(entry, base, changes),
+                    several,
+                    f"{entry.suffix}{numbered}{before}{word}",
+                )
+            )
     return found
 
 
 def _choices(axes: Mapping[str, list[Any]]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Every choice of one value for each key, and what it adds to a name: a word for each key that has several values."""
+    """Every choice of one value for each key, and what it adds to a name: a word for each key that
+    has several values."""
     words = {key: [""] if len(values) == 1 else _words(key, values) for key, values in axes.items()}
     for numbers in itertools.product(*(range(len(values)) for values in axes.values())):
         chosen = dict(zip(axes, numbers, strict=True))
-        yield {key: axes[key][i] for key, i in chosen.items()}, "".join(words[key][i] for key, i in chosen.items())
+        yield (
+            {key: axes[key][i] for key, i in chosen.items()},
+            "".join(words[key][i] for key, i in chosen.items()),
+        )
 
 
 def _words(key: str, values: list[Any]) -> list[str]:
@@ -274,14 +359,21 @@ def _count(axes: Mapping[str, list[Any]]) -> int:
 
 
 def _seeds(value: Any, place: Place) -> list[Any]:
-    if isinstance(value, dict) and value.keys() == {"from", "to"} and all(type(v) is int for v in value.values()):
+    if (
+        isinstance(value, dict)
+        and value.keys() == {"from", "to"}
+        and all(type(v) is int for v in value.values())
+    ):
         low, high = value["from"], value["to"]
     elif isinstance(value, str) and (match := _RANGE.fullmatch(value)):
         low, high = int(match.group(1)), int(match.group(2))
     else:
         return value if isinstance(value, list) else [value]
     if not low <= high < low + MOST_CELLS:
-        raise place.error(f"the seeds go from {low} to {high}; give a last seed that is not below the first, and at most {MOST_CELLS} of them.")
+        raise place.error(
+            f"the seeds go from {low} to {high}; give a last seed that is not below the first, "
+            f"and at most {MOST_CELLS} of them."
+        )
     return list(range(low, high + 1))
 
 
@@ -292,7 +384,9 @@ def _word(key: str, value: Any) -> str:
         value = (
             Path(file).stem
             if isinstance(file, str)
-            else value.get("preset") or value.get("kind") or "-".join(f"{name}{inner}" for name, inner in _flat(value))
+            else value.get("preset")
+            or value.get("kind")
+            or "-".join(f"{name}{inner}" for name, inner in _flat(value))
         )
     text = str(value) if isinstance(value, str) else f"{key.rpartition('.')[2]}{value}"
     return re.sub(r"[^A-Za-z0-9_]+", "_", text)[:60].strip("_")
@@ -326,6 +420,10 @@ def _changed(entry: Entry, base: dict[str, Any], changes: dict[str, Any]) -> Art
 
 
 def _put(tree: Any, path: list[str], value: Any) -> dict[str, Any]:
-    """A copy of `tree` with `value` at `path`; what does not change is shared. A word on the way is the name of a preset."""
+    """A copy of `tree` with `value` at `path`; what does not change is shared. A word on the way is
+    the name of a preset."""
     inner = tree if isinstance(tree, dict) else {"preset": tree} if isinstance(tree, str) else {}
-    return {**inner, path[0]: value if len(path) == 1 else _put(inner.get(path[0]), path[1:], value)}
+    return {
+        **inner,
+        path[0]: value if len(path) == 1 else _put(inner.get(path[0]), path[1:], value),
+    }

@@ -1,7 +1,9 @@
-"""Real tables as targets of a study: `data: {table: FILE, …}`, with paths that are relative to the study file.
+"""Real tables as targets of a study: `data: {table: FILE, …}`, with paths that are relative to the
+study file.
 
-The file is read when the study is planned, so that what is wrong with it is known before the first job and its digest names the target; it is
-read again when the target is made, which a file that was changed in between does not become.
+The file is read when the study is planned, so that what is wrong with it is known before the first
+job and its digest names the target; it is read again when the target is made, which a file that was
+changed in between does not become.
 """
 
 from __future__ import annotations
@@ -13,7 +15,14 @@ from typing import Any
 from causal_meta.conf.artifacts import ArtifactConfig, TasksConfig
 from causal_meta.conf.registry import nearest
 from causal_meta.conf.setting import ConfigError
-from causal_meta.runners.tasks.table_sources import FILES, KEYS, LISTS, listed, read_source, table_config
+from causal_meta.runners.tasks.table_sources import (
+    FILES,
+    KEYS,
+    LISTS,
+    listed,
+    read_source,
+    table_config,
+)
 
 
 def is_table(cls: type[ArtifactConfig], data: Any) -> bool:
@@ -22,7 +31,8 @@ def is_table(cls: type[ArtifactConfig], data: Any) -> bool:
 
 
 def table_target(data: Mapping[Any, Any], study_file: str) -> tuple[TasksConfig, dict[str, Any]]:
-    """The configuration of the task set that the file holds, and the settings with whole paths, to read it again.
+    """The configuration of the task set that the file holds, and the settings with whole paths, to
+    read it again.
 
     Raises `ConfigError` or `TableError` in one sentence.
     """
@@ -31,11 +41,20 @@ def table_target(data: Mapping[Any, Any], study_file: str) -> tuple[TasksConfig,
             raise ConfigError(f"a table has no setting {key!r}{nearest(str(key), KEYS)}")
         names = value if key in LISTS and isinstance(value, list) else [value]
         if not names or not all(isinstance(name, str) and name for name in names):
-            raise ConfigError(f"{key} of a table is {value!r}; give {'names of columns' if key in LISTS else 'a word'}.")
-    settings = {key: _path(value, study_file) if key in FILES else value for key, value in data.items()}
+            raise ConfigError(
+                f"{key} of a table is {value!r}; give "
+                f"{'names of columns' if key in LISTS else 'a word'}."
+            )
+    settings = {
+        key: _path(value, study_file) if key in FILES else value for key, value in data.items()
+    }
     table, truth = read_source(settings)
     return table_config(table, listed(settings, "columns"), truth), settings
 
 
 def _path(value: str, study_file: str) -> str:
-    return value if value.startswith("sklearn:") else str(Path(study_file).absolute().parent / Path(value).expanduser())
+    return (
+        value
+        if value.startswith("sklearn:")
+        else str(Path(study_file).absolute().parent / Path(value).expanduser())
+    )

@@ -1,4 +1,5 @@
-"""Where jobs are carried out: here, one after the other, or in worker processes. Both take jobs and give back answers, one at a time."""
+"""Where jobs are carried out: here, one after the other, or in worker processes. Both take jobs and
+give back answers, one at a time."""
 
 from __future__ import annotations
 
@@ -59,9 +60,11 @@ class Here:
 
 
 class Processes:
-    """Carries out jobs in `count` processes of one thread each, which write what they have to say to `log`.
+    """Carries out jobs in `count` processes of one thread each, which write what they have to say
+    to `log`.
 
-    A process that dies (killed, out of memory) fails nothing at once: its job is given to a new process, `TRIES` times in all.
+    A process that dies (killed, out of memory) fails nothing at once: its job is given to a new
+    process, `TRIES` times in all.
     """
 
     def __init__(self, store: Store, count: int, log: Path) -> None:
@@ -97,7 +100,8 @@ class Processes:
                 del self._busy[process.pid]
 
     def answer(self) -> Answer:
-        """The next answer; a job whose process died is begun again, or answered with how it died."""
+        """The next answer; a job whose process died is begun again, or answered with how it
+        died."""
         while True:
             process, line = self._said.get()
             job = self._busy.pop(process.pid, None)
@@ -110,19 +114,40 @@ class Processes:
             if job is None:
                 continue
             self.deaths[job.id] += 1
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+            how = (
+                f"was killed by {signal.Signals(-code).name}"
+                if code < 0
+                else f"ended with status {code}"
+            )
             with self.log.open("a", encoding="utf-8") as log:
-                log.write(f"{job.id}: its process {process.pid} {how}, time {self.deaths[job.id]} of {TRIES}\n")
+                log.write(
+                    f"{job.id}: its process {process.pid} {how}, time {self.deaths[job.id]} of "
+                    f"{TRIES}\n"
+                )
             if self.deaths[job.id] >= TRIES:
-                return Answer(job.id, False, 0.0, True, f"its process {how}, {TRIES} times", log_of(self.store, job.id) or str(self.log))
+                return Answer(
+                    job.id,
+                    False,
+                    0.0,
+                    True,
+                    f"its process {how}, {TRIES} times",
+                    log_of(self.store, job.id) or str(self.log),
+                )
             self.begin(job)
 
     def _start(self) -> subprocess.Popen[str]:
         self._left -= 1
-        environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            "PYTHONUNBUFFERED": "1",
+        }
         with self.log.open("a", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", "from causal_meta.workflow.jobs import work; raise SystemExit(work())"],
+                [
+                    sys.executable,
+                    "-c",
+                    "from causal_meta.workflow.jobs import work; raise SystemExit(work())",
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

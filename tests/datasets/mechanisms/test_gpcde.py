@@ -1,6 +1,8 @@
-"""Gaussian processes with a latent variable: features and exact draws have one and the same law, and both depend on the parents.
+"""Gaussian processes with a latent variable: features and exact draws have one and the same law,
+and both depend on the parents.
 
-Bounds are 4.5 standard errors of fixed seeds (false alarms 7e-6 each, about 400 of them), or Kolmogorov and Smirnov at 1e-6.
+Bounds are 4.5 standard errors of fixed seeds (false alarms 7e-6 each, about 400 of them), or
+Kolmogorov and Smirnov at 1e-6.
 """
 
 import dataclasses
@@ -25,7 +27,11 @@ SEEDS = randomness.seeds_of(0, "gpcde", start=0, count=16)
 CONFIGS = {
     "features": GPCDE(n_features=40),
     "exact": GPCDE(exact=True),
-    "rough": GPCDE(kernels=("exponential_gamma", "rational_quadratic"), n_features=30, gamma=FloatRange(low=0.8, high=2.0)),
+    "rough": GPCDE(
+        kernels=("exponential_gamma", "rational_quadratic"),
+        n_features=30,
+        gamma=FloatRange(low=0.8, high=2.0),
+    ),
     "roughest": GPCDE(kernels=("exponential_gamma",) * 2, n_features=64),
     "latent mean and row noise": GPCDE(mean="latent", row_noise_rate=10.0, n_features=16),
 }
@@ -48,10 +54,13 @@ class TestEveryLaw:
         for some in (slice(0, 1), slice(3, 10)):
             alone = draw(CONFIGS[name], SEEDS[some], adjacency[some]).rows(noise[some])
             torch.testing.assert_close(alone, together[some], rtol=1e-3, atol=1e-2)
-        assert (draw(CONFIGS[name], SEEDS[1:2], adjacency[:1]).rows(noise[:1]) - together[:1]).abs().max() > 0.5
+        assert (
+            draw(CONFIGS[name], SEEDS[1:2], adjacency[:1]).rows(noise[:1]) - together[:1]
+        ).abs().max() > 0.5
 
     def test_values_depend_on_parents_and_on_noise(self, name, adjacency):
-        """Another noise at 4 changes 4 and its descendants, and nobody else. (Exact draws see distances alone: a shift would change nothing.)"""
+        """Another noise at 4 changes 4 and its descendants, and nobody else. (Exact draws see
+        distances alone: a shift would change nothing.)"""
         batch = draw(CONFIGS[name], SEEDS, adjacency)
         noise = randomness.normals(SEEDS, ("noise",), (20, 7))
         other = noise.clone()
@@ -64,7 +73,9 @@ class TestEveryLaw:
     def test_further_rows_leave_the_first_as_they_are(self, name, adjacency):
         noise = randomness.normals(SEEDS, ("noise",), (80, 7))
         batch = draw(CONFIGS[name], SEEDS, adjacency)
-        torch.testing.assert_close(batch.rows(noise[:, :30]), batch.rows(noise)[:, :30], rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(
+            batch.rows(noise[:, :30]), batch.rows(noise)[:, :30], rtol=1e-3, atol=1e-2
+        )
 
 
 def test_rows_against_a_plain_loop(adjacency):
@@ -75,14 +86,20 @@ def test_rows_against_a_plain_loop(adjacency):
     for b in range(len(SEEDS)):
         x = rows[b].double().numpy()
         for j in range(7):
-            p = {name: value.double().numpy() for name, value in batch.mechanism(b, j).parameters.items()}
-            points = np.column_stack([noise[b, :, j].double().numpy(), x[:, np.nonzero(adjacency[b, :, j].numpy())[0]]])
+            p = {
+                name: value.double().numpy()
+                for name, value in batch.mechanism(b, j).parameters.items()
+            }
+            points = np.column_stack(
+                [noise[b, :, j].double().numpy(), x[:, np.nonzero(adjacency[b, :, j].numpy())[0]]]
+            )
             expected = np.cos(points @ p["frequency"][: points.shape[1]] + p["phase"]) @ p["weight"]
             np.testing.assert_allclose(x[:, j], expected, atol=5e-3)
 
 
 def values_at(config, points, count, seed=3):
-    """Values [count, P] of the functions of one node at the points [P, k]: the latent variable, then k - 1 parents."""
+    """Values [count, P] of the functions of one node at the points [P, k]: the latent variable,
+    then k - 1 parents."""
     k = points.shape[1] - 1
     adjacency = torch.zeros(count, k + 1, k + 1)
     adjacency[:, :k, k] = 1
@@ -94,9 +111,15 @@ def values_at(config, points, count, seed=3):
 
 
 def moments_agree(values, expected, limit=4.5):
-    """Whether the mean products of all pairs of columns are `expected` [P, P], within standard errors."""
+    """Whether the mean products of all pairs of columns are `expected` [P, P], within standard
+    errors."""
     products = values[:, :, None] * values[:, None, :]
-    return bool(((products.mean(dim=0) - expected).abs() < limit * products.std(dim=0) / math.sqrt(len(values))).all())
+    return bool(
+        (
+            (products.mean(dim=0) - expected).abs()
+            < limit * products.std(dim=0) / math.sqrt(len(values))
+        ).all()
+    )
 
 
 def closed_form(config, distance):
@@ -106,50 +129,96 @@ def closed_form(config, distance):
     for name in config.kernels:
         amplitude = config.amplitude.low + (config.amplitude.high - config.amplitude.low) * grid
         law = config.gamma if name == "exponential_gamma" else config.alpha
-        lengths = torch.from_numpy(config.length_scale.low + (config.length_scale.high - config.length_scale.low) * grid)[:, None, None, None]
+        lengths = torch.from_numpy(
+            config.length_scale.low + (config.length_scale.high - config.length_scale.low) * grid
+        )[:, None, None, None]
         shapes = torch.from_numpy(law.low + (law.high - law.low) * grid)[None, ::8, None, None]
         total += (amplitude**2).mean() * kernel(name, distance / lengths, shapes).mean(dim=(0, 1))
     return total
 
 
-POINTS = torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0], [0.0, 0.0, 0.4], [1.0, -1.0, 0.5], [2.0, 1.0, -2.0]])
+POINTS = torch.tensor(
+    [[0.0, 0.0, 0.0], [0.3, 0.0, 0.0], [0.0, 0.0, 0.4], [1.0, -1.0, 0.5], [2.0, 1.0, -2.0]]
+)
 KERNELS = {
-    "rbf": GPCDE(kernels=("rbf",), length_scale=constant(0.8), amplitude=constant(2.0), n_features=50),
-    "two rbf": GPCDE(kernels=("rbf", "rbf"), length_scale=FloatRange(low=0.5, high=3.0), amplitude=FloatRange(low=0.5, high=2.0), n_features=50),
-    "exponential": GPCDE(kernels=("exponential_gamma",), gamma=constant(1.0), length_scale=constant(1.0), amplitude=constant(1.0), n_features=50),
-    "gamma, smooth": GPCDE(kernels=("exponential_gamma",), gamma=constant(1.7), length_scale=constant(1.0), amplitude=constant(1.0), n_features=50),
-    "gamma, rough": GPCDE(kernels=("exponential_gamma",), length_scale=constant(1.0), amplitude=constant(1.0), n_features=50),
-    "rational": GPCDE(kernels=("rational_quadratic",), length_scale=constant(1.0), amplitude=constant(1.0), n_features=50),
-    "sum": GPCDE(kernels=("rbf", "exponential_gamma"), gamma=constant(0.7), length_scale=constant(1.0), amplitude=FloatRange(low=0.5, high=1.5)),
+    "rbf": GPCDE(
+        kernels=("rbf",), length_scale=constant(0.8), amplitude=constant(2.0), n_features=50
+    ),
+    "two rbf": GPCDE(
+        kernels=("rbf", "rbf"),
+        length_scale=FloatRange(low=0.5, high=3.0),
+        amplitude=FloatRange(low=0.5, high=2.0),
+        n_features=50,
+    ),
+    "exponential": GPCDE(
+        kernels=("exponential_gamma",),
+        gamma=constant(1.0),
+        length_scale=constant(1.0),
+        amplitude=constant(1.0),
+        n_features=50,
+    ),
+    "gamma, smooth": GPCDE(
+        kernels=("exponential_gamma",),
+        gamma=constant(1.7),
+        length_scale=constant(1.0),
+        amplitude=constant(1.0),
+        n_features=50,
+    ),
+    "gamma, rough": GPCDE(
+        kernels=("exponential_gamma",),
+        length_scale=constant(1.0),
+        amplitude=constant(1.0),
+        n_features=50,
+    ),
+    "rational": GPCDE(
+        kernels=("rational_quadratic",),
+        length_scale=constant(1.0),
+        amplitude=constant(1.0),
+        n_features=50,
+    ),
+    "sum": GPCDE(
+        kernels=("rbf", "exponential_gamma"),
+        gamma=constant(0.7),
+        length_scale=constant(1.0),
+        amplitude=FloatRange(low=0.5, high=1.5),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("exact", [False, True])
 def test_the_covariance_is_the_kernels(name, exact):
-    """Of features and of exact draws, over all pairs of points in three dimensions; nearer points and another scale are told apart."""
+    """Of features and of exact draws, over all pairs of points in three dimensions; nearer points
+    and another scale are told apart."""
     config = dataclasses.replace(KERNELS[name], exact=exact)
     values = values_at(config, POINTS, 5000)
     distance = torch.cdist(POINTS.double(), POINTS.double())
     assert moments_agree(values, closed_form(config, distance))
-    assert not moments_agree(values, closed_form(config, distance * 0.5)), "the check must see another length scale"
-    assert not moments_agree(values, 1.2 * closed_form(config, distance)), "the check must see another amplitude"
+    assert not moments_agree(values, closed_form(config, distance * 0.5)), (
+        "the check must see another length scale"
+    )
+    assert not moments_agree(values, 1.2 * closed_form(config, distance)), (
+        "the check must see another amplitude"
+    )
 
 
 @pytest.mark.parametrize("name", ["two rbf", "sum"])
 def test_features_and_exact_draws_have_one_law(name):
-    """Energy test of whole vectors of values (Székely and Rizzo 2013), by 300 permutations; the earlier system's law is rejected."""
+    """Energy test of whole vectors of values (Székely and Rizzo 2013), by 300 permutations; the
+    earlier system's law is rejected."""
     config = dataclasses.replace(KERNELS[name], n_features=400)
     count = 500
     one = values_at(config, POINTS, count, seed=11)
     two = values_at(dataclasses.replace(config, exact=True), POINTS, count, seed=12)
-    noise_only = two[:, :1].expand(-1, len(POINTS))  # a law whose values do not depend on the parents
+    # a law whose values do not depend on the parents
+    noise_only = two[:, :1].expand(-1, len(POINTS))
     assert energy_p_value(one, two) > 1e-2
     assert energy_p_value(one, noise_only) < 1e-2
 
 
 def energy_p_value(one, two):
-    """With labels s = ±1 the energy distance of two samples of n is -s' D s / n², D the distances of all."""
+    """With labels s = ±1 the energy distance of two samples of n is -s' D s / n², D the distances
+    of all."""
     both = torch.cat((one, two))
     distance, generator = torch.cdist(both, both), torch.Generator().manual_seed(0)
     labels = torch.ones(301, len(both), dtype=torch.float64)
@@ -172,7 +241,12 @@ def test_one_seed_has_one_set_of_scales_in_both_modes(adjacency):
 def test_positive_stable_numbers_have_their_laplace_transform(index, s):
     """multiplier² / 2 = A with E exp(-A s) = exp(-s^index); at index 1/2, A is a Lévy variable."""
     u = randomness.uniforms([1], ("stable",), (2, 200_000)).view(1, -1)
-    a = multipliers("exponential_gamma", torch.ones(1), torch.tensor([2 * index]), u)[0].double().square() / 2
+    a = (
+        multipliers("exponential_gamma", torch.ones(1), torch.tensor([2 * index]), u)[0]
+        .double()
+        .square()
+        / 2
+    )
     drawn = torch.exp(-a * s)
     assert abs(drawn.mean() - math.exp(-(s**index))) < 4.5 * drawn.std() / math.sqrt(len(a)) + 1e-6
     if index == 0.5:
@@ -191,14 +265,23 @@ def test_frequencies_stay_below_what_float32_resolves():
 
 
 def test_row_noise_has_its_law_and_leaves_the_rest():
-    """t z with t ~ Gamma(1, rate 10), z normal: mean absolute value and square in closed form, no correlation with the noise or its size."""
+    """t z with t ~ Gamma(1, rate 10), z normal: mean absolute value and square in closed form, no
+    correlation with the noise or its size."""
     noise = randomness.normals([3], ("noise",), (1, 200_000))[0]
     extra = gpcde._row_noise(noise, 10.0)[0].double()
     n = extra.numel()
-    for found, expected in ((extra, 0.0), (extra.abs(), 0.1 * math.sqrt(2 / math.pi)), (extra.square(), 0.02)):
+    for found, expected in (
+        (extra, 0.0),
+        (extra.abs(), 0.1 * math.sqrt(2 / math.pi)),
+        (extra.square(), 0.02),
+    ):
         assert abs(found.mean() - expected) < 4.5 * found.std() / math.sqrt(n)
     assert not abs(extra.abs().mean() - 0.1) < 4.5 * extra.abs().std() / math.sqrt(n)
-    for other in (noise[0].double(), noise[0].double().abs(), noise[0, torch.arange(-1, n - 1)].double()):
+    for other in (
+        noise[0].double(),
+        noise[0].double().abs(),
+        noise[0, torch.arange(-1, n - 1)].double(),
+    ):
         for mine in (extra, extra.abs()):
             assert abs(np.corrcoef(mine.numpy(), other.numpy())[0, 1]) < 4.5 / math.sqrt(n)
 
@@ -218,7 +301,16 @@ def test_nonsense_is_refused(settings, says):
         GPCDE(**settings)
 
 
-@pytest.mark.parametrize("config", [RFF(), RFF(heteroskedastic=True), RFF(length_scale=constant(1e-6)), GPCDE(), CONFIGS["roughest"]])
+@pytest.mark.parametrize(
+    "config",
+    [
+        RFF(),
+        RFF(heteroskedastic=True),
+        RFF(length_scale=constant(1e-6)),
+        GPCDE(),
+        CONFIGS["roughest"],
+    ],
+)
 def test_causes_at_the_bound_of_values_give_finite_effects(config):
     batch = draw(config, [1, 2], torch.triu(torch.ones(3, 3), 1).expand(2, 3, 3))
     parents = LARGEST * torch.tensor([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])

@@ -1,6 +1,8 @@
-"""Estimates from draws whose law is known exactly, made by NumPy: right means, right errors, and the right flags and no others.
+"""Estimates from draws whose law is known exactly, made by NumPy: right means, right errors, and
+the right flags and no others.
 
-Bounds are in standard errors of the repeats; each statistical test gives a false alarm in fewer than one of 10,000 seeds.
+Bounds are in standard errors of the repeats; each statistical test gives a false alarm in fewer
+than one of 10,000 seeds.
 """
 
 import dataclasses
@@ -25,7 +27,11 @@ def wrap(w, loss, gradient, n_beta, gamma, **more):
     """Draws at points w [C, T, P] with L_n there and its gradient; w* = 0."""
     chains, length, size = w.shape
     virial = w * (n_beta * gradient + gamma * w)
-    kept = {"acceptance": np.ones((chains, length)), "virial": virial, "virial_sizes": (1,) * size} | more
+    kept = {
+        "acceptance": np.ones((chains, length)),
+        "virial": virial,
+        "virial_sizes": (1,) * size,
+    } | more
     return Draws(
         loss=loss,
         centre_loss=0.0,
@@ -39,7 +45,8 @@ def wrap(w, loss, gradient, n_beta, gamma, **more):
 
 
 def autoregressive(rng, shape, memory):
-    """Stationary Gaussian chains [C, T, P] of variance 1 with correlation `memory` from draw to draw."""
+    """Stationary Gaussian chains [C, T, P] of variance 1 with correlation `memory` from draw to
+    draw."""
     noise = rng.standard_normal(shape)
     x = noise.copy()
     for t in range(1, shape[1]):
@@ -47,10 +54,23 @@ def autoregressive(rng, shape, memory):
     return x
 
 
-def gaussian(rng, curvatures, n_beta=145.0, gamma=1.0, *, chains=4, length=1000, memory=0.0, widened=1.0, **more):
+def gaussian(
+    rng,
+    curvatures,
+    n_beta=145.0,
+    gamma=1.0,
+    *,
+    chains=4,
+    length=1000,
+    memory=0.0,
+    widened=1.0,
+    **more,
+):
     """K = ½ Σ h w²; `widened` multiplies the variances by what a step that is too large would."""
     h = np.asarray(curvatures, float)
-    w = autoregressive(rng, (chains, length, len(h)), memory) * np.sqrt(widened / (n_beta * h + gamma))
+    w = autoregressive(rng, (chains, length, len(h)), memory) * np.sqrt(
+        widened / (n_beta * h + gamma)
+    )
     return wrap(w, 0.5 * (w**2 * h).sum(2), w * h, n_beta, gamma, **more)
 
 
@@ -69,7 +89,12 @@ def from_grid(rng, grid, density, shape):
 def cross(rng, n_beta=1086.0, gamma=1.0, *, chains=4, length=1000):
     """K = (w1 w2)²: w1 from its marginal law, w2 given it."""
     grid = np.linspace(-9, 9, 400_001) / np.sqrt(gamma)
-    first = from_grid(rng, grid, np.exp(-gamma * grid**2 / 2) / np.sqrt(2 * n_beta * grid**2 + gamma), (chains, length))
+    first = from_grid(
+        rng,
+        grid,
+        np.exp(-gamma * grid**2 / 2) / np.sqrt(2 * n_beta * grid**2 + gamma),
+        (chains, length),
+    )
     second = rng.standard_normal((chains, length)) / np.sqrt(2 * n_beta * first**2 + gamma)
     w = np.stack([first, second], 2)
     return wrap(w, (first * second) ** 2, 2 * w * w[:, :, ::-1] ** 2, n_beta, gamma)
@@ -81,14 +106,18 @@ def powers(rng, exponents, n_beta=1086.0, gamma=1.0, *, chains=4, length=1000):
     for e in exponents:
         top = 12 * min(n_beta ** (-1 / e), gamma**-0.5)
         grid = np.linspace(-top, top, 100_001)
-        columns.append(from_grid(rng, grid, np.exp(-n_beta * grid**e - gamma * grid**2 / 2), (chains, length)))
+        columns.append(
+            from_grid(rng, grid, np.exp(-n_beta * grid**e - gamma * grid**2 / 2), (chains, length))
+        )
     w = np.stack(columns, 2)
     e = np.asarray(exponents)
     return wrap(w, (w**e).sum(2), e * w ** (e - 1), n_beta, gamma)
 
 
 def analysed(draws, n=1000, **more):
-    found = estimate(draws, n=n, n_parameters=draws.virial.shape[2] if draws.virial is not None else 10, **more)
+    found = estimate(
+        draws, n=n, n_parameters=draws.virial.shape[2] if draws.virial is not None else 10, **more
+    )
     json.dumps(found, allow_nan=False)
     assert set(found["flags"]) <= set(FLAGS)
     return found
@@ -106,7 +135,7 @@ def wilson(hits, trials, z=4.0):
     return middle - half, middle + half
 
 
-# ---------------------------------------------------------------------------------------------------------------------- diagnostics
+# -------------------------------------------------------------------------------------- diagnostics
 
 
 @pytest.mark.parametrize("shape", [(1, 50), (2, 11), (3, 37), (4, 1000)], ids=str)
@@ -117,9 +146,20 @@ def test_effective_sizes_rhat_and_errors_are_arvizs(shape, memory):
         import arviz
     rng = np.random.default_rng(1)
     chains = autoregressive(rng, (*shape, 1), memory)[:, :, 0]
-    for values in (chains, chains + rng.standard_normal((shape[0], 1)), np.round(chains), chains**2):
-        for method, ours in (("mean", diagnostics.ess_mean), ("bulk", diagnostics.ess_bulk), ("tail", diagnostics.ess_tail)):
-            assert ours(values) == pytest.approx(float(arviz.ess(values, method=method)), rel=1e-10), method
+    for values in (
+        chains,
+        chains + rng.standard_normal((shape[0], 1)),
+        np.round(chains),
+        chains**2,
+    ):
+        for method, ours in (
+            ("mean", diagnostics.ess_mean),
+            ("bulk", diagnostics.ess_bulk),
+            ("tail", diagnostics.ess_tail),
+        ):
+            assert ours(values) == pytest.approx(
+                float(arviz.ess(values, method=method)), rel=1e-10
+            ), method
         assert diagnostics.mcse(values) == pytest.approx(float(arviz.mcse(values)), rel=1e-10)
         if shape[0] > 1:
             assert diagnostics.rhat(values) == pytest.approx(float(arviz.rhat(values)), rel=1e-10)
@@ -149,7 +189,8 @@ def test_the_error_of_a_mean_is_its_standard_deviation_over_repeats(memory):
 
 
 def test_a_slow_part_below_the_noise_is_counted_in_the_error():
-    """x = noise + s/5, s with a memory of 0.995: most of the error of the mean is of s; the plain sum, which stops in the noise, misses half."""
+    """x = noise + s/5, s with a memory of 0.995: most of the error of the mean is of s; the plain
+    sum, which stops in the noise, misses half."""
     rng, shape = np.random.default_rng(5), (150, 4, 1000)
     slow = autoregressive(rng, (600, 1000, 1), 0.995)[:, :, 0].reshape(shape)
     values = rng.standard_normal(shape) + slow / 5
@@ -160,7 +201,10 @@ def test_a_slow_part_below_the_noise_is_counted_in_the_error():
     assert np.median(told[:, 1]) < 200  # as few as s has, not the 4,000 of the noise
     same = diagnostics.mcse_with(values[0], rng.standard_normal(shape[1:]))
     assert same[0] == pytest.approx(diagnostics.mcse(values[0]), rel=0.02)
-    assert diagnostics.mcse_with(values[0], np.ones(shape[1:])) == (diagnostics.mcse(values[0]), diagnostics.ess_mean(values[0]))
+    assert diagnostics.mcse_with(values[0], np.ones(shape[1:])) == (
+        diagnostics.mcse(values[0]),
+        diagnostics.ess_mean(values[0]),
+    )
 
 
 def test_drift_sees_a_warm_up_that_was_too_short_and_nothing_else():
@@ -171,11 +215,12 @@ def test_drift_sees_a_warm_up_that_was_too_short_and_nothing_else():
     assert diagnostics.drift(moving) > 4
 
 
-# -------------------------------------------------------------------------------------------------------------------- means and errors
+# --------------------------------------------------------------------------------- means and errors
 
 
 def test_the_exact_draws_are_exact():
-    """The generators of this file against quadrature: the bare mean over 80,000 independent draws is within 4 standard errors."""
+    """The generators of this file against quadrature: the bare mean over 80,000 independent draws
+    is within 4 standard errors."""
     rng = np.random.default_rng(5)
     for draws, exact in (
         (gaussian(rng, [1.0, 0.1], length=20_000), regular([1.0, 0.1])),
@@ -188,7 +233,10 @@ def test_the_exact_draws_are_exact():
 
 CASES = {
     "ten curvatures": (lambda rng: gaussian(rng, np.ones(10)), regular(np.ones(10))),
-    "chains that remember": (lambda rng: gaussian(rng, [1.0, 0.3, 0.01], memory=0.8, length=2000), regular([1.0, 0.3, 0.01])),
+    "chains that remember": (
+        lambda rng: gaussian(rng, [1.0, 0.3, 0.01], memory=0.8, length=2000),
+        regular([1.0, 0.3, 0.01]),
+    ),
     "crossing": (lambda rng: cross(rng), 0.39124),
     "powers": (lambda rng: powers(rng, [2, 4]), 0.74723),
 }
@@ -199,7 +247,10 @@ CASES = {
 def test_intervals_cover_and_means_are_unbiased(case, kept):
     make, exact = CASES[case]
     rng, repeats = np.random.default_rng(6), 100
-    found = [analysed(draws if kept else without_virial(draws)) for draws in (make(rng) for _ in range(repeats))]
+    found = [
+        analysed(draws if kept else without_virial(draws))
+        for draws in (make(rng) for _ in range(repeats))
+    ]
     scores = np.array([(a["llc_mean"] - exact) / a["llc_mcse"] for a in found])
     assert abs(scores.mean()) * math.sqrt(repeats) < 4
     low, high = wilson(sum(a["interval"][0] <= exact <= a["interval"][1] for a in found), repeats)
@@ -216,7 +267,8 @@ def test_an_interval_that_forgets_autocorrelation_does_not_cover():
 
 
 def test_independent_draws_are_weighted_towards_the_posterior():
-    """An approximation of twice the variance: its mean is off by a factor of two, its weighted mean right; without ratios it is flagged."""
+    """An approximation of twice the variance: its mean is off by a factor of two, its weighted mean
+    right; without ratios it is flagged."""
     rng, exact = np.random.default_rng(8), regular([1.0, 0.2])
     scores = []
     for _ in range(100):
@@ -233,15 +285,21 @@ def test_independent_draws_are_weighted_towards_the_posterior():
     assert "unchecked_approximation" in blind["flags"]
 
 
-# ------------------------------------------------------------------------------------------------------------------- control variates
+# --------------------------------------------------------------------------------- control variates
 
 
-@pytest.mark.parametrize(("make", "gain"), [(CASES["ten curvatures"][0], 3.9), (CASES["powers"][0], 3.9), (CASES["crossing"][0], 2.2)])
+@pytest.mark.parametrize(
+    ("make", "gain"),
+    [(CASES["ten curvatures"][0], 3.9), (CASES["powers"][0], 3.9), (CASES["crossing"][0], 2.2)],
+)
 def test_controls_have_mean_zero_and_shrink_the_error(make, gain):
     rng = np.random.default_rng(9)
     draws = make(rng)
     variates = controls(draws)
-    scores = [variates[:, :, k].mean() / diagnostics.mcse(variates[:, :, k]) for k in range(variates.shape[2])]
+    scores = [
+        variates[:, :, k].mean() / diagnostics.mcse(variates[:, :, k])
+        for k in range(variates.shape[2])
+    ]
     assert np.abs(scores).max() < 5
     less = diagnostics.mcse(controlled(draws.llc, variates).series)
     assert (diagnostics.mcse(draws.llc) / less) ** 2 > gain
@@ -258,10 +316,13 @@ def test_controls_take_nothing_off_the_mean_on_average():
 
 @pytest.mark.parametrize(("errors", "doubted"), [(2.0, False), (3.3, True)])
 def test_controls_that_move_the_mean_too_far_leave_an_error_of_as_much(errors, doubted):
-    """Identities whose mean is off by `errors` of their own, and which explain all of the loss, move it by half of that in bare errors."""
+    """Identities whose mean is off by `errors` of their own, and which explain all of the loss,
+    move it by half of that in bare errors."""
     draws = gaussian(np.random.default_rng(12), [1.0])
     identity = controls(draws)[:, :, 0]
-    off = dataclasses.replace(draws, virial=draws.virial + identity.mean() - errors * diagnostics.mcse(identity))
+    off = dataclasses.replace(
+        draws, virial=draws.virial + identity.mean() - errors * diagnostics.mcse(identity)
+    )
     told = analysed(off)
     moved = abs(told["llc_mean"] - told["llc_mean_plain"])
     assert moved / told["llc_mcse_plain"] == pytest.approx(errors / 2, rel=0.2)
@@ -278,19 +339,30 @@ def test_a_wrong_identity_is_rejected():
 
 
 def test_chains_that_leave_narrow_valleys_out_are_told():
-    """Independent draws of the crossing cut off at a distance of 1.5, as a step that is too large cuts them: R-hat is 1, no chain drifts."""
+    """Independent draws of the crossing cut off at a distance of 1.5, as a step that is too large
+    cuts them: R-hat is 1, no chain drifts."""
     whole = cross(np.random.default_rng(21), length=1500)
     inner = [np.flatnonzero(distance < 1.5)[:1000] for distance in whole.distance]
-    arrays = {name: np.stack([getattr(whole, name)[c][kept] for c, kept in enumerate(inner)]) for name in ("loss", "distance", "virial")}
-    found = analysed(dataclasses.replace(whole, acceptance=None, corrected=True, gradients=whole.gradients[:, :1000], **arrays))
+    arrays = {
+        name: np.stack([getattr(whole, name)[c][kept] for c, kept in enumerate(inner)])
+        for name in ("loss", "distance", "virial")
+    }
+    found = analysed(
+        dataclasses.replace(
+            whole, acceptance=None, corrected=True, gradients=whole.gradients[:, :1000], **arrays
+        )
+    )
     assert found["flags"][-1] == "law_violated"
-    assert found["llc_mean"] == found["llc_mean_plain"]  # identities that fail are no control variates
+    # identities that fail are no control variates
+    assert found["llc_mean"] == found["llc_mean_plain"]
     assert found["rhat"] < 1.01
 
 
 def test_chains_that_have_hardly_moved_along_a_valley_are_not_blamed_for_what_lies_beyond():
-    """The same draws of the crossing below a distance of 2.2, which right chains of this length may well not leave, in two orders: as they came, and
-    with distances that change slowly. Only the first are from another law; the second know the identity from no more draws than the distance."""
+    """The same draws of the crossing below a distance of 2.2, which right chains of this length may
+    well not leave, in two orders: as they came, and with distances that change slowly. Only the
+    first are from another law; the second know the identity from no more draws than the
+    distance."""
     whole = cross(np.random.default_rng(23), length=4300)
     arrays: dict = {"loss": [], "distance": [], "virial": []}
     slow: dict = {"loss": [], "distance": [], "virial": []}
@@ -302,7 +374,10 @@ def test_chains_that_have_hardly_moved_along_a_valley_are_not_blamed_for_what_li
             arrays[name].append(getattr(whole, name)[c][kept])
             slow[name].append(getattr(whole, name)[c][order])
     more = {"acceptance": None, "corrected": True, "gradients": whole.gradients[:, :4000]}
-    fast, waves = (analysed(dataclasses.replace(whole, **more, **{k: np.stack(v) for k, v in some.items()})) for some in (arrays, slow))
+    fast, waves = (
+        analysed(dataclasses.replace(whole, **more, **{k: np.stack(v) for k, v in some.items()}))
+        for some in (arrays, slow)
+    )
     assert "law_violated" in fast["flags"]
     assert fast["law_score"] > 4
     assert "law_violated" not in waves["flags"]
@@ -313,8 +388,18 @@ def test_an_approximation_that_misses_the_valleys_is_told():
     """The middle of the crossing with flat importance ratios: Pareto's k has nothing to say."""
     whole = cross(np.random.default_rng(22), length=1500)
     inner = [np.flatnonzero(distance < 1.5)[:1000] for distance in whole.distance]
-    arrays = {name: np.stack([getattr(whole, name)[c][kept] for c, kept in enumerate(inner)]) for name in ("loss", "distance", "virial")}
-    middle = dataclasses.replace(whole, acceptance=None, independent=True, weights=np.zeros((4, 1000)), gradients=whole.gradients[:, :1000], **arrays)
+    arrays = {
+        name: np.stack([getattr(whole, name)[c][kept] for c, kept in enumerate(inner)])
+        for name in ("loss", "distance", "virial")
+    }
+    middle = dataclasses.replace(
+        whole,
+        acceptance=None,
+        independent=True,
+        weights=np.zeros((4, 1000)),
+        gradients=whole.gradients[:, :1000],
+        **arrays,
+    )
     found = analysed(middle)
     assert found["flags"][-1] == "law_violated"
     assert found["llc_mean"] == pytest.approx(found["llc_mean_plain"])
@@ -329,7 +414,7 @@ def test_groups_of_the_virial_are_runs_of_equal_size():
         assert counts.max() - counts.min() <= 1
 
 
-# ------------------------------------------------------------------------------------------------------------------------------ flags
+# -------------------------------------------------------------------------------------------- flags
 
 
 def right(rng, **more):
@@ -363,8 +448,13 @@ def standing(rng, widths=(1, 1, 2, 2)):
 
 
 def stepped(rng, ratio=1.5):
-    """A Langevin chain of too large a step, with no Metropolis step: variances and virials grow alike."""
-    return dataclasses.replace(without_virial(right(rng)), acceptance=None, adapted={"step_size": [ratio], "curvature": [1.0]})
+    """A Langevin chain of too large a step, with no Metropolis step: variances and virials grow
+    alike."""
+    return dataclasses.replace(
+        without_virial(right(rng)),
+        acceptance=None,
+        adapted={"step_size": [ratio], "curvature": [1.0]},
+    )
 
 
 WRONG = {
@@ -372,7 +462,9 @@ WRONG = {
     "negative_llc": lambda rng: dataclasses.replace(right(rng), centre_loss=0.1),
     "failed_chains": changed("loss", lambda loss: put(loss, (2, 500), np.nan)),
     "few_effective_chains": changed("loss", lambda loss: put(loss, slice(1, 4), np.inf)),
-    "divergences": lambda rng: dataclasses.replace(right(rng), divergent=np.arange(4000).reshape(4, 1000) < 430),
+    "divergences": lambda rng: dataclasses.replace(
+        right(rng), divergent=np.arange(4000).reshape(4, 1000) < 430
+    ),
     "low_ess": lambda rng: right(rng, memory=0.98, length=200),
     "high_rhat": changed("loss", lambda loss: loss * np.array([1, 1, 1, 1.8])[:, None]),
     "mcse_above_2_percent": lambda rng: without_virial(right(rng, length=200)),
@@ -382,8 +474,12 @@ WRONG = {
     "law_violated": changed("virial", lambda virial: 0.9 * virial),
     "step_size_bias": stepped,
     "low_acceptance": changed("acceptance", lambda acceptance: 0.1 * acceptance),
-    "float_width": lambda rng: dataclasses.replace(right(rng), centre_loss=np.float32(1e4), loss=(1e4 + right(rng).loss).astype(np.float32)),
-    "pareto_k": lambda rng: dataclasses.replace(right(rng), independent=True, weights=2 * rng.exponential(size=(4, 1000))),
+    "float_width": lambda rng: dataclasses.replace(
+        right(rng), centre_loss=np.float32(1e4), loss=(1e4 + right(rng).loss).astype(np.float32)
+    ),
+    "pareto_k": lambda rng: dataclasses.replace(
+        right(rng), independent=True, weights=2 * rng.exponential(size=(4, 1000))
+    ),
     "unchecked_approximation": lambda rng: dataclasses.replace(right(rng), independent=True),
 }
 
@@ -393,7 +489,8 @@ def test_each_flag_is_raised_by_a_wrong_run(flag):
     found = analysed(WRONG[flag](np.random.default_rng(12)))
     assert flag in found["flags"]
     assert found["flag_details"][flag]
-    assert raised(found) == found["flag_details"]  # the flags follow from the numbers that are stored
+    # the flags follow from the numbers that are stored
+    assert raised(found) == found["flag_details"]
 
 
 def test_right_runs_are_hardly_flagged():
@@ -417,7 +514,11 @@ def test_failed_chains_are_left_out_of_the_mean():
     found = analysed(dataclasses.replace(draws, loss=loss))
     kept = analysed(
         dataclasses.replace(
-            draws, **{name: getattr(draws, name)[[0, 2]] for name in ("loss", "distance", "virial", "gradients", "acceptance", "projection")}
+            draws,
+            **{
+                name: getattr(draws, name)[[0, 2]]
+                for name in ("loss", "distance", "virial", "gradients", "acceptance", "projection")
+            },
         )
     )
     assert found["llc_mean"] == kept["llc_mean"]
@@ -434,11 +535,12 @@ def test_without_a_sound_chain_there_are_no_numbers():
     assert found["flags"][:2] == ["failed_chains", "few_effective_chains"]
 
 
-# --------------------------------------------------------------------------------------------------------------- step sizes, criteria
+# ----------------------------------------------------------------------------- step sizes, criteria
 
 
 def langevin(rng, curvatures, step, *, n_beta=145.0, gamma=1.0, chains=4, length=4000, thin=10):
-    """Unadjusted Langevin chains on K = ½ Σ h w², started in their stationary law of variance 1 / (c (1 - εc/4))."""
+    """Unadjusted Langevin chains on K = ½ Σ h w², started in their stationary law of variance 1 /
+    (c (1 - εc/4))."""
     h = np.asarray(curvatures, float)
     c = n_beta * h + gamma
     w = rng.standard_normal((chains, len(h))) / np.sqrt(c * (1 - step * c / 4))
@@ -448,11 +550,20 @@ def langevin(rng, curvatures, step, *, n_beta=145.0, gamma=1.0, chains=4, length
         if t % thin == 0:
             kept.append(w)
     w = np.stack(kept, 1)
-    return wrap(w, 0.5 * (w**2 * h).sum(2), w * h, n_beta, gamma, acceptance=None, adapted={"step_size": [step], "curvature": [c.max()]})
+    return wrap(
+        w,
+        0.5 * (w**2 * h).sum(2),
+        w * h,
+        n_beta,
+        gamma,
+        acceptance=None,
+        adapted={"step_size": [step], "curvature": [c.max()]},
+    )
 
 
 def test_the_bias_of_a_step_is_measured_and_taken_off():
-    """ε h = 0.8 in one of two directions: the plain mean is 11 % too high, which the virial says and the controls repair; the rule agrees."""
+    """ε h = 0.8 in one of two directions: the plain mean is 11 % too high, which the virial says
+    and the controls repair; the rule agrees."""
     h, step = np.array([1.0, 0.5]), 0.8 / 146
     draws = langevin(np.random.default_rng(17), h, step)
     exact, c = regular(h), 145 * h + 1
@@ -472,15 +583,26 @@ def stationary(rng, curvatures, step, n_beta=145.0, gamma=1.0, chains=4, length=
     h = np.asarray(curvatures, float)
     c = n_beta * h + gamma
     w = rng.standard_normal((chains, length, len(h))) / np.sqrt(c * (1 - step * c / 4))
-    return wrap(w, 0.5 * (w**2 * h).sum(2), w * h, n_beta, gamma, acceptance=None, adapted={"step_size": [step], "curvature": [c.max()]})
+    return wrap(
+        w,
+        0.5 * (w**2 * h).sum(2),
+        w * h,
+        n_beta,
+        gamma,
+        acceptance=None,
+        adapted={"step_size": [step], "curvature": [c.max()]},
+    )
 
 
 def test_a_bias_too_small_for_the_identities_to_show_is_part_of_the_error():
-    """ε h = 0.05 adds 1.3 %, two errors of these chains: 95 of 100 intervals must hold the exact value (below 87: 1 in 1,000 false alarms)."""
+    """ε h = 0.05 adds 1.3 %, two errors of these chains: 95 of 100 intervals must hold the exact
+    value (below 87: 1 in 1,000 false alarms)."""
     h, step = np.ones(10), 0.05 / 146
     found = [analysed(stationary(np.random.default_rng(seed), h, step)) for seed in range(100)]
     covered = sum(low <= regular(h) <= high for low, high in (one["interval"] for one in found))
-    counted = [one["bias_left"] / one["llc_mean_plain"] for one in found if not one["virial_of_steps"]]
+    counted = [
+        one["bias_left"] / one["llc_mean_plain"] for one in found if not one["virial_of_steps"]
+    ]
     unaware = sum(abs(one["llc_mean"] - regular(h)) < 1.96 * one["llc_mcse"] for one in found)
     assert covered >= 87
     assert unaware < 87  # the Monte Carlo error alone fails the same bound
@@ -492,29 +614,41 @@ def test_a_bias_too_small_for_the_identities_to_show_is_part_of_the_error():
 def test_places_too_stiff_for_a_step_of_second_order_widen_the_interval():
     draws = dataclasses.replace(right(np.random.default_rng(21)), acceptance=None)
     adapted = {"step_size": [1e-4], "curvature": [146.0], "step_order": 2}
-    calm, stiff = (analysed(dataclasses.replace(draws, adapted=adapted | {"stiff_share": share})) for share in (0.0, 0.04))
+    calm, stiff = (
+        analysed(dataclasses.replace(draws, adapted=adapted | {"stiff_share": share}))
+        for share in (0.0, 0.04)
+    )
     assert calm["llc_error"] == pytest.approx(calm["llc_mcse"], rel=1e-3)
-    assert stiff["llc_error"] == pytest.approx(math.hypot(stiff["llc_mcse"], 0.04 * stiff["llc_mean_plain"]))
+    assert stiff["llc_error"] == pytest.approx(
+        math.hypot(stiff["llc_mcse"], 0.04 * stiff["llc_mean_plain"])
+    )
     everywhere = analysed(dataclasses.replace(draws, adapted=adapted | {"stiff_share": 0.9}))
     assert (stiff["flags"], everywhere["flags"]) == ([], ["step_size_bias"])
-    bare = analysed(without_virial(dataclasses.replace(draws, adapted=adapted | {"curvature": [4000.0]})))
+    bare = analysed(
+        without_virial(dataclasses.replace(draws, adapted=adapted | {"curvature": [4000.0]}))
+    )
     assert bare["bias_estimate"] == pytest.approx(bare["llc_mean"] * (1e-4 * 4000 / 4) ** 2)
 
 
 def test_small_steps_are_not_flagged_and_corrected_ones_never():
     draws = langevin(np.random.default_rng(18), [1.0, 0.5], 0.02 / 146, thin=100, length=2000)
     assert "step_size_bias" not in analysed(draws)["flags"]
-    corrected = analysed(dataclasses.replace(without_virial(stepped(np.random.default_rng(18))), corrected=True))
+    corrected = analysed(
+        dataclasses.replace(without_virial(stepped(np.random.default_rng(18))), corrected=True)
+    )
     assert corrected["bias_estimate"] is None
 
 
 def test_wbic_and_singular_fluctuation_of_a_gaussian_model():
-    """Rows y_i = w + noise: nβ ν = ½ nβ Var(w) Σ (y_i - w*)² / n + …, here from the rows' moments exactly; WBIC is n L0 + λ̂ log n."""
+    """Rows y_i = w + noise: nβ ν = ½ nβ Var(w) Σ (y_i - w*)² / n + …, here from the rows' moments
+    exactly; WBIC is n L0 + λ̂ log n."""
     rng, n = np.random.default_rng(19), 500
     n_beta = n / math.log(n)
     draws = gaussian(rng, [1.0], n_beta=n_beta)
     variances = rng.gamma(2.0, size=n)
-    found = analysed(dataclasses.replace(draws, row_moments=np.stack([np.zeros(n), variances])), n=n)
+    found = analysed(
+        dataclasses.replace(draws, row_moments=np.stack([np.zeros(n), variances])), n=n
+    )
     assert found["wbic"] == pytest.approx(found["llc_mean"] * math.log(n))
     assert found["singular_fluctuation"] == pytest.approx(variances.sum() / math.log(n) / 2)
     other = analysed(dataclasses.replace(draws, n_beta=10.0), n=n)
@@ -533,7 +667,9 @@ def test_a_centre_from_several_batches_knows_its_error():
     found = [centre_loss(rng.choice(losses, 400, replace=False), 1000) for _ in range(400)]
     values = np.array([one.value for one in found])
     assert abs(values.mean() - losses.mean()) < 4 * values.std() / 20
-    assert np.mean([one.error for one in found]) == pytest.approx(values.std(), rel=4 / math.sqrt(800))
+    assert np.mean([one.error for one in found]) == pytest.approx(
+        values.std(), rel=4 / math.sqrt(800)
+    )
     assert centre_loss(losses, 1000) == (pytest.approx(losses.mean()), 0.0)
     for wrong in ([1.0], [1.0, math.nan], list(range(1001))):
         with pytest.raises(ValueError, match=r"L_n|not finite"):

@@ -1,4 +1,5 @@
-"""Limits of learning coefficients: exact where the exact values are known by quadrature, with errors that are those of repeats."""
+"""Limits of learning coefficients: exact where the exact values are known by quadrature, with
+errors that are those of repeats."""
 
 import json
 import math
@@ -24,7 +25,9 @@ def test_the_limit_without_localisation_is_lambda_on_power_sums(exponents, share
     means = np.array([power_sum(exponents, N_BETA, gamma).value for gamma in GAMMAS])
     target, scores = power_sum(exponents, N_BETA, 0.0).value, []
     for _ in range(60):
-        found = to_no_localisation(GAMMAS, means * (1 + share * rng.standard_normal(5)), share * means)
+        found = to_no_localisation(
+            GAMMAS, means * (1 + share * rng.standard_normal(5)), share * means
+        )
         scores.append((found.value - target) / found.error)
         assert abs(found.value / target - 1) < (1e-3 if share < 1e-3 else 0.1)
     assert abs(np.mean(scores)) < 1.0  # what the degree cannot follow stays within the error
@@ -48,16 +51,21 @@ def test_a_crossing_needs_its_multiplicity():
 
 
 def test_a_wrong_centre_does_no_harm_over_temperatures():
-    """L_0 above the minimum by 1e-3 shifts λ̂ by -nβ / 1000: the slope of the loss in 1 / nβ is still λ."""
+    """L_0 above the minimum by 1e-3 shifts λ̂ by -nβ / 1000: the slope of the loss in 1 / nβ is
+    still λ."""
     n_betas = np.array([200.0, 500.0, 1000.0, 2000.0])
-    values = np.array([gaussian(np.ones(6), n_beta, 0.0).value for n_beta in n_betas]) - n_betas * 1e-3
+    values = (
+        np.array([gaussian(np.ones(6), n_beta, 0.0).value for n_beta in n_betas]) - n_betas * 1e-3
+    )
     found = over_temperatures(n_betas, values, [0.01] * 4)
     assert found.value == pytest.approx(3.0, abs=1e-9)
     assert found.coefficients[1] == pytest.approx(-1e-3)
     plain = over_temperatures(n_betas, values, [0.01] * 4, offset=False)
     assert plain.p_value < 1e-6
     localised = [gaussian(np.ones(6), n_beta, 5.0).value for n_beta in n_betas]
-    assert over_temperatures(n_betas, localised, [1e-3] * 4, gamma=5.0).value == pytest.approx(3.0, abs=2e-3)
+    assert over_temperatures(n_betas, localised, [1e-3] * 4, gamma=5.0).value == pytest.approx(
+        3.0, abs=2e-3
+    )
 
 
 def test_multiplicity_enters_as_a_known_term():
@@ -70,10 +78,15 @@ def test_multiplicity_enters_as_a_known_term():
 
 def test_errors_of_a_limit_are_those_of_repeats():
     rng, x = np.random.default_rng(2), np.array([1.0, 2.0, 4.0, 8.0])
-    found = [to_zero(x, 1 - 0.01 * x + 0.02 * rng.standard_normal(4), [0.02] * 4, degree=1) for _ in range(400)]
+    found = [
+        to_zero(x, 1 - 0.01 * x + 0.02 * rng.standard_normal(4), [0.02] * 4, degree=1)
+        for _ in range(400)
+    ]
     scores = np.array([(one.value - 1) / one.error for one in found])
     assert abs(scores.mean()) < 4 / 20
-    assert np.mean([one.value for one in found]) == pytest.approx(1, abs=4 * np.std([one.value for one in found]) / 20)
+    assert np.mean([one.value for one in found]) == pytest.approx(
+        1, abs=4 * np.std([one.value for one in found]) / 20
+    )
     assert 0.7 < scores.std() < 1.1  # errors are enlarged by chance misfits, never made smaller
 
 
@@ -96,18 +109,26 @@ def test_what_cannot_be_extrapolated_is_said(call, said):
         call()
 
 
-# ------------------------------------------------------------------------------------------------------------------ runs in the store
+# -------------------------------------------------------------------------------- runs in the store
 
 
 def localised(made_up):
-    """Draws of a Gaussian posterior of unit curvature at nβ = 100 and the γ of the configuration."""
+    """Draws of a Gaussian posterior of unit curvature at nβ = 100 and the γ of the
+    configuration."""
 
     def sample(landscape, config, checkpoint, progress):
         gamma = config.posterior.gamma
         draws = made_up(chains=config.chains, length=4000, seed=config.seed)
         narrower = 101 / (100 + gamma)
         loss = 0.25 + (draws.loss - 0.25) * narrower
-        return made_up(chains=config.chains, length=4000, seed=config.seed, loss=loss, gamma=gamma, distance=draws.distance * math.sqrt(narrower))
+        return made_up(
+            chains=config.chains,
+            length=4000,
+            seed=config.seed,
+            loss=loss,
+            gamma=gamma,
+            distance=draws.distance * math.sqrt(narrower),
+        )
 
     return sample
 
@@ -115,7 +136,9 @@ def localised(made_up):
 @pytest.fixture(autouse=True)
 def _no_pictures_of_runs(monkeypatch):
     """They are drawn and looked at elsewhere."""
-    monkeypatch.setattr("causal_meta.runners.llc.estimate_llc.draw_diagnostics", lambda folder, draws: None)
+    monkeypatch.setattr(
+        "causal_meta.runners.llc.estimate_llc.draw_diagnostics", lambda folder, draws: None
+    )
 
 
 @pytest.fixture
@@ -123,7 +146,11 @@ def swept(llc_store, made_up_target, made_up_sampler, made_up):
     """Three runs that differ in γ, one of other settings."""
     made_up_sampler(localised(made_up))
     for seed, gamma in enumerate((5.0, 20.0, 10.0)):
-        make(llc_store, HMCConfig(seed=seed, posterior=LocalPosteriorConfig(gamma=gamma)), {"of": made_up_target})
+        make(
+            llc_store,
+            HMCConfig(seed=seed, posterior=LocalPosteriorConfig(gamma=gamma)),
+            {"of": made_up_target},
+        )
     make(llc_store, HMCConfig(draws=3000), {"of": made_up_target})
     return llc_store, made_up_target
 
@@ -149,9 +176,35 @@ def test_the_command_prints_the_limit_and_draws_it(swept, capsys):
 def test_the_command_makes_the_runs_that_are_missing(swept, capsys):
     store, target = swept
     before = len(store.runs_of(target))
-    assert main(["llc", "extrapolate", "of=made_up", "by=gamma", "sampler=nuts", "values=1,4,16", "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "llc",
+                "extrapolate",
+                "of=made_up",
+                "by=gamma",
+                "sampler=nuts",
+                "values=1,4,16",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     assert len(store.runs_of(target)) == before + 3
-    assert main(["llc", "extrapolate", "of=made_up", "by=gamma", "sampler=nuts", "values=4,16,1", "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "llc",
+                "extrapolate",
+                "of=made_up",
+                "by=gamma",
+                "sampler=nuts",
+                "values=4,16,1",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     assert len(store.runs_of(target)) == before + 3
     assert "limit: λ = " in capsys.readouterr().out
 
@@ -160,7 +213,9 @@ def test_flagged_runs_are_shown_and_left_out(swept, capsys):
     store, target = swept
     run = next(run for run in store.runs_of(target) if run.config.posterior.gamma == 20.0)
     path = run.folder / "analysis.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"flags": ["divergences"], "llc_mean": 7.0}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"flags": ["divergences"], "llc_mean": 7.0})
+    )
     (sweep,) = sweeps(store.runs_of(target), "gamma")
     assert [point.left_out for point in sweep.points] == [(), (), ("divergences",)]
     assert main(["llc", "extrapolate", "of=made_up", "by=gamma"]) == 0
@@ -173,7 +228,14 @@ def test_steps_go_to_zero_by_the_bare_means(llc_store, made_up_target, made_up_s
     def stepped(landscape, config, checkpoint, progress):
         draws = made_up(chains=4, length=4000, seed=config.seed)
         loss = 0.25 + (draws.loss - 0.25) / (1 - config.step_fraction / 4)
-        return made_up(chains=4, length=4000, seed=config.seed, loss=loss, acceptance=None, adapted={"step_size": [config.step_fraction / 101] * 4})
+        return made_up(
+            chains=4,
+            length=4000,
+            seed=config.seed,
+            loss=loss,
+            acceptance=None,
+            adapted={"step_size": [config.step_fraction / 101] * 4},
+        )
 
     made_up_sampler(stepped)
     for seed, share in enumerate((0.1, 0.2, 0.4)):

@@ -1,4 +1,5 @@
-"""How an estimate settles: the last point is the estimate, the points agree with estimates from shorter draws, failed chains are left out."""
+"""How an estimate settles: the last point is the estimate, the points agree with estimates from
+shorter draws, failed chains are left out."""
 
 import dataclasses
 
@@ -10,15 +11,31 @@ from causal_meta.llc.estimates.running import settling
 
 
 def first(draws, t):
-    arrays = {name: getattr(draws, name) for name in ("loss", "distance", "projection", "gradients", "energy", "acceptance", "divergent", "virial")}
-    return dataclasses.replace(draws, **{name: None if a is None else a[:, :t] for name, a in arrays.items()})
+    arrays = {
+        name: getattr(draws, name)
+        for name in (
+            "loss",
+            "distance",
+            "projection",
+            "gradients",
+            "energy",
+            "acceptance",
+            "divergent",
+            "virial",
+        )
+    }
+    return dataclasses.replace(
+        draws, **{name: None if a is None else a[:, :t] for name, a in arrays.items()}
+    )
 
 
 @pytest.mark.parametrize("with_virial", [False, True])
 def test_every_point_is_the_estimate_from_its_draws(made_up, with_virial):
     draws = made_up(length=300)
     if with_virial:
-        draws = dataclasses.replace(draws, virial=(101 * draws.distance**2)[:, :, None], virial_sizes=(made_up.p,))
+        draws = dataclasses.replace(
+            draws, virial=(101 * draws.distance**2)[:, :, None], virial_sizes=(made_up.p,)
+        )
     found = settling(draws, points=5)
     assert found.draws.tolist() == [60, 120, 180, 240, 300]
     for t, mean, error in zip(found.draws, found.mean, found.error, strict=True):
@@ -32,7 +49,9 @@ def test_weights_count_at_every_point(made_up):
     draws = dataclasses.replace(made_up(length=300), independent=True)
     draws = dataclasses.replace(draws, weights=-draws.llc / 5)
     found, told = settling(draws, points=5), estimate(draws, n=1000, n_parameters=made_up.p)
-    assert (found.mean[-1], found.error[-1]) == pytest.approx((told["llc_mean"], told["llc_mcse"]), rel=1e-12)
+    assert (found.mean[-1], found.error[-1]) == pytest.approx(
+        (told["llc_mean"], told["llc_mcse"]), rel=1e-12
+    )
     assert (found.mean < draws.llc.mean() - 4 * found.error).all()
 
 
@@ -41,4 +60,6 @@ def test_a_failed_chain_is_left_out_and_none_gives_no_points(made_up):
     found = settling(draws)
     assert found.mean[-1] == settling(chosen(draws, [0, 1, 3])).mean[-1]
     assert np.isfinite(found.mean).all()
-    assert len(settling(dataclasses.replace(draws, loss=np.full_like(draws.loss, np.nan))).draws) == 0
+    assert (
+        len(settling(dataclasses.replace(draws, loss=np.full_like(draws.loss, np.nan))).draws) == 0
+    )

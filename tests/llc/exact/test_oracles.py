@@ -1,4 +1,5 @@
-"""Exact learning coefficients: closed forms against each other, over all small cases, and published values."""
+"""Exact learning coefficients: closed forms against each other, over all small cases, and published
+values."""
 
 import itertools
 from fractions import Fraction
@@ -19,12 +20,18 @@ from causal_meta.llc.exact.oracles import (
     regular,
 )
 
-CASES = [(m, h, n, r) for m, h, n in itertools.product(range(1, 9), repeat=3) for r in range(min(m, h, n) + 1)]
+CASES = [
+    (m, h, n, r)
+    for m, h, n in itertools.product(range(1, 9), repeat=3)
+    for r in range(min(m, h, n) + 1)
+]
 
 
 def points(m, h, n, r):
     """All ranks that the two factors can have."""
-    return [(a, b) for a in range(r, min(h, m) + 1) for b in range(r, min(n, h) + 1) if a + b - r <= h]
+    return [
+        (a, b) for a in range(r, min(h, m) + 1) for b in range(r, min(n, h) + 1) if a + b - r <= h
+    ]
 
 
 def fibre_minimum(m, h, n, r, local=reduced_rank_at):
@@ -66,7 +73,13 @@ def all_layers_active(m, h, n, r):
     total = sum(d)
     pairs = d[0] * d[1] + d[0] * d[2] + d[1] * d[2]
     odd = total % 2
-    return Coefficient(Fraction(r * (m + n) - r * r, 2) + Fraction(odd, 8) - Fraction(total * total, 8) + Fraction(pairs, 2), 1 + odd)
+    return Coefficient(
+        Fraction(r * (m + n) - r * r, 2)
+        + Fraction(odd, 8)
+        - Fraction(total * total, 8)
+        + Fraction(pairs, 2),
+        1 + odd,
+    )
 
 
 def without_square(m, h, n, r, a, b):
@@ -77,7 +90,12 @@ def without_square(m, h, n, r, a, b):
 
 @pytest.mark.parametrize(
     "wrong",
-    [without_odd_case, without_multiplicity, all_layers_active, lambda *case: fibre_minimum(*case, local=without_square)],
+    [
+        without_odd_case,
+        without_multiplicity,
+        all_layers_active,
+        lambda *case: fibre_minimum(*case, local=without_square),
+    ],
     ids=["without odd case", "without multiplicity", "all layers active", "without square"],
 )
 def test_these_checks_reject_wrong_formulas(wrong):
@@ -91,33 +109,58 @@ def test_transposed_maps_have_the_same_coefficients():
             assert reduced_rank_at(m, h, n, r, a, b) == reduced_rank_at(n, h, m, r, b, a)
 
 
-DEEP = [(widths, r) for depth in (4, 5) for widths in itertools.product(range(1, 5), repeat=depth) for r in range(min(widths) + 1)]
+DEEP = [
+    (widths, r)
+    for depth in (4, 5)
+    for widths in itertools.product(range(1, 5), repeat=depth)
+    for r in range(min(widths) + 1)
+]
 
 
 def test_the_order_of_hidden_widths_does_not_matter():
-    """Nor does transposition; but the outer widths may not change places with hidden ones where r > 0."""
+    """Nor does transposition; but the outer widths may not change places with hidden ones where r >
+    0."""
     moved = 0
     for widths, r in DEEP:
         value = deep_linear(widths, r)
-        assert value == deep_linear((widths[0], *sorted(widths[1:-1]), widths[-1]), r) == deep_linear(widths[::-1], r)
+        assert (
+            value
+            == deep_linear((widths[0], *sorted(widths[1:-1]), widths[-1]), r)
+            == deep_linear(widths[::-1], r)
+        )
         moved += value != deep_linear(widths[1:] + widths[:1], r)
     assert moved > 100
-    assert all(deep_linear(widths, 0) == deep_linear(sorted(widths), 0) for widths, r in DEEP if r == 0)
+    assert all(
+        deep_linear(widths, 0) == deep_linear(sorted(widths), 0) for widths, r in DEEP if r == 0
+    )
 
 
 def conditions(excess, chosen):
     """Aoyagi 2024, theorem 1, (i) to (iii), word for word."""
-    inside, outside = [excess[i] for i in chosen], [d for i, d in enumerate(excess) if i not in chosen]
+    inside, outside = (
+        [excess[i] for i in chosen],
+        [d for i, d in enumerate(excess) if i not in chosen],
+    )
     ell = len(inside) - 1
     first = all(x < y for x in inside for y in outside)
-    return first and all(sum(inside) >= ell * x for x in inside) and all(sum(inside) < ell * y for y in outside)
+    return (
+        first
+        and all(sum(inside) >= ell * x for x in inside)
+        and all(sum(inside) < ell * y for y in outside)
+    )
 
 
 def test_one_set_of_layers_decides():
-    """Among all subsets of at least two layers, exactly one fulfils the conditions, and it is the one that is found."""
+    """Among all subsets of at least two layers, exactly one fulfils the conditions, and it is the
+    one that is found."""
     for size in (2, 3, 4, 5):
         for excess in itertools.product(range(5), repeat=size):
-            fulfilled = [s for k in range(2, size + 1) for s in itertools.combinations(range(size), k) if conditions(excess, s)]
+            fulfilled = [
+                s
+                for k in range(2, size + 1)
+                for s in itertools.combinations(range(size), k)
+                if conditions(excess, s)
+            ]
             assert fulfilled == [active_widths(excess)]
 
 
@@ -125,11 +168,16 @@ def test_a_width_that_is_no_bottleneck_does_not_matter():
     """A hidden width so large that S leaves it out; and one layer is regular."""
     for widths, r in DEEP[::7]:
         assert deep_linear((*widths[:-1], 40, widths[-1]), r) == deep_linear(widths, r)
-    assert all(deep_linear((m, n), r) == regular(m * n) for m, n in itertools.product(range(1, 6), repeat=2) for r in range(min(m, n) + 1))
+    assert all(
+        deep_linear((m, n), r) == regular(m * n)
+        for m, n in itertools.product(range(1, 6), repeat=2)
+        for r in range(min(m, n) + 1)
+    )
 
 
 def test_full_rank_is_regular():
-    """Both factors of full rank H = r: λ = (P - H²) / 2, H² the dimension of the changes of basis between them; a wide H leaves the map free."""
+    """Both factors of full rank H = r: λ = (P - H²) / 2, H² the dimension of the changes of basis
+    between them; a wide H leaves the map free."""
     for m, n in itertools.product(range(1, 9), repeat=2):
         for h in range(1, min(m, n) + 1):
             assert reduced_rank(m, h, n, h) == regular(h * (m + n), flat=h * h)
@@ -142,7 +190,9 @@ def test_local_values_are_at_least_the_global_one():
     for widths, r in DEEP:
         if len(widths) != 4:
             continue
-        for ranks in itertools.product(*(range(r, min(pair) + 1) for pair in itertools.pairwise(widths))):
+        for ranks in itertools.product(
+            *(range(r, min(pair) + 1) for pair in itertools.pairwise(widths))
+        ):
             if any(a + b - r > h for a, b, h in zip(ranks, ranks[1:], widths[1:], strict=False)):
                 continue
             local, total = deep_linear_at(rank_pattern(widths, r, ranks)), total + 1
@@ -150,7 +200,8 @@ def test_local_values_are_at_least_the_global_one():
                 known += 1
                 assert local.value >= deep_linear(widths, r).value
     assert known > 0.5 * total
-    assert deep_linear_at(rank_pattern((4, 3, 3, 4), 1, (1, 2, 1))) is None  # no formula is known: no number
+    # no formula is known: no number
+    assert deep_linear_at(rank_pattern((4, 3, 3, 4), 1, (1, 2, 1))) is None
 
 
 def ranks_of_products(layers):
@@ -167,7 +218,8 @@ def ranks_of_products(layers):
 
 
 def test_layers_of_full_rank_are_merged():
-    """An invertible layer put anywhere inside, or a wide hidden layer entered and left at full rank, changes nothing."""
+    """An invertible layer put anywhere inside, or a wide hidden layer entered and left at full
+    rank, changes nothing."""
     random = np.random.default_rng(0)
     for (m, h, n, r), _ in zip(CASES[5::37], range(40), strict=False):
         a, b = np.zeros((h, m)), np.zeros((n, h))
@@ -175,12 +227,18 @@ def test_layers_of_full_rank_are_merged():
         square, wide = random.standard_normal((h, h)), random.standard_normal((h + 2, h))
         back = np.linalg.pinv(wide)
         here = reduced_rank_at(m, h, n, r, r, r)
-        for layers in ([a, b], [a, square, b @ np.linalg.inv(square)], [a, wide, b @ back], [a, wide, back, b]):
+        for layers in (
+            [a, b],
+            [a, square, b @ np.linalg.inv(square)],
+            [a, wide, b @ back],
+            [a, wide, back, b],
+        ):
             assert deep_linear_at(ranks_of_products(layers)) == here
 
 
 def test_forms_of_one_variable_agree():
-    """w^e is a sum of powers and a normal crossing; w² is regular; a Jacobian exponent counts like further coordinates."""
+    """w^e is a sum of powers and a normal crossing; w² is regular; a Jacobian exponent counts like
+    further coordinates."""
     for exponent in (2, 4, 6, 8):
         assert power_sum([exponent]) == normal_crossing([exponent]) == (Fraction(1, exponent), 1)
     assert power_sum([2] * 7) == regular(7)
@@ -190,7 +248,8 @@ def test_forms_of_one_variable_agree():
 
 
 PUBLISHED = [
-    ((5, 3, 5), 0, 6.5), ((5, 4, 5), 0, 8), ((4, 3, 8), 0, 6), ((8, 3, 4), 0, 6), ((3, 8, 4), 0, 6), ((5, 4, 5), 2, 10.5), ((4, 3, 3, 4), 1, 5.5),
+    ((5, 3, 5), 0, 6.5), ((5, 4, 5), 0, 8), ((4, 3, 8), 0, 6), ((8, 3, 4), 0, 6), ((3, 8, 4), 0,
+    6), ((5, 4, 5), 2, 10.5), ((4, 3, 3, 4), 1, 5.5),
 ]  # fmt: skip
 
 
@@ -203,30 +262,44 @@ def test_published_values(widths, rank, value):
 def test_multiplicities_of_products_of_scalars():
     """Widths 1, rank 0: K = (w_1 ⋯ w_L)² is a normal crossing of λ = ½, m = L."""
     for depth in range(1, 7):
-        assert deep_linear((1,) * (depth + 1), 0) == normal_crossing([2] * depth) == (Fraction(1, 2), depth)
+        assert (
+            deep_linear((1,) * (depth + 1), 0)
+            == normal_crossing([2] * depth)
+            == (Fraction(1, 2), depth)
+        )
 
 
 def test_what_cannot_be_is_refused():
     for wrong in (
         lambda: reduced_rank(3, 2, 3, 3), lambda: deep_linear((3, 2, 3), 3),
-        lambda: reduced_rank_at(3, 2, 3, 1, 2, 2), lambda: normal_crossing([0, 0]), lambda: active_widths([3]),
+        lambda: reduced_rank_at(3, 2, 3, 1, 2, 2), lambda: normal_crossing([0, 0]),
+        lambda: active_widths([3]),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"rank|crossing|layers"):
             wrong()
 
 
 def test_ties_do_not_matter():
-    """Where a width lies on the edge, sum_S D = l D, it may be counted in S or left out: λ and m are the same by both readings of the conditions."""
+    """Where a width lies on the edge, sum_S D = l D, it may be counted in S or left out: λ and m
+    are the same by both readings of the conditions."""
     ties = 0
     for size in (3, 4, 5, 6):
         for excess in itertools.combinations_with_replacement(range(1, 7), size):
             sums = list(itertools.accumulate(excess))
-            ells = [k for k in range(1, size) if sums[k] > k * excess[k] and (k == size - 1 or sums[k] <= k * excess[k + 1])]
+            ells = [
+                k
+                for k in range(1, size)
+                if sums[k] > k * excess[k] and (k == size - 1 or sums[k] <= k * excess[k + 1])
+            ]
             assert len(ells) == 1
             ell, total = ells[0], sums[ells[0]]
             ties += ell + 1 != len(active_widths(excess))
             a = total - (-(-total // ell) - 1) * ell
             pairs = sum(x * y for x, y in itertools.combinations(excess[: ell + 1], 2))
-            value = Fraction(a * (ell - a), 4 * ell) - Fraction((ell - 1) * total**2, 4 * ell) + Fraction(pairs, 2)
+            value = (
+                Fraction(a * (ell - a), 4 * ell)
+                - Fraction((ell - 1) * total**2, 4 * ell)
+                + Fraction(pairs, 2)
+            )
             assert deep_linear(excess, 0) == (value, a * (ell - a) + 1)
     assert ties > 50

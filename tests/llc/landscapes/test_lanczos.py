@@ -16,7 +16,9 @@ def symmetric(values, seed):
 def test_extremes_equal_those_of_a_dense_solver(seed, shift):
     values = np.concatenate([np.linspace(0, 1, 60) + shift, [-3.0 + shift, 25.0 + shift]])
     matrix = symmetric(values, seed)
-    found = spectrum(lambda v: matrix @ v, 62, np.random.default_rng(seed), steps=40, tolerance=1e-9)
+    found = spectrum(
+        lambda v: matrix @ v, 62, np.random.default_rng(seed), steps=40, tolerance=1e-9
+    )
     assert found.lowest == pytest.approx(-3.0 + shift, abs=1e-6)
     assert found.highest == pytest.approx(25.0 + shift, abs=1e-6)
     for vector, value in zip(found.vectors, (found.lowest, found.highest), strict=True):

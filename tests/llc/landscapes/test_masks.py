@@ -8,8 +8,17 @@ import pytest
 from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.landscapes.masks import masked_parameters
 
-SHAPES = {"embed.weight": (3, 2), "block.qkv.weight": (6, 4), "block.out.weight": (4, 2), "block.out.bias": (4,), "scale": ()}
-HEADS = {"block.qkv.weight": np.repeat([[0], [1]] * 3, 4, axis=1).reshape(6, 4), "block.out.weight": np.array([[0, 1]] * 4)}
+SHAPES = {
+    "embed.weight": (3, 2),
+    "block.qkv.weight": (6, 4),
+    "block.out.weight": (4, 2),
+    "block.out.bias": (4,),
+    "scale": (),
+}
+HEADS = {
+    "block.qkv.weight": np.repeat([[0], [1]] * 3, 4, axis=1).reshape(6, 4),
+    "block.out.weight": np.array([[0, 1]] * 4),
+}
 WHOLE = {name: np.arange(int(np.prod(shape))).reshape(shape) for name, shape in SHAPES.items()}
 NAMES, ENTRIES, _start = {}, {}, 0
 for _name, _values in WHOLE.items():
@@ -25,7 +34,9 @@ def chosen(mask):
 
 @pytest.mark.parametrize("pattern", ["*", "block.*", "*.weight", "embed.weight", "sc?le", "[be]*"])
 def test_a_pattern_selects_what_file_names_would(pattern):
-    assert chosen(pattern) == sorted(i for name in NAMES if fnmatch.fnmatchcase(name, pattern) for i in ENTRIES[name].ravel())
+    assert chosen(pattern) == sorted(
+        i for name in NAMES if fnmatch.fnmatchcase(name, pattern) for i in ENTRIES[name].ravel()
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,10 +48,21 @@ def test_a_pattern_selects_what_file_names_would(pattern):
         ("embed.weight@rows:1:", ENTRIES["embed.weight"][1:].ravel()),
         ("embed.weight@rows:1", ENTRIES["embed.weight"][1]),
         ("embed.weight@rows::2@columns:1", ENTRIES["embed.weight"][:2, 1]),
-        ("block.*@head:1", sorted([*ENTRIES["block.qkv.weight"][1::2].ravel(), *ENTRIES["block.out.weight"][:, 1]])),
+        (
+            "block.*@head:1",
+            sorted(
+                [*ENTRIES["block.qkv.weight"][1::2].ravel(), *ENTRIES["block.out.weight"][:, 1]]
+            ),
+        ),
         (
             "block.*|-block.*@head:0",
-            sorted([*ENTRIES["block.qkv.weight"][1::2].ravel(), *ENTRIES["block.out.weight"][:, 1], *ENTRIES["block.out.bias"]]),
+            sorted(
+                [
+                    *ENTRIES["block.qkv.weight"][1::2].ravel(),
+                    *ENTRIES["block.out.weight"][:, 1],
+                    *ENTRIES["block.out.bias"],
+                ]
+            ),
         ),
         ("scale, scale", [int(ENTRIES["scale"])]),
     ],

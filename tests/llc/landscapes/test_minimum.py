@@ -1,4 +1,5 @@
-"""Whether w* is a minimum: gaps, spectra and descents against closed forms; points that are no minima must be refused."""
+"""Whether w* is a minimum: gaps, spectra and descents against closed forms; points that are no
+minima must be refused."""
 
 import dataclasses
 import math
@@ -19,10 +20,17 @@ from causal_meta.randomness import generator
 
 
 class Formula:
-    """A surface in NumPy: value, gradient and Hessian by hand; `whole` says whether the Hessian may be seen."""
+    """A surface in NumPy: value, gradient and Hessian by hand; `whole` says whether the Hessian may
+    be seen."""
 
     def __init__(self, centre, value, gradient, hessian, whole=True):
-        self.centre, self.value, self.gradient, self.matrix, self.whole = np.asarray(centre, float), value, gradient, hessian, whole
+        self.centre, self.value, self.gradient, self.matrix, self.whole = (
+            np.asarray(centre, float),
+            value,
+            gradient,
+            hessian,
+            whole,
+        )
 
     def value_and_gradient(self, w):
         return float(self.value(w)), self.gradient(w)
@@ -36,7 +44,9 @@ class Formula:
 
 def quadratic(centre, eigenvalues, whole=True, seed=0):
     """½ wᵀHw with these eigenvalues in random directions."""
-    q = np.linalg.qr(np.random.default_rng(seed).standard_normal((len(eigenvalues), len(eigenvalues))))[0]
+    q = np.linalg.qr(
+        np.random.default_rng(seed).standard_normal((len(eigenvalues), len(eigenvalues)))
+    )[0]
     h = q @ np.diag(eigenvalues) @ q.T
     return Formula(centre, lambda w: 0.5 * w @ h @ w, lambda w: h @ w, lambda w: h, whole), h
 
@@ -51,7 +61,7 @@ def saddle(centre):
     )
 
 
-# ----------------------------------------------------------------------------------------------------------------------------- gaps
+# --------------------------------------------------------------------------------------------- gaps
 
 
 @pytest.mark.parametrize("gamma", [0.1, 1.0, 30.0])
@@ -67,7 +77,9 @@ def test_the_gap_of_a_quadratic_is_the_closed_form(gamma, shift):
     assert found.gap <= expected + 1e-12
     assert found.gap_ended
     assert bool(found.flags) == bool(shift)
-    assert found.ends.laplace == pytest.approx(sum(0.5 * nb * e / (nb * e + gamma) for e in eigenvalues), rel=1e-9)
+    assert found.ends.laplace == pytest.approx(
+        sum(0.5 * nb * e / (nb * e + gamma) for e in eigenvalues), rel=1e-9
+    )
     assert (found.ends.n_negative, found.ends.exact) == (0, True)
 
 
@@ -77,7 +89,8 @@ def test_a_saddle_point_is_refused_and_left():
     assert found.gradient_norm == 0
     assert found.ends.lowest == pytest.approx(-1)
     assert "curvature" in found.sentence
-    assert found.gap == pytest.approx(100 * (1 / 16) * 0.92, rel=0.1)  # 100 (L(0) - L(½)) less the pull of γ
+    # 100 (L(0) - L(½)) less the pull of γ
+    assert found.gap == pytest.approx(100 * (1 / 16) * 0.92, rel=0.1)
     reached = list(polish(surface, n_beta=100, gamma=1, tolerance=1e-9, budget=5000))[-1]
     assert np.abs(reached.anchor) == pytest.approx([0, 0.5], abs=1e-3)
     assert not examine(saddle(reached.anchor), n_beta=100, gamma=1).flags
@@ -94,10 +107,16 @@ def test_negative_curvature_that_gamma_holds_is_told_by_what_it_takes_from_the_e
 
 
 def test_a_minimum_without_curvature_is_one():
-    quartic = Formula([0.0, 0.0], lambda w: (w**4).sum(), lambda w: 4 * w**3, lambda w: np.diag(12 * w**2))
+    quartic = Formula(
+        [0.0, 0.0], lambda w: (w**4).sum(), lambda w: 4 * w**3, lambda w: np.diag(12 * w**2)
+    )
     found = examine(quartic, n_beta=1000, gamma=1)
     assert (found.flags, found.gap, found.ends.laplace) == ([], 0, 0)
-    reached = list(polish(dataclass_moved(quartic, [0.5, -0.3]), n_beta=1000, gamma=1, tolerance=1e-6, budget=5000))[-1]
+    reached = list(
+        polish(
+            dataclass_moved(quartic, [0.5, -0.3]), n_beta=1000, gamma=1, tolerance=1e-6, budget=5000
+        )
+    )[-1]
     assert reached.loss < 1e-6
 
 
@@ -107,8 +126,11 @@ def dataclass_moved(surface, centre):
 
 
 def test_a_valley_without_end_is_left_where_the_posterior_sees_no_lower_point():
-    """exp(-w) has no minimum at all; the polish stops where nβ e^{-w} is small beside the pull, and says so."""
-    valley = Formula([0.0], lambda w: np.exp(-w[0]), lambda w: -np.exp(-w), lambda w: np.diag(np.exp(-w)))
+    """exp(-w) has no minimum at all; the polish stops where nβ e^{-w} is small beside the pull, and
+    says so."""
+    valley = Formula(
+        [0.0], lambda w: np.exp(-w[0]), lambda w: -np.exp(-w), lambda w: np.diag(np.exp(-w))
+    )
     assert examine(valley, n_beta=100, gamma=1).flags
     reached = list(polish(valley, n_beta=100, gamma=1, tolerance=1e-4, budget=5000))[-1]
     assert reached.over
@@ -139,21 +161,31 @@ def test_a_descent_cut_in_two_ends_with_the_same_bits():
 def test_a_descent_does_not_depend_on_where_zero_lies_and_in_which_order_parameters_come():
     surface, h = quadratic(np.arange(1.0, 7.0), [0.01, 0.1, 1, 2, 5, 40])
     shift, order = np.full(6, 3.0), np.array([3, 1, 0, 5, 4, 2])
-    moved = Formula(surface.centre + shift, lambda w: surface.value(w - shift), lambda w: h @ (w - shift), lambda w: h)
+    moved = Formula(
+        surface.centre + shift,
+        lambda w: surface.value(w - shift),
+        lambda w: h @ (w - shift),
+        lambda w: h,
+    )
     turned = Formula(
-        surface.centre[order], lambda w: 0.5 * w @ h[order][:, order] @ w, lambda w: h[order][:, order] @ w, lambda w: h[order][:, order]
+        surface.centre[order],
+        lambda w: 0.5 * w @ h[order][:, order] @ w,
+        lambda w: h[order][:, order] @ w,
+        lambda w: h[order][:, order],
     )
     gaps = [examine(one, n_beta=50, gamma=1).gap for one in (surface, moved, turned)]
     assert gaps == pytest.approx([gaps[0]] * 3, rel=1e-3)
 
 
-# ------------------------------------------------------------------------------------------------------------------------- spectra
+# ------------------------------------------------------------------------------------------ spectra
 
 
 def test_lanczos_finds_the_ends_of_a_spectrum():
     eigenvalues = np.concatenate(([-0.5], np.geomspace(1e-3, 1, 397), [7.0, 20.0]))
     _, h = quadratic(np.zeros(400), eigenvalues)
-    found = lanczos.spectrum(lambda v: h @ v, 400, generator(0, "lanczos"), steps=100, tolerance=1e-8)
+    found = lanczos.spectrum(
+        lambda v: h @ v, 400, generator(0, "lanczos"), steps=100, tolerance=1e-8
+    )
     assert (found.lowest, found.highest) == pytest.approx((-0.5, 20), rel=1e-5)
     assert found.lowest >= -0.5 - 1e-12
     assert found.weights.sum() == pytest.approx(1)
@@ -165,9 +197,12 @@ def test_sums_over_the_spectrum_are_right_on_average():
     exact = sum(0.5 * 50 * e / (50 * e + 1) for e in eigenvalues)
     estimates = []
     for seed in range(12):
-        found = lanczos.spectrum(lambda v: h @ v, 320, generator(seed, "lanczos"), steps=60, tolerance=0.0)
+        found = lanczos.spectrum(
+            lambda v: h @ v, 320, generator(seed, "lanczos"), steps=60, tolerance=0.0
+        )
         estimates.append(320 * found.weights @ (0.5 * 50 * found.values / (50 * found.values + 1)))
-    assert abs(np.mean(estimates) - exact) < 5 * np.std(estimates, ddof=1) / math.sqrt(12)  # false alarm below 1e-3, seeds fixed
+    # false alarm below 1e-3, seeds fixed
+    assert abs(np.mean(estimates) - exact) < 5 * np.std(estimates, ddof=1) / math.sqrt(12)
     assert np.std(estimates, ddof=1) < 0.15 * exact
 
 
@@ -175,18 +210,21 @@ def test_ends_without_the_whole_hessian_agree_with_those_with_it():
     whole, _ = quadratic(np.zeros(60), np.concatenate(([-1e-3], np.geomspace(0.01, 5, 59))))
     hidden = dataclass_moved(whole, np.zeros(60))
     hidden.whole = False
-    exact, found = (spectrum_ends(one, one.centre, n_beta=100, gamma=1, products=60) for one in (whole, hidden))
+    exact, found = (
+        spectrum_ends(one, one.centre, n_beta=100, gamma=1, products=60) for one in (whole, hidden)
+    )
     assert (found.lowest, found.highest) == pytest.approx((exact.lowest, exact.highest), rel=1e-2)
     assert (found.exact, found.n_negative) == (False, None)
     assert found.laplace == pytest.approx(exact.laplace, rel=0.3)
 
 
-# ------------------------------------------------------------------------------------------------------------------------ networks
+# ----------------------------------------------------------------------------------------- networks
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """A small student after some training, its landscape around the trained point, and its surface after polish."""
+    """A small student after some training, its landscape around the trained point, and its surface
+    after polish."""
     config = NetworkConfig(
         model=StudentConfig(in_dim=3, depth=1, target_params=20),
         data=NetworkDataConfig(n_rows=200),
@@ -198,7 +236,9 @@ def trained():
     w = list(train(landscape, config.training, 1))[-1].parameters
     landscape = dataclasses.replace(landscape, centre=w)
     surface = LandscapeSurface(landscape)
-    reached = list(polish(surface, n_beta=200 / math.log(200), gamma=1, tolerance=1e-3, budget=4000))[-1]
+    reached = list(
+        polish(surface, n_beta=200 / math.log(200), gamma=1, tolerance=1e-3, budget=4000)
+    )[-1]
     return config, landscape, surface, reached
 
 
@@ -216,24 +256,35 @@ def test_an_under_trained_network_is_refused_and_a_polished_one_is_not(trained):
     surface.centre = np.asarray(landscape.centre)
 
 
-def test_the_hessian_is_the_derivative_of_the_gradient_and_products_are_its_products(trained, monkeypatch):
+def test_the_hessian_is_the_derivative_of_the_gradient_and_products_are_its_products(
+    trained, monkeypatch
+):
     _, landscape, surface, reached = trained
     w, h = reached.anchor, surface.hessian(reached.anchor)
     step = 1e-6
     for i in (0, 7, len(w) - 1):
-        up, down = (surface.value_and_gradient(w + sign * step * np.eye(len(w))[i])[1] for sign in (1, -1))
+        up, down = (
+            surface.value_and_gradient(w + sign * step * np.eye(len(w))[i])[1] for sign in (1, -1)
+        )
         assert (up - down) / (2 * step) == pytest.approx(h[i], rel=1e-4, abs=1e-4 * np.abs(h).max())
     monkeypatch.setattr(surfaces, "DENSE", 0)
-    hidden, v = LandscapeSurface(dataclasses.replace(landscape, centre=w)), np.random.default_rng(0).standard_normal(len(w))
+    hidden, v = (
+        LandscapeSurface(dataclasses.replace(landscape, centre=w)),
+        np.random.default_rng(0).standard_normal(len(w)),
+    )
     assert hidden.hessian(w) is None
     assert hidden.product(w, v) == pytest.approx(h @ v, rel=1e-9, abs=1e-9)
-    assert hidden.value_and_gradient(w)[1] == pytest.approx(surface.value_and_gradient(w)[1], abs=1e-12)
+    assert hidden.value_and_gradient(w)[1] == pytest.approx(
+        surface.value_and_gradient(w)[1], abs=1e-12
+    )
 
 
 def test_losses_agree_between_float_widths_as_far_as_they_can(trained):
     _, landscape, surface, _ = trained
     wide, single = loss_at(landscape, "float64"), loss_at(landscape, "float32")
-    assert wide == pytest.approx(surface.value_and_gradient(np.asarray(landscape.centre))[0], rel=1e-13)
+    assert wide == pytest.approx(
+        surface.value_and_gradient(np.asarray(landscape.centre))[0], rel=1e-13
+    )
     assert wide != single
     assert single == pytest.approx(wide, abs=1e-5)
 
@@ -242,7 +293,9 @@ def test_at_the_truth_the_gradient_is_as_long_as_chance_makes_it(trained):
     config, _, _, _ = trained
     teacher = Perceptron(config.model).initial(generator(1, "network teacher"))
     landscape = network_landscape(config, draw_rows(config), teacher)
-    ratio = np.linalg.norm(LandscapeSurface(landscape).value_and_gradient(teacher)[1]) / gradient_noise(landscape)
+    ratio = np.linalg.norm(
+        LandscapeSurface(landscape).value_and_gradient(teacher)[1]
+    ) / gradient_noise(landscape)
     assert 0.2 < ratio < 2.5  # a norm of some 10 effective dimensions
 
 
@@ -253,7 +306,9 @@ def test_advice_follows_from_the_stiffest_and_the_flattest_direction():
     assert advice["condition_number"] == pytest.approx(201)
     assert advice["sgld_step"] * advice["stiffest"] == pytest.approx(0.1)
     assert advice["sgld_relaxation"] == pytest.approx(2 / (advice["sgld_step"] * 2.0))
-    assert advice["leapfrog_step"] * advice["leapfrog_steps"] == pytest.approx(math.pi / 2 / math.sqrt(2.0))
+    assert advice["leapfrog_step"] * advice["leapfrog_steps"] == pytest.approx(
+        math.pi / 2 / math.sqrt(2.0)
+    )
 
 
 def test_a_search_that_was_cut_off_passes_only_where_the_gradient_bounds_the_gap():

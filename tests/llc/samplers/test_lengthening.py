@@ -1,4 +1,5 @@
-"""Chains whose number of draws is left open: how long they get, what they are then, and when they give up."""
+"""Chains whose number of draws is left open: how long they get, what they are then, and when they
+give up."""
 
 import dataclasses
 import math
@@ -7,7 +8,14 @@ import numpy as np
 import pytest
 
 from causal_meta.conf import forms
-from causal_meta.conf.samplers import MOST_DRAWS, HMCConfig, MCLMCConfig, NUTSConfig, SGLDConfig, SGNHTConfig
+from causal_meta.conf.samplers import (
+    MOST_DRAWS,
+    HMCConfig,
+    MCLMCConfig,
+    NUTSConfig,
+    SGLDConfig,
+    SGNHTConfig,
+)
 from causal_meta.conf.setting import ConfigError
 from causal_meta.draws import Draws
 from causal_meta.llc.estimates.estimators import estimate
@@ -25,12 +33,19 @@ SETTLED = {"llc_mean": 2.0, "llc_mcse": 0.03, "rhat": 1.0, "ess": 1000.0, "flags
 
 
 def independent_draws(length, relative_error, chains=4):
-    """Right draws λ̂ ~ Gamma with the mean 1 whose mean has about `relative_error`, as a run would have left them."""
+    """Right draws λ̂ ~ Gamma with the mean 1 whose mean has about `relative_error`, as a run would
+    have left them."""
     shape = 1 / (relative_error**2 * chains * length)
     llc = np.random.default_rng(1).gamma(shape, 1 / shape, (chains, length))
     ones = np.ones((chains, length))
     return Draws(
-        loss=llc, centre_loss=0.0, n_beta=1.0, gamma=1.0, distance=np.sqrt(llc), projection=np.zeros((chains, length, 0)), gradients=ones.cumsum(1)
+        loss=llc,
+        centre_loss=0.0,
+        n_beta=1.0,
+        gamma=1.0,
+        distance=np.sqrt(llc),
+        projection=np.zeros((chains, length, 0)),
+        gradients=ones.cumsum(1),
     )
 
 
@@ -63,8 +78,10 @@ def test_a_run_grows_towards_its_forecast_in_bounded_parts():
 
 
 def test_a_run_gives_up_where_no_length_that_it_may_have_will_do():
-    assert further(independent_draws(1000, 0.5), 0.015) == 0  # needs 1,111 times as many, where 16 may be had
-    assert further(independent_draws(1000, 0.2), 0.015) > 0  # 178 times as many, by an error that may be a rare excursion's
+    # needs 1,111 times as many, where 16 may be had
+    assert further(independent_draws(1000, 0.5), 0.015) == 0
+    # 178 times as many, by an error that may be a rare excursion's
+    assert further(independent_draws(1000, 0.2), 0.015) > 0
     assert further(independent_draws(MOST_DRAWS, 0.02), 0.015) == 0
 
 
@@ -78,11 +95,13 @@ def test_an_open_number_of_draws_ends_at_the_aim_and_a_given_one_is_kept():
     assert abs(told["llc_mean"] - exact) < 4 * told["llc_error"]
     given = sample(POWERS, dataclasses.replace(config, draws=HMCConfig.first_draws))
     assert given.loss.shape == (4, HMCConfig.first_draws)
-    assert np.array_equal(given.loss, draws.loss[:, : HMCConfig.first_draws])  # the longer run begins as the shorter one
+    # the longer run begins as the shorter one
+    assert np.array_equal(given.loss, draws.loss[:, : HMCConfig.first_draws])
 
 
 class Stops:
-    """A checkpoint whose run is killed after so many segments, to be taken up from the copy that was kept."""
+    """A checkpoint whose run is killed after so many segments, to be taken up from the copy that
+    was kept."""
 
     def __init__(self, after, kept):
         self.after, self.kept = after, kept
@@ -118,8 +137,11 @@ def test_an_error_is_never_estimated_from_a_handful_of_draws():
 
 @pytest.mark.parametrize("kind", ["hmc", "mclmc"])
 def test_valleys_that_narrow_are_entered_and_divergences_there_are_no_flag(kind):
-    """y = x w1 w2² with noise: valleys whose width falls as the square of the way along them; 4 errors are one false alarm in 8,000."""
-    target = form_landscape(forms.MonomialRegressionConfig(powers=(1, 2), sample="noiseless"), 1000, 0)
+    """y = x w1 w2² with noise: valleys whose width falls as the square of the way along them; 4
+    errors are one false alarm in 8,000."""
+    target = form_landscape(
+        forms.MonomialRegressionConfig(powers=(1, 2), sample="noiseless"), 1000, 0
+    )
     config = {"hmc": HMCConfig(seed=5), "mclmc": MCLMCConfig(seed=5)}[kind]
     draws = sample(target, config)
     told = estimate(draws, n=1000, n_parameters=2)
@@ -132,7 +154,8 @@ def test_valleys_that_narrow_are_entered_and_divergences_there_are_no_flag(kind)
 
 
 def test_a_chain_that_was_thrown_out_neither_sets_the_step_nor_is_forgotten():
-    """The step is made for what 99 of 100 draws of the other chains met, and stays below a quarter of the one that threw a chain out."""
+    """The step is made for what 99 of 100 draws of the other chains met, and stays below a quarter
+    of the one that threw a chain out."""
     target = form_landscape(forms.NormalCrossingConfig(exponents=(2, 2)), 10_000, 0)
     config = SGLDConfig()
     with float_width("float64"):
@@ -143,37 +166,70 @@ def test_a_chain_that_was_thrown_out_neither_sets_the_step_nor_is_forgotten():
         tuning = Tuning(np.array(0.5), np.array(np.inf), np.array(0.0))
         met = np.ones((200, 4))
         met[5, 0], met[:, 3] = 1e6, 1e9
-        window = {"check.curvature": met, "excess": np.where(np.arange(4) == 3, np.nan, 1.0) * np.ones((200, 1))}
+        window = {
+            "check.curvature": met,
+            "excess": np.where(np.arange(4) == 3, np.nan, 1.0) * np.ones((200, 1)),
+        }
         state, after = method.retune(lost, tuning, [window], 0.5)
         assert np.isfinite(state.away).all()
-        assert float(after.step) == float(after.most) == 0.5 / 4  # what the curvatures of the others allow, 0.5, has been too much
-        again = method.retune(sound, after._replace(step=np.array(0.01)), [window | {"excess": np.ones((200, 4))}], 1.0)[1]
+        # what the curvatures of the others allow, 0.5, has been too much
+        assert float(after.step) == float(after.most) == 0.5 / 4
+        again = method.retune(
+            sound,
+            after._replace(step=np.array(0.01)),
+            [window | {"excess": np.ones((200, 4))}],
+            1.0,
+        )[1]
         assert (float(again.step), float(again.most)) == (pytest.approx(0.5 / 1e9), 0.5 / 4)
 
 
 def test_trees_take_small_steps_only_where_the_warm_up_diverged():
-    config, valley = NUTSConfig(warmup=200, draws=20), forms.NormalCrossingConfig(exponents=(2, 4, 2))
-    assert sample(form_landscape(forms.QuadraticConfig(n_parameters=4), 1000, 0), config).adapted["small_steps"] == pytest.approx(0.1)
-    assert sample(form_landscape(valley, 10_000, 0), config).adapted["small_steps"] == pytest.approx(0.75)
+    config, valley = (
+        NUTSConfig(warmup=200, draws=20),
+        forms.NormalCrossingConfig(exponents=(2, 4, 2)),
+    )
+    assert sample(form_landscape(forms.QuadraticConfig(n_parameters=4), 1000, 0), config).adapted[
+        "small_steps"
+    ] == pytest.approx(0.1)
+    assert sample(form_landscape(valley, 10_000, 0), config).adapted[
+        "small_steps"
+    ] == pytest.approx(0.75)
 
 
 def test_curvature_is_looked_at_every_so_many_draws_of_the_run_whatever_its_segments():
     target = form_landscape(forms.QuadraticConfig(n_parameters=4), 1000, 0)
     config = SGLDConfig(warmup=100, thin=2, draws=250, check_every=70)
-    looks, least = sample(target, config), sample(target, dataclasses.replace(config, check_every=250))
-    extra = (looks.gradients[:, -1] - least.gradients[:, -1]) / 21  # a look takes ten products of the Hessian and a gradient
+    looks, least = (
+        sample(target, config),
+        sample(target, dataclasses.replace(config, check_every=250)),
+    )
+    # a look takes ten products of the Hessian and a gradient
+    extra = (looks.gradients[:, -1] - least.gradients[:, -1]) / 21
     due = [len(range(0, 250, every)) for every in (70, 250)]
     assert extra == pytest.approx(due[0] - due[1])
 
 
-@pytest.mark.parametrize("config", [SGNHTConfig(draws=200, warmup=1000, thin=5), SGLDConfig(draws=200, warmup=1000, thin=5, precond="rmsprop")])
+@pytest.mark.parametrize(
+    "config",
+    [
+        SGNHTConfig(draws=200, warmup=1000, thin=5),
+        SGLDConfig(draws=200, warmup=1000, thin=5, precond="rmsprop"),
+    ],
+)
 def test_chains_that_a_first_step_throws_out_of_the_numbers_are_put_back_in_the_warm_up(config):
-    """At w* of w1² w2⁴ w3² nothing is curved, so that the first step is far too large a little way out; a step that was asked for stays."""
+    """At w* of w1² w2⁴ w3² nothing is curved, so that the first step is far too large a little way
+    out; a step that was asked for stays."""
     target = form_landscape(forms.NormalCrossingConfig(exponents=(2, 4, 2)), 10_000, 0)
     wild = dataclasses.replace(config, start_jitter=3.0)
     assert np.isfinite(sample(target, wild).loss).all()
-    if config.kind == "sgld":  # a preconditioner that follows the chain would bound what a step can do
+    # a preconditioner that follows the chain would bound what a step can do
+    if config.kind == "sgld":
         wild = dataclasses.replace(wild, precond="none")
-    asked = sample(target, dataclasses.replace(wild, step_rule="fixed", step_size=1.0 if config.kind == "sgnht" else 3.0))
+    asked = sample(
+        target,
+        dataclasses.replace(
+            wild, step_rule="fixed", step_size=1.0 if config.kind == "sgnht" else 3.0
+        ),
+    )
     assert asked.adapted["step_size"] >= 1.0
     assert "failed_chains" in estimate(asked, n=10_000, n_parameters=3)["flags"]

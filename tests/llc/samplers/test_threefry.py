@@ -24,7 +24,10 @@ def data(keys):
 def test_words_are_the_published_ones():
     """Known answers of Threefry-2x32, 20 rounds (Random123, kat_vectors)."""
     ones = np.uint32(0xFFFFFFFF)
-    known = {(0, 0, 0, 0): (0x6B200159, 0x99BA4EFE), (ones, ones, ones, ones): (0x1CB996FC, 0xBB002BE7)}
+    known = {
+        (0, 0, 0, 0): (0x6B200159, 0x99BA4EFE),
+        (ones, ones, ones, ones): (0x1CB996FC, 0xBB002BE7),
+    }
     known[0x13198A2E, 0x03707344, 0x243F6A88, 0x85A308D3] = (0xC4923A9C, 0x483DF7A0)
     for (one, two, high, low), words in known.items():
         found = scrambled(jnp.array([one, two], jnp.uint32), jnp.uint32(high), jnp.uint32(low))
@@ -37,27 +40,44 @@ def test_keys_and_numbers_are_those_of_jax(word, width):
     with float_width(width):
         ours, theirs = both(word)
         for number in (0, 7, 2**31, 2**32 - 1):
-            assert (data(jax.random.fold_in(ours, np.uint32(number))) == data(jax.random.fold_in(theirs, np.uint32(number)))).all()
+            assert (
+                data(jax.random.fold_in(ours, np.uint32(number)))
+                == data(jax.random.fold_in(theirs, np.uint32(number)))
+            ).all()
         for count in (2, 3, (2, 5)):
-            assert (data(jax.random.split(ours, count)) == data(jax.random.split(theirs, count))).all()
+            assert (
+                data(jax.random.split(ours, count)) == data(jax.random.split(theirs, count))
+            ).all()
         for draw in (
             lambda key: jax.random.normal(key, (3, 5), width),
             lambda key: jax.random.uniform(key, (), width),
             lambda key: jax.random.bernoulli(key, 0.3, (17,)),
             lambda key: jax.random.randint(key, (9,), -5, 1000),
             lambda key: jax.random.categorical(key, jnp.zeros(4), shape=(6,)),
-            *[lambda key, bits=bits: jax.random.bits(key, (7,), bits) for bits in ("uint8", "uint16", "uint32")],
+            *[
+                lambda key, bits=bits: jax.random.bits(key, (7,), bits)
+                for bits in ("uint8", "uint16", "uint32")
+            ],
         ):
             np.testing.assert_array_equal(jax.jit(draw)(ours), draw(theirs))
-        together = jax.jit(jax.vmap(lambda c: jax.random.normal(jax.random.fold_in(ours, c), (4,), width)))(jnp.arange(3))
-        np.testing.assert_array_equal(together, [jax.random.normal(jax.random.fold_in(theirs, c), (4,), width) for c in range(3)])
+        together = jax.jit(
+            jax.vmap(lambda c: jax.random.normal(jax.random.fold_in(ours, c), (4,), width))
+        )(jnp.arange(3))
+        np.testing.assert_array_equal(
+            together,
+            [jax.random.normal(jax.random.fold_in(theirs, c), (4,), width) for c in range(3)],
+        )
 
 
 def test_another_generator_is_told_apart():
     ours, theirs = both(5)
-    assert (data(jax.random.split(ours)) != data(jax.random.split(jax.random.fold_in(theirs, 0)))).any()
+    assert (
+        data(jax.random.split(ours)) != data(jax.random.split(jax.random.fold_in(theirs, 0)))
+    ).any()
 
 
 def test_more_numbers_than_a_word_counts_are_refused():
     with pytest.raises(ValueError, match="fewer than 4,294,967,296 are allowed"):
-        jax.jit(lambda key: jax.random.bits(key, (2**16, 2**16), "uint32")).lower(jax.random.key(0, impl=THREEFRY))
+        jax.jit(lambda key: jax.random.bits(key, (2**16, 2**16), "uint32")).lower(
+            jax.random.key(0, impl=THREEFRY)
+        )

@@ -1,4 +1,5 @@
-"""A perceptron of the LLC room as a torch module, leaf by leaf, and forms whose values are known exactly."""
+"""A perceptron of the LLC room as a torch module, leaf by leaf, and forms whose values are known
+exactly."""
 
 import itertools
 
@@ -18,7 +19,10 @@ TARGET = NetworkConfig(model=STUDENT, data=NetworkDataConfig(n_rows=200, noise_s
 class Layer(nn.Module):
     def __init__(self, n_in, n_out):
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.zeros(n_in, n_out)), nn.Parameter(torch.zeros(n_out))
+        self.weight, self.bias = (
+            nn.Parameter(torch.zeros(n_in, n_out)),
+            nn.Parameter(torch.zeros(n_out)),
+        )
 
     def forward(self, x):
         return x @ self.weight + self.bias
@@ -69,6 +73,8 @@ def form():
 
     def made(function, size, n=1000):
         data = {"one": torch.ones(n, dtype=torch.float64)}
-        return torch_landscape(Point(size), data, lambda point, rows: function(point.w) * rows["one"])
+        return torch_landscape(
+            Point(size), data, lambda point, rows: function(point.w) * rows["one"]
+        )
 
     return made

@@ -1,4 +1,5 @@
-"""Learning coefficients of trained graph models: the loss is that of training, and the whole way from the command line works."""
+"""Learning coefficients of trained graph models: the loss is that of training, and the whole way
+from the command line works."""
 
 import json
 
@@ -31,7 +32,8 @@ def landscape():
 
 
 def test_the_loss_is_that_of_training_times_the_pairs(landscape):
-    """Tasks of one size: D (D - 1) times the mean binary cross-entropy of `calculate_loss`, dropout off; each task as if it were alone."""
+    """Tasks of one size: D (D - 1) times the mean binary cross-entropy of `calculate_loss`, dropout
+    off; each task as if it were alone."""
     seen, model, batch = landscape
     losses = seen.item_losses(seen.centre).detach()
     model.eval()
@@ -40,7 +42,9 @@ def test_the_loss_is_that_of_training_times_the_pairs(landscape):
         with torch.no_grad():
             _, parts = model.calculate_loss(model(alone), alone)
         nodes = alone.n_nodes
-        assert float(losses[b]) == pytest.approx(nodes * (nodes - 1) * float(parts["bce"]), rel=1e-4)
+        assert float(losses[b]) == pytest.approx(
+            nodes * (nodes - 1) * float(parts["bce"]), rel=1e-4
+        )
     assert float(seen.mean_loss(seen.centre)) == pytest.approx(float(losses.mean()), rel=1e-12)
     assert seen.n == 12
     assert seen.n_parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -63,7 +67,10 @@ def test_double_precision_goes_all_the_way(landscape):
     assert change == pytest.approx(2 * float(slope[0] @ step), rel=1e-4)
 
 
-@pytest.mark.parametrize(("mask", "count"), [("blocks.0.*@head:1", 3 * (3 * 8 + 3) + 8 * 3), ("blocks.1.*norm.*", 4 * 2 * 8), ("bias", 1)])
+@pytest.mark.parametrize(
+    ("mask", "count"),
+    [("blocks.0.*@head:1", 3 * (3 * 8 + 3) + 8 * 3), ("blocks.1.*norm.*", 4 * 2 * 8), ("bias", 1)],
+)
 def test_heads_and_layers_can_be_taken_alone(landscape, mask, count):
     assert landscape[0].restricted(mask).n_parameters == count
 
@@ -74,7 +81,10 @@ def targets(llc_store):
 
     def keep(config, attempt):
         model = ModelFactory.build(config.model, config.seed)
-        checkpoints.write_best(attempt.folder / "checkpoints", checkpoints.payload_of(model, checkpoints.weights_of(model), 0))
+        checkpoints.write_best(
+            attempt.folder / "checkpoints",
+            checkpoints.payload_of(model, checkpoints.weights_of(model), 0),
+        )
         return {}
 
     model = llc_store.build(ExperimentConfig(model=TINY), {}, keep, name="first")
@@ -98,10 +108,20 @@ def test_from_the_command_line_to_the_estimate_and_back(llc_store, targets, caps
     captured = capsys.readouterr()
     assert captured.out.split()[-1] == run.id
     assert "in the store already" in captured.err
-    assert main(["infer", "mala", *WORDS, "warmup=60", "posterior.polish=60", "posterior.gamma=100"]) == 0
-    polished = json.loads((llc_store.find(capsys.readouterr().out.split()[-1]).folder / "analysis.json").read_text())
-    assert polished["statistics"]["polish"]["loss_after"] < polished["statistics"]["polish"]["loss_before"]
-    assert polished["centre_loss"] == pytest.approx(polished["statistics"]["polish"]["loss_after"], rel=1e-12)
+    assert (
+        main(["infer", "mala", *WORDS, "warmup=60", "posterior.polish=60", "posterior.gamma=100"])
+        == 0
+    )
+    polished = json.loads(
+        (llc_store.find(capsys.readouterr().out.split()[-1]).folder / "analysis.json").read_text()
+    )
+    assert (
+        polished["statistics"]["polish"]["loss_after"]
+        < polished["statistics"]["polish"]["loss_before"]
+    )
+    assert polished["centre_loss"] == pytest.approx(
+        polished["statistics"]["polish"]["loss_after"], rel=1e-12
+    )
     assert np.isfinite(polished["llc_mean"])
 
 

@@ -1,4 +1,5 @@
-"""The landscape of torch modules: equal to its twin in JAX, restricted as by hand, and nothing of the module changed."""
+"""The landscape of torch modules: equal to its twin in JAX, restricted as by hand, and nothing of
+the module changed."""
 
 import numpy as np
 import pytest
@@ -25,16 +26,30 @@ def test_losses_and_gradients_are_those_of_jax(pair):
     w = some_points(3, 13)
     with float_width("float64"):
         rows = there.row_losses(np.asarray(w[0]), there.data)
-        values, slopes = jax.vmap(jax.value_and_grad(lambda v: there.mean_loss(v, there.data)))(np.asarray(w))
+        values, slopes = jax.vmap(jax.value_and_grad(lambda v: there.mean_loss(v, there.data)))(
+            np.asarray(w)
+        )
         direction = np.linspace(-1, 1, 13)
-        product = jax.jvp(jax.grad(lambda v: there.mean_loss(v, there.data)), (np.asarray(w[0]),), (direction,))[1]
+        product = jax.jvp(
+            jax.grad(lambda v: there.mean_loss(v, there.data)), (np.asarray(w[0]),), (direction,)
+        )[1]
     np.testing.assert_allclose(here.item_losses(w[0]).detach().numpy(), rows, rtol=1e-10)
     value, slope = here.value_and_gradient(w)
     np.testing.assert_allclose(value, values, rtol=1e-10)
     np.testing.assert_allclose(slope, slopes, atol=1e-10 * float(np.abs(slopes).max()))
-    np.testing.assert_allclose(here.curvature(w[0], torch.from_numpy(direction)), product, rtol=1e-6, atol=1e-6 * float(np.abs(product).max()))
+    np.testing.assert_allclose(
+        here.curvature(w[0], torch.from_numpy(direction)),
+        product,
+        rtol=1e-6,
+        atol=1e-6 * float(np.abs(product).max()),
+    )
     surface = TorchSurface(here)
-    np.testing.assert_allclose(surface.product(w[0].numpy(), direction), product, rtol=1e-6, atol=1e-6 * float(np.abs(product).max()))
+    np.testing.assert_allclose(
+        surface.product(w[0].numpy(), direction),
+        product,
+        rtol=1e-6,
+        atol=1e-6 * float(np.abs(product).max()),
+    )
     assert surface.value_and_gradient(w[0].numpy())[0] == pytest.approx(float(values[0]), rel=1e-12)
 
 
@@ -54,16 +69,28 @@ def test_pieces_and_batching_change_nothing(pair, how, minibatch):
     assert here.batched
     other = variants(here)[how]
     w = some_points(4, 13)
-    index = torch.randint(here.n, (4, 20), generator=torch.Generator().manual_seed(0)) if minibatch else None
-    for mine, theirs in zip(here.value_and_gradient(w, index), other.value_and_gradient(w, index), strict=True):
+    index = (
+        torch.randint(here.n, (4, 20), generator=torch.Generator().manual_seed(0))
+        if minibatch
+        else None
+    )
+    for mine, theirs in zip(
+        here.value_and_gradient(w, index), other.value_and_gradient(w, index), strict=True
+    ):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(here.mean_loss(w), other.mean_loss(w), rtol=1e-12, atol=0)
     if index is not None:
-        by_hand = torch.stack([here.item_losses(point, rows).mean() for point, rows in zip(w, index, strict=True)])
-        torch.testing.assert_close(here.value_and_gradient(w, index)[0], by_hand.detach(), rtol=1e-12, atol=0)
+        by_hand = torch.stack(
+            [here.item_losses(point, rows).mean() for point, rows in zip(w, index, strict=True)]
+        )
+        torch.testing.assert_close(
+            here.value_and_gradient(w, index)[0], by_hand.detach(), rtol=1e-12, atol=0
+        )
 
 
-@pytest.mark.parametrize("mask", ["layers.0.*", "*.bias", "layers.0.weight@columns:1", "*,-layers.1.weight"])
+@pytest.mark.parametrize(
+    "mask", ["layers.0.*", "*.bias", "layers.0.weight@columns:1", "*,-layers.1.weight"]
+)
 def test_a_restricted_landscape_is_the_whole_one_on_a_slice(pair, mask):
     whole = pair[1]
     part = whole.restricted(mask)
@@ -73,13 +100,19 @@ def test_a_restricted_landscape_is_the_whole_one_on_a_slice(pair, mask):
     points[:, chosen] += away
     value, slope = part.value_and_gradient(part.centre + away)
     torch.testing.assert_close(value, whole.mean_loss(points), rtol=1e-12, atol=0)
-    torch.testing.assert_close(slope, whole.value_and_gradient(points)[1][:, chosen], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        slope, whole.value_and_gradient(points)[1][:, chosen], rtol=1e-10, atol=1e-12
+    )
     assert float(part.mean_loss(part.centre)) == float(whole.mean_loss(whole.centre))
     moved = part.moved(part.centre + away[0])
-    torch.testing.assert_close(moved.mean_loss(moved.centre), whole.mean_loss(points[0]), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        moved.mean_loss(moved.centre), whole.mean_loss(points[0]), rtol=1e-12, atol=0
+    )
     narrow = part.at_width("float32")
     assert narrow.mean_loss(narrow.centre).dtype == torch.float32
-    assert float(narrow.mean_loss(narrow.centre)) == pytest.approx(float(part.mean_loss(part.centre)), rel=1e-5)
+    assert float(narrow.mean_loss(narrow.centre)) == pytest.approx(
+        float(part.mean_loss(part.centre)), rel=1e-5
+    )
     with pytest.raises(ValueError, match="restricted already"):
         part.restricted("*")
 
@@ -90,7 +123,8 @@ def test_masks_that_mean_nothing_are_refused(pair):
 
 
 def test_heads_are_what_can_be_taken_away():
-    """Entries of a head: with those of one head set to zero, and nothing else, the head adds nothing to the block's output."""
+    """Entries of a head: with those of one head set to zero, and nothing else, the head adds
+    nothing to the block's output."""
     block = AxialBlock(8, 2, 3, 2, 0.0, "rows").double()
     block.initialise(2.0, torch.Generator().manual_seed(0))
     heads = heads_of(block)
@@ -104,7 +138,8 @@ def test_heads_are_what_can_be_taken_away():
     without["attended.weight"][:, 3:] = 0
     expected = torch.func.functional_call(block, without, (x,))
     state = {
-        name: value.masked_fill(torch.from_numpy(heads[name] == 1), 0.0) if name in heads else value for name, value in block.state_dict().items()
+        name: value.masked_fill(torch.from_numpy(heads[name] == 1), 0.0) if name in heads else value
+        for name, value in block.state_dict().items()
     }
     torch.testing.assert_close(torch.func.functional_call(block, state, (x,)), expected)
     fused = heads_of(nn.MultiheadAttention(8, 4))
@@ -118,7 +153,12 @@ class Noisy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first, self.drop, self.norm, self.last = nn.Linear(3, 4), nn.Dropout(0.5), nn.BatchNorm1d(4), nn.Linear(4, 4)
+        self.first, self.drop, self.norm, self.last = (
+            nn.Linear(3, 4),
+            nn.Dropout(0.5),
+            nn.BatchNorm1d(4),
+            nn.Linear(4, 4),
+        )
         self.last.weight = nn.Parameter(torch.randn(4, 4))
         self.again = self.last
 
@@ -132,16 +172,26 @@ def test_dropout_is_off_and_the_module_stays_as_it_was():
     before = {name: value.clone() for name, value in module.state_dict().items()}
     data = {"x": torch.randn(6, 3)}
     generator_before = torch.get_rng_state()
-    landscape = torch_landscape(module, data, lambda net, rows: net(rows["x"]).square().sum(-1), width="float32")
+    landscape = torch_landscape(
+        module, data, lambda net, rows: net(rows["x"]).square().sum(-1), width="float32"
+    )
     first = landscape.value_and_gradient(landscape.centre[None])
-    for value, again in zip(first, landscape.value_and_gradient(landscape.centre[None]), strict=True):
+    for value, again in zip(
+        first, landscape.value_and_gradient(landscape.centre[None]), strict=True
+    ):
         assert torch.equal(value, again)
-    assert landscape.n_parameters == sum(parameter.numel() for parameter in module.parameters()) == 16 + 8 + 20
+    assert (
+        landscape.n_parameters
+        == sum(parameter.numel() for parameter in module.parameters())
+        == 16 + 8 + 20
+    )
     assert torch.equal(torch.get_rng_state(), generator_before)
     assert module.training
     assert not module.drop.training
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in module.parameters())
+    assert all(
+        parameter.grad is None and parameter.requires_grad for parameter in module.parameters()
+    )
     with torch.no_grad():
         expected = module.eval()(data["x"]).square().sum(-1).mean()
     torch.testing.assert_close(first[0][0], expected)
@@ -155,27 +205,42 @@ def test_dropout_is_off_and_the_module_stays_as_it_was():
         (nn.Linear(2, 1), 5, lambda net, rows: net(rows["x"]), "one loss for each"),
         (nn.Linear(2, 1), 5, lambda net, rows: net(rows["x"]).mean(), "one loss for each"),
         (nn.Linear(2, 1), 5, lambda net, rows: net(rows["x"])[:, 0] / 0, "not finite"),
-        (nn.Linear(2, 1), 5, lambda net, rows: nn.functional.dropout(net(rows["x"]))[:, 0], "asked twice"),
+        (
+            nn.Linear(2, 1),
+            5,
+            lambda net, rows: nn.functional.dropout(net(rows["x"]))[:, 0],
+            "asked twice",
+        ),
     ],
 )
 def test_what_has_no_llc_is_refused(module, rows, loss, says):
     with pytest.raises(ValueError, match=says) as refusal:
-        torch_landscape(module, {"x": torch.randn(rows, 2, generator=torch.Generator().manual_seed(0))}, loss)
+        torch_landscape(
+            module, {"x": torch.randn(rows, 2, generator=torch.Generator().manual_seed(0))}, loss
+        )
     assert "\n" not in str(refusal.value)
 
 
 def test_data_of_unequal_lengths_are_refused():
     with pytest.raises(ValueError, match="3 and 4 items"):
-        torch_landscape(nn.Linear(2, 1), {"x": torch.ones(3, 2), "y": torch.ones(4)}, lambda net, rows: net(rows["x"])[:, 0])
+        torch_landscape(
+            nn.Linear(2, 1),
+            {"x": torch.ones(3, 2), "y": torch.ones(4)},
+            lambda net, rows: net(rows["x"])[:, 0],
+        )
 
 
 def test_a_module_with_hand_written_gradients_goes_one_chain_after_the_other():
     block = AxialBlock(4, 2, 2, 2, 0.0, "rows")
     block.initialise(2.0, torch.Generator().manual_seed(0))
     data = {"x": torch.randn(5, 1, 3, 4, generator=torch.Generator().manual_seed(1))}
-    landscape = torch_landscape(block, data, lambda net, rows: net(rows["x"]).square().flatten(1).sum(1))
+    landscape = torch_landscape(
+        block, data, lambda net, rows: net(rows["x"]).square().flatten(1).sum(1)
+    )
     assert not landscape.batched
-    w = landscape.centre + 0.1 * torch.randn(2, landscape.n_parameters, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    w = landscape.centre + 0.1 * torch.randn(
+        2, landscape.n_parameters, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     value, slope = landscape.value_and_gradient(w)
     direction = slope[0] / slope[0].norm()
     step = 1e-5 * direction
@@ -188,5 +253,13 @@ def test_curvatures_of_a_quadratic_form(form):
     matrix = torch.diag(torch.tensor([4.0, 1.0, 1e-4], dtype=torch.float64))
     landscape = form(lambda w: 0.5 * w @ matrix @ w, 3)
     directions = torch.eye(3, dtype=torch.float64)
-    torch.testing.assert_close(landscape.curvature(torch.ones(3, 3, dtype=torch.float64), directions), matrix, rtol=1e-7, atol=1e-9)
-    assert torch.equal(landscape.curvature(landscape.centre, torch.zeros(3, dtype=torch.float64)), torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close(
+        landscape.curvature(torch.ones(3, 3, dtype=torch.float64), directions),
+        matrix,
+        rtol=1e-7,
+        atol=1e-9,
+    )
+    assert torch.equal(
+        landscape.curvature(landscape.centre, torch.zeros(3, dtype=torch.float64)),
+        torch.zeros(3, dtype=torch.float64),
+    )

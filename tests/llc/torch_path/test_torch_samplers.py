@@ -1,6 +1,8 @@
-"""Samplers of torch landscapes: exact values, their own laws of bias, the posterior that NUTS sees in JAX, and going on after a stop.
+"""Samplers of torch landscapes: exact values, their own laws of bias, the posterior that NUTS sees
+in JAX, and going on after a stop.
 
-Statistical bounds are 4 standard errors (false alarms: 1 in 16,000 for each of about 30 comparisons; seeds are fixed).
+Statistical bounds are 4 standard errors (false alarms: 1 in 16,000 for each of about 30
+comparisons; seeds are fixed).
 """
 
 import dataclasses
@@ -10,7 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from causal_meta.conf.samplers import HMCConfig, LocalPosteriorConfig, MALAConfig, NUTSConfig, SGLDConfig, SGNHTConfig
+from causal_meta.conf.samplers import (
+    HMCConfig,
+    LocalPosteriorConfig,
+    MALAConfig,
+    NUTSConfig,
+    SGLDConfig,
+    SGNHTConfig,
+)
 from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.estimates.diagnostics import mcse
 from causal_meta.llc.estimates.estimators import estimate
@@ -29,10 +38,13 @@ def analysed(draws, landscape):
 
 
 def within(draws, exact, errors=4.0):
-    """Whether the plain mean of λ̂ is `exact` up to its standard error; says by how many errors it is not."""
+    """Whether the plain mean of λ̂ is `exact` up to its standard error; says by how many errors it
+    is not."""
     error = mcse(draws.llc)
     score = (draws.llc.mean() - exact) / error
-    assert abs(score) < errors, f"{draws.llc.mean():.4f} ± {error:.4f} is {score:.1f} errors from {exact:.4f}"
+    assert abs(score) < errors, (
+        f"{draws.llc.mean():.4f} ± {error:.4f} is {score:.1f} errors from {exact:.4f}"
+    )
 
 
 def grid_llc(loss, gamma=1.0, n=1000, width=6.0, points=1201):
@@ -53,7 +65,8 @@ def bowl(w):
 
 
 def bowl_llc(gamma=1.0, step=0.0):
-    """½ Σ nβh / (nβh + γ), each term divided by 1 - ε (nβh + γ) / 4 for a Langevin step of size ε without correction."""
+    """½ Σ nβh / (nβh + γ), each term divided by 1 - ε (nβh + γ) / 4 for a Langevin step of size ε
+    without correction."""
     total = N_BETA * CURVATURES + gamma
     return float((0.5 * N_BETA * CURVATURES / total / (1 - step * total / 4)).sum())
 
@@ -62,7 +75,9 @@ CORRECTED = {
     "mala": MALAConfig(warmup=300, draws=300, thin=2, chains=32),
     "mala round": MALAConfig(warmup=200, draws=20, thin=1, mass="identity"),
     "hmc": HMCConfig(target_acceptance=0.8, warmup=200, draws=150, chains=32),
-    "hmc diagonal": HMCConfig(target_acceptance=0.8, warmup=200, draws=150, chains=32, mass="diagonal", leapfrogs=3),
+    "hmc diagonal": HMCConfig(
+        target_acceptance=0.8, warmup=200, draws=150, chains=32, mass="diagonal", leapfrogs=3
+    ),
 }
 
 
@@ -78,9 +93,12 @@ def test_corrected_samplers_give_the_exact_value_of_a_regular_model(form, name):
 
 
 def test_the_step_of_sgld_inflates_each_direction_as_predicted(form):
-    """Without its largest directions the plain value would pass: the bound is held to the prediction, and the exact value must fail it."""
+    """Without its largest directions the plain value would pass: the bound is held to the
+    prediction, and the exact value must fail it."""
     landscape = form(lambda w: 0.5 * (CURVATURES[:2] * w.square()).sum(-1), 2)
-    config = SGLDConfig(warmup=100, draws=300, thin=2, step_fraction=1.5, chains=48, noise="independent")
+    config = SGLDConfig(
+        warmup=100, draws=300, thin=2, step_fraction=1.5, chains=48, noise="independent"
+    )
     draws = sample_torch(landscape, config)
     exact = float((0.5 * N_BETA * CURVATURES[:2] / (N_BETA * CURVATURES[:2] + 1)).sum())
     within(sample_torch(landscape, dataclasses.replace(config, noise="averaged")), exact)
@@ -104,16 +122,29 @@ def test_small_steps_of_sgld_sample_the_stated_law(form, precond):
         return 0.5 * w[..., 0].square() + w[..., 1] ** 4
 
     landscape = form(shape, 2)
-    draws = sample_torch(landscape, SGLDConfig(warmup=800, draws=200, thin=6, chains=48, precond=precond, step_fraction=0.1, seed=1))
+    draws = sample_torch(
+        landscape,
+        SGLDConfig(
+            warmup=800, draws=200, thin=6, chains=48, precond=precond, step_fraction=0.1, seed=1
+        ),
+    )
     within(draws, grid_llc(shape, width=3.0))
 
 
 def test_the_delay_of_adam_widens_as_the_linear_recursion_says(form):
-    """x' = x - (ε/2) (m' + γ x) + sqrt(ε) η, m' = b1 m + (1 - b1) h x: the stationary covariance solves a linear equation."""
+    """x' = x - (ε/2) (m' + γ x) + sqrt(ε) η, m' = b1 m + (1 - b1) h x: the stationary covariance
+    solves a linear equation."""
     landscape, fraction, b1 = form(lambda w: 0.5 * w.square().sum(-1), 1), 0.1, 0.9
-    draws = sample_torch(landscape, SGLDConfig(warmup=300, draws=300, thin=5, chains=32, precond="adam", step_fraction=fraction))
+    draws = sample_torch(
+        landscape,
+        SGLDConfig(
+            warmup=300, draws=300, thin=5, chains=32, precond="adam", step_fraction=fraction
+        ),
+    )
     step = fraction / (N_BETA + 1)
-    push = np.array([[1 - step / 2 * ((1 - b1) * N_BETA + 1), -step / 2 * b1], [(1 - b1) * N_BETA, b1]])
+    push = np.array(
+        [[1 - step / 2 * ((1 - b1) * N_BETA + 1), -step / 2 * b1], [(1 - b1) * N_BETA, b1]]
+    )
     covariance = np.linalg.solve(np.eye(4) - np.kron(push, push), [step, 0, 0, 0])
     within(draws, 0.5 * N_BETA * covariance[0])
     assert covariance[0] * N_BETA == pytest.approx(1 + fraction / 2 * b1 / (1 - b1), rel=0.06)
@@ -122,7 +153,9 @@ def test_the_delay_of_adam_widens_as_the_linear_recursion_says(form):
 def test_the_divergence_term_is_the_derivative_of_the_preconditioner(form):
     landscape = form(bowl, 5)
     posterior = TorchPosterior.of(landscape, LocalPosteriorConfig())
-    config = SGLDConfig(precond="rmsprop", precond_until="always", divergence_correction=True, b2=0.7, chains=1)
+    config = SGLDConfig(
+        precond="rmsprop", precond_until="always", divergence_correction=True, b2=0.7, chains=1
+    )
     w = 0.1 * torch.arange(1.0, 6.0, dtype=torch.float64)
 
     def metric(point):
@@ -143,7 +176,17 @@ def test_a_preconditioner_that_follows_the_chain_needs_its_divergence_term(form)
     axis = np.linspace(-2, 2, 20_001)
     weights = np.exp(-N_BETA * axis**4 - 0.5 * axis**2)
     exact = 4 * float((weights * N_BETA * axis**4).sum() / weights.sum())
-    base = SGLDConfig(precond="rmsprop", precond_until="always", floor=1.0, b2=0.9, step_fraction=0.02, warmup=1500, draws=30, thin=100, chains=128)
+    base = SGLDConfig(
+        precond="rmsprop",
+        precond_until="always",
+        floor=1.0,
+        b2=0.9,
+        step_fraction=0.02,
+        warmup=1500,
+        draws=30,
+        thin=100,
+        chains=128,
+    )
     within(sample_torch(landscape, dataclasses.replace(base, divergence_correction=True)), exact)
     assert sample_torch(landscape, base).llc.mean() > 1.5 * exact
 
@@ -159,31 +202,52 @@ class Line(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def line():
-    """Linear regression on four columns, at the least squares, with its exact λ̂ and the variance of a row's gradient."""
+    """Linear regression on four columns, at the least squares, with its exact λ̂ and the variance
+    of a row's gradient."""
     rng = np.random.default_rng(0)
-    x, noise = torch.from_numpy(rng.standard_normal((1000, 4))), torch.from_numpy(rng.standard_normal(1000))
+    x, noise = (
+        torch.from_numpy(rng.standard_normal((1000, 4))),
+        torch.from_numpy(rng.standard_normal(1000)),
+    )
     y = x @ torch.ones(4, dtype=torch.float64) + noise
     landscape = torch_landscape(
-        Line(torch.linalg.lstsq(x, y[:, None]).solution[:, 0]), {"x": x, "y": y}, lambda net, rows: 0.5 * (net(rows["x"]) - rows["y"]).square()
+        Line(torch.linalg.lstsq(x, y[:, None]).solution[:, 0]),
+        {"x": x, "y": y},
+        lambda net, rows: 0.5 * (net(rows["x"]) - rows["y"]).square(),
     )
     total = N_BETA * torch.linalg.eigvalsh(x.T @ x / 1000) + 1
     return landscape, total
 
 
 def test_minibatches_heat_sgld_as_predicted_and_the_thermostat_takes_the_heat_out(line):
-    """To the variance 1/h of a direction a minibatch of b rows adds (ε/4) (nβ)² Var(g_row) / (b h), times 1 / (1 - εh/4)."""
+    """To the variance 1/h of a direction a minibatch of b rows adds (ε/4) (nβ)² Var(g_row) / (b h),
+    times 1 / (1 - εh/4)."""
     landscape, total = line
     config = SGLDConfig(warmup=300, draws=200, thin=4, chains=48, batch_size=10, step_fraction=0.2)
     draws = sample_torch(landscape, config)
     step = draws.adapted["step_size"]
-    residual = (landscape.data["y"] - landscape.data["x"] @ landscape.centre)[:, None] * landscape.data["x"]
+    residual = (landscape.data["y"] - landscape.data["x"] @ landscape.centre)[
+        :, None
+    ] * landscape.data["x"]
     heat = N_BETA**2 * float(residual.square().mean()) / 10
     variance = (1 / total) * (1 + step * heat / 4) / (1 - step * total / 4)
-    hot, exact = float(0.5 * ((total - 1) * variance).sum()), float(0.5 * ((total - 1) / total).sum())
-    assert abs(draws.llc.mean() - hot) < 4 * mcse(draws.llc) + 0.05 * (hot - exact)  # the variance of g also depends on w, a little
+    hot, exact = (
+        float(0.5 * ((total - 1) * variance).sum()),
+        float(0.5 * ((total - 1) / total).sum()),
+    )
+    # the variance of g also depends on w, a little
+    assert abs(draws.llc.mean() - hot) < 4 * mcse(draws.llc) + 0.05 * (hot - exact)
     with pytest.raises(AssertionError, match="errors from"):
         within(draws, exact)
-    within(sample_torch(landscape, SGNHTConfig(warmup=800, draws=200, thin=6, chains=48, batch_size=50, step_fraction=0.02)), exact)
+    within(
+        sample_torch(
+            landscape,
+            SGNHTConfig(
+                warmup=800, draws=200, thin=6, chains=48, batch_size=50, step_fraction=0.02
+            ),
+        ),
+        exact,
+    )
     within(sample_torch(landscape, SGNHTConfig(warmup=400, draws=150, thin=4, chains=48)), exact)
 
 
@@ -244,13 +308,24 @@ class Place:
 SHORT = [
     MALAConfig(warmup=60, draws=30, thin=2, row_moments=True, keep_parameters=True),
     HMCConfig(warmup=60, draws=30, max_leapfrogs=3),
-    SGLDConfig(warmup=50, draws=30, thin=3, precond="adam", precond_until="always", divergence_correction=True, batch_size=7),
+    SGLDConfig(
+        warmup=50,
+        draws=30,
+        thin=3,
+        precond="adam",
+        precond_until="always",
+        divergence_correction=True,
+        batch_size=7,
+    ),
     SGLDConfig(warmup=50, draws=30, thin=3, precond="rmsprop"),
     SGNHTConfig(warmup=50, draws=30, thin=3, batch_size=7, precision="float32"),
 ]
 
 
-@pytest.mark.parametrize(("config", "saves"), [(SHORT[0], 40), (SHORT[1], 1), (SHORT[2], 40), (SHORT[3], 30), (SHORT[4], 40)])
+@pytest.mark.parametrize(
+    ("config", "saves"),
+    [(SHORT[0], 40), (SHORT[1], 1), (SHORT[2], 40), (SHORT[3], 30), (SHORT[4], 40)],
+)
 def test_a_run_taken_up_again_gives_the_bits_of_one_never_stopped(pair, config, saves):
     config = dataclasses.replace(config, posterior=LocalPosteriorConfig(polish=5), chains=2)
     whole = sample_torch(pair[1], config)
@@ -258,10 +333,14 @@ def test_a_run_taken_up_again_gives_the_bits_of_one_never_stopped(pair, config, 
     with pytest.raises(Stopped):
         sample_torch(pair[1], config, checkpoint=place)
     calls = []
-    again = sample_torch(pair[1], config, checkpoint=place, progress=lambda done, total: calls.append((done, total)))
+    again = sample_torch(
+        pair[1], config, checkpoint=place, progress=lambda done, total: calls.append((done, total))
+    )
     for item in dataclasses.fields(whole):
         if item.name not in ("seconds", "adapted", "statistics"):
-            np.testing.assert_array_equal(getattr(again, item.name), getattr(whole, item.name), err_msg=item.name)
+            np.testing.assert_array_equal(
+                getattr(again, item.name), getattr(whole, item.name), err_msg=item.name
+            )
     assert again.adapted == whole.adapted
     assert again.statistics == whole.statistics
     assert calls[0][0] == saves + 1
@@ -271,8 +350,14 @@ def test_a_run_taken_up_again_gives_the_bits_of_one_never_stopped(pair, config, 
 def test_an_open_number_of_draws_grows_to_the_aim_and_is_taken_up_again(form, monkeypatch):
     """Chains are killed in their further draws, for which the record is made longer."""
     monkeypatch.setattr(MALAConfig, "first_draws", 100)
-    landscape, config = form(lambda w: 0.5 * w.square().sum(-1), 2), MALAConfig(warmup=100, thin=2, aim=0.02)
-    whole, short = sample_torch(landscape, config), sample_torch(landscape, dataclasses.replace(config, draws=100))
+    landscape, config = (
+        form(lambda w: 0.5 * w.square().sum(-1), 2),
+        MALAConfig(warmup=100, thin=2, aim=0.02),
+    )
+    whole, short = (
+        sample_torch(landscape, config),
+        sample_torch(landscape, dataclasses.replace(config, draws=100)),
+    )
     length = whole.loss.shape[1]
     assert length > 100
     np.testing.assert_array_equal(whole.loss[:, :100], short.loss)
@@ -285,7 +370,9 @@ def test_an_open_number_of_draws_grows_to_the_aim_and_is_taken_up_again(form, mo
         np.testing.assert_array_equal(getattr(again, name), getattr(whole, name), err_msg=name)
 
 
-@pytest.mark.parametrize("config", SHORT, ids=lambda config: f"{config.kind}-{getattr(config, 'precond', '')}")
+@pytest.mark.parametrize(
+    "config", SHORT, ids=lambda config: f"{config.kind}-{getattr(config, 'precond', '')}"
+)
 def test_gradients_are_counted(pair, config, monkeypatch):
     seen = []
     plain = TorchLandscape.value_and_gradient
@@ -296,13 +383,22 @@ def test_gradients_are_counted(pair, config, monkeypatch):
 
     monkeypatch.setattr(TorchLandscape, "value_and_gradient", counting)
     draws = sample_torch(pair[1], config)
-    assert draws.gradients[:, -1].sum() + draws.statistics["centre"]["gradients"] == pytest.approx(sum(seen))
+    assert draws.gradients[:, -1].sum() + draws.statistics["centre"]["gradients"] == pytest.approx(
+        sum(seen)
+    )
     assert (np.diff(draws.gradients, axis=1) > 0).all()
 
 
 def test_what_is_kept_of_a_draw_is_what_its_parameters_say(pair):
     _, landscape = pair
-    config = MALAConfig(warmup=50, draws=20, thin=2, keep_parameters=True, row_moments=True, posterior=LocalPosteriorConfig(gamma=2.0))
+    config = MALAConfig(
+        warmup=50,
+        draws=20,
+        thin=2,
+        keep_parameters=True,
+        row_moments=True,
+        posterior=LocalPosteriorConfig(gamma=2.0),
+    )
     draws = sample_torch(landscape, config)
     w = torch.from_numpy(draws.parameters)
     away = w - landscape.centre
@@ -311,24 +407,41 @@ def test_what_is_kept_of_a_draw_is_what_its_parameters_say(pair):
     _, slope = landscape.value_and_gradient(w.reshape(-1, 13))
     pulled = (away * (draws.n_beta * slope.reshape(w.shape) + 2.0 * away)).numpy()
     groups = np.repeat(np.arange(len(draws.virial_sizes)), draws.virial_sizes)
-    by_group = np.stack([pulled[..., groups == j].sum(-1) for j in range(len(draws.virial_sizes))], axis=-1)
+    by_group = np.stack(
+        [pulled[..., groups == j].sum(-1) for j in range(len(draws.virial_sizes))], axis=-1
+    )
     np.testing.assert_allclose(draws.virial, by_group, rtol=1e-9, atol=1e-9)
-    losses = torch.stack([landscape.item_losses(point) for point in w.reshape(-1, 13)]).detach().numpy()
-    np.testing.assert_allclose(draws.row_moments, [losses.mean(0), losses.var(0, ddof=1)], rtol=1e-9)
+    losses = (
+        torch.stack([landscape.item_losses(point) for point in w.reshape(-1, 13)]).detach().numpy()
+    )
+    np.testing.assert_allclose(
+        draws.row_moments, [losses.mean(0), losses.var(0, ddof=1)], rtol=1e-9
+    )
     assert draws.projection.shape == (4, 20, 8)
     assert (np.abs(draws.projection) <= draws.distance[..., None] + 1e-12).all()
     assert (draws.n_beta, draws.gamma) == (pytest.approx(200 / math.log(200)), 2.0)
 
 
 def test_a_chain_does_not_depend_on_how_many_others_there_are(pair):
-    config = SGLDConfig(warmup=10, draws=20, thin=2, step_rule="fixed", step_size=1e-4, batch_size=5)
-    one, three = (sample_torch(pair[1], dataclasses.replace(config, chains=chains)) for chains in (1, 3))
+    config = SGLDConfig(
+        warmup=10, draws=20, thin=2, step_rule="fixed", step_size=1e-4, batch_size=5
+    )
+    one, three = (
+        sample_torch(pair[1], dataclasses.replace(config, chains=chains)) for chains in (1, 3)
+    )
     np.testing.assert_allclose(one.loss[0], three.loss[0], rtol=1e-9)
     assert len({float(loss) for loss in three.loss[:, -1]}) == 3
 
 
 def test_masks_and_radius_reach_the_posterior(pair):
-    config = MALAConfig(warmup=50, draws=20, thin=1, posterior=LocalPosteriorConfig(mask="*.bias", prior_radius=2.0, beta_mode="fixed", beta=0.5))
+    config = MALAConfig(
+        warmup=50,
+        draws=20,
+        thin=1,
+        posterior=LocalPosteriorConfig(
+            mask="*.bias", prior_radius=2.0, beta_mode="fixed", beta=0.5
+        ),
+    )
     draws = sample_torch(pair[1], config)
     assert sum(draws.virial_sizes) == 4
     assert (draws.gamma, draws.n_beta) == (1.0, 100.0)
@@ -336,7 +449,16 @@ def test_masks_and_radius_reach_the_posterior(pair):
 
 def test_a_chain_that_leaves_the_numbers_is_reported_and_a_corrected_one_stays(form):
     walled = form(lambda w: -torch.log(1 - w).sum() - torch.log(1 + w).sum(), 1, n=20)
-    config = SGLDConfig(warmup=0, draws=60, thin=1, step_rule="fixed", step_size=0.085, start_jitter=0.0, chains=12, noise="independent")
+    config = SGLDConfig(
+        warmup=0,
+        draws=60,
+        thin=1,
+        step_rule="fixed",
+        step_size=0.085,
+        start_jitter=0.0,
+        chains=12,
+        noise="independent",
+    )
     draws = sample_torch(walled, config)
     failed = [c for c in range(12) if np.isnan(draws.loss[c]).any()]
     assert 0 < len(failed) < 12, "the step is to lose some chains and keep others"
@@ -354,7 +476,11 @@ def test_what_cannot_be_sampled_is_refused(pair, form):
     cases = [
         (pair[1], NUTSConfig(), "give one of hmc, mala, sgld, sgnht"),
         (pair[1], SGLDConfig(batch_size=201), "there are 200 items"),
-        (pair[1], MALAConfig(posterior=LocalPosteriorConfig(mask="head.*")), "No parameter is called"),
+        (
+            pair[1],
+            MALAConfig(posterior=LocalPosteriorConfig(mask="head.*")),
+            "No parameter is called",
+        ),
     ]
     for landscape, config, says in cases:
         with pytest.raises(ConfigError, match=says) as refusal:
@@ -362,7 +488,7 @@ def test_what_cannot_be_sampled_is_refused(pair, form):
         assert "\n" not in str(refusal.value)
 
 
-# -------------------------------------------------------------------------------------------------------------------- w* and shape
+# ------------------------------------------------------------------------------------- w* and shape
 
 
 def test_a_minimum_is_told_from_a_slope_and_a_saddle(form):
@@ -370,23 +496,32 @@ def test_a_minimum_is_told_from_a_slope_and_a_saddle(form):
     good = examined(form(bowl, 5), posterior)
     assert good["is_minimum"]
     assert good["highest_curvature"] == pytest.approx(3 * N_BETA, rel=0.02)
-    assert 1e-5 * N_BETA < good["lowest_curvature"] < 0.02 * N_BETA  # a Ritz value, within the tolerance of the spectrum's end
+    # a Ritz value, within the tolerance of the spectrum's end
+    assert 1e-5 * N_BETA < good["lowest_curvature"] < 0.02 * N_BETA
     saddle = examined(form(lambda w: 0.5 * (w[..., 0].square() - w[..., 1].square()), 2), posterior)
     assert not saddle["is_minimum"]
     assert saddle["lowest_curvature"] == pytest.approx(-N_BETA, rel=1e-6)
     slope = examined(form(lambda w: bowl(w) + 0.1 * w[..., 0], 5), posterior)
     assert not slope["is_minimum"]
-    assert slope["descent_gain"] == pytest.approx((0.1 * N_BETA) ** 2 / (2 * (3 * N_BETA + 1)), rel=1e-6)
+    assert slope["descent_gain"] == pytest.approx(
+        (0.1 * N_BETA) ** 2 / (2 * (3 * N_BETA + 1)), rel=1e-6
+    )
     assert not examined(form(lambda w: w.sum(-1), 2), LocalPosteriorConfig(gamma=0.0))["is_minimum"]
 
 
 def test_polishing_ends_at_the_minimum_and_tells_what_it_did(form):
     landscape = form(lambda w: bowl(w - 1.0), 5)
     moved, told = polished(landscape, 200)
-    torch.testing.assert_close(moved.centre, torch.ones(5, dtype=torch.float64), rtol=1e-3, atol=1e-3)
-    assert told["loss_after"] < 1e-9 < told["loss_before"] == pytest.approx(float(bowl(torch.ones(5))))
+    torch.testing.assert_close(
+        moved.centre, torch.ones(5, dtype=torch.float64), rtol=1e-3, atol=1e-3
+    )
+    assert (
+        told["loss_after"] < 1e-9 < told["loss_before"] == pytest.approx(float(bowl(torch.ones(5))))
+    )
     assert told["distance"] == pytest.approx(math.sqrt(5), rel=1e-3)
-    draws = sample_torch(landscape, MALAConfig(warmup=30, draws=10, posterior=LocalPosteriorConfig(polish=200)))
+    draws = sample_torch(
+        landscape, MALAConfig(warmup=30, draws=10, posterior=LocalPosteriorConfig(polish=200))
+    )
     assert draws.statistics["polish"] == told
     assert draws.statistics["centre"]["is_minimum"]
     part, told = polished(landscape.restricted("w@rows::2"), 50)
@@ -412,7 +547,9 @@ def test_the_metric_is_a_square_root_of_the_covariance_and_is_learnt_from_draws(
         window.add(chunk, True)
     found = learnt(Metric.identity(scale), window, "low_rank", 3)
     assert len(found.values) <= 3
-    round_again = torch.cov(torch.linalg.solve(found.outward(torch.eye(6, dtype=torch.float64)).T, draws.T))
+    round_again = torch.cov(
+        torch.linalg.solve(found.outward(torch.eye(6, dtype=torch.float64)).T, draws.T)
+    )
     torch.testing.assert_close(round_again, torch.eye(6, dtype=torch.float64), atol=0.15, rtol=0)
     diagonal = learnt(Metric.identity(scale), window, "diagonal", 3)
     torch.testing.assert_close(diagonal.scale, covariance.diagonal().sqrt(), rtol=0.1, atol=0)

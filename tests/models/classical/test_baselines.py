@@ -1,4 +1,5 @@
-"""Laws of the baselines: classes of graphs by enumeration, the lasso against scikit-learn, bootstraps that do not read a file's order."""
+"""Laws of the baselines: classes of graphs by enumeration, the lasso against scikit-learn,
+bootstraps that do not read a file's order."""
 
 import hashlib
 import importlib
@@ -11,10 +12,25 @@ import numpy as np
 import pytest
 
 from causal_meta.conf import registry
-from causal_meta.conf.artifacts import BaselineConfig, BOSSConfig, EmptyConfig, GESConfig, PCConfig, RandomConfig, SortnregressConfig
+from causal_meta.conf.artifacts import (
+    BaselineConfig,
+    BOSSConfig,
+    EmptyConfig,
+    GESConfig,
+    PCConfig,
+    RandomConfig,
+    SortnregressConfig,
+)
 from causal_meta.conf.setting import ConfigError
 from causal_meta.models.classical import baselines
-from causal_meta.models.classical.baselines import Bootstrap, adaptive_lasso, consistent_extension, from_endpoints, make_baseline, resample
+from causal_meta.models.classical.baselines import (
+    Bootstrap,
+    adaptive_lasso,
+    consistent_extension,
+    from_endpoints,
+    make_baseline,
+    resample,
+)
 
 CONFIGS = {
     "empty": EmptyConfig(n_samples=3),
@@ -26,7 +42,9 @@ CONFIGS = {
     "ges": GESConfig(n_samples=4),
     "boss": BOSSConfig(n_samples=4),
 }
-SEARCHES = {  # strict, so that few replicates add an edge (bootstrapping alone doubles the variance of a test statistic)
+# strict, so that few replicates add an edge (bootstrapping alone doubles the variance of a test
+# statistic)
+SEARCHES = {
     "pc": PCConfig(n_samples=60, alpha=1e-4),
     "ges": GESConfig(n_samples=60, penalty=2.0),
     "boss": BOSSConfig(n_samples=60),
@@ -43,11 +61,15 @@ def standardised(x):
 
 def linear_table(weights, n_rows, seed):
     """Rows [N, D] of a linear Gaussian model with an upper triangular matrix of weights."""
-    return np.linalg.solve(np.eye(len(weights)) - weights.T, generator(seed).normal(size=(len(weights), n_rows))).T
+    return np.linalg.solve(
+        np.eye(len(weights)) - weights.T, generator(seed).normal(size=(len(weights), n_rows))
+    ).T
 
 
 def is_dag(graph):
-    return not np.trace(np.linalg.matrix_power(np.eye(len(graph)) + graph, len(graph)) - np.eye(len(graph)))
+    return not np.trace(
+        np.linalg.matrix_power(np.eye(len(graph)) + graph, len(graph)) - np.eye(len(graph))
+    )
 
 
 def all_dags(n_nodes):
@@ -62,10 +84,16 @@ def all_dags(n_nodes):
 
 
 def markov_class(graph):
-    """Skeleton and unshielded colliders, which two graphs share if and only if they are Markov equivalent (Verma & Pearl 1990)."""
+    """Skeleton and unshielded colliders, which two graphs share if and only if they are Markov
+    equivalent (Verma & Pearl 1990)."""
     skeleton = graph | graph.T
     n = len(graph)
-    colliders = {(i, k, j) for i, j in itertools.combinations(range(n), 2) for k in range(n) if graph[i, k] and graph[j, k] and not skeleton[i, j]}
+    colliders = {
+        (i, k, j)
+        for i, j in itertools.combinations(range(n), 2)
+        for k in range(n)
+        if graph[i, k] and graph[j, k] and not skeleton[i, j]
+    }
     return skeleton.astype(bool).tobytes(), frozenset(colliders)
 
 
@@ -77,7 +105,7 @@ def classes(n_nodes):
     return list(found.values())
 
 
-# ------------------------------------------------------------------------------------------------------------------ all of them
+# -------------------------------------------------------------------------------------- all of them
 
 
 def test_every_baseline_is_tested():
@@ -128,7 +156,16 @@ def _degenerate(name):
     return x
 
 
-@pytest.mark.parametrize("table", ["constant column", "nearly constant column", "copied column", "sum of others", "fewer rows than columns"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "constant column",
+        "nearly constant column",
+        "copied column",
+        "sum of others",
+        "fewer rows than columns",
+    ],
+)
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_degenerate_tables_do_not_crash(config, table):
     x = _degenerate(table)
@@ -142,18 +179,22 @@ def test_missing_causal_learn_is_one_sentence(monkeypatch):
         raise ModuleNotFoundError(f"No module named {name!r}")
 
     monkeypatch.setattr(baselines.importlib, "import_module", absent)
-    with pytest.raises(ConfigError, match=r"need causal-learn .*pip install 'causal-meta\[baselines\]'"):
+    with pytest.raises(
+        ConfigError, match=r"need causal-learn .*pip install 'causal-meta\[baselines\]'"
+    ):
         make_baseline(BOSSConfig()).posterior_for(generator().normal(size=(20, 3)), generator())
 
 
 def test_causal_learn_is_imported_late():
     assert "import causallearn" not in (
-        text := importlib.util.find_spec("causal_meta.models.classical.baselines").loader.get_data(baselines.__file__).decode()
+        text := importlib.util.find_spec("causal_meta.models.classical.baselines")
+        .loader.get_data(baselines.__file__)
+        .decode()
     )
     assert "from causallearn" not in text
 
 
-# ------------------------------------------------------------------------------------------------------- random graphs, extensions
+# ------------------------------------------------------------------------ random graphs, extensions
 
 
 def test_random_graphs_have_the_stated_density_and_ignore_the_rows():
@@ -163,24 +204,39 @@ def test_random_graphs_have_the_stated_density_and_ignore_the_rows():
     p = 3.0 / 7
     assert abs(edges.mean() - 12.0) < 4 * np.sqrt(28 * p * (1 - p) / 4000)
     assert edges.var() == pytest.approx(28 * p * (1 - p), rel=0.1)
-    one_way = graphs.mean(0)[~np.eye(8, dtype=bool)]  # no order is preferred: every ordered pair has p / 2
+    # no order is preferred: every ordered pair has p / 2
+    one_way = graphs.mean(0)[~np.eye(8, dtype=bool)]
     assert np.abs(one_way - p / 2).max() < 4.5 * np.sqrt(p / 2 * (1 - p / 2) / 4000)
-    np.testing.assert_array_equal(graphs, make_baseline(config).posterior_for(np.ones((9, 8)), generator()))
-    assert make_baseline(RandomConfig(edges_per_node=50)).posterior_for(np.zeros((2, 4)), generator()).sum((1, 2)).tolist() == [6] * 100
+    np.testing.assert_array_equal(
+        graphs, make_baseline(config).posterior_for(np.ones((9, 8)), generator())
+    )
+    assert (
+        make_baseline(RandomConfig(edges_per_node=50))
+        .posterior_for(np.zeros((2, 4)), generator())
+        .sum((1, 2))
+        .tolist()
+        == [6] * 100
+    )
 
 
 @pytest.mark.parametrize("n_nodes", [3, 4])
 def test_extensions_are_the_members_of_the_class(n_nodes):
-    """Every class of 25 graphs over 3 nodes and 543 over 4: each draw is a member, each member is drawn."""
+    """Every class of 25 graphs over 3 nodes and 543 over 4: each draw is a member, each member is
+    drawn."""
     for members in classes(n_nodes):
         pdag = np.bitwise_or.reduce(members)
-        draws, inconsistent = consistent_extension(np.broadcast_to(pdag, (60 * len(members), n_nodes, n_nodes)), generator(5))
+        draws, inconsistent = consistent_extension(
+            np.broadcast_to(pdag, (60 * len(members), n_nodes, n_nodes)), generator(5)
+        )
         assert not inconsistent.any()
         assert {graph.tobytes() for graph in draws} == {graph.tobytes() for graph in members}
 
 
 def test_the_class_check_rejects_another_class():
-    chain, collider = np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]]), np.array([[0, 1, 0], [0, 0, 0], [0, 1, 0]])
+    chain, collider = (
+        np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]]),
+        np.array([[0, 1, 0], [0, 0, 0], [0, 1, 0]]),
+    )
     assert markov_class(chain) == markov_class(chain.T)
     assert markov_class(chain) != markov_class(collider)
     assert sorted(len(members) for members in classes(3)) == [1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 6]
@@ -189,7 +245,10 @@ def test_the_class_check_rejects_another_class():
 @pytest.mark.parametrize(
     "arrows",
     [
-        pytest.param([(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2), (3, 0), (0, 3)], id="a square without directions"),
+        pytest.param(
+            [(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2), (3, 0), (0, 3)],
+            id="a square without directions",
+        ),
         pytest.param([(0, 1), (1, 2), (2, 0)], id="a directed cycle"),
         pytest.param([(0, 1), (3, 2), (1, 2), (2, 1)], id="both ends point inwards"),
     ],
@@ -211,7 +270,7 @@ def test_endpoints_of_causal_learn():
     np.testing.assert_array_equal(from_endpoints(endpoints), [[0, 1, 1], [0, 0, 1], [1, 1, 0]])
 
 
-# ------------------------------------------------------------------------------------------------------------------- sort-and-regress
+# --------------------------------------------------------------------------------- sort-and-regress
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -235,7 +294,8 @@ def test_variance_sorting_reads_the_scale_and_nothing_else():
     chain = np.diag(np.ones(4), 1)
     x = linear_table(chain, 4000, seed=2)
     fit = make_baseline(SortnregressConfig(order="variance")).fit
-    np.testing.assert_array_equal(fit(x, generator()), chain)  # variances 1, 2, 3, 4, 5 follow the order
+    # variances 1, 2, 3, 4, 5 follow the order
+    np.testing.assert_array_equal(fit(x, generator()), chain)
     turned = x / x.std(0) * [5, 4, 3, 2, 1]
     np.testing.assert_array_equal(fit(turned, generator()), chain.T)  # other units, other answer
     assert make_baseline(SortnregressConfig(order="variance")).needs_scale
@@ -251,14 +311,17 @@ def test_r2_order_is_that_of_the_explained_shares():
         shares.append(1 - rest.var() / x[:, node].var())
     order = make_baseline(SortnregressConfig(order="r2")).order
     np.testing.assert_array_equal(order(x, generator()), np.argsort(shares))
-    np.testing.assert_array_equal(order(x * [1, 10, 100, 3, 5, 7] + 4, generator()), np.argsort(shares))
+    np.testing.assert_array_equal(
+        order(x * [1, 10, 100, 3, 5, 7] + 4, generator()), np.argsort(shares)
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------------------ bootstraps
+# --------------------------------------------------------------------------------------- bootstraps
 
 
 class Marked(Bootstrap):
-    """Knows the columns by their means and always answers 0 -> 1 - 2, wherever they stand; writes down the orders it was given."""
+    """Knows the columns by their means and always answers 0 -> 1 - 2, wherever they stand; writes
+    down the orders it was given."""
 
     def __init__(self, config):
         super().__init__(config)
@@ -283,7 +346,8 @@ def test_columns_are_shuffled_before_every_fit_and_shuffled_back():
     assert ((graphs[:, 1, 2] + graphs[:, 2, 1]) == 1).all()
     counts = Counter(marked.seen)
     assert len(counts) == 6
-    statistic = sum((count - 200) ** 2 / 200 for count in counts.values())  # chi-square with 5 degrees of freedom; 25.7 has p = 1e-4
+    # chi-square with 5 degrees of freedom; 25.7 has p = 1e-4
+    statistic = sum((count - 200) ** 2 / 200 for count in counts.values())
     assert statistic < 25.7
 
 
@@ -296,7 +360,8 @@ def _largest_z(first, second):
 
 
 def test_boss_does_not_read_the_order_of_the_file():
-    """A table where the order matters: unshuffled fits differ between a file and its mirror image, the posterior does not (42 z-values)."""
+    """A table where the order matters: unshuffled fits differ between a file and its mirror image,
+    the posterior does not (42 z-values)."""
     draws = generator(4)
     weights = np.triu((draws.random((7, 7)) < 0.7) * draws.normal(size=(7, 7)), 1)
     x = standardised(linear_table(weights, 40, seed=draws))
@@ -308,21 +373,30 @@ def test_boss_does_not_read_the_order_of_the_file():
 
     mirrored = unshuffled(x[:, ::-1], 2)[:, ::-1, ::-1]
     assert _largest_z(unshuffled(x, 1), mirrored) > 5.5  # what the shuffling is for
-    shuffled = boss.posterior_for(x, generator(1)), boss.posterior_for(x[:, ::-1], generator(2))[:, ::-1, ::-1]
+    shuffled = (
+        boss.posterior_for(x, generator(1)),
+        boss.posterior_for(x[:, ::-1], generator(2))[:, ::-1, ::-1],
+    )
     assert _largest_z(*shuffled) < 4.4
 
 
 @pytest.mark.parametrize("config", SEARCHES.values(), ids=SEARCHES)
 def test_searches_find_a_collider_and_leave_a_chain_open(config):
     collider = np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0]])
-    graphs = make_baseline(config).posterior_for(standardised(linear_table(collider, 400, seed=4)), generator())
+    graphs = make_baseline(config).posterior_for(
+        standardised(linear_table(collider, 400, seed=4)), generator()
+    )
     assert (graphs == collider).all((1, 2)).mean() > 0.8
     chain = np.diag(np.ones(2), 1).astype(int)
-    graphs = make_baseline(config).posterior_for(standardised(linear_table(chain, 400, seed=5)), generator())
+    graphs = make_baseline(config).posterior_for(
+        standardised(linear_table(chain, 400, seed=5)), generator()
+    )
     right = [markov_class(graph) == markov_class(chain) for graph in graphs]
     fork = np.array([[0, 0, 0], [1, 0, 1], [0, 0, 0]])
     assert np.mean(right) > 0.8
-    assert {graph.tobytes() for graph in graphs[right]} == {graph.astype(np.int8).tobytes() for graph in (chain, chain.T, fork)}
+    assert {graph.tobytes() for graph in graphs[right]} == {
+        graph.astype(np.int8).tobytes() for graph in (chain, chain.T, fork)
+    }
 
 
 def test_resampling_redraws_and_jitters_only_where_it_must():
@@ -331,7 +405,8 @@ def test_resampling_redraws_and_jitters_only_where_it_must():
     rows = resample(x, generator(1), record)
     assert not record
     assert {tuple(row) for row in rows} <= {tuple(row) for row in x}
-    rare = np.column_stack([x, np.arange(30) == 0])  # absent from a replicate with probability (29/30)^30 = 0.36
+    # absent from a replicate with probability (29/30)^30 = 0.36
+    rare = np.column_stack([x, np.arange(30) == 0])
     draws = generator(2)
     assert all(np.ptp(resample(rare, draws, record), axis=0).min() > 0 for _ in range(40))
     assert record["redrawn"] > 5
@@ -355,7 +430,11 @@ GOLDEN = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_seeded_answer_changes_only_with_the_revision(name):
-    """If this fails, the same configuration gives another result: raise `revision` of the kind, then write the new digest here."""
+    """If this fails, the same configuration gives another result: raise `revision` of the kind,
+    then write the new digest here."""
     x = standardised(linear_table(np.triu(np.ones((5, 5)), 1), 60, seed=1))
     graphs = make_baseline(CONFIGS[name]).posterior_for(x, generator(3))
-    assert f"{CONFIGS[name].revision}:{hashlib.sha256(graphs.tobytes()).hexdigest()[:16]}" == GOLDEN[name]
+    assert (
+        f"{CONFIGS[name].revision}:{hashlib.sha256(graphs.tobytes()).hexdigest()[:16]}"
+        == GOLDEN[name]
+    )

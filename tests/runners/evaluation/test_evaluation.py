@@ -1,4 +1,5 @@
-"""Evaluation: one scoring code for models and baselines, metrics.json as agreed, and one sentence for what cannot be scored."""
+"""Evaluation: one scoring code for models and baselines, metrics.json as agreed, and one sentence
+for what cannot be scored."""
 
 import json
 import math
@@ -7,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from causal_meta.conf.artifacts import DiscoverConfig, EmptyConfig, EvaluateConfig, ExperimentConfig, RandomConfig, SortnregressConfig, TasksConfig
+from causal_meta.conf.artifacts import (
+    DiscoverConfig,
+    EmptyConfig,
+    EvaluateConfig,
+    ExperimentConfig,
+    RandomConfig,
+    SortnregressConfig,
+    TasksConfig,
+)
 from causal_meta.conf.data import DataModuleConfig, FamilyConfig
 from causal_meta.conf.models import AviciConfig
 from causal_meta.conf.ranges import IntRange, fixed
@@ -41,7 +50,8 @@ def tasks(store):
 @pytest.fixture
 def model(store, untrained):
     config = ExperimentConfig(
-        model=AviciConfig(dim=8, n_pairs=1, n_heads=2, key_size=4, bias_init=0.0), data=DataModuleConfig(train=FamilyConfig(n_rows=fixed(50)))
+        model=AviciConfig(dim=8, n_pairs=1, n_heads=2, key_size=4, bias_init=0.0),
+        data=DataModuleConfig(train=FamilyConfig(n_rows=fixed(50))),
     )
     return store.build(config, {}, untrained)
 
@@ -66,16 +76,30 @@ def test_the_empty_graph_scores_what_it_must(store, tasks):
     assert per_task["e_shd"] == per_task["shd"] == edges
     assert per_task["density"] == pytest.approx(density)
     assert per_task["brier"] == pytest.approx(density)
-    assert per_task["auroc"] == [0.5 if 0 < e < m else None for e, m in zip(edges, pairs, strict=True)]
+    assert per_task["auroc"] == [
+        0.5 if 0 < e < m else None for e, m in zip(edges, pairs, strict=True)
+    ]
     assert per_task["auprc"] == [d or None for d in density]
     assert per_task["acyclic_share"] == [1.0] * 5
-    nll = [-e * math.log(1 / 3) - (m - e) * math.log(2 / 3) for e, m in zip(edges, pairs, strict=True)]  # one particle: (0 + 1) / (1 + 2)
+    # one particle: (0 + 1) / (1 + 2)
+    nll = [
+        -e * math.log(1 / 3) - (m - e) * math.log(2 / 3) for e, m in zip(edges, pairs, strict=True)
+    ]
     assert per_task["graph_nll"] == pytest.approx(nll)
-    assert tree["summary"]["e_shd"] == {"mean": pytest.approx(np.mean(edges)), "se": pytest.approx(np.std(edges, ddof=1) / math.sqrt(5)), "n": 5}
+    assert tree["summary"]["e_shd"] == {
+        "mean": pytest.approx(np.mean(edges)),
+        "se": pytest.approx(np.std(edges, ddof=1) / math.sqrt(5)),
+        "n": 5,
+    }
     assert tree["reliability"][0]["count"] == sum(pairs)
     assert tree["reliability"][0]["frequency"] == pytest.approx(sum(edges) / sum(pairs))
     assert tree["pooled"]["ece"] == pytest.approx(sum(edges) / sum(pairs))
-    assert (tree["kind"], tree["posterior_type"], tree["tasks"], tree["n_tasks"]) == ("empty", "empirical_graphs", tasks.id, 5)
+    assert (tree["kind"], tree["posterior_type"], tree["tasks"], tree["n_tasks"]) == (
+        "empty",
+        "empirical_graphs",
+        tasks.id,
+        5,
+    )
     assert set(tree["summary"]) == set(per_task) == set(METRICS)
     assert set(tree["seconds_per_task"]) == {"mean", "se", "n", "unit", "per_task"}
     assert all(isinstance(text, str) for text in tree["conventions"].values())
@@ -94,15 +118,20 @@ def test_padding_does_not_enter(store, tasks):
         n = int(batch.node_mask[b].sum())
         graphs, truth = posterior.graphs[b, :, :n, :n].numpy(), batch.adjacency[b, :n, :n].numpy()
         alone = EmpiricalGraphs(torch.from_numpy(graphs)[None], torch.ones(1, n, dtype=torch.bool))
-        wanted = posterior_metrics(graphs, graphs.mean(0), truth, float(alone.log_prob(torch.from_numpy(truth)[None])))
+        wanted = posterior_metrics(
+            graphs, graphs.mean(0), truth, float(alone.log_prob(torch.from_numpy(truth)[None]))
+        )
         assert {name: values[b] for name, values in tree["per_task"].items()} == {
-            name: value if value is None else pytest.approx(value, rel=1e-5) for name, value in wanted.items()
+            name: value if value is None else pytest.approx(value, rel=1e-5)
+            for name, value in wanted.items()
         }
         off = ~np.eye(n, dtype=bool)
         p_all.append(graphs.mean(0)[off])
         y_all.append(truth[off])
     wanted_bins = reliability_bins(np.concatenate(p_all), np.concatenate(y_all))
-    assert [entry["count"] for entry in tree["reliability"]] == [entry["count"] for entry in wanted_bins]
+    assert [entry["count"] for entry in tree["reliability"]] == [
+        entry["count"] for entry in wanted_bins
+    ]
 
 
 def test_a_model_and_its_stored_posterior_get_the_same_scores(store, tasks, model):
@@ -110,9 +139,19 @@ def test_a_model_and_its_stored_posterior_get_the_same_scores(store, tasks, mode
     run = make(store, DiscoverConfig(n_samples=10), {"of": model, "tasks": tasks})
     stored = scored(store, tasks, run, n_samples=30)
     assert (direct["kind"], stored["kind"]) == ("amortised", "discover")
-    same = ("per_task", "summary", "reliability", "pooled", "conventions", "posterior_type", "tasks", "n_tasks")
+    same = (
+        "per_task",
+        "summary",
+        "reliability",
+        "pooled",
+        "conventions",
+        "posterior_type",
+        "tasks",
+        "n_tasks",
+    )
     assert all(direct[name] == stored[name] for name in same)
-    assert direct["per_task"]["acyclic_share"] != [1.0] * 5  # independent edges at even odds: some samples have cycles
+    # independent edges at even odds: some samples have cycles
+    assert direct["per_task"]["acyclic_share"] != [1.0] * 5
     assert min(direct["seconds_per_task"]["per_task"]) > 0
     other = scored(store, tasks, run, n_samples=30, seed=1)
     assert other["per_task"]["e_shd"] != stored["per_task"]["e_shd"]  # other samples
@@ -129,11 +168,16 @@ def test_settings_reach_the_metrics(store, tasks):
 
 
 def test_a_perfect_posterior_beats_a_turned_one(tasks):
-    """The scoring code itself: the truth as its own posterior, and the check that it rejects the truth turned around."""
+    """The scoring code itself: the truth as its own posterior, and the check that it rejects the
+    truth turned around."""
     batch = load_tasks(tasks)
     truth = batch.adjacency
-    perfect = score(EmpiricalGraphs(truth[:, None], batch.node_mask), truth, EvaluateConfig())["summary"]
-    turned = score(EmpiricalGraphs(truth.mT[:, None], batch.node_mask), truth, EvaluateConfig())["summary"]
+    perfect = score(EmpiricalGraphs(truth[:, None], batch.node_mask), truth, EvaluateConfig())[
+        "summary"
+    ]
+    turned = score(EmpiricalGraphs(truth.mT[:, None], batch.node_mask), truth, EvaluateConfig())[
+        "summary"
+    ]
     assert perfect["e_shd"]["mean"] == perfect["e_sid"]["mean"] == perfect["ece"]["mean"] == 0
     assert perfect["auroc"]["mean"] == perfect["e_f1"]["mean"] == 1
     assert turned["e_shd"]["mean"] == pytest.approx(truth.sum().item() / 5)
@@ -152,12 +196,28 @@ def test_no_truth_is_one_sentence(store):
     ("roles", "message"),
     [
         pytest.param({"of": "model"}, "given with no tasks", id="model alone"),
-        pytest.param({"of": "model", "posterior": "run"}, "given with a posterior", id="model with posterior"),
-        pytest.param({"of": "model", "tasks": "model"}, "tasks of kind 'amortised'", id="model with model"),
+        pytest.param(
+            {"of": "model", "posterior": "run"}, "given with a posterior", id="model with posterior"
+        ),
+        pytest.param(
+            {"of": "model", "tasks": "model"}, "tasks of kind 'amortised'", id="model with model"
+        ),
         pytest.param({"of": "tasks"}, "given with no posterior", id="tasks alone"),
-        pytest.param({"of": "tasks", "tasks": "tasks", "posterior": "run"}, "given with further tasks", id="tasks with tasks"),
-        pytest.param({"of": "tasks", "posterior": "evaluation"}, "holds no posterior", id="a run without posterior"),
-        pytest.param({"of": "others", "posterior": "run"}, "was computed on .* and not on", id="a run on other tasks"),
+        pytest.param(
+            {"of": "tasks", "tasks": "tasks", "posterior": "run"},
+            "given with further tasks",
+            id="tasks with tasks",
+        ),
+        pytest.param(
+            {"of": "tasks", "posterior": "evaluation"},
+            "holds no posterior",
+            id="a run without posterior",
+        ),
+        pytest.param(
+            {"of": "others", "posterior": "run"},
+            "was computed on .* and not on",
+            id="a run on other tasks",
+        ),
     ],
 )
 def test_wrong_combinations_are_one_sentence(store, tasks, model, roles, message):

@@ -1,4 +1,5 @@
-"""From a table to an exported answer; the files of an answer are whole or not there; models are found where they may be and refused elsewhere."""
+"""From a table to an exported answer; the files of an answer are whole or not there; models are
+found where they may be and refused elsewhere."""
 
 import json
 import os
@@ -51,7 +52,7 @@ def frame():
     return pd.DataFrame(x, columns=["age", "bmi", "bp", "s1"])
 
 
-# ------------------------------------------------------------------------------------------------------------------------ answers
+# ------------------------------------------------------------------------------------------ answers
 
 
 def test_a_frame_gives_a_posterior_with_its_names(model, frame):
@@ -72,7 +73,11 @@ def test_every_door_gives_the_same_answer(home, model, frame, tmp_path):
     file = tmp_path / "t.parquet"
     frame.to_parquet(file)
     expected = discover(frame, model).probabilities
-    for table, which in ((file, model), (frame.to_numpy(), "tiny"), (frame, home.root.parent / "exported" / model.id)):
+    for table, which in (
+        (file, model),
+        (frame.to_numpy(), "tiny"),
+        (frame, home.root.parent / "exported" / model.id),
+    ):
         np.testing.assert_allclose(discover(table, which, home).probabilities, expected, atol=1e-6)
     np.testing.assert_allclose(model.posterior(frame).edge_probabilities[0], expected, atol=1e-6)
 
@@ -90,13 +95,20 @@ def test_samples_follow_the_marginals_and_the_seed(model, frame):
     assert (np.abs(answer.graphs.mean(axis=0) - p) <= 5 * np.sqrt(p * (1 - p) / 2000) + 1e-12).all()
     assert (answer.graphs == discover(frame, model, n_samples=2000, seed=3).graphs).all()
     assert not (answer.graphs == discover(frame, model, n_samples=2000, seed=4).graphs).all()
-    by_hand = [nx.is_directed_acyclic_graph(nx.from_numpy_array(graph, create_using=nx.DiGraph)) for graph in answer.graphs]
+    by_hand = [
+        nx.is_directed_acyclic_graph(nx.from_numpy_array(graph, create_using=nx.DiGraph))
+        for graph in answer.graphs
+    ]
     assert answer.acyclic_share == np.mean(by_hand)
 
 
 def test_a_run_in_the_store_holds_the_librarys_answer(home, model, frame):
     table = read_table(frame)
-    run = make(home, DiscoverConfig(n_samples=40, seed=2), {"of": home.find("tiny"), "tasks": store_table(home, table)})
+    run = make(
+        home,
+        DiscoverConfig(n_samples=40, seed=2),
+        {"of": home.find("tiny"), "tasks": store_table(home, table)},
+    )
     stored, direct = from_run(run, model, table), discover(frame, model, n_samples=40, seed=2)
     np.testing.assert_allclose(stored.probabilities, direct.probabilities, atol=1e-6)
     assert (stored.graphs != direct.graphs).mean() < 1e-3
@@ -109,7 +121,9 @@ def test_a_truth_gives_metrics_and_a_wrong_one_is_refused(model, frame, tmp_path
     answer = discover(frame, model, truth=truth)
     assert answer.metrics["density"] == pytest.approx(1 / 12)
     assert discover(frame, model).metrics is None
-    pd.DataFrame(truth[::-1, ::-1], columns=list(frame.columns)[::-1]).to_csv(tmp_path / "g.csv", index=False)
+    pd.DataFrame(truth[::-1, ::-1], columns=list(frame.columns)[::-1]).to_csv(
+        tmp_path / "g.csv", index=False
+    )
     assert discover(frame, model, truth=tmp_path / "g.csv").metrics == answer.metrics
     labelled = pd.DataFrame(truth, index=frame.columns, columns=frame.columns)
     assert discover(frame, model, truth=labelled.iloc[::-1, ::-1]).metrics == answer.metrics
@@ -142,10 +156,12 @@ def test_impossible_wishes_are_refused(model, frame, options):
         discover(frame, model, **options)
 
 
-# -------------------------------------------------------------------------------------------------------------------------- models
+# ------------------------------------------------------------------------------------------- models
 
 
-def test_the_default_model_is_read_where_it_lies_and_installed_where_it_is_used(home, model, monkeypatch, tmp_path):
+def test_the_default_model_is_read_where_it_lies_and_installed_where_it_is_used(
+    home, model, monkeypatch, tmp_path
+):
     exported = home.root.parent / "exported" / model.id
     monkeypatch.setattr(named_models, "default_model_folder", lambda: exported)
     store = Store(tmp_path / "empty")
@@ -177,13 +193,21 @@ def test_a_truncated_checkpoint_is_refused_in_one_sentence(home, model, tmp_path
         load_model(broken)
 
 
-def test_an_imported_checkpoint_answers_as_its_source_under_an_id_of_its_own(home, model, frame, tmp_path):
+def test_an_imported_checkpoint_answers_as_its_source_under_an_id_of_its_own(
+    home, model, frame, tmp_path
+):
     file = shutil.copy(model.artifact.folder / "checkpoints" / "best.pt", tmp_path / "theirs.pt")
-    config = from_plain(ExperimentConfig, {key: value for key, value in TINY.items() if key in ("kind", "data")})
+    config = from_plain(
+        ExperimentConfig, {key: value for key, value in TINY.items() if key in ("kind", "data")}
+    )
     imported = import_artifact(home, file, config, name="theirs")
     assert imported.id != model.id
     assert import_artifact(home, file, config).id == imported.id
-    np.testing.assert_allclose(discover(frame, "theirs", home).probabilities, discover(frame, model).probabilities, atol=1e-6)
+    np.testing.assert_allclose(
+        discover(frame, "theirs", home).probabilities,
+        discover(frame, model).probabilities,
+        atol=1e-6,
+    )
     assert home.verify() == []
     with pytest.raises(ValueError, match="imported checkpoint"):
         make(Store(tmp_path / "other"), imported.config)
@@ -206,7 +230,7 @@ def test_settings_that_a_checkpoint_decides_are_refused():
         settings_words(["model.dim=4"])
 
 
-# ------------------------------------------------------------------------------------------------------------------------- exports
+# ------------------------------------------------------------------------------------------ exports
 
 
 def test_the_exported_files_say_what_the_answer_says(model, frame, tmp_path):
@@ -257,7 +281,9 @@ def test_a_file_in_the_way_is_left_alone(model, frame, tmp_path):
 
 
 @pytest.mark.parametrize("step", ["write", "rename"])
-def test_a_failing_disk_leaves_the_earlier_answer_and_nothing_half(model, frame, tmp_path, monkeypatch, step):
+def test_a_failing_disk_leaves_the_earlier_answer_and_nothing_half(
+    model, frame, tmp_path, monkeypatch, step
+):
     answer = discover(frame, model, n_samples=5)
     answer.export(tmp_path / "a")
     before = {item.name: item.read_bytes() for item in (tmp_path / "a").iterdir()}

@@ -1,4 +1,5 @@
-"""Tables with many rows are answered in parts that use all rows evenly; small ones are answered whole."""
+"""Tables with many rows are answered in parts that use all rows evenly; small ones are answered
+whole."""
 
 import numpy as np
 import pytest
@@ -6,7 +7,12 @@ import torch
 
 from causal_meta.conf.models import AviciConfig
 from causal_meta.models.base import ModelFactory
-from causal_meta.runners.inference.large_tables import MAX_PARTS, parts, parts_warning, table_posterior
+from causal_meta.runners.inference.large_tables import (
+    MAX_PARTS,
+    parts,
+    parts_warning,
+    table_posterior,
+)
 from causal_meta.tasks import full_batch
 
 
@@ -16,7 +22,13 @@ def model():
 
 
 def batch(n_rows, n_nodes=4):
-    return full_batch(torch.from_numpy(np.random.default_rng(0).normal(size=(1, n_rows, n_nodes)).astype(np.float32)), None, [-1])
+    return full_batch(
+        torch.from_numpy(
+            np.random.default_rng(0).normal(size=(1, n_rows, n_nodes)).astype(np.float32)
+        ),
+        None,
+        [-1],
+    )
 
 
 @pytest.mark.parametrize("n_rows", [11, 20, 25, 99, 100])
@@ -48,7 +60,12 @@ def test_a_table_within_the_limit_is_answered_whole(model):
 def test_more_rows_give_the_mean_log_odds_of_the_parts(model):
     given = batch(70)
     answer = table_posterior(model, given, 30, seed=5)
-    alone = torch.stack([model.posterior(full_batch(given.x[:, rows], None, [-1])).logits[0] for rows in parts(70, 30, seed=5)])
+    alone = torch.stack(
+        [
+            model.posterior(full_batch(given.x[:, rows], None, [-1])).logits[0]
+            for rows in parts(70, 30, seed=5)
+        ]
+    )
     off = ~torch.eye(4, dtype=torch.bool)
     torch.testing.assert_close(answer.logits[0][off], alone.mean(dim=0)[off], rtol=1e-5, atol=1e-5)
     assert (answer.edge_probabilities[0].diagonal() == 0).all()

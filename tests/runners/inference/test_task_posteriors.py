@@ -1,4 +1,5 @@
-"""Inference reads rows and never the truth, goes on where it was killed, and writes a posterior that can be read again."""
+"""Inference reads rows and never the truth, goes on where it was killed, and writes a posterior
+that can be read again."""
 
 import dataclasses
 
@@ -28,14 +29,24 @@ from causal_meta.randomness import generator, torch_generator
 from causal_meta.runners.build import make
 from causal_meta.runners.inference import task_posteriors as inference
 from causal_meta.runners.inference.large_tables import table_posterior
-from causal_meta.runners.inference.task_posteriors import amortised_posterior, artifact_posterior, read_posterior, sample_graphs
+from causal_meta.runners.inference.task_posteriors import (
+    amortised_posterior,
+    artifact_posterior,
+    read_posterior,
+    sample_graphs,
+)
 from causal_meta.runners.tasks.task_sets import load_tasks
 from causal_meta.store import Store
 from causal_meta.tasks import collate
 
 FAMILY = FamilyConfig(n_nodes=IntRange(low=3, high=5), n_rows=IntRange(low=30, high=60))
 MODEL = AviciConfig(dim=8, n_pairs=1, n_heads=2, key_size=4, dropout=0.1)
-RUNS = [EmptyConfig(), RandomConfig(n_samples=5), SortnregressConfig(n_samples=3), SortnregressConfig(n_samples=3, order="variance")]
+RUNS = [
+    EmptyConfig(),
+    RandomConfig(n_samples=5),
+    SortnregressConfig(n_samples=3),
+    SortnregressConfig(n_samples=3, order="variance"),
+]
 RUNS += [PCConfig(n_samples=3), BOSSConfig(n_samples=3)]
 IDS = ["empty", "random", "sortnregress-r2", "sortnregress-variance", "pc", "boss"]
 
@@ -47,14 +58,18 @@ def tasks(store):
 
 @pytest.fixture
 def target(store, untrained):
-    return store.build(ExperimentConfig(model=MODEL, data=DataModuleConfig(train=FamilyConfig(n_rows=fixed(60)))), {}, untrained)
+    return store.build(
+        ExperimentConfig(model=MODEL, data=DataModuleConfig(train=FamilyConfig(n_rows=fixed(60)))),
+        {},
+        untrained,
+    )
 
 
 def poisoned(batch):
     return dataclasses.replace(batch, adjacency=torch.full_like(batch.adjacency, float("nan")))
 
 
-# ------------------------------------------------------------------------------------------------------------------------ baselines
+# ---------------------------------------------------------------------------------------- baselines
 
 
 @pytest.mark.parametrize("config", RUNS, ids=IDS)
@@ -72,7 +87,11 @@ def test_baselines_answer_every_task_from_its_own_rows(store, tasks, config):
     x = batch.task(b).x.double().numpy() if raw else batch.standardised().task(b).x.double().numpy()
     alone = make_baseline(config).posterior_for(x, generator(config.seed, config.kind, "task", b))
     np.testing.assert_array_equal(posterior.graphs[b, :, : x.shape[1], : x.shape[1]].numpy(), alone)
-    assert sorted(path.name for path in run.folder.iterdir() if path.is_file()) == ["config.yaml", "meta.json", "posterior.npz"]
+    assert sorted(path.name for path in run.folder.iterdir() if path.is_file()) == [
+        "config.yaml",
+        "meta.json",
+        "posterior.npz",
+    ]
 
 
 @pytest.mark.parametrize("config", RUNS, ids=IDS)
@@ -85,10 +104,14 @@ def test_baselines_never_see_the_truth(store, tasks, config, monkeypatch, tmp_pa
 
 
 def test_baselines_leave_rows_under_interventions_out(store):
-    """The same graphs as for the same tables without those rows; with them the answer would be another."""
+    """The same graphs as for the same tables without those rows; with them the answer would be
+    another."""
     asked = InterventionConfig(row_share=None, rows=fixed(20))
     family = FamilyConfig(n_nodes=fixed(4), n_rows=fixed(40), interventions=asked)
-    mixed, plain = (make(store, TasksConfig(data=data, n_tasks=3, seed=3)) for data in (family, dataclasses.replace(family, interventions=None)))
+    mixed, plain = (
+        make(store, TasksConfig(data=data, n_tasks=3, seed=3))
+        for data in (family, dataclasses.replace(family, interventions=None))
+    )
     whole = load_tasks(mixed)
     assert whole.intervened.any()
     left = inference.observational(whole.without_truth())
@@ -99,7 +122,11 @@ def test_baselines_leave_rows_under_interventions_out(store):
     assert told.meta["interventional_rows_left_out"] == 3 * 20
     assert other.meta["interventional_rows_left_out"] == 0
     few = make(store, TasksConfig(data=dataclasses.replace(family, n_rows=fixed(9)), n_tasks=1))
-    with pytest.raises(ConfigError, match="Task 0 has 9 rows without interventions; a baseline reads only those and needs at least 10"):
+    with pytest.raises(
+        ConfigError,
+        match="Task 0 has 9 rows without interventions; a baseline reads only those and needs at "
+        "least 10",
+    ):
         make(store, config, {"of": few})
 
 
@@ -111,7 +138,9 @@ def test_another_seed_is_another_bootstrap(store, tasks):
 def test_a_killed_baseline_goes_on_and_gives_the_same_graphs(store, tasks, monkeypatch, tmp_path):
     config = SortnregressConfig(n_samples=3)
     other = Store(tmp_path / "undisturbed")
-    undisturbed = make(other, config, {"of": make(other, TasksConfig(data=FAMILY, n_tasks=4, seed=3))})
+    undisturbed = make(
+        other, config, {"of": make(other, TasksConfig(data=FAMILY, n_tasks=4, seed=3))}
+    )
 
     class Killed(BaseException):
         pass
@@ -138,7 +167,7 @@ def test_a_killed_baseline_goes_on_and_gives_the_same_graphs(store, tasks, monke
     assert run.meta["mended"] == undisturbed.meta["mended"]
 
 
-# ------------------------------------------------------------------------------------------------------------------ amortised models
+# --------------------------------------------------------------------------------- amortised models
 
 
 def test_a_discover_run_holds_the_models_posterior_and_samples_of_it(store, tasks, target):
@@ -164,14 +193,21 @@ def test_a_discover_run_holds_the_models_posterior_and_samples_of_it(store, task
 
 def test_amortised_inference_never_sees_the_truth(tasks, target):
     batch = load_tasks(tasks)
-    seen, blind = (artifact_posterior(target, given)[0].edge_probabilities for given in (batch, poisoned(batch)))
+    seen, blind = (
+        artifact_posterior(target, given)[0].edge_probabilities
+        for given in (batch, poisoned(batch))
+    )
     assert torch.equal(seen, blind)
-    other = dataclasses.replace(batch, x=batch.x.roll(1, dims=0) * batch.node_mask[:, None] * batch.row_mask[:, :, None])
-    assert not torch.equal(seen, artifact_posterior(target, other)[0].edge_probabilities)  # it does see the rows
+    other = dataclasses.replace(
+        batch, x=batch.x.roll(1, dims=0) * batch.node_mask[:, None] * batch.row_mask[:, :, None]
+    )
+    # it does see the rows
+    assert not torch.equal(seen, artifact_posterior(target, other)[0].edge_probabilities)
 
 
 def test_a_table_longer_than_the_training_tables_is_answered_in_parts(store, tasks):
-    """As `discover` does: the same posterior for one table alone, and another one than with all rows at once."""
+    """As `discover` does: the same posterior for one table alone, and another one than with all
+    rows at once."""
     batch, model = load_tasks(tasks), ModelFactory.build(MODEL, 0)
     lengths = batch.row_mask.sum(1)
     most = int(lengths.max()) - 1
@@ -179,9 +215,13 @@ def test_a_table_longer_than_the_training_tables_is_answered_in_parts(store, tas
     posterior, _ = amortised_posterior(model, batch, most_rows=most, seed=1)
     alone = table_posterior(model, collate([batch.task(b)], standardise=False), most, 1)
     size = alone.node_mask.shape[1]
-    torch.testing.assert_close(posterior.edge_probabilities[b, :size, :size], alone.edge_probabilities[0])
+    torch.testing.assert_close(
+        posterior.edge_probabilities[b, :size, :size], alone.edge_probabilities[0]
+    )
     whole, _ = amortised_posterior(model, batch, most_rows=10_000)
-    assert not torch.allclose(posterior.edge_probabilities[b], whole.edge_probabilities[b], atol=1e-6)
+    assert not torch.allclose(
+        posterior.edge_probabilities[b], whole.edge_probabilities[b], atol=1e-6
+    )
 
 
 def test_sampling_in_pieces_is_right_and_particles_are_not_resampled(monkeypatch):
@@ -190,7 +230,9 @@ def test_sampling_in_pieces_is_right_and_particles_are_not_resampled(monkeypatch
     monkeypatch.setattr(inference, "ENTRIES_AT_ONCE", 7 * 2 * 16)
     graphs = sample_graphs(posterior, 4000, torch.Generator().manual_seed(1))
     assert graphs.shape == (2, 4000, 4, 4)
-    assert (graphs.double().mean(1) - posterior.edge_probabilities).abs().max() < 4.5 * np.sqrt(0.25 / 4000)
+    assert (graphs.double().mean(1) - posterior.edge_probabilities).abs().max() < 4.5 * np.sqrt(
+        0.25 / 4000
+    )
     particles = EmpiricalGraphs(graphs[:, :3], posterior.node_mask)
     assert torch.equal(sample_graphs(particles, 100, torch.Generator()), graphs[:, :3])
 

@@ -1,4 +1,5 @@
-"""A distance is computed once per pair of families, whichever is named first, and read back as it was asked for."""
+"""A distance is computed once per pair of families, whichever is named first, and read back as it
+was asked for."""
 
 import dataclasses
 import json
@@ -16,7 +17,10 @@ from causal_meta.runners.tasks.portraits import load_portrait
 from causal_meta.store import Store
 
 ONE = from_plain(FamilyConfig, {"preset": "linear_er", "n_nodes": 5})
-TWO = from_plain(FamilyConfig, {"preset": "linear_er", "n_nodes": 5, "graph": {"kind": "erdos_renyi", "edges_per_node": 0}})
+TWO = from_plain(
+    FamilyConfig,
+    {"preset": "linear_er", "n_nodes": 5, "graph": {"kind": "erdos_renyi", "edges_per_node": 0}},
+)
 SIZE = {"n_tasks": 20, "n_rows": 30}
 
 
@@ -26,7 +30,10 @@ def store(tmp_path_factory):
 
 
 def test_a_pair_has_one_artifact_whatever_its_order(store):
-    (config, swapped), (again, other) = distance_config(ONE, TWO, **SIZE), distance_config(TWO, ONE, **SIZE)
+    (config, swapped), (again, other) = (
+        distance_config(ONE, TWO, **SIZE),
+        distance_config(TWO, ONE, **SIZE),
+    )
     assert swapped != other
     assert store.key(config).id == store.key(again).id
     assert store.key(distance_config(ONE, ONE, **SIZE)[0]).id != store.key(config).id
@@ -35,7 +42,11 @@ def test_a_pair_has_one_artifact_whatever_its_order(store):
     assert make(store, again).meta["created_at"] == artifact.meta["created_at"]
     asked, turned = load_distance(artifact, swapped=swapped), load_distance(artifact, swapped=other)
     assert asked.families == turned.families[::-1]
-    assert asked.families[0]["edges_per_node"]["mean"] > 0 == asked.families[1]["edges_per_node"]["mean"]
+    assert (
+        asked.families[0]["edges_per_node"]["mean"]
+        > 0
+        == asked.families[1]["edges_per_node"]["mean"]
+    )
     assert asked.distances["edges_per_node_gap"]["value"] < 0
     for name, entry in asked.distances.items():
         sign = -1 if name in GAPS else 1
@@ -51,8 +62,12 @@ def test_what_is_stored_is_what_was_computed(store):
     found = compare_families(config.first, config.second, seed=config.seed, **SIZE)
     stored = json.loads((artifact.folder / "distances.json").read_text())
     for name, entry in found.distances.items():
-        assert stored["distances"][name]["value"] == (pytest.approx(entry["value"]) if np.isfinite(entry["value"]) else None)
-    assert stored["distances"]["nonlinearity_gap"]["value"] is None, "one of the two families has no edges"
+        assert stored["distances"][name]["value"] == (
+            pytest.approx(entry["value"]) if np.isfinite(entry["value"]) else None
+        )
+    assert stored["distances"]["nonlinearity_gap"]["value"] is None, (
+        "one of the two families has no edges"
+    )
     assert (artifact.folder / "figures" / "distance.png").read_bytes()[:4] == b"\x89PNG"
     assert not [problem for problem in store.verify(artifact.id) if problem]
 
@@ -76,5 +91,10 @@ def test_a_portrait_holds_numbers_and_pictures(store):
     told = load_portrait(artifact)
     assert told["n_edges"] == {"mean": 0.0, "se": 0.0, "n": 9}
     assert told["varsortability"]["mean"] is None, "no edges, no sortability"
-    assert {path.name for path in (artifact.folder / "figures").iterdir()} >= {"degrees.png", "adjacency.png", "marginals.png", "pairs.png"}
+    assert {path.name for path in (artifact.folder / "figures").iterdir()} >= {
+        "degrees.png",
+        "adjacency.png",
+        "marginals.png",
+        "pairs.png",
+    }
     assert artifact.meta["metrics"]["n_edges"] == 0.0

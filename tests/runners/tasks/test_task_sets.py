@@ -1,4 +1,5 @@
-"""Task sets hold what their configuration says: the family's own draws, or a table that is recognised by its bytes."""
+"""Task sets hold what their configuration says: the family's own draws, or a table that is
+recognised by its bytes."""
 
 import dataclasses
 import hashlib
@@ -19,10 +20,19 @@ from causal_meta.datasets.scm import SCMFamily
 from causal_meta.graphs import graph_hash
 from causal_meta.randomness import seeds_of
 from causal_meta.runners.build import make
-from causal_meta.runners.tasks.task_sets import centred, columns_of, load_tasks, store_table, table_config
+from causal_meta.runners.tasks.task_sets import (
+    centred,
+    columns_of,
+    load_tasks,
+    store_table,
+    table_config,
+)
 from causal_meta.store import Store
 
-WIDE = from_plain(FamilyConfig, {"preset": "wide", "n_nodes": {"low": 3, "high": 6}, "n_rows": {"low": 10, "high": 30}})
+WIDE = from_plain(
+    FamilyConfig,
+    {"preset": "wide", "n_nodes": {"low": 3, "high": 6}, "n_rows": {"low": 10, "high": 30}},
+)
 
 
 @pytest.fixture
@@ -33,7 +43,11 @@ def store(tmp_path):
 @pytest.fixture
 def table():
     rng = np.random.default_rng(0)
-    return read_table(pd.DataFrame(rng.normal(size=(20, 3)) * [1, 100, 1e-3] + [0, 1e6, 5], columns=["a", "b", "c"]))
+    return read_table(
+        pd.DataFrame(
+            rng.normal(size=(20, 3)) * [1, 100, 1e-3] + [0, 1e6, 5], columns=["a", "b", "c"]
+        )
+    )
 
 
 def test_every_task_is_the_familys_own_draw_of_its_seed(store):
@@ -49,18 +63,30 @@ def test_every_task_is_the_familys_own_draw_of_its_seed(store):
 
 
 def test_a_longer_set_begins_with_the_shorter_one_and_another_seed_shares_nothing(store):
-    config = TasksConfig(data=dataclasses.replace(WIDE, n_nodes=fixed(4), n_rows=fixed(12)), n_tasks=3, seed=1)
-    short, long, other = (load_tasks(make(store, dataclasses.replace(config, **change))) for change in ({}, {"n_tasks": 5}, {"seed": 2}))
+    config = TasksConfig(
+        data=dataclasses.replace(WIDE, n_nodes=fixed(4), n_rows=fixed(12)), n_tasks=3, seed=1
+    )
+    short, long, other = (
+        load_tasks(make(store, dataclasses.replace(config, **change)))
+        for change in ({}, {"n_tasks": 5}, {"seed": 2})
+    )
     assert torch.equal(long.x[:3], short.x)
     assert not set(long.seeds.tolist()) & set(other.seeds.tolist())
 
 
 def test_families_with_names_of_their_own_share_no_graph(store):
-    """Without seed names two families of one graph law have equal graphs at equal seeds; with them the seeds are unrelated."""
+    """Without seed names two families of one graph law have equal graphs at equal seeds; with them
+    the seeds are unrelated."""
     plain = dataclasses.replace(WIDE, graph=ErdosRenyi(), n_nodes=fixed(8), n_rows=fixed(12))
-    families = [dataclasses.replace(plain, n_rows=fixed(rows), seed_name=name) for rows, name in ((12, ""), (13, ""), (12, "one"), (13, "two"))]
+    families = [
+        dataclasses.replace(plain, n_rows=fixed(rows), seed_name=name)
+        for rows, name in ((12, ""), (13, ""), (12, "one"), (13, "two"))
+    ]
     artifacts = [make(store, TasksConfig(data=family, n_tasks=10)) for family in families]
-    hashes = [set(json.loads((artifact.folder / "registry.json").read_text())["hashes"]["graph"]) for artifact in artifacts]
+    hashes = [
+        set(json.loads((artifact.folder / "registry.json").read_text())["hashes"]["graph"])
+        for artifact in artifacts
+    ]
     assert hashes[0] == hashes[1]
     assert not hashes[0] & hashes[2]
     assert not hashes[2] & hashes[3]
@@ -84,7 +110,9 @@ def test_columns_are_named_up_to_the_largest_task(store):
 
 
 def test_building_again_finds_the_set(store):
-    config = TasksConfig(data=dataclasses.replace(WIDE, n_rows=IntRange(low=10, high=11)), n_tasks=2)
+    config = TasksConfig(
+        data=dataclasses.replace(WIDE, n_rows=IntRange(low=10, high=11)), n_tasks=2
+    )
     assert make(store, config).meta["created_at"] == make(store, config).meta["created_at"]
 
 
@@ -96,9 +124,16 @@ def test_a_table_keeps_its_values_names_and_truth(store, table):
     np.testing.assert_array_equal(batch.adjacency[0], truth)
     with np.load(artifact.folder / "data.npz") as arrays:
         np.testing.assert_allclose(
-            arrays["location"] + arrays["scale"] * batch.x[0].double().numpy(), table.x, rtol=0, atol=5e-5
+            arrays["location"] + arrays["scale"] * batch.x[0].double().numpy(),
+            table.x,
+            rtol=0,
+            atol=5e-5,
         )  # float32 of a spread of 100
-        np.testing.assert_allclose((arrays["location"] + arrays["scale"] * batch.x[0].double().numpy())[:, [0, 2]], table.x[:, [0, 2]], atol=1e-6)
+        np.testing.assert_allclose(
+            (arrays["location"] + arrays["scale"] * batch.x[0].double().numpy())[:, [0, 2]],
+            table.x[:, [0, 2]],
+            atol=1e-6,
+        )
     assert store.find("mine").id == artifact.id
 
 
@@ -108,17 +143,31 @@ def test_a_table_without_truth_has_none(store, table):
     assert batch.seeds.tolist() == [-1]
 
 
-def test_identity_of_a_table_holds_its_bytes_truth_and_reading_but_no_path_or_title(store, table, tmp_path):
+def test_identity_of_a_table_holds_its_bytes_truth_and_reading_but_no_path_or_title(
+    store, table, tmp_path
+):
     truth = np.zeros((3, 3), dtype=np.int8)
     renamed = dataclasses.replace(table, title="elsewhere")
-    ids = {store.key(config).id for config in (table_config(table, (), None), table_config(renamed, (), None))}
+    ids = {
+        store.key(config).id
+        for config in (table_config(table, (), None), table_config(renamed, (), None))
+    }
     assert len(ids) == 1
     logged = dataclasses.replace(table, transform="log")
     changed = dataclasses.replace(table, sha256=hashlib.sha256(b"other").hexdigest())
-    others = [table_config(table, (), truth), table_config(logged, (), None), table_config(changed, (), None), table_config(table, ("a", "b"), None)]
+    others = [
+        table_config(table, (), truth),
+        table_config(logged, (), None),
+        table_config(changed, (), None),
+        table_config(table, ("a", "b"), None),
+    ]
     assert len(ids | {store.key(config).id for config in others}) == 5
     artifact = store_table(store, table)
-    assert str(tmp_path) not in (artifact.folder / "config.yaml").read_text() + (artifact.folder / "meta.json").read_text()
+    assert (
+        str(tmp_path)
+        not in (artifact.folder / "config.yaml").read_text()
+        + (artifact.folder / "meta.json").read_text()
+    )
 
 
 def test_interventions_of_a_table_become_the_mask_and_part_of_its_identity(store, table, tmp_path):
@@ -128,7 +177,11 @@ def test_interventions_of_a_table_become_the_mask_and_part_of_its_identity(store
     assert batch.intervened[0].sum(0).tolist() == [10, 0, 5]
     assert batch.intervened[0, 2].tolist() == [True, False, True]
     with pytest.raises(ValueError, match="does not tell the interventions"):
-        make(Store(tmp_path / "other"), table_config(named, (), None), options={"table": dataclasses.replace(named, interventions=())})
+        make(
+            Store(tmp_path / "other"),
+            table_config(named, (), None),
+            options={"table": dataclasses.replace(named, interventions=())},
+        )
     mask = tmp_path / "mask.csv"
     pd.DataFrame({"b": [1] * 10 + [0] * 10}).to_csv(mask, index=False)
     masked = read_table(table.frame(), mask=mask)
@@ -148,7 +201,11 @@ def test_a_table_that_is_not_at_hand_is_asked_for(store, table):
 
 @pytest.mark.parametrize("factor", [1.0, 1e20, 1e-30, 1e300])
 def test_centring_keeps_correlations_at_any_magnitude(factor):
-    x = np.random.default_rng(0).normal(size=(50, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0.5], [0, 0, 1]]) + 1e3
+    x = (
+        np.random.default_rng(0).normal(size=(50, 3))
+        @ np.array([[1, 0.5, 0], [0, 1, 0.5], [0, 0, 1]])
+        + 1e3
+    )
     moved, location, scale = centred(x * factor)
     assert np.isfinite(moved).all()
     np.testing.assert_allclose(np.corrcoef(moved.T), np.corrcoef(x.T), atol=1e-6)

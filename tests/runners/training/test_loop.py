@@ -1,4 +1,5 @@
-"""The loop against a plain one written out, its record, its choice of weights, and what it must not disturb."""
+"""The loop against a plain one written out, its record, its choice of weights, and what it must not
+disturb."""
 
 import copy
 import hashlib
@@ -31,14 +32,17 @@ VARIED = FamilyConfig(n_nodes=IntRange(low=3, high=5), n_rows=IntRange(low=10, h
 
 
 class Toy(BaseModel):
-    """Edge logits from the absolute correlations, by one hidden layer with dropout, and a buffer moved by `after_step`."""
+    """Edge logits from the absolute correlations, by one hidden layer with dropout, and a buffer
+    moved by `after_step`."""
 
     needs_pretraining = True
 
     def __init__(self, seed=0):
         super().__init__(ModelConfig())
         generator = torch.Generator().manual_seed(seed)
-        self.inner, self.outer = (nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((1, 8), (8, 1)))
+        self.inner, self.outer = (
+            nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((1, 8), (8, 1))
+        )
         self.register_buffer("multiplier", torch.zeros(()))
         self.seen: list[torch.dtype] = []
         self.poison_at = None
@@ -54,7 +58,9 @@ class Toy(BaseModel):
 
     def calculate_loss(self, output, batch):
         pairs = pair_mask(batch.node_mask)
-        loss = nn.functional.binary_cross_entropy_with_logits(output[pairs], batch.adjacency[pairs]) * (1 + self.multiplier)
+        loss = nn.functional.binary_cross_entropy_with_logits(
+            output[pairs], batch.adjacency[pairs]
+        ) * (1 + self.multiplier)
         if self.poison_at is not None and self.training and len(self.seen) >= self.poison_at:
             loss = loss * torch.inf
         return loss, {"bce": loss.detach()}
@@ -78,13 +84,22 @@ def module_of(test=("a", "b"), family=SPARSE, **more):
     return CausalMetaModule(DataModuleConfig(train=family, test=sets, tasks_per_step=4, **more), 5)
 
 
-OPTIMISERS = [(LambConfig(learning_rate=0.02, weight_decay=0.01), Lamb), (AdamWConfig(learning_rate=0.02), AdamW)]
+OPTIMISERS = [
+    (LambConfig(learning_rate=0.02, weight_decay=0.01), Lamb),
+    (AdamWConfig(learning_rate=0.02), AdamW),
+]
 
 
 @pytest.mark.parametrize(("config", "optimizer_class"), OPTIMISERS, ids=["lamb", "adamw"])
 def test_the_loop_is_the_loop_written_out(tmp_path, config, optimizer_class):
     trainer = TrainerConfig(
-        max_steps=12, optimizer=config, warmup_steps=3, schedule="cosine", gradient_clip_norm=0.05, val_check_interval=5, log_every_n_steps=4
+        max_steps=12,
+        optimizer=config,
+        warmup_steps=3,
+        schedule="cosine",
+        gradient_clip_norm=0.05,
+        val_check_interval=5,
+        log_every_n_steps=4,
     )
     model, module = Toy(), module_of()
     fit(model, module, trainer, attempt_in(tmp_path / "a"), 5)
@@ -109,27 +124,52 @@ def test_the_loop_is_the_loop_written_out(tmp_path, config, optimizer_class):
 
 
 def test_training_teaches(tmp_path):
-    """The loss falls by five standard errors of its batches, and the ranking of edges beats chance."""
-    trainer = TrainerConfig(max_steps=200, optimizer=AdamWConfig(learning_rate=0.02), val_check_interval=200, log_every_n_steps=1)
+    """The loss falls by five standard errors of its batches, and the ranking of edges beats
+    chance."""
+    trainer = TrainerConfig(
+        max_steps=200,
+        optimizer=AdamWConfig(learning_rate=0.02),
+        val_check_interval=200,
+        log_every_n_steps=1,
+    )
     model = Toy()
     model.after_step = lambda step: None
     result = fit(model, module_of(), trainer, attempt_in(tmp_path / "a"), 5)
     table = read_scalars(tmp_path / "a")
     losses = table[table["name"] == "train/loss"]["value"].to_numpy()
     first, last = losses[:30], losses[-60:]
-    error = math.hypot(first.std(ddof=1) / math.sqrt(len(first)), last.std(ddof=1) / math.sqrt(len(last)))
+    error = math.hypot(
+        first.std(ddof=1) / math.sqrt(len(first)), last.std(ddof=1) / math.sqrt(len(last))
+    )
     assert first.mean() - last.mean() > 5 * error
     assert result["metrics"]["val/auroc"] > 0.6
 
 
 def test_the_record_tells_what_happened(tmp_path):
     told = []
-    trainer = TrainerConfig(max_steps=25, val_check_interval=10, log_every_n_steps=5, checkpoint_every_n_steps=8, optimizer=AdamWConfig())
+    trainer = TrainerConfig(
+        max_steps=25,
+        val_check_interval=10,
+        log_every_n_steps=5,
+        checkpoint_every_n_steps=8,
+        optimizer=AdamWConfig(),
+    )
     attempt = attempt_in(tmp_path / "a", [told.append])
     result = fit(Toy(), module_of(), trainer, attempt, 5)
     moments = [(event["moment"], event["step"]) for event in told]
-    expected = [("on_start", 0), ("on_checkpoint", 8), ("on_validation_end", 10), ("on_checkpoint", 16), ("on_validation_end", 20)]
-    expected += [("on_checkpoint", 24), ("on_validation_end", 25), ("on_checkpoint", 25), ("on_train_end", 25)]
+    expected = [
+        ("on_start", 0),
+        ("on_checkpoint", 8),
+        ("on_validation_end", 10),
+        ("on_checkpoint", 16),
+        ("on_validation_end", 20),
+    ]
+    expected += [
+        ("on_checkpoint", 24),
+        ("on_validation_end", 25),
+        ("on_checkpoint", 25),
+        ("on_train_end", 25),
+    ]
     assert moments == expected
     assert told[0]["data"]["families"] == ["a", "b"]
     assert len(told[0]["data"]["sha256"]) == 64
@@ -138,16 +178,32 @@ def test_the_record_tells_what_happened(tmp_path):
     table = read_scalars(tmp_path / "a")
     train = table[table["split"] == "train"]
     assert set(train["step"]) == {5, 10, 15, 20, 25}
-    names = {"loss", "bce", "gradient_norm", "learning_rate", "tasks_per_second", "steps_per_second", "redrawn_graphs", "redrawn_models"}
+    names = {
+        "loss",
+        "bce",
+        "gradient_norm",
+        "learning_rate",
+        "tasks_per_second",
+        "steps_per_second",
+        "redrawn_graphs",
+        "redrawn_models",
+    }
     assert set(train["name"]) == {f"train/{name}" for name in names}
     redrawn = train[train["name"] == "train/redrawn_graphs"]["value"].to_numpy()
     assert (np.diff(redrawn) >= 0).all()
-    assert redrawn[-1] == told[-1]["redrawn_graphs"] > 0, "four nodes: the twenty test graphs come up again in a hundred tasks"
+    assert redrawn[-1] == told[-1]["redrawn_graphs"] > 0, (
+        "four nodes: the twenty test graphs come up again in a hundred tasks"
+    )
     val = table[table["step"] == 20].set_index("name")["value"]
     for metric in ("loss", "auroc", "auprc", "ece", "brier", "graph_nll"):
-        assert val[f"val/{metric}"] == pytest.approx((val[f"val/a/{metric}"] + val[f"val/b/{metric}"]) / 2)
+        assert val[f"val/{metric}"] == pytest.approx(
+            (val[f"val/a/{metric}"] + val[f"val/b/{metric}"]) / 2
+        )
     note = json.loads((tmp_path / "a/checkpoints/last.json").read_text())
-    assert note == {"step": 25, "sha256": hashlib.sha256((tmp_path / "a/checkpoints/last.pt").read_bytes()).hexdigest()}
+    assert note == {
+        "step": 25,
+        "sha256": hashlib.sha256((tmp_path / "a/checkpoints/last.pt").read_bytes()).hexdigest(),
+    }
     assert "optimizer" not in checkpoints.read(tmp_path / "a/checkpoints/last.pt")
     assert len(told[-2]["digest"]) == 64
 
@@ -159,12 +215,21 @@ def test_training_that_had_ended_but_was_not_published_is_not_done_again(tmp_pat
     told = []
     assert fit(Toy(), module_of(), trainer, attempt_in(tmp_path / "a", [told.append]), 5) == first
     assert next(event["moment"] for event in told) == "on_resume"
-    assert {path.name: path.read_bytes() for path in (tmp_path / "a/checkpoints").iterdir()} == before
+    assert {
+        path.name: path.read_bytes() for path in (tmp_path / "a/checkpoints").iterdir()
+    } == before
 
 
-@pytest.mark.parametrize(("monitor", "way"), [("val/loss", np.nanargmin), ("val/a/auprc", np.nanargmax)])
+@pytest.mark.parametrize(
+    ("monitor", "way"), [("val/loss", np.nanargmin), ("val/a/auprc", np.nanargmax)]
+)
 def test_best_holds_the_best_weights(tmp_path, monitor, way):
-    trainer = TrainerConfig(max_steps=40, val_check_interval=4, monitor=monitor, optimizer=AdamWConfig(learning_rate=0.3))
+    trainer = TrainerConfig(
+        max_steps=40,
+        val_check_interval=4,
+        monitor=monitor,
+        optimizer=AdamWConfig(learning_rate=0.3),
+    )
     model, module = Toy(), module_of()
     result = fit(model, module, trainer, attempt_in(tmp_path / "a"), 5)
     table = read_scalars(tmp_path / "a")
@@ -179,14 +244,26 @@ def test_best_holds_the_best_weights(tmp_path, monitor, way):
     values = []
     with evaluating(again), torch.no_grad():
         for part in module.test_dataloader()["a"]:
-            values.append(train_metrics.posterior_metrics(again.posterior_of(again(part), part), part)["auprc"])
-    assert float(torch.cat(values).nanmean()) == pytest.approx(result["metrics"]["val/a/auprc"], abs=1e-12)
+            values.append(
+                train_metrics.posterior_metrics(again.posterior_of(again(part), part), part)[
+                    "auprc"
+                ]
+            )
+    assert float(torch.cat(values).nanmean()) == pytest.approx(
+        result["metrics"]["val/a/auprc"], abs=1e-12
+    )
     assert not torch.equal(again.inner, model.inner)
 
 
 def test_without_test_families_the_last_weights_are_best(tmp_path):
     model = Toy()
-    result = fit(model, module_of(test=()), TrainerConfig(max_steps=5, val_check_interval=2), attempt_in(tmp_path / "a"), 5)
+    result = fit(
+        model,
+        module_of(test=()),
+        TrainerConfig(max_steps=5, val_check_interval=2),
+        attempt_in(tmp_path / "a"),
+        5,
+    )
     assert (result["best_step"], result["metrics"]) == (5, {})
     best = checkpoints.read(tmp_path / "a/checkpoints/best.pt")["model"]
     assert all(torch.equal(best[name], value) for name, value in model.state_dict().items())
@@ -197,7 +274,9 @@ def test_a_finished_folder_is_left_as_it_is(tmp_path):
     results, files = [], []
     for _ in range(2):
         results.append(fit(Toy(), module_of(), trainer, attempt_in(tmp_path / "a"), 5))
-        files.append({path.name: path.read_bytes() for path in (tmp_path / "a/checkpoints").iterdir()})
+        files.append(
+            {path.name: path.read_bytes() for path in (tmp_path / "a/checkpoints").iterdir()}
+        )
     assert results[0] == results[1]
     assert files[0] == files[1]
 
@@ -217,7 +296,9 @@ def test_a_torn_checkpoint_is_not_believed(tmp_path):
 def test_diverged_training_stops_and_keeps_nothing_of_it(tmp_path):
     model = Toy()
     model.poison_at = 7
-    trainer = TrainerConfig(max_steps=20, log_every_n_steps=2, checkpoint_every_n_steps=3, val_check_interval=50)
+    trainer = TrainerConfig(
+        max_steps=20, log_every_n_steps=2, checkpoint_every_n_steps=3, val_check_interval=50
+    )
     with pytest.raises(RuntimeError, match=r"not finite at step 7 \(seed 5\)"):
         fit(model, module_of(), trainer, attempt_in(tmp_path / "a"), 5)
     kept = checkpoints.read(tmp_path / "a/checkpoints/last.pt")
@@ -228,8 +309,18 @@ def test_diverged_training_stops_and_keeps_nothing_of_it(tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_nothing_global_is_disturbed_and_nothing_is_printed(tmp_path, capfd, workers):
     torch.manual_seed(1)
-    before, threads, numpy_before = torch.get_rng_state(), torch.get_num_threads(), np.random.get_state()[1].copy()
-    fit(Toy(), module_of(workers=workers), TrainerConfig(max_steps=3, threads=2), attempt_in(tmp_path / "a"), 5)
+    before, threads, numpy_before = (
+        torch.get_rng_state(),
+        torch.get_num_threads(),
+        np.random.get_state()[1].copy(),
+    )
+    fit(
+        Toy(),
+        module_of(workers=workers),
+        TrainerConfig(max_steps=3, threads=2),
+        attempt_in(tmp_path / "a"),
+        5,
+    )
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == threads
     assert np.array_equal(np.random.get_state()[1], numpy_before)
@@ -237,7 +328,13 @@ def test_nothing_global_is_disturbed_and_nothing_is_printed(tmp_path, capfd, wor
 
 
 def test_lines_of_progress_come_only_when_asked_for(tmp_path, capfd):
-    fit(Toy(), module_of(), TrainerConfig(max_steps=4, log_every_n_steps=2), attempt_in(tmp_path / "a", progress="lines"), 5)
+    fit(
+        Toy(),
+        module_of(),
+        TrainerConfig(max_steps=4, log_every_n_steps=2),
+        attempt_in(tmp_path / "a", progress="lines"),
+        5,
+    )
     out, err = capfd.readouterr()
     assert out == ""
     assert err.startswith("step 4/4  loss ")
@@ -246,7 +343,13 @@ def test_lines_of_progress_come_only_when_asked_for(tmp_path, capfd):
 
 
 def test_the_bar_goes_to_standard_error(tmp_path, capfd):
-    fit(Toy(), module_of(), TrainerConfig(max_steps=4, log_every_n_steps=2), attempt_in(tmp_path / "a", progress="bar"), 5)
+    fit(
+        Toy(),
+        module_of(),
+        TrainerConfig(max_steps=4, log_every_n_steps=2),
+        attempt_in(tmp_path / "a", progress="bar"),
+        5,
+    )
     out, err = capfd.readouterr()
     assert out == ""
     assert "4/4" in err
@@ -257,15 +360,27 @@ def test_bf16_is_autocast_and_weights_stay_fp32(tmp_path, capfd):
     kinds = {}
     for precision in ("fp32", "bf16"):
         model = Toy()
-        fit(model, module_of(), TrainerConfig(max_steps=2, precision=precision), attempt_in(tmp_path / precision), 5)
+        fit(
+            model,
+            module_of(),
+            TrainerConfig(max_steps=2, precision=precision),
+            attempt_in(tmp_path / precision),
+            5,
+        )
         kinds[precision] = set(model.seen), model.inner.dtype
-    assert kinds == {"fp32": ({torch.float32}, torch.float32), "bf16": ({torch.bfloat16}, torch.float32)}
+    assert kinds == {
+        "fp32": ({torch.float32}, torch.float32),
+        "bf16": ({torch.bfloat16}, torch.float32),
+    }
     assert capfd.readouterr() == ("", "")
 
 
 def test_user_errors_are_one_sentence_and_early(tmp_path):
     for trainer, words in [
-        (TrainerConfig(monitor="val/accuracy"), r"trainer.monitor is 'val/accuracy'; allowed are val/loss, .*val/a/auroc"),
+        (
+            TrainerConfig(monitor="val/accuracy"),
+            r"trainer.monitor is 'val/accuracy'; allowed are val/loss, .*val/a/auroc",
+        ),
         (TrainerConfig(device="tpu"), r"trainer.device is 'tpu'; allowed are auto, cpu"),
         (TrainerConfig(device="cpu:x"), r"trainer.device is 'cpu:x'"),
     ]:
@@ -293,15 +408,28 @@ def test_hostile_and_foreign_files_are_refused(tmp_path):
 
 
 def test_weights_that_do_not_fit_are_named():
-    small, large = (ModelFactory.build(AviciConfig(dim=dim, n_pairs=1, n_heads=2, key_size=4), 0) for dim in (8, 16))
+    small, large = (
+        ModelFactory.build(AviciConfig(dim=dim, n_pairs=1, n_heads=2, key_size=4), 0)
+        for dim in (8, 16)
+    )
     before = copy.deepcopy(small.state_dict())
-    with pytest.raises(ValueError, match=r"embed.weight has shape \[16, 2\] in tgt_x and \[8, 2\] in this model"):
+    with pytest.raises(
+        ValueError, match=r"embed.weight has shape \[16, 2\] in tgt_x and \[8, 2\] in this model"
+    ):
         checkpoints.load(small, checkpoints.weights_of(large), parameters_only=True, whose="tgt_x")
     assert all(torch.equal(before[name], value) for name, value in small.state_dict().items())
 
 
 @pytest.mark.parametrize("checkpoint_blocks", [False, True])
 def test_avici_trains_on_tables_of_varied_size(tmp_path, checkpoint_blocks):
-    model = ModelFactory.build(AviciConfig(dim=8, n_pairs=1, n_heads=2, key_size=4, checkpoint_blocks=checkpoint_blocks), 5)
-    result = fit(model, module_of(family=VARIED), TrainerConfig(max_steps=6, precision="bf16"), attempt_in(tmp_path / "a"), 5)
+    model = ModelFactory.build(
+        AviciConfig(dim=8, n_pairs=1, n_heads=2, key_size=4, checkpoint_blocks=checkpoint_blocks), 5
+    )
+    result = fit(
+        model,
+        module_of(family=VARIED),
+        TrainerConfig(max_steps=6, precision="bf16"),
+        attempt_in(tmp_path / "a"),
+        5,
+    )
     assert 0 < result["metrics"]["val/auroc"] < 1

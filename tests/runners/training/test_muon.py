@@ -1,4 +1,5 @@
-"""Muon against an independent NumPy writing of its equations, and its orthogonalisation against the singular value decomposition."""
+"""Muon against an independent NumPy writing of its equations, and its orthogonalisation against the
+singular value decomposition."""
 
 import numpy as np
 import pytest
@@ -29,16 +30,22 @@ def test_a_matrix_moves_as_the_equations_say(shape):
         parameter.grad = torch.tensor(g)
         optimizer.step()
         m = 0.9 * m + g
-        w = w * (1 - 0.03 * 0.1) - 0.03 * np.sqrt(max(1, shape[0] / shape[1])) * quintic(g + 0.9 * m)
+        w = w * (1 - 0.03 * 0.1) - 0.03 * np.sqrt(max(1, shape[0] / shape[1])) * quintic(
+            g + 0.9 * m
+        )
     np.testing.assert_allclose(parameter.detach().numpy(), w, atol=1e-10)
     assert not np.allclose(parameter.detach().numpy(), w - 0.03 * quintic(m), atol=1e-3)
 
 
 def test_everything_else_takes_adams_step():
     config = MuonConfig(learning_rate=0.02, other_rate=0.5)
-    ours, theirs = (torch.nn.Parameter(torch.linspace(-1, 1, 6, dtype=torch.float64)) for _ in range(2))
+    ours, theirs = (
+        torch.nn.Parameter(torch.linspace(-1, 1, 6, dtype=torch.float64)) for _ in range(2)
+    )
     one = Muon(config, [ours])
-    two = torch.optim.Adam([theirs], lr=0.01, betas=(config.beta1, config.beta2), eps=config.epsilon)
+    two = torch.optim.Adam(
+        [theirs], lr=0.01, betas=(config.beta1, config.beta2), eps=config.epsilon
+    )
     generator = torch.Generator().manual_seed(1)
     for _ in range(5):
         ours.grad = torch.randn(6, generator=generator, dtype=torch.float64)

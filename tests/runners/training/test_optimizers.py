@@ -32,7 +32,9 @@ def start(seed, scale):
     rng = np.random.default_rng(seed)
     weights = [rng.normal(size=s) * scale for s in SHAPES]
     weights[1][:] = 0  # a bias that starts at zero
-    gradients = [[rng.normal(size=s) * 10.0 ** rng.uniform(-4, 2) for s in SHAPES] for _ in range(8)]
+    gradients = [
+        [rng.normal(size=s) * 10.0 ** rng.uniform(-4, 2) for s in SHAPES] for _ in range(8)
+    ]
     for step in gradients:
         step[4][:] = 0  # a tensor that never gets a gradient
     return weights, gradients
@@ -57,15 +59,24 @@ def test_several_steps_equal_numpy(kind, optimizer_class, config_class, weight_d
         optimizer.step()
     expected = numpy_steps(kind, config, weights, gradients, rates)
     for p, w in zip(parameters, expected, strict=True):
-        np.testing.assert_allclose(p.detach().numpy(), w, rtol=1e-6, atol=1e-9)  # the trust ratio passes through torch's default norms
-    other = numpy_steps("adamw" if kind == "lamb" else "lamb", config, start(1, scale)[0], gradients, rates)
-    assert not np.allclose(parameters[0].detach().numpy(), other[0], rtol=1e-3)  # the checker tells the two apart
+        # the trust ratio passes through torch's default norms
+        np.testing.assert_allclose(p.detach().numpy(), w, rtol=1e-6, atol=1e-9)
+    other = numpy_steps(
+        "adamw" if kind == "lamb" else "lamb", config, start(1, scale)[0], gradients, rates
+    )
+    # the checker tells the two apart
+    assert not np.allclose(parameters[0].detach().numpy(), other[0], rtol=1e-3)
 
 
 def test_lamb_is_blind_to_the_scale_of_gradients_and_follows_that_of_weights():
-    """With epsilon negligible, gradients times c change nothing, and weights times c make steps times c."""
+    """With epsilon negligible, gradients times c change nothing, and weights times c make steps
+    times c."""
     steps = {}
-    for name, weight_scale, gradient_scale in [("plain", 1.0, 1.0), ("gradients", 1.0, 64.0), ("weights", 8.0, 1.0)]:
+    for name, weight_scale, gradient_scale in [
+        ("plain", 1.0, 1.0),
+        ("gradients", 1.0, 64.0),
+        ("weights", 8.0, 1.0),
+    ]:
         weights, gradients = start(2, 1.0)
         p = torch.nn.Parameter(torch.tensor(weights[0]) * weight_scale)
         optimizer = Lamb(LambConfig(epsilon=1e-30), [p])
@@ -93,7 +104,13 @@ def test_a_parameter_without_gradient_stays_and_closure_is_called():
 
 
 def test_the_rate_warms_up_linearly_and_ends_at_the_final_rate():
-    trainer = TrainerConfig(max_steps=101, warmup_steps=20, schedule="cosine", final_rate=0.25, optimizer=LambConfig(learning_rate=2.0))
+    trainer = TrainerConfig(
+        max_steps=101,
+        warmup_steps=20,
+        schedule="cosine",
+        final_rate=0.25,
+        optimizer=LambConfig(learning_rate=2.0),
+    )
     warm = [rate(trainer, s) for s in range(20)]
     assert warm == pytest.approx(np.linspace(0.1, 2.0, 20))
     assert rate(trainer, 20) == pytest.approx(2.0)

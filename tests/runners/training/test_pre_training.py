@@ -26,14 +26,26 @@ SMALL = AviciConfig(dim=8, n_pairs=1, n_heads=2, key_size=4, penalty_every_n_ste
 
 
 def experiment(model=SMALL, **more):
-    trainer = TrainerConfig(max_steps=6, val_check_interval=3, threads=1, device="cpu", optimizer=LambConfig(learning_rate=0.01))
-    values = {"data": DataModuleConfig(train=FAMILY, test={"er": TaskSetConfig(family=FAMILY, n_tasks=6)}, tasks_per_step=3), "trainer": trainer}
+    trainer = TrainerConfig(
+        max_steps=6,
+        val_check_interval=3,
+        threads=1,
+        device="cpu",
+        optimizer=LambConfig(learning_rate=0.01),
+    )
+    values = {
+        "data": DataModuleConfig(
+            train=FAMILY, test={"er": TaskSetConfig(family=FAMILY, n_tasks=6)}, tasks_per_step=3
+        ),
+        "trainer": trainer,
+    }
     return ExperimentConfig(model=model, **(values | more))
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A store with one trained model; summaries of few tasks, which is all that is asked of them here."""
+    """A store with one trained model; summaries of few tasks, which is all that is asked of them
+    here."""
     before, whole = torch.get_num_threads(), pre_training.stream_summary
     torch.set_num_threads(1)
     pre_training.stream_summary = lambda family, seed: whole(family, seed, n_tasks=200)
@@ -46,8 +58,20 @@ def built(tmp_path_factory):
 def test_the_artifact_holds_what_later_steps_need(built):
     store, artifact = built
     assert store.verify() == []
-    files = {str(path.relative_to(artifact.folder)) for path in artifact.folder.rglob("*") if path.is_file()}
-    wanted = {"checkpoints/best.pt", "checkpoints/last.pt", "checkpoints/last.json", "data.json", "stream_summary.npz", "config.yaml", "meta.json"}
+    files = {
+        str(path.relative_to(artifact.folder))
+        for path in artifact.folder.rglob("*")
+        if path.is_file()
+    }
+    wanted = {
+        "checkpoints/best.pt",
+        "checkpoints/last.pt",
+        "checkpoints/last.json",
+        "data.json",
+        "stream_summary.npz",
+        "config.yaml",
+        "meta.json",
+    }
     assert files == wanted | {"facts/events.jsonl", "facts/scalars.csv"}
     assert artifact.meta["dims"] == {
         "p": sum(p.numel() for p in ModelFactory.build(SMALL, 0).parameters()),
@@ -58,16 +82,29 @@ def test_the_artifact_holds_what_later_steps_need(built):
     assert artifact.meta["tasks"] == 18
     assert set(artifact.meta["metrics"]) >= {"val/auroc", "val/er/auprc"}
     record = json.loads((artifact.folder / "data.json").read_text())
-    assert sorted(record["hash_registry"]["er"]) == sorted(CausalMetaModule(experiment().data, 0).reserved_hashes)
+    assert sorted(record["hash_registry"]["er"]) == sorted(
+        CausalMetaModule(experiment().data, 0).reserved_hashes
+    )
     assert "workers" not in record["config"]
     with np.load(artifact.folder / "stream_summary.npz", allow_pickle=False) as stored:
-        expected = summaries.stream_summary(CausalMetaModule(experiment().data, 0).family, 0, n_tasks=200)
-        assert {name: stored[name].tolist() for name in stored} == {name: value.tolist() for name, value in expected.items()}
+        expected = summaries.stream_summary(
+            CausalMetaModule(experiment().data, 0).family, 0, n_tasks=200
+        )
+        assert {name: stored[name].tolist() for name in stored} == {
+            name: value.tolist() for name, value in expected.items()
+        }
 
 
 def test_the_same_configuration_is_built_once(built):
     store, artifact = built
-    again = make(store, experiment(trainer=TrainerConfig(**vars(experiment().trainer) | {"log_every_n_steps": 1, "threads": 2})))
+    again = make(
+        store,
+        experiment(
+            trainer=TrainerConfig(
+                **vars(experiment().trainer) | {"log_every_n_steps": 1, "threads": 2}
+            )
+        ),
+    )
     assert again.id == artifact.id
     assert store.find("first").id == artifact.id
 
@@ -79,7 +116,10 @@ def test_load_weights_gives_the_trained_model(built, which):
     stored = checkpoints.read(artifact.folder / "checkpoints" / f"{which}.pt")["model"]
     assert not model.training
     assert all(torch.equal(stored[name], value) for name, value in model.state_dict().items())
-    assert not torch.equal(model.state_dict()["embed.weight"], ModelFactory.build(SMALL, 0).state_dict()["embed.weight"])
+    assert not torch.equal(
+        model.state_dict()["embed.weight"],
+        ModelFactory.build(SMALL, 0).state_dict()["embed.weight"],
+    )
 
 
 def test_first_weights_depend_on_the_seed_alone():
@@ -91,7 +131,9 @@ def test_first_weights_depend_on_the_seed_alone():
     again, other = ModelFactory.build(SMALL, 4), ModelFactory.build(SMALL, 5)
     torch.manual_seed(0)
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)
+    )
     assert not torch.equal(first.embed.weight, other.embed.weight)
 
 
@@ -115,8 +157,15 @@ def test_init_takes_the_parameters_and_leaves_the_rest(built, monkeypatch):
 
 def test_init_of_another_shape_is_one_sentence(built):
     store, artifact = built
-    with pytest.raises(ConfigError, match=rf"init={artifact.id} cannot be taken. The weights do not fit: .* has shape"):
-        make(store, experiment(model=AviciConfig(dim=16, n_pairs=1, n_heads=2, key_size=4)), {"init": artifact})
+    with pytest.raises(
+        ConfigError,
+        match=rf"init={artifact.id} cannot be taken. The weights do not fit: .* has shape",
+    ):
+        make(
+            store,
+            experiment(model=AviciConfig(dim=16, n_pairs=1, n_heads=2, key_size=4)),
+            {"init": artifact},
+        )
 
 
 def test_settings_that_cannot_train_are_refused(built):

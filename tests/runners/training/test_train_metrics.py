@@ -1,4 +1,5 @@
-"""Batched validation metrics against one task at a time and against scikit-learn; the predictive density in closed form."""
+"""Batched validation metrics against one task at a time and against scikit-learn; the predictive
+density in closed form."""
 
 import math
 
@@ -26,10 +27,13 @@ from causal_meta.tasks import TaskBatch, full_batch
 
 
 def cases(seed, decimals, count=24, largest=7):
-    """Random probabilities (rounded, so that there are ties), truths from empty to full, and real nodes from 2 to `largest`."""
+    """Random probabilities (rounded, so that there are ties), truths from empty to full, and real
+    nodes from 2 to `largest`."""
     rng = np.random.default_rng(seed)
     p = np.round(rng.uniform(size=(count, largest, largest)), decimals)
-    truth = (rng.uniform(size=p.shape) < rng.choice([0, 0.05, 0.3, 0.9, 1], size=(count, 1, 1))).astype(np.float32)
+    truth = (
+        rng.uniform(size=p.shape) < rng.choice([0, 0.05, 0.3, 0.9, 1], size=(count, 1, 1))
+    ).astype(np.float32)
     truth[:, range(largest), range(largest)] = 0
     n = rng.integers(2, largest + 1, size=count)
     return p, truth, n, np.arange(largest) < n[:, None]
@@ -56,12 +60,16 @@ def test_batched_metrics_equal_those_of_one_task_at_a_time(decimals, garbage):
             assert float(found["auprc"][b]) == pytest.approx(average_precision_score(y, s))
         missing += int(math.isnan(float(found["auroc"][b])))
     assert 0 < missing < len(sizes)
-    wrong = marginal_metrics(torch.tensor(p), torch.tensor(truth).mT, torch.tensor(mask))  # effect and cause exchanged
+    # effect and cause exchanged
+    wrong = marginal_metrics(torch.tensor(p), torch.tensor(truth).mT, torch.tensor(mask))
     assert not torch.allclose(wrong["auroc"].nan_to_num(), found["auroc"].nan_to_num())
 
 
 def test_means_leave_out_what_is_not_defined():
-    values = {"auroc": [torch.tensor([0.5, math.nan]), torch.tensor([1.0])], "none": [torch.tensor([math.nan])]}
+    values = {
+        "auroc": [torch.tensor([0.5, math.nan]), torch.tensor([1.0])],
+        "none": [torch.tensor([math.nan])],
+    }
     assert means(values)["auroc"] == 0.75
     assert math.isnan(means(values)["none"])
 
@@ -92,7 +100,7 @@ def test_directions_and_comparison():
     assert not better(math.nan, 1.0, "max")
 
 
-# ------------------------------------------------------------------------------------------------------------------ predictive NLL
+# ----------------------------------------------------------------------------------- predictive NLL
 
 
 class Fixed(BaseModel):
@@ -130,11 +138,16 @@ def rows(n, seed):
     rng = np.random.default_rng(seed)
     a = rng.normal(size=n)
     b = 1.5 * a + 0.5 * rng.normal(size=n)
-    return np.stack([a, b, -b + 0.4 * rng.normal(size=n)], axis=1) * [1.0, 20.0, 0.1] + [5.0, -3.0, 0.0]
+    return np.stack([a, b, -b + 0.4 * rng.normal(size=n)], axis=1) * [1.0, 20.0, 0.1] + [
+        5.0,
+        -3.0,
+        0.0,
+    ]
 
 
 def by_hand(train, test, graph):
-    """Regression by NumPy's least squares with an intercept, node by node, in the training rows' z-scores."""
+    """Regression by NumPy's least squares with an intercept, node by node, in the training rows'
+    z-scores."""
     mean, spread = train.mean(0), train.std(0)
     train, test = (train - mean) / spread, (test - mean) / spread
     total = np.zeros(len(test))
@@ -151,7 +164,9 @@ def by_hand(train, test, graph):
 @pytest.mark.parametrize("graph", [CHAIN, EMPTY, COLLIDER], ids=["chain", "empty", "collider"])
 def test_predictive_nll_is_that_of_least_squares(graph):
     train, test = rows(50, 1), rows(30, 2)
-    found = compute_predictive_nll(Fixed(graph[None]), torch.tensor(test), torch.tensor(train), n_samples=3)
+    found = compute_predictive_nll(
+        Fixed(graph[None]), torch.tensor(test), torch.tensor(train), n_samples=3
+    )
     assert found == pytest.approx(by_hand(train, test, graph), rel=1e-5)
 
 
@@ -172,12 +187,18 @@ def test_predictive_nll_averages_acyclic_graphs_only():
     graphs = torch.tensor(np.stack([CHAIN, EMPTY, CYCLE]))
     ones = torch.ones(1, 50, dtype=torch.bool)
     z = [torch.tensor((part - train.mean(0)) / train.std(0))[None] for part in (train, test)]
-    per_graph = linear_gaussian_nll(*z, graphs[None], torch.ones(1, 3, dtype=torch.bool), ones, ones[:, :30])[0]
+    per_graph = linear_gaussian_nll(
+        *z, graphs[None], torch.ones(1, 3, dtype=torch.bool), ones, ones[:, :30]
+    )[0]
     assert per_graph[:2].tolist() == pytest.approx(values)
-    found = compute_predictive_nll(Fixed(graphs), torch.tensor(test), torch.tensor(train), n_samples=2000)
+    found = compute_predictive_nll(
+        Fixed(graphs), torch.tensor(test), torch.tensor(train), n_samples=2000
+    )
     middle, error = np.mean(values), abs(values[0] - values[1]) / 2 / math.sqrt(2000 * 2 / 3)
     assert abs(found - middle) < 4 * error
-    assert math.isnan(compute_predictive_nll(Fixed(CYCLE[None]), torch.tensor(test), torch.tensor(train)))
+    assert math.isnan(
+        compute_predictive_nll(Fixed(CYCLE[None]), torch.tensor(test), torch.tensor(train))
+    )
 
 
 def test_predictive_nll_splits_and_masks():

@@ -13,7 +13,8 @@ from causal_meta.datasets.graph_families.law import GraphGenerator, values_of
 
 
 class ErdosRenyiGenerator(GraphGenerator):
-    """Each pair of a uniformly random causal order is an edge independently with p = min(1, 2 edges_per_node / (D - 1))."""
+    """Each pair of a uniformly random causal order is an edge independently with p = min(1, 2
+    edges_per_node / (D - 1))."""
 
     config: ErdosRenyi
 
@@ -32,8 +33,12 @@ class ErdosRenyiGenerator(GraphGenerator):
         return self.together([self], torch.zeros(len(seeds), dtype=torch.int64), seeds, n_nodes)
 
     @classmethod
-    def together(cls, laws: Sequence[ErdosRenyiGenerator], which: Tensor, seeds: Sequence[int], n_nodes: int) -> Tensor:
+    def together(
+        cls, laws: Sequence[ErdosRenyiGenerator], which: Tensor, seeds: Sequence[int], n_nodes: int
+    ) -> Tensor:
         place = randomness.permutations(seeds, ("graph", "order"), n_nodes)
         earlier = place[:, :, None] < place[:, None, :]
         p = values_of(laws, which, lambda law: law.edge_probability(n_nodes), 2)
-        return ((randomness.uniforms(seeds, ("graph", "edges"), (n_nodes, n_nodes)) < p) & earlier).to(torch.float32)
+        return (
+            (randomness.uniforms(seeds, ("graph", "edges"), (n_nodes, n_nodes)) < p) & earlier
+        ).to(torch.float32)

@@ -13,7 +13,8 @@ from causal_meta.datasets.graph_families.law import GraphGenerator, earlier
 
 
 class ErdosRenyiPGenerator(GraphGenerator):
-    """G(D, p) (Gilbert 1959), directed by a uniformly random order: each of the D (D-1) / 2 pairs is an edge with probability p."""
+    """G(D, p) (Gilbert 1959), directed by a uniformly random order: each of the D (D-1) / 2 pairs
+    is an edge with probability p."""
 
     config: ErdosRenyiP
 
@@ -21,5 +22,8 @@ class ErdosRenyiPGenerator(GraphGenerator):
         return self.config.edge_probability * n_nodes * (n_nodes - 1) / 2
 
     def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
-        chosen = randomness.uniforms(seeds, ("graph", "erdos_renyi_p", "edges"), (n_nodes, n_nodes)) < self.config.edge_probability
+        chosen = (
+            randomness.uniforms(seeds, ("graph", "erdos_renyi_p", "edges"), (n_nodes, n_nodes))
+            < self.config.edge_probability
+        )
         return (chosen & earlier(seeds, "erdos_renyi_p", n_nodes)).to(torch.float32)

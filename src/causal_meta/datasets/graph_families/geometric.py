@@ -17,11 +17,13 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
 def within(radius: float, dim: int) -> float:
-    """P(two uniform points of the unit cube are at most `radius` apart), by Gauss-Legendre quadrature over one axis after another.
+    """P(two uniform points of the unit cube are at most `radius` apart), by Gauss-Legendre
+    quadrature over one axis after another.
 
     The distance t along one axis has density 2 (1 - t). One axis: r (2 - r).
 
-    >>> round(within(0.5, 1), 6), abs(within(0.3, 2) - (math.pi * 0.3**2 - 8 * 0.3**3 / 3 + 0.3**4 / 2)) < 1e-9
+    >>> round(within(0.5, 1), 6), abs(within(0.3, 2) - (
+    ... math.pi * 0.3**2 - 8 * 0.3**3 / 3 + 0.3**4 / 2)) < 1e-9
     (0.75, True)
     """
     return float(_within(np.array([min(radius, math.sqrt(dim))]), dim)[0])
@@ -41,9 +43,11 @@ def _within(radius: np.ndarray, dim: int) -> np.ndarray:
 
 
 class GeometricGenerator(GraphGenerator):
-    """Random geometric graph (Gilbert 1961): D points uniform in the unit cube (no wrapping), pairs at most `radius` apart joined.
+    """Random geometric graph (Gilbert 1961): D points uniform in the unit cube (no wrapping), pairs
+    at most `radius` apart joined.
 
-    Edges are directed by a uniformly random order, which has nothing to do with the points, or by the points' first coordinate.
+    Edges are directed by a uniformly random order, which has nothing to do with the points, or by
+    the points' first coordinate.
     """
 
     config: Geometric
@@ -59,13 +63,18 @@ class GeometricGenerator(GraphGenerator):
         return self.together([self], torch.zeros(len(seeds), dtype=torch.int64), seeds, n_nodes)
 
     @classmethod
-    def together(cls, laws: Sequence[GeometricGenerator], which: Tensor, seeds: Sequence[int], n_nodes: int) -> Tensor:
+    def together(
+        cls, laws: Sequence[GeometricGenerator], which: Tensor, seeds: Sequence[int], n_nodes: int
+    ) -> Tensor:
         config = laws[0].config
         points = randomness.uniforms(seeds, ("graph", "geometric", "points"), (config.dim, n_nodes))
         apart = (points[:, :, :, None] - points[:, :, None, :]).square_().sum(dim=1)
         if config.order == "axis":
-            place = points[:, 0].argsort(dim=1, stable=True).argsort(dim=1)  # two points may share a coordinate
+            # two points may share a coordinate
+            place = points[:, 0].argsort(dim=1, stable=True).argsort(dim=1)
             forward = place[:, :, None] < place[:, None, :]
         else:
             forward = earlier(seeds, "geometric", n_nodes)
-        return ((apart <= values_of(laws, which, lambda law: law.config.radius**2, 2)) & forward).to(torch.float32)
+        return (
+            (apart <= values_of(laws, which, lambda law: law.config.radius**2, 2)) & forward
+        ).to(torch.float32)

@@ -14,7 +14,8 @@ from causal_meta.datasets.graph_families.law import GraphGenerator
 
 
 class KnownGraphGenerator(GraphGenerator):
-    """The configured graph under a uniformly random renumbering. Raises ValueError for another number of nodes than it has."""
+    """The configured graph under a uniformly random renumbering. Raises ValueError for another
+    number of nodes than it has."""
 
     config: KnownGraph
 
@@ -30,6 +31,9 @@ class KnownGraphGenerator(GraphGenerator):
 
     def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
         if n_nodes != len(self.adjacency):
-            raise ValueError(f"known_graph has {len(self.adjacency)} nodes, not {n_nodes}; ask for {len(self.adjacency)}.")
+            raise ValueError(
+                f"known_graph has {len(self.adjacency)} nodes, not {n_nodes}; ask for "
+                f"{len(self.adjacency)}."
+            )
         order = randomness.permutations(seeds, ("graph", "known_graph", "order"), n_nodes)
         return graphs.permute(self.adjacency.expand(len(seeds), -1, -1), order)

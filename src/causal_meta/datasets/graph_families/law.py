@@ -1,4 +1,5 @@
-"""What a law over directed acyclic graphs is: batched over tasks, task b depends on seeds[b] alone; `adjacency[i, j] = 1` means i causes j.
+"""What a law over directed acyclic graphs is: batched over tasks, task b depends on seeds[b] alone;
+`adjacency[i, j] = 1` means i causes j.
 
 Node numbers carry no information: every law ends in a random order or a random renumbering.
 """
@@ -18,9 +19,11 @@ from causal_meta.conf.registry import implementation
 
 
 class GraphGenerator(ABC):
-    """A law over graphs (seed 001 §4.1). A new law is a file with a subclass, its dataclass and its line in the registry.
+    """A law over graphs (seed 001 §4.1). A new law is a file with a subclass, its dataclass and its
+    line in the registry.
 
-    `path` names the place of the law inside nested mixtures, so that each mixture draws its parts by numbers of its own.
+    `path` names the place of the law inside nested mixtures, so that each mixture draws its parts
+    by numbers of its own.
     """
 
     def __init__(self, config: GraphConfig, path: tuple[str, ...] = ()) -> None:
@@ -32,12 +35,16 @@ class GraphGenerator(ABC):
 
     @property
     def group(self) -> tuple[object, ...]:
-        """Laws of one class and equal groups are drawn in one call of `together`; a law is in a group of its own unless it says otherwise."""
+        """Laws of one class and equal groups are drawn in one call of `together`; a law is in a
+        group of its own unless it says otherwise."""
         return (id(self),)
 
     @classmethod
-    def together(cls, laws: Sequence[Any], which: Tensor, seeds: Sequence[int], n_nodes: int) -> Tensor:
-        """Graphs of several laws of one group, the same as each law draws alone: task b by laws[which[b]], which int64 [B]."""
+    def together(
+        cls, laws: Sequence[Any], which: Tensor, seeds: Sequence[int], n_nodes: int
+    ) -> Tensor:
+        """Graphs of several laws of one group, the same as each law draws alone: task b by
+        laws[which[b]], which int64 [B]."""
         found: Tensor = laws[0](seeds, n_nodes)
         return found
 
@@ -52,12 +59,17 @@ def make_generator(config: GraphConfig, path: tuple[str, ...] = ()) -> GraphGene
     return law
 
 
-def values_of(laws: Sequence[Any], which: Tensor, value: Callable[[Any], float], dims: int) -> Tensor:
+def values_of(
+    laws: Sequence[Any], which: Tensor, value: Callable[[Any], float], dims: int
+) -> Tensor:
     """Float32 [B, 1, …] with `dims` trailing dimensions: a number of each task's law."""
-    return torch.tensor([value(law) for law in laws], dtype=torch.float32)[which].view(-1, *[1] * dims)
+    return torch.tensor([value(law) for law in laws], dtype=torch.float32)[which].view(
+        -1, *[1] * dims
+    )
 
 
 def earlier(seeds: Sequence[int], law: str, n_nodes: int) -> Tensor:
-    """Bool [B, D, D]: whether i comes before j in a uniformly random order of the nodes, by numbers of the law's own."""
+    """Bool [B, D, D]: whether i comes before j in a uniformly random order of the nodes, by numbers
+    of the law's own."""
     place = randomness.permutations(seeds, ("graph", law, "order"), n_nodes)
     return place[:, :, None] < place[:, None, :]

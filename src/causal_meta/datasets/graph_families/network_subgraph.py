@@ -18,16 +18,19 @@ _MOST_NODES = 20_000  # of a network, whose adjacency is held as D^2 bytes
 
 
 class NetworkSubgraphGenerator(GraphGenerator):
-    """A connected subgraph of D nodes of the configured network with all its edges, made acyclic and renumbered at random.
+    """A connected subgraph of D nodes of the configured network with all its edges, made acyclic
+    and renumbered at random.
 
-    Growing: the first node is uniform among those (with effects, if `start="cause"`) whose connected part has D nodes; then one neighbour of the
-    nodes so far is added at a time, uniform among all of them, or, with `top` < 1, among the floor(top * number) + 1 with the largest gain of
-    modularity and those level with the last of them. The gain of v, on the undirected network of m links, is
-    links(v, S) - degree(v) * degree(S) / 2m - degree(v)² / 4m (Newman 2006); Marbach et al. (2009) cut benchmark networks out of real
-    ones in this way, with top = 0.2.
+    Growing: the first node is uniform among those (with effects, if `start="cause"`) whose
+    connected part has D nodes; then one neighbour of the nodes so far is added at a time, uniform
+    among all of them, or, with `top` < 1, among the floor(top * number) + 1 with the largest gain
+    of modularity and those level with the last of them. The gain of v, on the undirected network of
+    m links, is links(v, S) - degree(v) * degree(S) / 2m - degree(v)² / 4m (Newman 2006); Marbach et
+    al. (2009) cut benchmark networks out of real ones in this way, with top = 0.2.
 
-    Cycles: an edge that lies on no directed cycle of the subgraph stays. An edge that does stays if it agrees with a uniformly random order
-    of the nodes; of two opposite edges exactly one stays. Self-loops are left out.
+    Cycles: an edge that lies on no directed cycle of the subgraph stays. An edge that does stays if
+    it agrees with a uniformly random order of the nodes; of two opposite edges exactly one stays.
+    Self-loops are left out.
     """
 
     config: NetworkSubgraph
@@ -36,9 +39,14 @@ class NetworkSubgraphGenerator(GraphGenerator):
         super().__init__(config, path)
         names = node_names(config.edges)
         if len(names) > _MOST_NODES:
-            raise ConfigError(f"network_subgraph has {len(names)} nodes; at most {_MOST_NODES} fit, so give a part of the network.")
+            raise ConfigError(
+                f"network_subgraph has {len(names)} nodes; at most {_MOST_NODES} fit, so give a "
+                "part of the network."
+            )
         number = {name: i for i, name in enumerate(names)}
-        ends = torch.tensor([[number[name] for name in parse_edge(edge)] for edge in config.edges]).T
+        ends = torch.tensor(
+            [[number[name] for name in parse_edge(edge)] for edge in config.edges]
+        ).T
         self.directed = torch.zeros(len(names), len(names), dtype=torch.bool)
         self.directed[ends[0], ends[1]] = True
         self.directed.fill_diagonal_(False)
@@ -68,17 +76,25 @@ class NetworkSubgraphGenerator(GraphGenerator):
     def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
         number = randomness.uniforms(seeds, ("graph", "network_subgraph", "walk"), (n_nodes,))
         nodes = self._grown(number, n_nodes)
-        nodes = nodes.gather(1, randomness.permutations(seeds, ("graph", "network_subgraph", "order"), n_nodes))
+        nodes = nodes.gather(
+            1, randomness.permutations(seeds, ("graph", "network_subgraph", "order"), n_nodes)
+        )
         edges = self.directed[nodes[:, :, None], nodes[:, None, :]]
         on_cycle = graphs.ancestors(edges).mT != 0  # the effect leads back to the cause
         return (edges & (~on_cycle | earlier(seeds, "network_subgraph", n_nodes))).to(torch.float32)
 
     def _grown(self, number: Tensor, n_nodes: int) -> Tensor:
-        """Int64 [B, D]: the nodes of each subgraph in the order of their choice, by one number in (0, 1) each."""
+        """Int64 [B, D]: the nodes of each subgraph in the order of their choice, by one number in
+        (0, 1) each."""
         can_start = self.part_size >= n_nodes
-        start = torch.nonzero(can_start & self.directed.any(dim=1) if self.config.start == "cause" else can_start)[:, 0]
+        start = torch.nonzero(
+            can_start & self.directed.any(dim=1) if self.config.start == "cause" else can_start
+        )[:, 0]
         if not len(start):
-            raise ValueError(f"The network has no connected part of {n_nodes} nodes (its largest has {int(self.part_size.max())}); ask for fewer.")
+            raise ValueError(
+                f"The network has no connected part of {n_nodes} nodes (its largest has "
+                f"{int(self.part_size.max())}); ask for fewer."
+            )
         task = torch.arange(len(number))
         nodes = torch.empty(number.shape, dtype=torch.int64)
         nodes[:, 0] = start[(number[:, 0] * len(start)).to(torch.int64)]
@@ -99,10 +115,15 @@ class NetworkSubgraphGenerator(GraphGenerator):
         return nodes
 
     def _best(self, candidates: Tensor, links: Tensor, degree: Tensor) -> Tensor:
-        """The candidates bool [B, V] with the largest gain of modularity; in whole numbers: 4m times the gain."""
-        gain = 2 * self.degree.sum() * links.to(torch.int64) - self.degree * (2 * degree[:, None] + self.degree)
+        """The candidates bool [B, V] with the largest gain of modularity; in whole numbers: 4m
+        times the gain."""
+        gain = 2 * self.degree.sum() * links.to(torch.int64) - self.degree * (
+            2 * degree[:, None] + self.degree
+        )
         gain = torch.where(candidates, gain, torch.iinfo(torch.int64).min)
         number = candidates.sum(dim=1, keepdim=True)
-        count = torch.minimum(torch.floor(self.config.top * number + 1e-9).to(torch.int64) + 1, number)
+        count = torch.minimum(
+            torch.floor(self.config.top * number + 1e-9).to(torch.int64) + 1, number
+        )
         last = gain.topk(int(count.max()), dim=1).values.gather(1, count - 1)
         return candidates & (gain >= last)

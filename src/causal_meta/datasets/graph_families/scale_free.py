@@ -15,9 +15,11 @@ from causal_meta.datasets.graph_families.law import GraphGenerator, values_of
 class ScaleFreeGenerator(GraphGenerator):
     """Preferential attachment (Barabási & Albert 1999), then a uniformly random renumbering.
 
-    Node t joins min(t, edges_per_node) different earlier nodes, drawn one after another with probability ∝ (degree + 1)^power; the
-    degree counts both directions and does not change while t is joining. The draw without replacement is the Gumbel top-k (Vieira
-    2014; Kool, van Hoof & Welling 2019). `hubs="causes"`: edges lead from the node joined to t; `"effects"`: from t to the node joined.
+    Node t joins min(t, edges_per_node) different earlier nodes, drawn one after another with
+    probability ∝ (degree + 1)^power; the degree counts both directions and does not change while t
+    is joining. The draw without replacement is the Gumbel top-k (Vieira 2014; Kool, van Hoof &
+    Welling 2019). `hubs="causes"`: edges lead from the node joined to t; `"effects"`: from t to the
+    node joined.
     """
 
     config: ScaleFree
@@ -33,12 +35,16 @@ class ScaleFreeGenerator(GraphGenerator):
         return self.together([self], torch.zeros(len(seeds), dtype=torch.int64), seeds, n_nodes)
 
     @classmethod
-    def together(cls, laws: Sequence[ScaleFreeGenerator], which: Tensor, seeds: Sequence[int], n_nodes: int) -> Tensor:
+    def together(
+        cls, laws: Sequence[ScaleFreeGenerator], which: Tensor, seeds: Sequence[int], n_nodes: int
+    ) -> Tensor:
         power = values_of(laws, which, lambda law: law.config.power, 1)
         count = values_of(laws, which, lambda law: law.config.edges_per_node, 1)
         most = int(count.max())
         wanted = (torch.arange(most) < count).to(torch.float32)
-        gumbel = -torch.log(-torch.log(randomness.uniforms(seeds, ("graph", "attachment"), (n_nodes, n_nodes))))
+        gumbel = -torch.log(
+            -torch.log(randomness.uniforms(seeds, ("graph", "attachment"), (n_nodes, n_nodes)))
+        )
         joined = torch.zeros(len(seeds), n_nodes, n_nodes)  # [b, t, s]: t joined the earlier s
         degree = torch.zeros(len(seeds), n_nodes)
         for t in range(1, n_nodes):
@@ -49,4 +55,6 @@ class ScaleFreeGenerator(GraphGenerator):
             degree[:, t] = count[:, 0].clamp(max=t)
         to_causes = values_of(laws, which, lambda law: law.config.hubs == "causes", 2) != 0
         adjacency = torch.where(to_causes, joined.mT, joined)
-        return graphs.permute(adjacency, randomness.permutations(seeds, ("graph", "order"), n_nodes))
+        return graphs.permute(
+            adjacency, randomness.permutations(seeds, ("graph", "order"), n_nodes)
+        )

@@ -1,7 +1,9 @@
-"""Random Fourier features: functions that are sums of cosines, drawn for all nodes of all tasks and evaluated in pieces that fit the caches.
+"""Random Fourier features: functions that are sums of cosines, drawn for all nodes of all tasks and
+evaluated in pieces that fit the caches.
 
-Frequencies are kept packed: a task has one row of M for every edge of its graph, not one for every slot of every node, so that they take
-B x edges x M numbers. A stationary kernel is a mixture of Gaussians: its frequencies are normal vectors times a random number, the `multiplier`.
+Frequencies are kept packed: a task has one row of M for every edge of its graph, not one for every
+slot of every node, so that they take B x edges x M numbers. A stationary kernel is a mixture of
+Gaussians: its frequencies are normal vectors times a random number, the `multiplier`.
 """
 
 from __future__ import annotations
@@ -20,18 +22,24 @@ _CELLS = 1 << 18  # cosines made at once: few calls, and still in the caches
 _FAR = 70_000.0  # radians beyond which NumPy's vectorised cosine gives way to a slow one
 
 
-def draw_features(seeds: Sequence[int], names: Names, inputs: Tensor, n_features: int, n_uniforms: int) -> tuple[Parameters, Tensor]:
-    """Packed normal frequencies, phases and normal weights of a function at every node, and float32 [B, D, n_uniforms] uniforms beside them.
+def draw_features(
+    seeds: Sequence[int], names: Names, inputs: Tensor, n_features: int, n_uniforms: int
+) -> tuple[Parameters, Tensor]:
+    """Packed normal frequencies, phases and normal weights of a function at every node, and float32
+    [B, D, n_uniforms] uniforms beside them.
 
-    `inputs` int64 [B, D] is how many inputs each function has. A task's normals are the weights of its D nodes, then the frequencies of the
-    inputs of node 0, of node 1, and so on: what is drawn for a task depends on nothing else. The caller adds `multiplier` and `scale`,
-    [B, D, M] or [B, D, 1], the factors of a node's frequencies and weights.
+    `inputs` int64 [B, D] is how many inputs each function has. A task's normals are the weights of
+    its D nodes, then the frequencies of the inputs of node 0, of node 1, and so on: what is drawn
+    for a task depends on nothing else. The caller adds `multiplier` and `scale`, [B, D, M] or [B,
+    D, 1], the factors of a node's frequencies and weights.
     """
     tasks, nodes = inputs.shape
     edges = int(inputs.sum(dim=1).max()) if tasks else 0
     uniforms = randomness.uniforms(seeds, (*names, "uniforms"), (nodes, n_features + n_uniforms))
     features = {
-        "normals": randomness.normals(seeds, (*names, "normals"), (nodes + edges, n_features)).contiguous(),
+        "normals": randomness.normals(
+            seeds, (*names, "normals"), (nodes + edges, n_features)
+        ).contiguous(),
         "start": inputs.cumsum(dim=1) - inputs + nodes,
         "inputs": inputs,
         "phase": uniforms[..., :n_features] * (2 * math.pi),
@@ -40,20 +48,31 @@ def draw_features(seeds: Sequence[int], names: Names, inputs: Tensor, n_features
 
 
 def pick_features(parameters: Parameters, row: Tensor, node: Tensor, width: int) -> Parameters:
-    """The functions of some nodes: frequency float32 [b, width, M] (0 in empty slots), inputs int64 [b], phase and weight float32 [b, M]."""
+    """The functions of some nodes: frequency float32 [b, width, M] (0 in empty slots), inputs int64
+    [b], phase and weight float32 [b, M]."""
     nodes, rows = parameters["inputs"].shape[1], parameters["normals"].shape[1]
     place = row * nodes + node
-    inputs, multiplier, scale, phase = (parameters[name].flatten(0, 1)[place] for name in ("inputs", "multiplier", "scale", "phase"))
+    inputs, multiplier, scale, phase = (
+        parameters[name].flatten(0, 1)[place] for name in ("inputs", "multiplier", "scale", "phase")
+    )
     slots, normals = torch.arange(width), parameters["normals"].flatten(0, 1)
     used = slots < inputs[:, None]
     start = parameters["start"].flatten()[place] + row * rows
-    frequency = normals.index_select(0, torch.where(used, start[:, None] + slots, 0).flatten()).view(len(row), width, -1)
+    frequency = normals.index_select(
+        0, torch.where(used, start[:, None] + slots, 0).flatten()
+    ).view(len(row), width, -1)
     frequency *= multiplier[:, None] * used[..., None]
-    return {"frequency": frequency, "inputs": inputs, "phase": phase, "weight": normals.index_select(0, row * rows + node).mul_(scale)}
+    return {
+        "frequency": frequency,
+        "inputs": inputs,
+        "phase": phase,
+        "weight": normals.index_select(0, row * rows + node).mul_(scale),
+    }
 
 
 def sum_of_cosines(picked: Parameters, inputs: Tensor) -> Tensor:
-    """Float32 [b, N]: sum_m weight_m cos(frequency_m . x + phase_m) of b functions at their inputs float32 [b, k, N]; 0 for one without inputs.
+    """Float32 [b, N]: sum_m weight_m cos(frequency_m . x + phase_m) of b functions at their inputs
+    float32 [b, k, N]; 0 for one without inputs.
 
     Fastest where functions of as many inputs are neighbours.
     """
@@ -64,9 +83,21 @@ def sum_of_cosines(picked: Parameters, inputs: Tensor) -> Tensor:
         return out
     rows = min(columns, max(64, _CELLS // features // 16 * 16))
     step = max(1, _CELLS // (features * rows))
-    buffer, far, numbers = inputs.new_empty(step * features * rows), _far_rows(picked["frequency"][:, :width], inputs), counts.tolist()
-    parts = (picked["frequency"], picked["phase"][..., None], picked["weight"][:, None], inputs, out[:, None])
-    for first, f, p, w, x, y in zip(range(0, nodes, step), *(torch.split(part, step) for part in parts), strict=True):
+    buffer, far, numbers = (
+        inputs.new_empty(step * features * rows),
+        _far_rows(picked["frequency"][:, :width], inputs),
+        counts.tolist(),
+    )
+    parts = (
+        picked["frequency"],
+        picked["phase"][..., None],
+        picked["weight"][:, None],
+        inputs,
+        out[:, None],
+    )
+    for first, f, p, w, x, y in zip(
+        range(0, nodes, step), *(torch.split(part, step) for part in parts), strict=True
+    ):
         used = max(numbers[first : first + step])
         for left in range(0, columns, rows) if used else ():
             some = x[:, :used, left : left + rows]
@@ -79,7 +110,8 @@ def sum_of_cosines(picked: Parameters, inputs: Tensor) -> Tensor:
 
 
 def _far_rows(frequency: Tensor, inputs: Tensor) -> Tensor | None:
-    """Bool [b, N]: the rows at which a function may have angles too large for the vectorised cosine; None if there are none at all."""
+    """Bool [b, N]: the rows at which a function may have angles too large for the vectorised
+    cosine; None if there are none at all."""
     low, high = torch.aminmax(inputs)
     largest = torch.maximum(-low, high) * frequency.shape[1] * frequency.abs().amax() + 2 * math.pi
     if bool(largest < 0.99 * _FAR):
@@ -89,10 +121,12 @@ def _far_rows(frequency: Tensor, inputs: Tensor) -> Tensor | None:
 
 
 def _cosines(angles: Tensor, far: Tensor | None = None) -> None:
-    """The cosine of float32 angles [b, M, N], in place. On the CPU by NumPy, whose vectorised one is 2.4 times as fast as torch's.
+    """The cosine of float32 angles [b, M, N], in place. On the CPU by NumPy, whose vectorised one
+    is 2.4 times as fast as torch's.
 
-    Those of the rows bool [b, N] that are `far`, and of no others, are brought near 0 first: what is done to a row of a function must not
-    depend on its neighbours, for a rough function makes much of a rounding.
+    Those of the rows bool [b, N] that are `far`, and of no others, are brought near 0 first: what
+    is done to a row of a function must not depend on its neighbours, for a rough function makes
+    much of a rounding.
     """
     if far is not None and bool(far.any()):
         turns = (angles / (2 * math.pi)).round_().mul_(far[:, None])

@@ -1,4 +1,5 @@
-"""Mechanisms that are closed formulas of a weighted sum of the parents: through a link, periodic, polynomial, logistic."""
+"""Mechanisms that are closed formulas of a weighted sum of the parents: through a link, periodic,
+polynomial, logistic."""
 
 from __future__ import annotations
 
@@ -19,24 +20,36 @@ def weighted_sum(parameters: Parameters, inputs: Tensor) -> Tensor:
 
 
 class FormFactory(MechanismLaw):
-    """x_j = f(w_j . x_pa(j)) + s_j e_j with parameters weight [B, D, K] and noise_std [B, D]; subclasses say f."""
+    """x_j = f(w_j . x_pa(j)) + s_j e_j with parameters weight [B, D, K] and noise_std [B, D];
+    subclasses say f."""
 
     config: FormConfig
 
     def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
         nodes, width = parents.index.shape[1:]
-        weight = draw_weights(self.config, seeds, (*names, "weight"), (width, nodes)).mT * parents.mask
-        return {"weight": weight, "noise_std": draw_noise_std(self.config, seeds, (*names, "noise_std"), nodes)}
+        weight = (
+            draw_weights(self.config, seeds, (*names, "weight"), (width, nodes)).mT * parents.mask
+        )
+        return {
+            "weight": weight,
+            "noise_std": draw_noise_std(self.config, seeds, (*names, "noise_std"), nodes),
+        }
 
     @abstractmethod
     def form(self, parameters: Parameters, total: Tensor) -> Tensor:
         """Float32 [b, N]: f of the weighted sums [b, N]."""
 
-    def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor] | None:
-        return self.form(parameters, weighted_sum(parameters, inputs)), parameters["noise_std"][:, None]
+    def location_scale(
+        self, parameters: Parameters, inputs: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        return self.form(parameters, weighted_sum(parameters, inputs)), parameters["noise_std"][
+            :, None
+        ]
 
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
-        return self.form(parameters, weighted_sum(parameters, inputs)).addcmul_(parameters["noise_std"][:, None], noise)
+        return self.form(parameters, weighted_sum(parameters, inputs)).addcmul_(
+            parameters["noise_std"][:, None], noise
+        )
 
 
 class PeriodicFactory(FormFactory):
@@ -65,7 +78,9 @@ class LogisticFactory(FormFactory):
     def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
         parameters, root = super().draw(seeds, names, parents), parents.count == 0
         parameters["noise_std"].masked_fill_(root, self.config.root_std)
-        return parameters | {"growth": self.config.growth * (~root).to(parameters["noise_std"].dtype)}
+        return parameters | {
+            "growth": self.config.growth * (~root).to(parameters["noise_std"].dtype)
+        }
 
     def form(self, parameters: Parameters, total: Tensor) -> Tensor:
         squashed = total.sigmoid()
@@ -90,5 +105,7 @@ class PostNonlinearFactory(FormFactory):
         """None: the noise is inside g."""
 
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
-        inner = (weighted_sum(parameters, inputs) + parameters["bias"][:, None]).addcmul_(parameters["noise_std"][:, None], noise)
+        inner = (weighted_sum(parameters, inputs) + parameters["bias"][:, None]).addcmul_(
+            parameters["noise_std"][:, None], noise
+        )
         return self.form(parameters, inner)

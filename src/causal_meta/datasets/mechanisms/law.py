@@ -1,8 +1,10 @@
-"""What a law over mechanisms is: functions that make variables from their parents and their noise, drawn for all nodes of all tasks at once.
+"""What a law over mechanisms is: functions that make variables from their parents and their noise,
+drawn for all nodes of all tasks at once.
 
-A law draws parameters with leading dimensions [B, D] (one entry per node) and applies them to any selection of nodes. The parents of a
-node sit in K slots, by rising number, K the largest number of parents in the batch; an empty slot has weight 0 everywhere. What is drawn for
-slot k does not depend on K, so a task has the same functions in every batch.
+A law draws parameters with leading dimensions [B, D] (one entry per node) and applies them to any
+selection of nodes. The parents of a node sit in K slots, by rising number, K the largest number of
+parents in the batch; an empty slot has weight 0 everywhere. What is drawn for slot k does not
+depend on K, so a task has the same functions in every batch.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ Names = tuple[str | int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Parents:
-    """The parents of every node in K slots: index int64 [B, D, K] (0 in empty slots), mask float32 [B, D, K], count int64 [B, D]."""
+    """The parents of every node in K slots: index int64 [B, D, K] (0 in empty slots), mask float32
+    [B, D, K], count int64 [B, D]."""
 
     index: Tensor
     mask: Tensor
@@ -49,41 +52,56 @@ def parents_of(adjacency: Tensor) -> Parents:
 class AppliedLaw(ABC):
     """What turns drawn parameters, inputs and noise into values."""
 
-    affine: ClassVar[bool] = False  # x = weight . parents + bias + noise_std e with parameters of these names: tables are then solved at once
-    cells: ClassVar[int] = 1 << 15  # values of nodes that `apply` is best given at once: what fits a second-level cache with their hidden units
+    # x = weight . parents + bias + noise_std e with parameters of these names: tables are then
+    # solved at once
+    affine: ClassVar[bool] = False
+    # values of nodes that `apply` is best given at once: what fits a second-level cache with their
+    # hidden units
+    cells: ClassVar[int] = 1 << 15
 
     def __init__(self, config: MechanismConfig) -> None:
         self.config = config
 
     def pick(self, parameters: Parameters, row: Tensor, node: Tensor, width: int) -> Parameters:
-        """The parameters [b, ...] of the nodes node[b] in rows row[b] of what was drawn; none of them has more than `width` parents."""
+        """The parameters [b, ...] of the nodes node[b] in rows row[b] of what was drawn; none of
+        them has more than `width` parents."""
         return {name: value[row, node] for name, value in parameters.items()}
 
     @abstractmethod
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
-        """Float32 [b, N]: the values of b nodes from parameters [b, ...], their parents [b, K, N] in slots, and their noise [b, N]."""
+        """Float32 [b, N]: the values of b nodes from parameters [b, ...], their parents [b, K, N]
+        in slots, and their noise [b, N]."""
 
-    def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor] | None:
-        """m and s > 0, each [b, N] (s may be [b, 1]), of a law x = m(parents) + s(parents) e; None where the noise enters in another way.
+    def location_scale(
+        self, parameters: Parameters, inputs: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """m and s > 0, each [b, N] (s may be [b, 1]), of a law x = m(parents) + s(parents) e; None
+        where the noise enters in another way.
 
-        It is what densities and the recovery of the noise from rows need. Laws of this form override it; affine ones need not.
+        It is what densities and the recovery of the noise from rows need. Laws of this form
+        override it; affine ones need not.
         """
         if not self.affine:
             return None
-        mean = (parameters["weight"][:, None, : inputs.shape[1]] @ inputs)[:, 0] + parameters["bias"][:, None]
+        mean = (parameters["weight"][:, None, : inputs.shape[1]] @ inputs)[:, 0] + parameters[
+            "bias"
+        ][:, None]
         return mean, parameters["noise_std"][:, None]
 
 
 class MechanismLaw(AppliedLaw):
-    """A law over mechanisms (seed 001 §4.2). A new law is a file with a subclass, its dataclass and its line in the registry."""
+    """A law over mechanisms (seed 001 §4.2). A new law is a file with a subclass, its dataclass and
+    its line in the registry."""
 
     @abstractmethod
     def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
-        """The parameters of all nodes, each [B, D, ...] unless `pick` knows better; task b depends on seeds[b] and its own graph alone."""
+        """The parameters of all nodes, each [B, D, ...] unless `pick` knows better; task b depends
+        on seeds[b] and its own graph alone."""
 
 
 class WholeTableLaw(MechanismLaw):
-    """A law whose values are not functions of one number of noise each: it makes whole tables, so a task has no other law beside it."""
+    """A law whose values are not functions of one number of noise each: it makes whole tables, so a
+    task has no other law beside it."""
 
     @property
     @abstractmethod
@@ -91,7 +109,13 @@ class WholeTableLaw(MechanismLaw):
         """How many numbers of noise a value takes."""
 
     @abstractmethod
-    def tables(self, parameters: Parameters, parents: Parents, noise: Tensor, changes: tuple[int, Tensor, Tensor] | None = None) -> Tensor:
+    def tables(
+        self,
+        parameters: Parameters,
+        parents: Parents,
+        noise: Tensor,
+        changes: tuple[int, Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """Float32 [B, N, D] from the parameters of B tasks and noise [B, N, D, numbers_per_value].
 
         `changes`: the interventions as `Interventions.columns` gives them.

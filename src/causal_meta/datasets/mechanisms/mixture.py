@@ -1,4 +1,5 @@
-"""The mechanisms of whole tasks: a named mixture of laws, drawn for every node and applied from causes to effects."""
+"""The mechanisms of whole tasks: a named mixture of laws, drawn for every node and applied from
+causes to effects."""
 
 from __future__ import annotations
 
@@ -13,15 +14,25 @@ from causal_meta import graphs
 from causal_meta.conf.mechanism_laws import MechanismConfig, MechanismPart
 from causal_meta.conf.registry import implementation
 from causal_meta.datasets.interventions import Interventions
-from causal_meta.datasets.mechanisms.law import AppliedLaw, MechanismLaw, Names, Parameters, Parents, WholeTableLaw, parents_of
+from causal_meta.datasets.mechanisms.law import (
+    AppliedLaw,
+    MechanismLaw,
+    Names,
+    Parameters,
+    Parents,
+    WholeTableLaw,
+    parents_of,
+)
 from causal_meta.datasets.mixtures import draw_parts
 
-LARGEST = 1e18  # values beyond ±LARGEST become ±LARGEST, so that their squares stay finite in single precision
+# values beyond ±LARGEST become ±LARGEST, so that their squares stay finite in single precision
+LARGEST = 1e18
 
 
 @dataclass(frozen=True, eq=False)
 class Mechanism:
-    """The function of one node: `mechanism(parents [N, k], noise [N]) -> [N]`, the k parents by rising number."""
+    """The function of one node: `mechanism(parents [N, k], noise [N]) -> [N]`, the k parents by
+    rising number."""
 
     name: str
     law: AppliedLaw
@@ -33,44 +44,64 @@ class Mechanism:
 
 
 class MechanismFactory:
-    """A named mixture of laws over mechanisms; each node (`mixing="node"`) or each task (`"task"`) draws its part by weight.
+    """A named mixture of laws over mechanisms; each node (`mixing="node"`) or each task (`"task"`)
+    draws its part by weight.
 
-    The numbers of a part belong to its name: renaming a part draws others, reordering parts changes nothing but the choice.
-    With `root` variables without parents have that law instead, under the name "root".
+    The numbers of a part belong to its name: renaming a part draws others, reordering parts changes
+    nothing but the choice. With `root` variables without parents have that law instead, under the
+    name "root".
     """
 
-    def __init__(self, parts: Mapping[str, MechanismPart], mixing: Literal["node", "task"] = "node", root: MechanismConfig | None = None) -> None:
+    def __init__(
+        self,
+        parts: Mapping[str, MechanismPart],
+        mixing: Literal["node", "task"] = "node",
+        root: MechanismConfig | None = None,
+    ) -> None:
         self.names = list(parts)
         self.weights = [part.weight for part in parts.values()]
-        self.sources: list[MechanismLaw] = [implementation(part.mechanism)(part.mechanism) for part in parts.values()]
+        self.sources: list[MechanismLaw] = [
+            implementation(part.mechanism)(part.mechanism) for part in parts.values()
+        ]
         self.mixing = mixing
         self.streams: list[Names] = [("mechanism", name) for name in self.names]
         if root is not None:
             self.names.append("root")
             self.sources.append(implementation(root)(root))
             self.streams.append(("root mechanism",))
-        self.laws: list[AppliedLaw] = [*self.sources]  # what turns the parameters that the sources draw into values; standardising changes it
+        # what turns the parameters that the sources draw into values; standardising changes it
+        self.laws: list[AppliedLaw] = [*self.sources]
 
     @property
     def whole_table(self) -> bool:
-        """Whether the laws make whole tables instead of one variable after another: then every task has one law."""
+        """Whether the laws make whole tables instead of one variable after another: then every task
+        has one law."""
         return all(isinstance(law, WholeTableLaw) for law in self.sources)
 
     @property
     def numbers_per_value(self) -> int:
         """How many numbers of noise a value takes."""
-        return max(law.numbers_per_value if isinstance(law, WholeTableLaw) else 1 for law in self.sources)
+        return max(
+            law.numbers_per_value if isinstance(law, WholeTableLaw) else 1 for law in self.sources
+        )
 
     @property
     def proportions(self) -> dict[str, float]:
         """The probability of each part."""
-        return {name: weight / sum(self.weights) for name, weight in zip(self.names, self.weights, strict=False)}  # a law of roots has no weight
+        # a law of roots has no weight
+        return {
+            name: weight / sum(self.weights)
+            for name, weight in zip(self.names, self.weights, strict=False)
+        }
 
     def draw(self, seeds: Sequence[int], adjacency: Tensor) -> MechanismBatch:
-        """The mechanisms of all nodes of graphs [B, D, D]; task b depends on seeds[b] and its graph alone."""
+        """The mechanisms of all nodes of graphs [B, D, D]; task b depends on seeds[b] and its graph
+        alone."""
         parents = parents_of(adjacency)
         shape = (adjacency.shape[-1],) if self.mixing == "node" else (1,)
-        choice = draw_parts(seeds, ("mechanism part",), self.weights, shape).expand(len(seeds), adjacency.shape[-1])
+        choice = draw_parts(seeds, ("mechanism part",), self.weights, shape).expand(
+            len(seeds), adjacency.shape[-1]
+        )
         if len(self.sources) > len(self.weights):
             choice = torch.where(parents.count == 0, len(self.weights), choice)
         parameters: list[Parameters] = []
@@ -89,7 +120,8 @@ class MechanismFactory:
 
 @dataclass(frozen=True, eq=False)
 class MechanismBatch:
-    """The mechanisms of all nodes of B tasks: choice int64 [B, D] is each node's part; task b's parameters of part p are row position[p, b]."""
+    """The mechanisms of all nodes of B tasks: choice int64 [B, D] is each node's part; task b's
+    parameters of part p are row position[p, b]."""
 
     factory: MechanismFactory
     adjacency: Tensor
@@ -104,13 +136,19 @@ class MechanismBatch:
         row = int(self.position[part, b])
         law, width = self.factory.laws[part], max(1, int(self.parents.count[b, j]))
         picked = law.pick(self.parameters[part], torch.tensor([row]), torch.tensor([j]), width)
-        return Mechanism(self.factory.names[part], law, {name: value[0] for name, value in picked.items()})
+        return Mechanism(
+            self.factory.names[part], law, {name: value[0] for name, value in picked.items()}
+        )
 
-    def rows(self, noise: Tensor, interventions: Interventions | None = None, *, by_level: bool = False) -> Tensor:
-        """Float32 [B, N, D]: the tables that the noise [B, N, D] makes, causes before effects, with the `interventions` if there are any.
+    def rows(
+        self, noise: Tensor, interventions: Interventions | None = None, *, by_level: bool = False
+    ) -> Tensor:
+        """Float32 [B, N, D]: the tables that the noise [B, N, D] makes, causes before effects, with
+        the `interventions` if there are any.
 
         All values are finite and at most LARGEST in size; larger ones are set to it, as they come.
-        With `by_level=True` affine models too are evaluated from causes to effects, instead of solved at once.
+        With `by_level=True` affine models too are evaluated from causes to effects, instead of
+        solved at once.
         """
         interventions = interventions if interventions is not None and len(interventions) else None
         if self.factory.whole_table:
@@ -132,7 +170,8 @@ class MechanismBatch:
         return self._bounded(out, noise, interventions) if solvable.any() else out
 
     def _whole_tables(self, noise: Tensor, interventions: Interventions | None) -> Tensor:
-        """The tables of tasks each of which has one law that makes whole tables; noise [B, N, D, numbers]."""
+        """The tables of tasks each of which has one law that makes whole tables; noise [B, N, D,
+        numbers]."""
         out = torch.empty(noise.shape[:3])
         for part, law in enumerate(self.factory.sources):
             tasks = torch.nonzero(self.choice[:, 0] == part)[:, 0]
@@ -146,7 +185,8 @@ class MechanismBatch:
         return out
 
     def location_scale(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """m_j(parents) and s_j(parents), both [B, N, D], of every variable at the parents in rows [B, N, D], where x_j = m_j + s_j e_j.
+        """m_j(parents) and s_j(parents), both [B, N, D], of every variable at the parents in rows
+        [B, N, D], where x_j = m_j + s_j e_j.
 
         In the precision of the rows. Raises ValueError if a mechanism is not of that form.
         """
@@ -158,12 +198,19 @@ class MechanismBatch:
                 continue
             width = max(1, int(self.parents.count[b, j].max()))
             picked = law.pick(self.parameters[part], self.position[part, b], j, width)
-            picked = {name: value.to(rows.dtype) if value.is_floating_point() else value for name, value in picked.items()}
-            found = law.location_scale(picked, columns[b[:, None], self.parents.index[b, j, :width]])
+            picked = {
+                name: value.to(rows.dtype) if value.is_floating_point() else value
+                for name, value in picked.items()
+            }
+            found = law.location_scale(
+                picked, columns[b[:, None], self.parents.index[b, j, :width]]
+            )
             if found is None:
                 raise ValueError(
-                    f"The noise of the mechanism {self.factory.names[part]!r} ({law.config.kind}) is not additive, so rows have neither a density in "
-                    "closed form nor a noise that can be recovered; use a family of additive mechanisms, or equal seeds for counterfactuals."
+                    f"The noise of the mechanism {self.factory.names[part]!r} ({law.config.kind}) "
+                    "is not additive, so rows have neither a density in "
+                    "closed form nor a noise that can be recovered; use a family of additive "
+                    "mechanisms, or equal seeds for counterfactuals."
                 )
             mean[b, j], std[b, j] = found[0], found[1].expand_as(found[0])
         return mean.mT, std.mT
@@ -171,24 +218,37 @@ class MechanismBatch:
     def select(self, tasks: Tensor) -> MechanismBatch:
         """Some of the tasks."""
         return MechanismBatch(
-            self.factory, self.adjacency[tasks], self.parents.select(tasks), self.choice[tasks], self.parameters, self.position[:, tasks]
+            self.factory,
+            self.adjacency[tasks],
+            self.parents.select(tasks),
+            self.choice[tasks],
+            self.parameters,
+            self.position[:, tasks],
         )
 
     def _solve(self, noise: Tensor, interventions: Interventions | None) -> Tensor:
-        """x = (b + s e) (I - W)^-1 for tasks all of whose mechanisms are affine; interventions are set by the total effects (I - W)^-1.
+        """x = (b + s e) (I - W)^-1 for tasks all of whose mechanisms are affine; interventions are
+        set by the total effects (I - W)^-1.
 
-        W is nilpotent, so (I - W)^-1 = (I + W)(I + W²)(I + W⁴)… with at most log2 D factors, exact in the zeros. Rows and columns are
-        padded to multiples of 4 (aligned memory), so that the bits of a value do not depend on the other tasks.
+        W is nilpotent, so (I - W)^-1 = (I + W)(I + W²)(I + W⁴)… with at most log2 D factors, exact
+        in the zeros. Rows and columns are padded to multiples of 4 (aligned memory), so that the
+        bits of a value do not depend on the other tasks.
         """
         tasks, rows, nodes = noise.shape
         size = -(-nodes // 4) * 4
-        noise = torch.nn.functional.pad(noise, (0, size - nodes, 0, -rows % 4)) if nodes % 4 or rows % 4 else noise
+        noise = (
+            torch.nn.functional.pad(noise, (0, size - nodes, 0, -rows % 4))
+            if nodes % 4 or rows % 4
+            else noise
+        )
         weights = torch.zeros(tasks, size, size)  # [b, j, i]
         bias, scale = torch.zeros(tasks, 1, size), torch.zeros(tasks, 1, size)
         for part, values in enumerate(self.parameters):
             if values and self.factory.laws[part].affine:
                 place, chosen = self.position[part], (self.choice == part).to(torch.float32)
-                weights[:, :nodes].scatter_add_(2, self.parents.index, values["weight"][place] * chosen[..., None])
+                weights[:, :nodes].scatter_add_(
+                    2, self.parents.index, values["weight"][place] * chosen[..., None]
+                )
                 bias[:, 0, :nodes] += values["bias"][place] * chosen
                 scale[:, 0, :nodes] += values["noise_std"][place] * chosen
         power = weights.mT.contiguous()
@@ -198,11 +258,16 @@ class MechanismBatch:
             total = torch.baddbmm(total, total, power)
         x = torch.baddbmm(bias @ total, noise, scale.mT * total)
         if interventions is not None:
-            interventions.apply_to_affine(x, total, graphs.depths(self.adjacency) if interventions.target.shape[1] > 1 else None)
+            interventions.apply_to_affine(
+                x,
+                total,
+                graphs.depths(self.adjacency) if interventions.target.shape[1] > 1 else None,
+            )
         return x[:, :rows, :nodes]
 
     def _bounded(self, x: Tensor, noise: Tensor, interventions: Interventions | None) -> Tensor:
-        """The solved tables x, those beyond LARGEST (or not finite) evaluated anew from causes to effects, where values are bounded."""
+        """The solved tables x, those beyond LARGEST (or not finite) evaluated anew from causes to
+        effects, where values are bounded."""
         low, high = torch.aminmax(x)
         if low >= -LARGEST and high <= LARGEST:  # false for NaN
             return x
@@ -213,14 +278,19 @@ class MechanismBatch:
         return x
 
     def _propagate(self, noise: Tensor, interventions: Interventions | None) -> Tensor:
-        """Depth after depth of the graphs: all nodes of one depth and one part together, over all tasks; intervened cells are set as they come.
+        """Depth after depth of the graphs: all nodes of one depth and one part together, over all
+        tasks; intervened cells are set as they come.
 
-        Columns are padded to whole vector registers, so that the bits of a value do not depend on the other tasks.
+        Columns are padded to whole vector registers, so that the bits of a value do not depend on
+        the other tasks.
         """
         tasks, rows, size = noise.shape
-        columns = noise.new_zeros(tasks, size, max(64, -(-rows // 16) * 16))  # [B, D, N], noise that the values replace
+        # [B, D, N], noise that the values replace
+        columns = noise.new_zeros(tasks, size, max(64, -(-rows // 16) * 16))
         columns[..., :rows] = noise.mT
-        changes = None if interventions is None else interventions.columns(tasks, size, columns.shape[2])
+        changes = (
+            None if interventions is None else interventions.columns(tasks, size, columns.shape[2])
+        )
         for b, j, values in self.by_depth(columns):
             if changes is not None:
                 first, hard, added = changes
@@ -230,27 +300,37 @@ class MechanismBatch:
         return columns[..., :rows].mT
 
     def by_depth(self, columns: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """(b, j, values [n, N]) of all nodes, those of one depth and one part together, causes before effects.
+        """(b, j, values [n, N]) of all nodes, those of one depth and one part together, causes
+        before effects.
 
-        `columns` [B, D, N] holds the noise; whoever asks puts there what the children shall read, before asking for the next.
+        `columns` [B, D, N] holds the noise; whoever asks puts there what the children shall read,
+        before asking for the next.
         """
-        place = graphs.depths(self.adjacency) * len(self.parameters) + self.choice  # depth after depth, part after part
+        # depth after depth, part after part
+        place = graphs.depths(self.adjacency) * len(self.parameters) + self.choice
         for group in range(int(place.max()) + 1):
             b, j = torch.nonzero(place == group, as_tuple=True)
             if not len(b):
                 continue
             part = group % len(self.parameters)
-            order = torch.argsort(self.parents.count[b, j], stable=True)  # few parents first, so that few slots are empty
+            # few parents first, so that few slots are empty
+            order = torch.argsort(self.parents.count[b, j], stable=True)
             for some in order.split(max(1, self.factory.laws[part].cells // columns.shape[2])):
                 yield b[some], j[some], self._values(columns, part, b[some], j[some])
 
     def _values(self, columns: Tensor, part: int, b: Tensor, j: Tensor) -> Tensor:
-        """The values of nodes (b, j), all of one part, from the values of their parents and their own noise in `columns`."""
+        """The values of nodes (b, j), all of one part, from the values of their parents and their
+        own noise in `columns`."""
         law, width = self.factory.laws[part], max(1, int(self.parents.count[b, j].max()))
-        first, flat = b * columns.shape[1], columns.flatten(0, 1)  # of one index each: much faster than indexing by two tensors
-        inputs = flat.index_select(0, (self.parents.index[b, j, :width] + first[:, None]).flatten()).view(len(b), width, -1)
+        # of one index each: much faster than indexing by two tensors
+        first, flat = b * columns.shape[1], columns.flatten(0, 1)
+        inputs = flat.index_select(
+            0, (self.parents.index[b, j, :width] + first[:, None]).flatten()
+        ).view(len(b), width, -1)
         noise = flat.index_select(0, first + j)
-        return law.apply(law.pick(self.parameters[part], self.position[part, b], j, width), inputs, noise).clamp_(-LARGEST, LARGEST)
+        return law.apply(
+            law.pick(self.parameters[part], self.position[part, b], j, width), inputs, noise
+        ).clamp_(-LARGEST, LARGEST)
 
     def owners(self, part: int) -> Tensor:
         """Int64: the tasks that the rows of `parameters[part]` belong to, in a batch as drawn."""

@@ -1,4 +1,5 @@
-"""The laws that many mechanisms share: of the weights on the parents, and of the noise's standard deviation at every node."""
+"""The laws that many mechanisms share: of the weights on the parents, and of the noise's standard
+deviation at every node."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ class NoiseSettings(Protocol):
     def noise_variance_b(self) -> float: ...
 
 
-def draw_weights(config: WeightSettings, seeds: Sequence[int], names: Names, shape: tuple[int, ...]) -> Tensor:
+def draw_weights(
+    config: WeightSettings, seeds: Sequence[int], names: Names, shape: tuple[int, ...]
+) -> Tensor:
     """Float32 [B, *shape]: independent weights of the law `config.weight_law`."""
     low, high = config.weight_low, config.weight_high
     if config.weight_law in ("normal", "normal_sign"):
@@ -57,12 +60,17 @@ def draw_weights(config: WeightSettings, seeds: Sequence[int], names: Names, sha
 
 
 def draw_noise_std(config: NoiseSettings, seeds: Sequence[int], names: Names, nodes: int) -> Tensor:
-    """Float32 [B, D]: independent standard deviations of the law `config.noise_std_law`, or roots of `config.noise_variance_law`'s variances."""
+    """Float32 [B, D]: independent standard deviations of the law `config.noise_std_law`, or roots
+    of `config.noise_variance_law`'s variances."""
     a, b = config.noise_std_a, config.noise_std_b
     if config.noise_variance_law == "constant":
         return torch.full((len(seeds), nodes), config.noise_variance_a**0.5)
     if config.noise_variance_law == "inv_gamma":
-        return (config.noise_variance_b / draw_gammas(config.noise_variance_a, seeds, names, nodes)).sqrt().to(torch.float32)
+        return (
+            (config.noise_variance_b / draw_gammas(config.noise_variance_a, seeds, names, nodes))
+            .sqrt()
+            .to(torch.float32)
+        )
     if config.noise_std_law == "constant":
         return torch.full((len(seeds), nodes), a)
     if config.noise_std_law == "uniform":
@@ -73,9 +81,12 @@ def draw_noise_std(config: NoiseSettings, seeds: Sequence[int], names: Names, no
 
 
 def draw_gammas(shape: float | Tensor, seeds: Sequence[int], names: Names, nodes: int) -> Tensor:
-    """Float64 [B, D]: independent Gamma numbers of rate 1 by the inverse distribution function; the shape is one number or one per node [B, D]."""
+    """Float64 [B, D]: independent Gamma numbers of rate 1 by the inverse distribution function; the
+    shape is one number or one per node [B, D]."""
     u = randomness.uniforms(seeds, names, (nodes,)).to(torch.float64).numpy()
-    return torch.from_numpy(gammaincinv(shape if isinstance(shape, float | int) else shape.numpy(), u))
+    return torch.from_numpy(
+        gammaincinv(shape if isinstance(shape, float | int) else shape.numpy(), u)
+    )
 
 
 def draw_bias(bound: float, seeds: Sequence[int], names: Names, nodes: int) -> Tensor:

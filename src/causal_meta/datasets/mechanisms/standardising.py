@@ -1,9 +1,11 @@
 """Standardising inside a model: every variable is standardised before its children read it.
 
-Each variable gets two numbers of the model, mean m_j and standard deviation s_j, found once from the first 256 rows of the task's own noise and
-kept, however many rows are drawn: further rows, interventions and counterfactuals all see the same model. With z = (x - m)/s it is
-z_j = (f_j(z_pa, e_j) - m_j)/s_j. "values" reports z (internally standardised models, iSCM: Ormaniec et al. 2025), "inputs" reports f_j(z_pa, e_j)
-(BCNP: Dhir et al. 2025). Both papers take the statistics of whatever rows are drawn.
+Each variable gets two numbers of the model, mean m_j and standard deviation s_j, found once from
+the first 256 rows of the task's own noise and kept, however many rows are drawn: further rows,
+interventions and counterfactuals all see the same model. With z = (x - m)/s it is z_j = (f_j(z_pa,
+e_j) - m_j)/s_j. "values" reports z (internally standardised models, iSCM: Ormaniec et al. 2025),
+"inputs" reports f_j(z_pa, e_j) (BCNP: Dhir et al. 2025). Both papers take the statistics of
+whatever rows are drawn.
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ from causal_meta.datasets.mechanisms.mixture import MechanismBatch
 Mode = Literal["values", "inputs"]
 
 REFERENCE_ROWS = 256
-_CONSTANT = 1e-6  # a standard deviation below this part of the mean is float rounding: such a variable is only centred
+# a standard deviation below this part of the mean is float rounding: such a variable is only
+# centred
+_CONSTANT = 1e-6
 _MEAN, _STD = "standardising_mean", "standardising_std"
 
 
 class StandardisedLaw(AppliedLaw):
-    """`law` with the means and standard deviations of its inputs [b, K] (mode "inputs") or of its own variable [b] ("values") as parameters."""
+    """`law` with the means and standard deviations of its inputs [b, K] (mode "inputs") or of its
+    own variable [b] ("values") as parameters."""
 
     def __init__(self, law: AppliedLaw, mode: Mode) -> None:
         super().__init__(law.config)
@@ -36,7 +41,9 @@ class StandardisedLaw(AppliedLaw):
 
     def pick(self, parameters: Parameters, row: Tensor, node: Tensor, width: int) -> Parameters:
         inner = {name: value for name, value in parameters.items() if name not in (_MEAN, _STD)}
-        return self.law.pick(inner, row, node, width) | {name: parameters[name][row, node] for name in (_MEAN, _STD)}
+        return self.law.pick(inner, row, node, width) | {
+            name: parameters[name][row, node] for name in (_MEAN, _STD)
+        }
 
     def _inputs(self, parameters: Parameters, inputs: Tensor) -> Tensor:
         if self.mode == "values":
@@ -50,7 +57,9 @@ class StandardisedLaw(AppliedLaw):
             return values
         return values.sub_(parameters[_MEAN][:, None]).div_(parameters[_STD][:, None])
 
-    def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor] | None:
+    def location_scale(
+        self, parameters: Parameters, inputs: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
         found = self.law.location_scale(parameters, self._inputs(parameters, inputs))
         if found is None or self.mode == "inputs":
             return found
@@ -59,9 +68,11 @@ class StandardisedLaw(AppliedLaw):
 
 
 def reference_moments(batch: MechanismBatch, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, float32 [B, D], of f_j(z_pa, e_j) over the rows that the reference noise [B, R, D] makes, causes before effects.
+    """Mean and standard deviation, float32 [B, D], of f_j(z_pa, e_j) over the rows that the
+    reference noise [B, R, D] makes, causes before effects.
 
-    Summed in double precision, so that a task's numbers do not depend on the others. Affine models need no more of the noise than its moments.
+    Summed in double precision, so that a task's numbers do not depend on the others. Affine models
+    need no more of the noise than its moments.
     """
     if all(law.affine for law in batch.factory.laws):
         noise = few_rows_like(noise)
@@ -80,7 +91,8 @@ def reference_moments(batch: MechanismBatch, noise: Tensor) -> tuple[Tensor, Ten
 
 
 def few_rows_like(noise: Tensor) -> Tensor:
-    """Float32 [B, 2D, D]: rows with the means and covariances of those of noise [B, R, D], or these themselves where they are hardly more.
+    """Float32 [B, 2D, D]: rows with the means and covariances of those of noise [B, R, D], or these
+    themselves where they are hardly more.
 
     mean ± sqrt(D) times the columns of Cholesky's root of the covariance.
     """
@@ -98,7 +110,8 @@ def few_rows_like(noise: Tensor) -> Tensor:
 
 
 def standardised(batch: MechanismBatch, noise: Tensor, mode: Mode) -> MechanismBatch:
-    """The models of `batch`, as drawn, with standardising inside; `noise` [B, R, D] makes the reference rows.
+    """The models of `batch`, as drawn, with standardising inside; `noise` [B, R, D] makes the
+    reference rows.
 
     Affine mechanisms stay affine: their numbers are taken into weights, bias and noise scale.
     """
@@ -125,7 +138,11 @@ def _folded(parameters: Parameters, mean: Tensor, std: Tensor, mode: Mode) -> Pa
     """The parameters of w . x + b + s e after standardising its inputs or its value."""
     weight, bias, noise_std = parameters["weight"], parameters["bias"], parameters["noise_std"]
     if mode == "values":
-        return parameters | {"weight": weight / std[..., None], "bias": (bias - mean) / std, "noise_std": noise_std / std}
+        return parameters | {
+            "weight": weight / std[..., None],
+            "bias": (bias - mean) / std,
+            "noise_std": noise_std / std,
+        }
     weight = weight / std
     return parameters | {"weight": weight, "bias": bias - (weight * mean).sum(dim=-1)}
 

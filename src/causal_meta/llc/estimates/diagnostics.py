@@ -1,6 +1,8 @@
-"""Effective sample sizes, R-hat and drift of chains [C, T], in NumPy (Vehtari, Gelman, Simpson, Carpenter and Bürkner 2021).
+"""Effective sample sizes, R-hat and drift of chains [C, T], in NumPy (Vehtari, Gelman, Simpson,
+Carpenter and Bürkner 2021).
 
-The formulas are ArviZ's, number for number; they are here because importing ArviZ takes longer than sampling a small target.
+The formulas are ArviZ's, number for number; they are here because importing ArviZ takes longer than
+sampling a small target.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ Floats = NDArray[np.floating]
 
 
 def effective_size(chains: Floats) -> float:
-    """Effective sample size of the mean of `chains` [C, T] as they are: CT / (1 + 2 Σ ρ_t), by Geyer's initial monotone sequence.
+    """Effective sample size of the mean of `chains` [C, T] as they are: CT / (1 + 2 Σ ρ_t), by
+    Geyer's initial monotone sequence.
 
-    The autocorrelations ρ_t are taken against the variance within and between chains, so chains that disagree count for few draws.
+    The autocorrelations ρ_t are taken against the variance within and between chains, so chains
+    that disagree count for few draws.
     """
     values = np.asarray(chains, np.float64)
     n_chains, length = values.shape
@@ -36,7 +40,8 @@ def effective_size(chains: Floats) -> float:
 
 
 def autocovariance(values: Floats) -> Floats:
-    """Autocovariances [C, T] at lags 0 … T-1 of each row of `values` [C, T], divided by T at every lag."""
+    """Autocovariances [C, T] at lags 0 … T-1 of each row of `values` [C, T], divided by T at every
+    lag."""
     length = values.shape[1]
     padded = 1 << (2 * length - 1).bit_length()
     spectrum = np.fft.rfft(values - values.mean(1, keepdims=True), padded, axis=1)
@@ -44,7 +49,8 @@ def autocovariance(values: Floats) -> Floats:
 
 
 def split(chains: Floats) -> Floats:
-    """First and last halves as chains of their own, [2C, T // 2]: a chain that moves disagrees with itself."""
+    """First and last halves as chains of their own, [2C, T // 2]: a chain that moves disagrees with
+    itself."""
     half = chains.shape[1] // 2
     return np.concatenate([chains[:, :half], chains[:, -half:]])
 
@@ -62,19 +68,27 @@ def ess_mean(chains: Floats) -> float:
 
 
 def ess_bulk(chains: Floats) -> float:
-    """Effective sample size of normal scores of split chains: sees disagreement where the mean need not exist."""
+    """Effective sample size of normal scores of split chains: sees disagreement where the mean need
+    not exist."""
     return effective_size(normal_scores(split(chains)))
 
 
 def ess_tail(chains: Floats) -> float:
     """The smaller effective sample size of the 5 % and 95 % quantiles."""
-    return min(effective_size(split((chains <= np.quantile(chains, level)).astype(np.float64))) for level in (0.05, 0.95))
+    return min(
+        effective_size(split((chains <= np.quantile(chains, level)).astype(np.float64)))
+        for level in (0.05, 0.95)
+    )
 
 
 def rhat(chains: Floats) -> float:
-    """Rank-normalised split R-hat: the larger of that of the values and that of their distance from the median."""
+    """Rank-normalised split R-hat: the larger of that of the values and that of their distance from
+    the median."""
     halves = split(chains)
-    return max(_plain_rhat(normal_scores(halves)), _plain_rhat(normal_scores(np.abs(halves - np.median(halves)))))
+    return max(
+        _plain_rhat(normal_scores(halves)),
+        _plain_rhat(normal_scores(np.abs(halves - np.median(halves)))),
+    )
 
 
 def _plain_rhat(chains: Floats) -> float:
@@ -85,16 +99,20 @@ def _plain_rhat(chains: Floats) -> float:
 
 
 def mcse(chains: Floats) -> float:
-    """Monte Carlo standard error of the mean over all draws: standard deviation / sqrt(ess_mean)."""
+    """Monte Carlo standard error of the mean over all draws: standard deviation /
+    sqrt(ess_mean)."""
     return float(np.std(chains, ddof=1)) / float(np.sqrt(ess_mean(chains)))
 
 
 def mcse_with(chains: Floats, slow: Floats) -> tuple[float, float]:
-    """Monte Carlo standard error of the mean of `chains` [C, T], and the effective draws that tell it, where part of it goes with `slow` [C, T].
+    """Monte Carlo standard error of the mean of `chains` [C, T], and the effective draws that tell
+    it, where part of it goes with `slow` [C, T].
 
-    With the slope b of the values on `slow` the error is sqrt(b² mcse(slow)² + mcse(rest)²), rest = chains - b slow: Geyer's sum stops where noise
-    hides the autocorrelations, so that a small part of the variance which changes slowly is missed in the sum and seen when it stands alone. The
-    effective draws are those of Welch and Satterthwaite, (Σ e²)² / Σ (e⁴ / draws). Never below the plain `mcse`.
+    With the slope b of the values on `slow` the error is sqrt(b² mcse(slow)² + mcse(rest)²), rest =
+    chains - b slow: Geyer's sum stops where noise hides the autocorrelations, so that a small part
+    of the variance which changes slowly is missed in the sum and seen when it stands alone. The
+    effective draws are those of Welch and Satterthwaite, (Σ e²)² / Σ (e⁴ / draws). Never below the
+    plain `mcse`.
     """
     plain, around = (mcse(chains), ess_mean(chains)), slow - slow.mean()
     spread = float((around**2).mean())
@@ -106,13 +124,17 @@ def mcse_with(chains: Floats, slow: Floats) -> tuple[float, float]:
     whole = float(np.hypot(*errors))
     if not whole > plain[0]:
         return plain
-    return whole, 1 / sum((error / whole) ** 4 / size for error, size in zip(errors, sizes, strict=True))
+    return whole, 1 / sum(
+        (error / whole) ** 4 / size for error, size in zip(errors, sizes, strict=True)
+    )
 
 
 def drift(chains: Floats) -> float:
-    """How many standard errors the mean of the first fifth of the chains lies above that of their last half (Geweke 1992 used a tenth).
+    """How many standard errors the mean of the first fifth of the chains lies above that of their
+    last half (Geweke 1992 used a tenth).
 
-    The error of both is taken from the last half, where a warm-up that was too short has been forgotten.
+    The error of both is taken from the last half, where a warm-up that was too short has been
+    forgotten.
     """
     length = chains.shape[1]
     first, last = chains[:, : max(length // 5, 2)], chains[:, -(length // 2) :]

@@ -13,23 +13,37 @@ from scipy.special import stdtrit
 
 from causal_meta.draws import Draws
 from causal_meta.llc.estimates import diagnostics, flags
-from causal_meta.llc.estimates.controls import MOST_MOVED, REPAIRED, TAKEN, Violation, controlled, controls, worst_violation
+from causal_meta.llc.estimates.controls import (
+    MOST_MOVED,
+    REPAIRED,
+    TAKEN,
+    Violation,
+    controlled,
+    controls,
+    worst_violation,
+)
 from causal_meta.llc.estimates.pareto import smoothed_weights
 
 Floats = NDArray[np.floating]
 Analysis = dict[str, Any]
 
 
-def estimate(draws: Draws, *, n: int, n_parameters: int, check: Mapping[str, Any] | None = None) -> Analysis:
-    """λ̂ = nβ (E[L_n(w)] - L_n(w*)) (Lau et al. 2023, equation 12) with its Monte Carlo error, as a tree of numbers that strict JSON can hold.
+def estimate(
+    draws: Draws, *, n: int, n_parameters: int, check: Mapping[str, Any] | None = None
+) -> Analysis:
+    """λ̂ = nβ (E[L_n(w)] - L_n(w*)) (Lau et al. 2023, equation 12) with its Monte Carlo error, as a
+    tree of numbers that strict JSON can hold.
 
-    `n` is the number of rows, `n_parameters` P, and `check` what is known of w* (`is_minimum`: bool). The mean `llc_mean` is over all draws of the
-    chains that did not fail, less its control variates where the draws kept their virial and these have mean zero as they should (`llc.estimates.controls`);
-    `llc_mean_plain` is the bare mean.
-    `llc_std` is the standard deviation of λ̂ over draws, `llc_mcse` the Monte Carlo standard error of `llc_mean`, which counts autocorrelation and
-    disagreement of chains; `llc_error` adds the bias of the step size that is left, and `interval` holds 95 % by a t law. Work is counted in
-    gradients over all rows, warm-up and failed chains included (`total_fges`); `wnv` is llc_mcse² x total_fges. `flags` names what is wrong by the
-    words of `llc.estimates.flags.FLAGS`, `flag_details` says by how much. Numbers that do not exist are None.
+    `n` is the number of rows, `n_parameters` P, and `check` what is known of w* (`is_minimum`:
+    bool). The mean `llc_mean` is over all draws of the chains that did not fail, less its control
+    variates where the draws kept their virial and these have mean zero as they should
+    (`llc.estimates.controls`); `llc_mean_plain` is the bare mean. `llc_std` is the standard
+    deviation of λ̂ over draws, `llc_mcse` the Monte Carlo standard error of `llc_mean`, which
+    counts autocorrelation and disagreement of chains; `llc_error` adds the bias of the step size
+    that is left, and `interval` holds 95 % by a t law. Work is counted in gradients over all rows,
+    warm-up and failed chains included (`total_fges`); `wnv` is llc_mcse² x total_fges. `flags`
+    names what is wrong by the words of `llc.estimates.flags.FLAGS`, `flag_details` says by how
+    much. Numbers that do not exist are None.
     """
     reasons = failures(draws)
     kept = [chain for chain, reason in enumerate(reasons) if not reason]
@@ -43,9 +57,13 @@ def estimate(draws: Draws, *, n: int, n_parameters: int, check: Mapping[str, Any
         "chains": len(reasons),
         "draws": int(draws.loss.shape[1]),
         "independent": bool(draws.independent),
-        "failed_chains": [{"chain": chain, "reason": reason} for chain, reason in enumerate(reasons) if reason],
+        "failed_chains": [
+            {"chain": chain, "reason": reason} for chain, reason in enumerate(reasons) if reason
+        ],
         "total_fges": _number(gradients[:, -1].sum()),
-        "is_minimum": None if check is None or check.get("is_minimum") is None else bool(check["is_minimum"]),
+        "is_minimum": None
+        if check is None or check.get("is_minimum") is None
+        else bool(check["is_minimum"]),
         **dict.fromkeys(NUMBERS),
     }
     if kept:
@@ -59,7 +77,8 @@ def estimate(draws: Draws, *, n: int, n_parameters: int, check: Mapping[str, Any
 
 
 OUT = 1e60
-"""Losses and distances from which on a chain has left the numbers: powers of them are no longer finite."""
+"""Losses and distances from which on a chain has left the numbers: powers of them are no longer
+finite."""
 NUMBERS: tuple[str, ...] = (
     "llc_mean",
     "llc_std",
@@ -109,10 +128,15 @@ NUMBERS: tuple[str, ...] = (
 def failures(draws: Draws) -> list[str]:
     """Why each chain cannot be used, [C]; empty text where it can."""
     found = []
-    for loss, distance in zip(np.asarray(draws.loss, np.float64), np.asarray(draws.distance, np.float64), strict=True):
+    for loss, distance in zip(
+        np.asarray(draws.loss, np.float64), np.asarray(draws.distance, np.float64), strict=True
+    ):
         bad = ~((np.abs(loss) < OUT) & (distance < OUT))
         if bad.any():
-            found.append(f"{int(bad.sum())} of {len(loss)} draws are not finite or above {OUT:g}, the first at draw {int(bad.argmax())}")
+            found.append(
+                f"{int(bad.sum())} of {len(loss)} draws are not finite or above {OUT:g}, the "
+                f"first at draw {int(bad.argmax())}"
+            )
         elif not draws.independent and np.ptp(loss) == 0:
             found.append("the chain never moved")
         else:
@@ -124,7 +148,18 @@ def chosen(draws: Draws, chains: list[int]) -> Draws:
     """The draws of some chains alone."""
     arrays: dict[str, Any] = {
         name: None if value is None else np.asarray(value)[chains]
-        for name in ("loss", "distance", "projection", "gradients", "energy", "acceptance", "divergent", "parameters", "weights", "virial")
+        for name in (
+            "loss",
+            "distance",
+            "projection",
+            "gradients",
+            "energy",
+            "acceptance",
+            "divergent",
+            "parameters",
+            "weights",
+            "virial",
+        )
         for value in (getattr(draws, name),)
     }
     return replace(draws, **arrays)
@@ -136,9 +171,17 @@ def _of_chains(draws: Draws) -> Analysis:
     variates = controls(draws)
     violation = worst_violation(draws)
     repaired = violation is not None and violation.of_steps and not _corrected(draws)
-    reduced = controlled(plain, variates, share=REPAIRED if repaired else TAKEN) if variates is not None else None
+    reduced = (
+        controlled(plain, variates, share=REPAIRED if repaired else TAKEN)
+        if variates is not None
+        else None
+    )
     trusted = violation is not None and (violation.score <= flags.CONTROL_ERRORS or repaired)
-    series = reduced.series if trusted and reduced and diagnostics.mcse(reduced.series) < diagnostics.mcse(plain) else plain
+    series = (
+        reduced.series
+        if trusted and reduced and diagnostics.mcse(reduced.series) < diagnostics.mcse(plain)
+        else plain
+    )
     taken = plain - (plain if reduced is None else reduced.series)
     distance = np.asarray(draws.distance, np.float64)
     error, size = diagnostics.mcse_with(series, distance**2)
@@ -167,15 +210,26 @@ def _of_chains(draws: Draws) -> Analysis:
         "law_score": None if violation is None else violation.law_score,
         "virial_gap": None if violation is None else violation.gap,
         "virial_of_steps": None if violation is None else violation.of_steps,
-        **_step_bias(draws, float(taken.mean()), diagnostics.mcse(taken) if np.ptp(taken) > 0 else 0.0, violation, series is plain),
+        **_step_bias(
+            draws,
+            float(taken.mean()),
+            diagnostics.mcse(taken) if np.ptp(taken) > 0 else 0.0,
+            violation,
+            series is plain,
+        ),
     }
 
 
 def _distance_effect(draws: Draws) -> float:
-    """The error of λ̂ that goes with the error of the mean of |w - w*|²: the slope of λ̂ on it times its Monte Carlo standard error."""
+    """The error of λ̂ that goes with the error of the mean of |w - w*|²: the slope of λ̂ on it
+    times its Monte Carlo standard error."""
     square, series = np.asarray(draws.distance, np.float64) ** 2, draws.llc
     spread = float(square.var())
-    slope = float(((square - square.mean()) * (series - series.mean())).mean()) / spread if spread > 0 else 0.0
+    slope = (
+        float(((square - square.mean()) * (series - series.mean())).mean()) / spread
+        if spread > 0
+        else 0.0
+    )
     return abs(slope) * diagnostics.mcse(square)
 
 
@@ -184,44 +238,68 @@ def _corrected(draws: Draws) -> bool:
     return draws.acceptance is not None if draws.corrected is None else draws.corrected
 
 
-def _step_bias(draws: Draws, shift: float, chance: float, violation: Violation | None, bare: bool) -> Analysis:
-    """What an uncorrected step adds to λ̂, by the virial where it was kept, else by the rule 1 / (1 - εh/4) for the largest curvature h.
+def _step_bias(
+    draws: Draws, shift: float, chance: float, violation: Violation | None, bare: bool
+) -> Analysis:
+    """What an uncorrected step adds to λ̂, by the virial where it was kept, else by the rule 1 / (1
+    - εh/4) for the largest curvature h.
 
-    With virials the control variates take the bias off to first order: exactly for a quadratic loss but for the share of γ. Of what they took off,
-    a share |virial gap| / P is counted as left, and what they leave by design. The rule holds one direction of curvature h: it is a bound. Where the
-    identities do not show a bias, it may be there: what the control variates leave of the rule's, at the mean curvature, is counted as left. As much
-    as they took off beyond its standard error `chance` may be a bias too (`bias_unseen`): it widens the error, and is too uncertain for a flag.
+    With virials the control variates take the bias off to first order: exactly for a quadratic loss
+    but for the share of γ. Of what they took off, a share |virial gap| / P is counted as left, and
+    what they leave by design. The rule holds one direction of curvature h: it is a bound. Where the
+    identities do not show a bias, it may be there: what the control variates leave of the rule's,
+    at the mean curvature, is counted as left. As much as they took off beyond its standard error
+    `chance` may be a bias too (`bias_unseen`): it widens the error, and is too uncertain for a
+    flag.
 
-    A step of second order (`step_order` 2: averaged noise, the thermostat) is right on a quadratic. The rule is then squared, and unseen is what
-    places add that are too stiff for the step (εh > 1): as much as if λ̂ were wrong there by itself.
+    A step of second order (`step_order` 2: averaged noise, the thermostat) is right on a quadratic.
+    The rule is then squared, and unseen is what places add that are too stiff for the step (εh >
+    1): as much as if λ̂ were wrong there by itself.
     """
     if _corrected(draws):
         return {}
     found: Analysis = {}
     mean, second = float(draws.llc.mean()), draws.adapted.get("step_order", 1) == 2
-    step, largest, usual = (float(np.max(draws.adapted.get(name, math.nan))) for name in ("step_size", "curvature", "mean_curvature"))
+    step, largest, usual = (
+        float(np.max(draws.adapted.get(name, math.nan)))
+        for name in ("step_size", "curvature", "mean_curvature")
+    )
     if math.isfinite(ratio := step * largest / 4):
         found["step_rule"] = ratio
         if violation is None:
             bias = mean * (ratio**2 if second else ratio) if ratio < 1 else math.inf
-            found |= {"bias_estimate": _number(bias), "bias_left": _number(bias), "bias_rule": "curvature"}
+            found |= {
+                "bias_estimate": _number(bias),
+                "bias_left": _number(bias),
+                "bias_rule": "curvature",
+            }
     if violation is not None:
-        share = 1.0 if bare else abs(violation.gap) / sum(draws.virial_sizes) + (1 - REPAIRED if violation.of_steps else 0.0)
-        left = abs(shift) * share if violation.of_steps or not bare else 0.0  # otherwise the shift is chance, and the plain mean knows its error
+        share = (
+            1.0
+            if bare
+            else abs(violation.gap) / sum(draws.virial_sizes)
+            + (1 - REPAIRED if violation.of_steps else 0.0)
+        )
+        # otherwise the shift is chance, and the plain mean knows its error
+        left = abs(shift) * share if violation.of_steps or not bare else 0.0
         if second:
             found["bias_unseen"] = abs(mean) * float(draws.adapted.get("stiff_share", 0.0))
         elif not violation.of_steps:  # too small for them to show
             rule = np.nan_to_num(step * (usual if math.isfinite(usual) else largest) / 4)
             left = max(left, mean * float(rule) * (1.0 if bare else 1 - TAKEN))
-            found["bias_unseen"] = 0.0 if bare else math.sqrt(max(shift**2 - chance**2, 0.0)) * (1 - TAKEN) / TAKEN
+            found["bias_unseen"] = (
+                0.0 if bare else math.sqrt(max(shift**2 - chance**2, 0.0)) * (1 - TAKEN) / TAKEN
+            )
         found |= {"bias_estimate": shift, "bias_left": left, "bias_rule": "virial"}
     return found
 
 
 def weighted(draws: Draws) -> Analysis:
-    """Mean and error of independent draws of an approximation, weighted towards the posterior where their ratios are known.
+    """Mean and error of independent draws of an approximation, weighted towards the posterior where
+    their ratios are known.
 
-    Weights are kept where their tail is too heavy to be trusted, which is flagged: draws of a mixture with a defensive part say nothing without them.
+    Weights are kept where their tail is too heavy to be trusted, which is flagged: draws of a
+    mixture with a defensive part say nothing without them.
     """
     plain = draws.llc
     weights = np.full(plain.shape, 1 / plain.size)
@@ -242,7 +320,10 @@ def weighted(draws: Draws) -> Analysis:
         "llc_mcse": float(np.sqrt((weights**2 * (series - mean) ** 2).sum())),
         "llc_mean_plain": bare,
         "llc_mcse_plain": float(np.sqrt((weights**2 * (plain - bare) ** 2).sum())),
-        "chain_means": [float(mean) for mean in (weights * series).sum(1) / np.maximum(weights.sum(1), np.finfo(float).tiny)],
+        "chain_means": [
+            float(mean)
+            for mean in (weights * series).sum(1) / np.maximum(weights.sum(1), np.finfo(float).tiny)
+        ],
         "ess_mean": size,
         "ess": size,
         "virial_score": None if violation is None else violation.score,
@@ -275,7 +356,11 @@ def _sampler_health(draws: Draws) -> Analysis:
 def _sums(draws: Draws, analysis: Analysis) -> Analysis:
     """The interval and work-normalised numbers, from mean, error and work."""
     mean, error, work = analysis["llc_mean"], analysis["llc_mcse"], analysis["total_fges"]
-    whole = math.hypot(error, max(analysis["bias_left"] or 0.0, analysis["bias_unseen"] or 0.0), draws.n_beta * draws.centre_error)
+    whole = math.hypot(
+        error,
+        max(analysis["bias_left"] or 0.0, analysis["bias_unseen"] or 0.0),
+        draws.n_beta * draws.centre_error,
+    )
     half = t_factor(analysis["ess_mean"], draws.independent) * whole
     return {
         "llc_error": whole,
@@ -286,8 +371,9 @@ def _sums(draws: Draws, analysis: Analysis) -> Analysis:
 
 
 def _information(draws: Draws, analysis: Analysis) -> Analysis:
-    """Watanabe's criteria: WBIC = n E[L_n] at β = 1 / log n (2013, definition 4), and, where moments of row losses were kept over all chains, the
-    functional variance V = Σ_i Var(row loss i) and the singular fluctuation ν = β V / 2 (2010, equation 21), at the run's own β and γ."""
+    """Watanabe's criteria: WBIC = n E[L_n] at β = 1 / log n (2013, definition 4), and, where
+    moments of row losses were kept over all chains, the functional variance V = Σ_i Var(row loss i)
+    and the singular fluctuation ν = β V / 2 (2010, equation 21), at the run's own β and γ."""
     n = analysis["n"]
     found: Analysis = {}
     if math.isclose(draws.n_beta * math.log(n), n, rel_tol=1e-9):
@@ -300,9 +386,11 @@ def _information(draws: Draws, analysis: Analysis) -> Analysis:
 
 
 def t_factor(effective: float, independent: bool = False, level: float = 0.95) -> float:
-    """Half-width of the interval in standard errors: the t quantile with as many degrees as the estimate of the error has.
+    """Half-width of the interval in standard errors: the t quantile with as many degrees as the
+    estimate of the error has.
 
-    A variance estimated from autocorrelated chains of N effective draws is worth about N / 4 independent squares.
+    A variance estimated from autocorrelated chains of N effective draws is worth about N / 4
+    independent squares.
 
     >>> round(t_factor(40), 2), round(t_factor(1e6), 2)
     (2.23, 1.96)

@@ -1,4 +1,5 @@
-"""λ from several estimates: to no localisation (γ → 0), to no step size (ε → 0), and over temperatures (nβ)."""
+"""λ from several estimates: to no localisation (γ → 0), to no step size (ε → 0), and over
+temperatures (nβ)."""
 
 from __future__ import annotations
 
@@ -16,10 +17,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Limit:
-    """A fitted limit: its `value` and standard `error`, the `model` in words, its `coefficients` (the value first), the share of worse fits among
-    right ones, `p_value` (None without degrees of freedom), and the `curve` fitted at the points given, [K].
+    """A fitted limit: its `value` and standard `error`, the `model` in words, its `coefficients`
+    (the value first), the share of worse fits among right ones, `p_value` (None without degrees of
+    freedom), and the `curve` fitted at the points given, [K].
 
-    Where the fit is worse than the errors allow, `error` is enlarged by the square root of chi² per degree of freedom.
+    Where the fit is worse than the errors allow, `error` is enlarged by the square root of chi² per
+    degree of freedom.
     """
 
     value: float
@@ -30,12 +33,22 @@ class Limit:
     curve: tuple[float, ...]
 
 
-def to_zero(x: Sequence[float], values: Sequence[float], errors: Sequence[float], *, degree: int | None = None, letter: str = "x") -> Limit:
-    """The limit at x = 0 of values with independent `errors` at points x >= 0, by a polynomial fitted with weights 1 / errors².
+def to_zero(
+    x: Sequence[float],
+    values: Sequence[float],
+    errors: Sequence[float],
+    *,
+    degree: int | None = None,
+    letter: str = "x",
+) -> Limit:
+    """The limit at x = 0 of values with independent `errors` at points x >= 0, by a polynomial
+    fitted with weights 1 / errors².
 
-    Without `degree` it is the lowest from 1 to 3 whose fit is as good as one of five right ones, with a degree of freedom left. γ and ε enter
-    this way: on Σ c_i w_i^{2 k_i} λ̂ is smooth in γ, for a regular model λ - γ/2 Σ 1/(nβ h_i) + …, and a Langevin step shifts it by O(ε). Keep the
-    largest x so small that the shift is a fraction of λ. Raises `ValueError` for fewer than two different points or errors that are not positive.
+    Without `degree` it is the lowest from 1 to 3 whose fit is as good as one of five right ones,
+    with a degree of freedom left. γ and ε enter this way: on Σ c_i w_i^{2 k_i} λ̂ is smooth in γ,
+    for a regular model λ - γ/2 Σ 1/(nβ h_i) + …, and a Langevin step shifts it by O(ε). Keep the
+    largest x so small that the shift is a fraction of λ. Raises `ValueError` for fewer than two
+    different points or errors that are not positive.
     """
     x_, y, e = _points(x, values, errors)
     most = 1 if degree is None else degree
@@ -43,19 +56,34 @@ def to_zero(x: Sequence[float], values: Sequence[float], errors: Sequence[float]
     limit = None
     for order in tried or [most]:
         if order >= len(x_):
-            raise ValueError(f"A polynomial of degree {order} needs more than {len(x_)} points; give more runs, or a lower degree.")
-        limit = _linear(np.vander(x_, order + 1, increasing=True), y, e, f"polynomial of degree {order} in {letter}")
+            raise ValueError(
+                f"A polynomial of degree {order} needs more than {len(x_)} points; give more "
+                "runs, or a lower degree."
+            )
+        limit = _linear(
+            np.vander(x_, order + 1, increasing=True),
+            y,
+            e,
+            f"polynomial of degree {order} in {letter}",
+        )
         if limit.p_value is None or limit.p_value > 0.2:
             break
     assert limit is not None
     return limit
 
 
-def to_no_localisation(gammas: Sequence[float], values: Sequence[float], errors: Sequence[float], *, multiplicity: int = 1) -> Limit:
+def to_no_localisation(
+    gammas: Sequence[float],
+    values: Sequence[float],
+    errors: Sequence[float],
+    *,
+    multiplicity: int = 1,
+) -> Limit:
     """λ as γ → 0 from estimates at one temperature.
 
-    With multiplicity 1 by `to_zero`. With m > 1 the approach is logarithmic, λ̂ = λ - (m - 1) / (a - b log γ) with b >= 0 (homogeneous forms, from
-    Z ∝ t^-λ (log t + c)^{m-1} and t ∝ nβ γ^-κ): three unknowns, so at least three values of γ, better over several decades.
+    With multiplicity 1 by `to_zero`. With m > 1 the approach is logarithmic, λ̂ = λ - (m - 1) / (a
+    - b log γ) with b >= 0 (homogeneous forms, from Z ∝ t^-λ (log t + c)^{m-1} and t ∝ nβ γ^-κ):
+    three unknowns, so at least three values of γ, better over several decades.
     """
     if multiplicity == 1:
         return to_zero(gammas, values, errors, letter="γ")
@@ -63,11 +91,16 @@ def to_no_localisation(gammas: Sequence[float], values: Sequence[float], errors:
         raise ValueError(f"A multiplicity of {multiplicity} does not exist; give 1 or more.")
     x, y, e = _points(gammas, values, errors)
     if len(x) < 3 or (x <= 0).any():
-        raise ValueError(f"The logarithmic limit needs three or more values of γ above 0, not {sorted(x.tolist())}.")
+        raise ValueError(
+            "The logarithmic limit needs three or more values of γ above 0, not "
+            f"{sorted(x.tolist())}."
+        )
     logs = np.log(x)
 
     def curve(p: Floats) -> Floats:
-        return np.asarray(p[0] - (multiplicity - 1) / (math.exp(p[1]) + math.exp(p[2]) * (logs.max() - logs)))
+        return np.asarray(
+            p[0] - (multiplicity - 1) / (math.exp(p[1]) + math.exp(p[2]) * (logs.max() - logs))
+        )
 
     start = np.array([float(y.max()) + 0.1, math.log(10.0), 0.0])
     fit = least_squares(lambda p: (curve(p) - y) / e, start, method="lm", max_nfev=4000)
@@ -77,13 +110,21 @@ def to_no_localisation(gammas: Sequence[float], values: Sequence[float], errors:
 
 
 def over_temperatures(
-    n_betas: Sequence[float], values: Sequence[float], errors: Sequence[float], *, multiplicity: int = 1, offset: bool = True, gamma: float = 0.0
+    n_betas: Sequence[float],
+    values: Sequence[float],
+    errors: Sequence[float],
+    *,
+    multiplicity: int = 1,
+    offset: bool = True,
+    gamma: float = 0.0,
 ) -> Limit:
-    """λ from estimates λ̂ = nβ (E[L_n] - L_0) at several temperatures, by E[L_n] = L_min + λ / (nβ) - (m - 1) / (nβ log nβ) (Watanabe 2013).
+    """λ from estimates λ̂ = nβ (E[L_n] - L_0) at several temperatures, by E[L_n] = L_min + λ / (nβ)
+    - (m - 1) / (nβ log nβ) (Watanabe 2013).
 
-    With `offset` L_min is fitted, so that an L_0 that is not the minimum's, which shifts λ̂ by nβ (L_min - L_0), does no harm: λ is the slope of
-    E[L_n] against 1 / nβ. With `gamma` > 0 a term in γ / nβ is fitted too (localisation weighs most where nβ is small). Raises `ValueError`
-    if the temperatures are fewer than the unknowns.
+    With `offset` L_min is fitted, so that an L_0 that is not the minimum's, which shifts λ̂ by nβ
+    (L_min - L_0), does no harm: λ is the slope of E[L_n] against 1 / nβ. With `gamma` > 0 a term in
+    γ / nβ is fitted too (localisation weighs most where nβ is small). Raises `ValueError` if the
+    temperatures are fewer than the unknowns.
     """
     x, y, e = _points(n_betas, values, errors)
     if (x <= 1).any():
@@ -99,38 +140,70 @@ def over_temperatures(
         columns.append(gamma / x)
         words.append("+ a γ / nβ")
     if len(x) < len(columns):
-        raise ValueError(f"{len(x)} temperatures cannot settle {len(columns)} unknowns; give more runs.")
+        raise ValueError(
+            f"{len(x)} temperatures cannot settle {len(columns)} unknowns; give more runs."
+        )
     found = _linear(np.stack(columns, 1), y, e, " ".join(words))
     if multiplicity == 1:
         return found
     shifted = np.asarray(found.curve) - (multiplicity - 1) / np.log(x)
-    return Limit(found.value, found.error, found.model, found.coefficients, found.p_value, tuple(float(v) for v in shifted))
+    return Limit(
+        found.value,
+        found.error,
+        found.model,
+        found.coefficients,
+        found.p_value,
+        tuple(float(v) for v in shifted),
+    )
 
 
-def _points(x: Sequence[float], values: Sequence[float], errors: Sequence[float]) -> tuple[Floats, Floats, Floats]:
+def _points(
+    x: Sequence[float], values: Sequence[float], errors: Sequence[float]
+) -> tuple[Floats, Floats, Floats]:
     x_, y, e = (np.asarray(array, np.float64) for array in (x, values, errors))
     if not (x_.shape == y.shape == e.shape):
-        raise ValueError(f"Points, values and errors must be as many, not {len(x_)}, {len(y)} and {len(e)}.")
+        raise ValueError(
+            f"Points, values and errors must be as many, not {len(x_)}, {len(y)} and {len(e)}."
+        )
     if not (np.isfinite(x_) & np.isfinite(y) & np.isfinite(e)).all() or (e <= 0).any():
-        raise ValueError("Every point needs a finite value and an error above 0; leave failed runs out.")
+        raise ValueError(
+            "Every point needs a finite value and an error above 0; leave failed runs out."
+        )
     if len(np.unique(x_)) < 2:
         raise ValueError("An extrapolation needs runs at two different points at least.")
     return x_, y, e
 
 
 def _linear(design: Floats, y: Floats, errors: Floats, model: str) -> Limit:
-    """Weighted least squares of y [K] on the columns of `design` [K, M]; the first coefficient is the limit."""
+    """Weighted least squares of y [K] on the columns of `design` [K, M]; the first coefficient is
+    the limit."""
     scale = np.sqrt((design**2).mean(0))
     weighted = design / scale / errors[:, None]
     coefficients, *_ = np.linalg.lstsq(weighted, y / errors, rcond=None)
     residual = weighted @ coefficients - y / errors
     covariance = np.linalg.pinv(weighted.T @ weighted) / np.outer(scale, scale)
     curve = design @ (coefficients / scale)
-    return _limit(coefficients / scale, covariance, float(residual @ residual), len(y) - design.shape[1], model, curve)
+    return _limit(
+        coefficients / scale,
+        covariance,
+        float(residual @ residual),
+        len(y) - design.shape[1],
+        model,
+        curve,
+    )
 
 
-def _limit(coefficients: Floats, covariance: Floats, chi2: float, degrees: int, model: str, curve: Floats) -> Limit:
+def _limit(
+    coefficients: Floats, covariance: Floats, chi2: float, degrees: int, model: str, curve: Floats
+) -> Limit:
     p_value = float(chdtrc(degrees, chi2)) if degrees > 0 else None
     inflation = math.sqrt(max(1.0, chi2 / degrees)) if degrees > 0 else 1.0
     error = math.sqrt(max(float(covariance[0, 0]), 0.0)) * inflation
-    return Limit(float(coefficients[0]), error, model, tuple(float(c) for c in coefficients), p_value, tuple(float(v) for v in curve))
+    return Limit(
+        float(coefficients[0]),
+        error,
+        model,
+        tuple(float(c) for c in coefficients),
+        p_value,
+        tuple(float(v) for v in curve),
+    )

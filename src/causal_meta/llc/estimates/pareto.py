@@ -1,4 +1,5 @@
-"""Pareto-smoothed importance sampling (Vehtari, Simpson, Gelman, Yao and Gabry 2024): weights of an approximation towards the posterior."""
+"""Pareto-smoothed importance sampling (Vehtari, Simpson, Gelman, Yao and Gabry 2024): weights of an
+approximation towards the posterior."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ Floats = NDArray[np.floating]
 
 
 def smoothed_weights(log_ratios: Floats) -> tuple[Floats, float]:
-    """Weights that sum to one, of the shape of `log_ratios` (log p - log q, up to a constant), and the tail index k of their ratios.
+    """Weights that sum to one, of the shape of `log_ratios` (log p - log q, up to a constant), and
+    the tail index k of their ratios.
 
-    The largest min(S / 5, 3 sqrt S) ratios are replaced by quantiles of the generalised Pareto law fitted to them. Above k = 0.7 no mean of these
-    weights is to be trusted. k is infinite where there are fewer than 5 ratios in the tail, and 0 where all are equal; ratios that are not finite
+    The largest min(S / 5, 3 sqrt S) ratios are replaced by quantiles of the generalised Pareto law
+    fitted to them. Above k = 0.7 no mean of these weights is to be trusted. k is infinite where
+    there are fewer than 5 ratios in the tail, and 0 where all are equal; ratios that are not finite
     have no weight.
     """
     flat = np.asarray(log_ratios, np.float64).reshape(-1)
@@ -24,7 +27,11 @@ def smoothed_weights(log_ratios: Floats) -> tuple[Floats, float]:
         return np.full(np.shape(log_ratios), 1 / flat.size), 0.0
     tail = int(np.ceil(min(0.2 * len(flat), 3 * np.sqrt(len(flat)))))
     order = np.argsort(shifted)
-    cutoff = max(float(shifted[order[-tail - 1]]), float(np.log(np.finfo(float).tiny))) if tail < len(flat) else -np.inf
+    cutoff = (
+        max(float(shifted[order[-tail - 1]]), float(np.log(np.finfo(float).tiny)))
+        if tail < len(flat)
+        else -np.inf
+    )
     above = order[-tail:][shifted[order[-tail:]] > cutoff]
     shape = float("inf")
     if len(above) > 4:
@@ -32,17 +39,22 @@ def smoothed_weights(log_ratios: Floats) -> tuple[Floats, float]:
         shape, scale = fit_generalised_pareto(exceedances)
         if np.isfinite(shape):
             levels = (np.arange(len(above)) + 0.5) / len(above)
-            shifted[above] = np.minimum(np.log(np.exp(cutoff) + scale * np.expm1(-shape * np.log1p(-levels)) / shape), 0.0)
+            shifted[above] = np.minimum(
+                np.log(np.exp(cutoff) + scale * np.expm1(-shape * np.log1p(-levels)) / shape), 0.0
+            )
     weights = np.exp(shifted)
     return (weights / weights.sum()).reshape(np.shape(log_ratios)), shape
 
 
 def fit_generalised_pareto(ascending: Floats) -> tuple[float, float]:
-    """Shape k and scale of the generalised Pareto law of sorted positive values (Zhang and Stephens 2009), k drawn towards 0.5 by ten prior draws."""
+    """Shape k and scale of the generalised Pareto law of sorted positive values (Zhang and Stephens
+    2009), k drawn towards 0.5 by ten prior draws."""
     size = len(ascending)
     grid = 30 + int(np.sqrt(size))
     quartile = ascending[int(size / 4 + 0.5) - 1]
-    theta = (1 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))) / (3 * quartile) + 1 / ascending[-1]
+    theta = (1 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))) / (3 * quartile) + 1 / ascending[
+        -1
+    ]
     shapes = np.log1p(-theta[:, None] * ascending).mean(1)
     likelihood = size * (np.log(-theta / shapes) - shapes - 1)
     weights = 1 / np.exp(likelihood - likelihood[:, None]).sum(1)

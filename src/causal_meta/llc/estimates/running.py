@@ -19,7 +19,8 @@ LEAST = 20  # draws of a chain from which on an error is told
 
 @dataclass(frozen=True)
 class Settling:
-    """At K points: draws of each chain, gradients of all chains together (warm-up included), λ̂ from these draws alone and its error, each [K]."""
+    """At K points: draws of each chain, gradients of all chains together (warm-up included), λ̂
+    from these draws alone and its error, each [K]."""
 
     draws: NDArray[np.integer]
     gradients: Floats
@@ -28,10 +29,12 @@ class Settling:
 
 
 def settling(draws: Draws, points: int = 20) -> Settling:
-    """λ̂ from the first t draws of the chains that did not fail, at `points` values of t evenly spaced up to all of them, T.
+    """λ̂ from the first t draws of the chains that did not fail, at `points` values of t evenly
+    spaced up to all of them, T.
 
-    As in `estimators.estimate`, the mean is less its control variates where that lowers the error; so the last point is the estimate itself.
-    Empty where no chain is sound, or there are fewer than 20 draws.
+    As in `estimators.estimate`, the mean is less its control variates where that lowers the error;
+    so the last point is the estimate itself. Empty where no chain is sound, or there are fewer than
+    20 draws.
     """
     kept = [chain for chain, reason in enumerate(failures(draws)) if not reason]
     length = draws.loss.shape[1]
@@ -60,6 +63,7 @@ def settling(draws: Draws, points: int = 20) -> Settling:
 def _first(draws: Draws, t: int) -> Draws:
     """What the estimate of independent draws takes, of the first t of each chain."""
     arrays: dict[str, Any] = {
-        name: None if (value := getattr(draws, name)) is None else np.asarray(value)[:, :t] for name in ("loss", "distance", "weights", "virial")
+        name: None if (value := getattr(draws, name)) is None else np.asarray(value)[:, :t]
+        for name in ("loss", "distance", "weights", "virial")
     }
     return replace(draws, **arrays)

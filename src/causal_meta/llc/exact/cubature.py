@@ -1,4 +1,5 @@
-"""Exact finite-n expectations for any loss of at most three parameters, by adaptive cubature in polar coordinates around w*."""
+"""Exact finite-n expectations for any loss of at most three parameters, by adaptive cubature in
+polar coordinates around w*."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ Floats = NDArray[np.float64]
 
 # Gauss and Kronrod's rule of 7 nodes, with Gauss's 3 among them (Kronrod 1965)
 _NODES = np.array([0.0, 0.4342437493468026, 0.7745966692414834, 0.9604912687080202])
-_KRONROD = np.array([0.4509165386584741, 0.4013974147759622, 0.2684880898683334, 0.1046562260264673])
+_KRONROD = np.array(
+    [0.4509165386584741, 0.4013974147759622, 0.2684880898683334, 0.1046562260264673]
+)
 _GAUSS = np.array([8 / 9, 0.0, 5 / 9, 0.0])
 _X = np.concatenate([-_NODES[:0:-1], _NODES])
 _K = np.concatenate([_KRONROD[:0:-1], _KRONROD])
@@ -25,17 +28,29 @@ _AT_ONCE = 400_000  # points evaluated at once
 
 
 def cubature(
-    loss: Callable[[Floats], Floats], dimension: int, n_beta: float, gamma: float, *, tolerance: float = 1e-6, evaluations: int = 50_000_000
+    loss: Callable[[Floats], Floats],
+    dimension: int,
+    n_beta: float,
+    gamma: float,
+    *,
+    tolerance: float = 1e-6,
+    evaluations: int = 50_000_000,
 ) -> Expectation:
-    """Any K(w), given as `loss(w [B, d]) -> [B]` with w* = 0, in d <= 3 dimensions: adaptive cubature in log |w| and angles.
+    """Any K(w), given as `loss(w [B, d]) -> [B]` with w* = 0, in d <= 3 dimensions: adaptive
+    cubature in log |w| and angles.
 
-    Cells are halved, along the axis on which rules of 3 and of 7 nodes differ most, where they matter most for nβ E[K], until the differences sum
-    to less than `tolerance`. So that no narrow valley falls between the nodes, nβ is raised to its value by factors of 4 and the cells are kept:
-    a valley is seen while it is wide, and followed. Good for valleys in any direction; the price grows with (nβ)^{1/2} in three dimensions.
-    Raises `ValueError` if d or γ is out of range or the evaluations do not suffice.
+    Cells are halved, along the axis on which rules of 3 and of 7 nodes differ most, where they
+    matter most for nβ E[K], until the differences sum to less than `tolerance`. So that no narrow
+    valley falls between the nodes, nβ is raised to its value by factors of 4 and the cells are
+    kept: a valley is seen while it is wide, and followed. Good for valleys in any direction; the
+    price grows with (nβ)^{1/2} in three dimensions. Raises `ValueError` if d or γ is out of range
+    or the evaluations do not suffice.
     """
     if not 1 <= dimension <= 3 or gamma <= 0:
-        raise ValueError(f"Cubature takes 1 to 3 parameters and γ above 0, not {dimension} parameters and γ = {gamma}.")
+        raise ValueError(
+            f"Cubature takes 1 to 3 parameters and γ above 0, not {dimension} parameters and γ = "
+            f"{gamma}."
+        )
     lower, upper = _first_cells(dimension, n_beta, gamma)
     left, stages = evaluations, max(0, math.ceil(math.log(n_beta / gamma, 4)))
     for stage in range(stages, -1, -1):
@@ -44,13 +59,18 @@ def cubature(
         value, error = cells.expectation(dimension)
         while error.sum() > (tolerance if stage == 0 else max(tolerance, 1e-4)):
             chosen = error > 0.1 * error.max()
-            lower, upper = _halved(cells.lower[chosen], cells.upper[chosen], cells.worst_axis(value, dimension)[chosen])
+            lower, upper = _halved(
+                cells.lower[chosen], cells.upper[chosen], cells.worst_axis(value, dimension)[chosen]
+            )
             left -= len(lower) * 7 ** lower.shape[1]
             if left < 0:
                 raise ValueError(
-                    f"{evaluations} evaluations leave an error of {error.sum():.1e} at nβ = {tempered:g}; ask for a tolerance above {tolerance:g}."
+                    f"{evaluations} evaluations leave an error of {error.sum():.1e} at nβ = "
+                    f"{tempered:g}; ask for a tolerance above {tolerance:g}."
                 )
-            cells = cells.without(chosen).joined(_Cells(lower, upper, *_measure(loss, dimension, lower, upper, tempered, gamma)))
+            cells = cells.without(chosen).joined(
+                _Cells(lower, upper, *_measure(loss, dimension, lower, upper, tempered, gamma))
+            )
             value, error = cells.expectation(dimension)
         lower, upper = cells.lower, cells.upper
     return Expectation(value, float(error.sum()))
@@ -58,8 +78,11 @@ def cubature(
 
 def _first_cells(dimension: int, n_beta: float, gamma: float) -> tuple[Floats, Floats]:
     top = math.log(9 / math.sqrt(gamma))
-    ends = {1: [2.0], 2: [2 * math.pi], 3: [math.pi, 2 * math.pi]}[dimension]  # two half-lines, or angles
-    lower = np.array([[top - 40 / dimension - 0.5 * math.log1p(n_beta / gamma), *(0.0 for _ in ends)]])
+    # two half-lines, or angles
+    ends = {1: [2.0], 2: [2 * math.pi], 3: [math.pi, 2 * math.pi]}[dimension]
+    lower = np.array(
+        [[top - 40 / dimension - 0.5 * math.log1p(n_beta / gamma), *(0.0 for _ in ends)]]
+    )
     upper = np.array([[top, *ends]])
     for axis in range(1 + len(ends)):
         lower, upper = _divided(lower, upper, axis, 16 if axis == 0 else 2 if dimension == 1 else 6)
@@ -67,7 +90,8 @@ def _first_cells(dimension: int, n_beta: float, gamma: float) -> tuple[Floats, F
 
 
 class _Cells(NamedTuple):
-    """Boxes of the cubature with their integrals of the weight (mass) and of the weight times nβ K (moment), and errors along each axis."""
+    """Boxes of the cubature with their integrals of the weight (mass) and of the weight times nβ K
+    (moment), and errors along each axis."""
 
     lower: Floats
     upper: Floats
@@ -77,9 +101,13 @@ class _Cells(NamedTuple):
     moment_error: Floats
 
     def _wrong(self, value: float, dimension: int) -> Floats:
-        """What each axis of each cell adds to the error of moment / mass, the expectation `value`."""
-        wrong: Floats = np.abs(self.moment_error - value * self.mass_error) / float(np.sum(self.mass))
-        return wrong[:, :1] if dimension == 1 else wrong  # the second axis of a line is its two halves
+        """What each axis of each cell adds to the error of moment / mass, the expectation
+        `value`."""
+        wrong: Floats = np.abs(self.moment_error - value * self.mass_error) / float(
+            np.sum(self.mass)
+        )
+        # the second axis of a line is its two halves
+        return wrong[:, :1] if dimension == 1 else wrong
 
     def expectation(self, dimension: int) -> tuple[float, Floats]:
         """nβ E[K], and the error of each cell."""
@@ -112,22 +140,39 @@ def _halved(lower: Floats, upper: Floats, axis: NDArray[np.integer]) -> tuple[Fl
 
 
 def _measure(
-    loss: Callable[[Floats], Floats], dimension: int, lower: Floats, upper: Floats, n_beta: float, gamma: float
+    loss: Callable[[Floats], Floats],
+    dimension: int,
+    lower: Floats,
+    upper: Floats,
+    n_beta: float,
+    gamma: float,
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mass and moment of each cell, and by axis the difference that three nodes in place of seven make."""
+    """Mass and moment of each cell, and by axis the difference that three nodes in place of seven
+    make."""
     axes = lower.shape[1]
     grid = np.stack(np.meshgrid(*(_X,) * axes, indexing="ij"), -1).reshape(-1, axes)
-    rules = np.stack([_tensor([_G if a == b else _K for b in range(axes)]) for a in range(-1, axes)], 1)  # the first is Kronrod's along all axes
+    # the first is Kronrod's along all axes
+    rules = np.stack(
+        [_tensor([_G if a == b else _K for b in range(axes)]) for a in range(-1, axes)], 1
+    )
     found, many = [], max(1, _AT_ONCE // len(grid))
     for first in range(0, len(lower), many):
         half = 0.5 * (upper[first : first + many] - lower[first : first + many])
         points = (lower[first : first + many] + half)[:, None] + half[:, None] * grid
         w, log_volume = _cartesian(points.reshape(-1, axes), dimension)
         energy = n_beta * np.asarray(loss(w), np.float64)
-        weight = np.exp(log_volume - energy - 0.5 * gamma * np.sum(w * w, 1)) * np.repeat(half.prod(1), len(grid))
-        found.append(np.stack([weight, weight * energy]).reshape(2, len(half), len(grid)) @ rules)  # [2, cells, 1 + axes]
+        weight = np.exp(log_volume - energy - 0.5 * gamma * np.sum(w * w, 1)) * np.repeat(
+            half.prod(1), len(grid)
+        )
+        # [2, cells, 1 + axes]
+        found.append(np.stack([weight, weight * energy]).reshape(2, len(half), len(grid)) @ rules)
     total = np.concatenate(found, 1)
-    return total[0, :, 0], total[1, :, 0], total[0, :, 1:] - total[0, :, :1], total[1, :, 1:] - total[1, :, :1]
+    return (
+        total[0, :, 0],
+        total[1, :, 0],
+        total[0, :, 1:] - total[0, :, :1],
+        total[1, :, 1:] - total[1, :, :1],
+    )
 
 
 def _tensor(rules: Sequence[Floats]) -> Floats:
@@ -142,5 +187,10 @@ def _cartesian(points: Floats, dimension: int) -> tuple[Floats, Floats]:
     if dimension == 2:
         return np.stack([np.cos(points[:, 1]), np.sin(points[:, 1])], 1) * r[:, None], 2 * log_r
     around = np.sin(points[:, 1])
-    w = np.stack([around * np.cos(points[:, 2]), around * np.sin(points[:, 2]), np.cos(points[:, 1])], 1) * r[:, None]
+    w = (
+        np.stack(
+            [around * np.cos(points[:, 2]), around * np.sin(points[:, 2]), np.cos(points[:, 1])], 1
+        )
+        * r[:, None]
+    )
     return w, 3 * log_r + np.log(around)

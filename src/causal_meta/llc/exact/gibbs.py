@@ -1,7 +1,9 @@
-"""Linear networks at finite n, exactly up to a stated standard error: Gibbs sampling in NumPy, independent of every gradient and of JAX.
+"""Linear networks at finite n, exactly up to a stated standard error: Gibbs sampling in NumPy,
+independent of every gradient and of JAX.
 
-Given all other layers, each layer of a linear network has a Gaussian posterior, drawn exactly (no step size, no rejection, no bias). Every such
-conditional also has nβ E[K | others] in closed form, and its mean over the draws is the estimate (Rao and Blackwell).
+Given all other layers, each layer of a linear network has a Gaussian posterior, drawn exactly (no
+step size, no rejection, no bias). Every such conditional also has nβ E[K | others] in closed form,
+and its mean over the draws is the estimate (Rao and Blackwell).
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ Floats = NDArray[np.float64]
 class LinearNetwork:
     """K(W_1 … W_L) = ½ |W_L ⋯ W_1 R - Y|², around the layers `centre`, W_s of shape [H_{s+1}, H_s].
 
-    `root` R [H_1, k] is a square root of the inputs' second moments and `target` Y [H_{L+1}, k] the cross moments in the same coordinates, both over
-    the noise's standard deviation: rows enter through them alone (`from_rows`), and a population loss has R = I, Y the true map.
+    `root` R [H_1, k] is a square root of the inputs' second moments and `target` Y [H_{L+1}, k] the
+    cross moments in the same coordinates, both over the noise's standard deviation: rows enter
+    through them alone (`from_rows`), and a population loss has R = I, Y the true map.
     """
 
     centre: tuple[Floats, ...]
@@ -33,13 +36,20 @@ class LinearNetwork:
     target: Floats
 
     @classmethod
-    def from_rows(cls, centre: Sequence[Floats], x: Floats, y: Floats, noise_std: float) -> LinearNetwork:
-        """The network whose K is mean |y - W_L ⋯ W_1 x|² / (2 noise_std²) over rows x [n, H_1], y [n, H_{L+1}], up to a constant."""
+    def from_rows(
+        cls, centre: Sequence[Floats], x: Floats, y: Floats, noise_std: float
+    ) -> LinearNetwork:
+        """The network whose K is mean |y - W_L ⋯ W_1 x|² / (2 noise_std²) over rows x [n, H_1], y
+        [n, H_{L+1}], up to a constant."""
         values, vectors = np.linalg.eigh(x.T @ x / len(x))
         kept = values > 1e-12 * values[-1]
         roots = np.sqrt(values[kept])
         root = vectors[:, kept] * roots
-        return cls(tuple(centre), root / noise_std, (y.T @ x / len(x)) @ (vectors[:, kept] / roots) / noise_std)
+        return cls(
+            tuple(centre),
+            root / noise_std,
+            (y.T @ x / len(x)) @ (vectors[:, kept] / roots) / noise_std,
+        )
 
     def loss(self, layers: Sequence[Floats]) -> Floats:
         """K of layers [..., H_{s+1}, H_s]."""
@@ -47,16 +57,25 @@ class LinearNetwork:
         found: Floats = 0.5 * np.sum(away * away, axis=(-2, -1))
         return found
 
-    def expectation(self, n_beta: float, gamma: float, *, chains: int = 128, sweeps: int = 1000, seed: int = 0) -> Expectation:
-        """nβ E[K(w) - K(w*)] under exp(-nβ K - (γ/2) |w - w*|²), with its standard error, from `chains` independent chains that start at w*.
+    def expectation(
+        self, n_beta: float, gamma: float, *, chains: int = 128, sweeps: int = 1000, seed: int = 0
+    ) -> Expectation:
+        """nβ E[K(w) - K(w*)] under exp(-nβ K - (γ/2) |w - w*|²), with its standard error, from
+        `chains` independent chains that start at w*.
 
-        The first fifth of the sweeps is left out, and at least 100 where that leaves half of them: blocks that are 0 at w* take so long to grow. The
-        error is that of the mean over chains, so that no autocorrelation enters it, with what the two halves of the sweeps differ beyond it, and
-        that of rounding, which counts above nβ = 1e13. Each sweep draws every layer given the others, then moves along the directions that leave K
-        unchanged (`_turned`), in which the draws alone would go slowly. Raises `ValueError` without localisation, which alone holds those directions.
+        The first fifth of the sweeps is left out, and at least 100 where that leaves half of them:
+        blocks that are 0 at w* take so long to grow. The error is that of the mean over chains, so
+        that no autocorrelation enters it, with what the two halves of the sweeps differ beyond it,
+        and that of rounding, which counts above nβ = 1e13. Each sweep draws every layer given the
+        others, then moves along the directions that leave K unchanged (`_turned`), in which the
+        draws alone would go slowly. Raises `ValueError` without localisation, which alone holds
+        those directions.
         """
         if gamma <= 0:
-            raise ValueError(f"The posterior of a linear network without localisation is not finite; give γ above 0, not {gamma}.")
+            raise ValueError(
+                "The posterior of a linear network without localisation is not finite; give γ "
+                f"above 0, not {gamma}."
+            )
         random = generator(seed, "llc", "gibbs", chains, sweeps)
         layers = [np.repeat(layer[None], chains, 0) for layer in self.centre]
         burn = max(sweeps // 5, min(100, sweeps // 2))
@@ -71,52 +90,98 @@ class LinearNetwork:
                 kept[sweep - burn] = found
         first, second = np.array_split(kept, 2)
         change = first.mean(0) - second.mean(0)
-        drift = max(0.0, abs(float(change.mean())) - 3 * float(change.std(ddof=1)) / math.sqrt(chains))
+        drift = max(
+            0.0, abs(float(change.mean())) - 3 * float(change.std(ddof=1)) / math.sqrt(chains)
+        )
         rounding = 8 * float(np.finfo(float).eps) * n_beta * float(np.sum(self.target**2))
         error = math.hypot(float(kept.mean(0).std(ddof=1)) / math.sqrt(chains), drift) + rounding
         return Expectation(float(kept.mean()) - n_beta * float(self.loss(self.centre)), error)
 
-    def _draw(self, layers: list[Floats], place: int, n_beta: float, gamma: float, random: np.random.Generator) -> Floats:
+    def _draw(
+        self,
+        layers: list[Floats],
+        place: int,
+        n_beta: float,
+        gamma: float,
+        random: np.random.Generator,
+    ) -> Floats:
         """Draw one layer given the others, in place; return nβ E[K | others] [C].
 
-        With P the product of the layers after it and Q of what is before it, K = ½ |P W Q - Y|². In the eigenvectors U of PᵀP and V of QQᵀ the
-        elements of UᵀWV are independent, with precision nβ p_i q_j + γ.
+        With P the product of the layers after it and Q of what is before it, K = ½ |P W Q - Y|². In
+        the eigenvectors U of PᵀP and V of QQᵀ the elements of UᵀWV are independent, with precision
+        nβ p_i q_j + γ.
         """
         chains = len(layers[0])
-        eye, root = (np.broadcast_to(matrix, (chains, *matrix.shape)) for matrix in (np.eye(len(self.target)), self.root))
+        eye, root = (
+            np.broadcast_to(matrix, (chains, *matrix.shape))
+            for matrix in (np.eye(len(self.target)), self.root)
+        )
         after = reduce(lambda product, layer: product @ layer, layers[:place:-1], eye)
         before = reduce(lambda product, layer: layer @ product, layers[:place], root)
         p, u = np.linalg.eigh(np.swapaxes(after, 1, 2) @ after)
         q, v = np.linalg.eigh(before @ np.swapaxes(before, 1, 2))
-        left, strength = np.swapaxes(u, 1, 2), np.maximum(p, 0)[:, :, None] * np.maximum(q, 0)[:, None, :]
+        left, strength = (
+            np.swapaxes(u, 1, 2),
+            np.maximum(p, 0)[:, :, None] * np.maximum(q, 0)[:, None, :],
+        )
         pull = left @ np.swapaxes(after, 1, 2) @ self.target @ np.swapaxes(before, 1, 2) @ v
         precision = n_beta * strength + gamma
         mean = (n_beta * pull + gamma * (left @ self.centre[place] @ v)) / precision
         drawn = mean + random.standard_normal(mean.shape) / np.sqrt(precision)
         layers[place] = u @ drawn @ np.swapaxes(v, 1, 2)
-        found: Floats = 0.5 * n_beta * (np.sum(strength * (mean * mean + 1 / precision) - 2 * mean * pull, (1, 2)) + np.sum(self.target**2))
+        found: Floats = (
+            0.5
+            * n_beta
+            * (
+                np.sum(strength * (mean * mean + 1 / precision) - 2 * mean * pull, (1, 2))
+                + np.sum(self.target**2)
+            )
+        )
         return found
 
-    def _turned(self, layers: list[Floats], hidden: int, gamma: float, random: np.random.Generator) -> None:
-        """Metropolis moves (W_s, W_{s+1}) → (G W_s, W_{s+1} G⁻¹), G = exp(t a bᵀ) with random unit vectors a, b and normal t: K stays as it is.
+    def _turned(
+        self, layers: list[Floats], hidden: int, gamma: float, random: np.random.Generator
+    ) -> None:
+        """Metropolis moves (W_s, W_{s+1}) → (G W_s, W_{s+1} G⁻¹), G = exp(t a bᵀ) with random unit
+        vectors a, b and normal t: K stays as it is.
 
-        G and G⁻¹ are equally likely, so a move is accepted with the ratio of the localisation's densities times the Jacobian
+        G and G⁻¹ are equally likely, so a move is accepted with the ratio of the localisation's
+        densities times the Jacobian
         |det G|^{H_s - H_{s+2}}, log det G = t a·b.
         """
         below, above = layers[hidden - 1], layers[hidden]
         width, chains = below.shape[1], len(below)
-        a, b = (vector / np.linalg.norm(vector, axis=1, keepdims=True) for vector in random.standard_normal((2, chains, width)))
-        t = random.standard_normal(chains) * random.choice([0.05, 0.3, 1.0], chains) / max(1.0, math.sqrt(gamma))
+        a, b = (
+            vector / np.linalg.norm(vector, axis=1, keepdims=True)
+            for vector in random.standard_normal((2, chains, width))
+        )
+        t = (
+            random.standard_normal(chains)
+            * random.choice([0.05, 0.3, 1.0], chains)
+            / max(1.0, math.sqrt(gamma))
+        )
         trace = t * np.sum(a * b, 1)
-        size = np.where(np.abs(trace) < 1e-8, t, t * np.expm1(trace) / np.where(trace == 0, 1, trace))
-        back = np.where(np.abs(trace) < 1e-8, -t, t * np.expm1(-trace) / np.where(trace == 0, 1, trace))
+        size = np.where(
+            np.abs(trace) < 1e-8, t, t * np.expm1(trace) / np.where(trace == 0, 1, trace)
+        )
+        back = np.where(
+            np.abs(trace) < 1e-8, -t, t * np.expm1(-trace) / np.where(trace == 0, 1, trace)
+        )
         new_below = below + size[:, None, None] * a[:, :, None] * (b[:, None, :] @ below)
         new_above = above + back[:, None, None] * (above @ a[:, :, None]) * b[:, None, :]
 
         def distance(layer: Floats, place: int) -> Floats:
             return np.sum((layer - self.centre[place]) ** 2, (1, 2))
 
-        closer = distance(below, hidden - 1) + distance(above, hidden) - distance(new_below, hidden - 1) - distance(new_above, hidden)
+        closer = (
+            distance(below, hidden - 1)
+            + distance(above, hidden)
+            - distance(new_below, hidden - 1)
+            - distance(new_above, hidden)
+        )
         log_ratio = 0.5 * gamma * closer + (below.shape[2] - above.shape[1]) * trace
         accepted = (np.log(random.random(chains)) < log_ratio)[:, None, None]
-        layers[hidden - 1], layers[hidden] = np.where(accepted, new_below, below), np.where(accepted, new_above, above)
+        layers[hidden - 1], layers[hidden] = (
+            np.where(accepted, new_below, below),
+            np.where(accepted, new_above, above),
+        )

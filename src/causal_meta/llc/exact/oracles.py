@@ -1,7 +1,8 @@
 """Exact learning coefficients λ and multiplicities m: what λ̂ tends to as n grows.
 
-λ is the real log canonical threshold of K at w*: the volume of {K < ε} near w* shrinks as ε^λ (-log ε)^{m-1}, and the tempered expectation
-nβ E[K] tends to λ - (m - 1) / log(nβ) + … . At the n one has, it can still be far from λ: `quadrature` and `gibbs` have that value.
+λ is the real log canonical threshold of K at w*: the volume of {K < ε} near w* shrinks as ε^λ (-log
+ε)^{m-1}, and the tempered expectation nβ E[K] tends to λ - (m - 1) / log(nβ) + … . At the n one
+has, it can still be far from λ: `quadrature` and `gibbs` have that value.
 
 All in fractions; integers in, no library but Python's own.
 """
@@ -25,7 +26,8 @@ class Coefficient(NamedTuple):
 
 
 def regular(n_parameters: int, flat: int = 0) -> Coefficient:
-    """A regular model of P parameters, `flat` directions of which do not change it: λ = (P - flat) / 2, m = 1.
+    """A regular model of P parameters, `flat` directions of which do not change it: λ = (P - flat)
+    / 2, m = 1.
 
     >>> regular(10)
     Coefficient(value=Fraction(5, 1), multiplicity=1)
@@ -34,7 +36,8 @@ def regular(n_parameters: int, flat: int = 0) -> Coefficient:
 
 
 def power_sum(exponents: Sequence[int]) -> Coefficient:
-    """K = Σ c_i w_i^{e_i} with even e_i and c_i > 0: λ = Σ 1 / e_i, m = 1, as the coordinates are independent.
+    """K = Σ c_i w_i^{e_i} with even e_i and c_i > 0: λ = Σ 1 / e_i, m = 1, as the coordinates are
+    independent.
 
     >>> power_sum([2, 4]).value
     Fraction(3, 4)
@@ -43,30 +46,42 @@ def power_sum(exponents: Sequence[int]) -> Coefficient:
 
 
 def normal_crossing(exponents: Sequence[int], jacobian: Sequence[int] | None = None) -> Coefficient:
-    """K = Π w_i^{e_i} under a prior density ∝ Π |w_i|^{h_i}: λ = min (h_i + 1) / e_i over e_i > 0, m the number of minimisers.
+    """K = Π w_i^{e_i} under a prior density ∝ Π |w_i|^{h_i}: λ = min (h_i + 1) / e_i over e_i > 0,
+    m the number of minimisers.
 
-    `jacobian` are the h_i, 0 without (Watanabe 2009, section 2.3: after Hironaka's resolution every K is of this form, locally).
+    `jacobian` are the h_i, 0 without (Watanabe 2009, section 2.3: after Hironaka's resolution every
+    K is of this form, locally).
 
     >>> normal_crossing([2, 2, 4], jacobian=[0, 0, 1])
     Coefficient(value=Fraction(1, 2), multiplicity=3)
     """
-    ratios = [Fraction(h + 1, e) for e, h in zip(exponents, jacobian or (0,) * len(exponents), strict=True) if e]
+    ratios = [
+        Fraction(h + 1, e)
+        for e, h in zip(exponents, jacobian or (0,) * len(exponents), strict=True)
+        if e
+    ]
     if not ratios:
-        raise ValueError("A normal crossing without a positive exponent is constant; give at least one.")
+        raise ValueError(
+            "A normal crossing without a positive exponent is constant; give at least one."
+        )
     return Coefficient(min(ratios), ratios.count(min(ratios)))
 
 
 def reduced_rank(n_inputs: int, n_hidden: int, n_outputs: int, rank: int) -> Coefficient:
-    """Reduced-rank regression y = BAx + e with a true map of rank r: λ least over all (A, B) of that map, and m.
+    """Reduced-rank regression y = BAx + e with a true map of rank r: λ least over all (A, B) of
+    that map, and m.
 
-    Four cases of the sizes N, H, M and r (Aoyagi and Watanabe 2005, main theorem). Raises `ValueError` where r exceeds a size.
+    Four cases of the sizes N, H, M and r (Aoyagi and Watanabe 2005, main theorem). Raises
+    `ValueError` where r exceeds a size.
 
     >>> reduced_rank(5, 4, 5, 2)
     Coefficient(value=Fraction(21, 2), multiplicity=1)
     """
     m, h, n, r = n_inputs, n_hidden, n_outputs, rank
     if not 0 <= r <= min(m, h, n):
-        raise ValueError(f"A map through widths {[m, h, n]} has a rank from 0 to {min(m, h, n)}, not {r}.")
+        raise ValueError(
+            f"A map through widths {[m, h, n]} has a rank from 0 to {min(m, h, n)}, not {r}."
+        )
     if m + h < n + r:
         return Coefficient(Fraction(h * m - h * r + n * r, 2), 1)
     if n + h < m + r:
@@ -78,29 +93,38 @@ def reduced_rank(n_inputs: int, n_hidden: int, n_outputs: int, rank: int) -> Coe
     return Coefficient(Fraction(eighths + odd, 8), 1 + odd)
 
 
-def reduced_rank_at(n_inputs: int, n_hidden: int, n_outputs: int, rank: int, rank_in: int, rank_out: int) -> Coefficient:
-    """Reduced-rank regression at a point where A [H, N] has rank a and B [M, H] rank b: the local λ and m.
+def reduced_rank_at(
+    n_inputs: int, n_hidden: int, n_outputs: int, rank: int, rank_in: int, rank_out: int
+) -> Coefficient:
+    """Reduced-rank regression at a point where A [H, N] has rank a and B [M, H] rank b: the local λ
+    and m.
 
-    With q = Ma + bN - ab, p = M - b, n = N - a, h = H - a - b + r and c_t = hn + t (p - h - n) + t²: λ = (q + min_t c_t) / 2 over
-    0 <= t <= min(h, n), m the number of minimisers. q / 2 counts directions in which the point is regular, the rest is the zero map through widths
-    n, h, p. Proposed in 2026 (an open thread, no paper); its minimum over (a, b) is `reduced_rank` in all 1,808 cases of sizes up to 8. Raises
-    `ValueError` for impossible ranks.
+    With q = Ma + bN - ab, p = M - b, n = N - a, h = H - a - b + r and c_t = hn + t (p - h - n) +
+    t²: λ = (q + min_t c_t) / 2 over 0 <= t <= min(h, n), m the number of minimisers. q / 2 counts
+    directions in which the point is regular, the rest is the zero map through widths n, h, p.
+    Proposed in 2026 (an open thread, no paper); its minimum over (a, b) is `reduced_rank` in all
+    1,808 cases of sizes up to 8. Raises `ValueError` for impossible ranks.
 
     >>> [float(reduced_rank_at(5, 4, 5, 2, *ranks).value) for ranks in ((2, 2), (3, 3), (4, 2))]
     [10.5, 10.5, 11.0]
     """
     n_in, n_hid, n_out, r, a, b = n_inputs, n_hidden, n_outputs, rank, rank_in, rank_out
     if not (0 <= r <= a <= min(n_hid, n_in) and r <= b <= min(n_out, n_hid) and a + b - r <= n_hid):
-        raise ValueError(f"No point of widths {[n_in, n_hid, n_out]} has factors of ranks {a} and {b} with a product of rank {r}.")
+        raise ValueError(
+            f"No point of widths {[n_in, n_hid, n_out]} has factors of ranks {a} and {b} with a "
+            f"product of rank {r}."
+        )
     q, p, n, h = n_out * a + b * n_in - a * b, n_out - b, n_in - a, n_hid - a - b + r
     costs = [h * n + t * (p - h - n) + t * t for t in range(min(h, n) + 1)]
     return Coefficient(Fraction(q + min(costs), 2), costs.count(min(costs)))
 
 
 def active_widths(excess: Sequence[int]) -> tuple[int, ...]:
-    """The set S of layers, as indices, that decides a deep linear network's λ, given D_s = H_s - r for each width.
+    """The set S of layers, as indices, that decides a deep linear network's λ, given D_s = H_s - r
+    for each width.
 
-    S is the one set of l + 1 >= 2 indices with max_S D < min_{not S} D, sum_S D >= l max_S D and sum_S D < l min_{not S} D (Aoyagi 2024, theorem 1).
+    S is the one set of l + 1 >= 2 indices with max_S D < min_{not S} D, sum_S D >= l max_S D and
+    sum_S D < l min_{not S} D (Aoyagi 2024, theorem 1).
 
     >>> active_widths([3, 2, 2, 3]), active_widths([9, 1, 1, 9])
     ((0, 1, 2, 3), (1, 2))
@@ -111,38 +135,50 @@ def active_widths(excess: Sequence[int]) -> tuple[int, ...]:
         enough = sum(chosen) >= (size - 1) * chosen[-1]
         if enough and (not left or (chosen[-1] < left[0] and sum(chosen) < (size - 1) * left[0])):
             return tuple(sorted(order[:size]))
-    raise ValueError(f"No set of layers decides the excess widths {list(excess)}; they must be at least two and not negative.")
+    raise ValueError(
+        f"No set of layers decides the excess widths {list(excess)}; they must be at least two "
+        "and not negative."
+    )
 
 
 def deep_linear(widths: Sequence[int], rank: int) -> Coefficient:
-    """A deep linear network of widths H_1 … H_{L+1} with a true map of rank r: λ least over all parameters of that map, and m.
+    """A deep linear network of widths H_1 … H_{L+1} with a true map of rank r: λ least over all
+    parameters of that map, and m.
 
     With S of `active_widths`, l = |S| - 1, s = sum_S D and a = s - (⌈s/l⌉ - 1) l:
-    λ = (r (H_1 + H_{L+1}) - r²) / 2 + a (l - a) / (4l) - (l (l - 1) / 4) (s/l)² + ½ sum_{i<j in S} D_i D_j and m = a (l - a) + 1
-    (Aoyagi 2024, theorem 1; the degenerate cases of its remark 1, some D_s = 0, need no rule of their own here).
-    Raises `ValueError` where r exceeds a width.
+    λ = (r (H_1 + H_{L+1}) - r²) / 2 + a (l - a) / (4l) - (l (l - 1) / 4) (s/l)² + ½ sum_{i<j in S}
+    D_i D_j and m = a (l - a) + 1 (Aoyagi 2024, theorem 1; the degenerate cases of its remark 1,
+    some D_s = 0, need no rule of their own here). Raises `ValueError` where r exceeds a width.
 
     >>> deep_linear([4, 3, 3, 4], 1)
     Coefficient(value=Fraction(11, 2), multiplicity=3)
     """
     if not 0 <= rank <= min(widths):
-        raise ValueError(f"A map through widths {list(widths)} has a rank from 0 to {min(widths)}, not {rank}.")
+        raise ValueError(
+            f"A map through widths {list(widths)} has a rank from 0 to {min(widths)}, not {rank}."
+        )
     excess = [width - rank for width in widths]
     active = [excess[index] for index in active_widths(excess)]
     ell, total = len(active) - 1, sum(active)
     a = total - (-(-total // ell) - 1) * ell
     pairs = sum(x * y for x, y in itertools.combinations(active, 2))
-    value = Fraction(rank * (widths[0] + widths[-1]) - rank * rank, 2) + Fraction(a * (ell - a), 4 * ell)
-    return Coefficient(value - Fraction((ell - 1) * total * total, 4 * ell) + Fraction(pairs, 2), a * (ell - a) + 1)
+    value = Fraction(rank * (widths[0] + widths[-1]) - rank * rank, 2) + Fraction(
+        a * (ell - a), 4 * ell
+    )
+    return Coefficient(
+        value - Fraction((ell - 1) * total * total, 4 * ell) + Fraction(pairs, 2), a * (ell - a) + 1
+    )
 
 
 def deep_linear_at(pattern: Pattern) -> Coefficient | None:
-    """A deep linear network at a point with given ranks of partial products: the local λ and m, or None where no formula is known.
+    """A deep linear network at a point with given ranks of partial products: the local λ and m, or
+    None where no formula is known.
 
-    `pattern[i][j]`, i <= j, is the rank of the product of the layers between widths i and j, and `pattern[i][i]` the width H_i. A hidden width
-    that is entered by an injective layer, or left by a surjective one, can be dropped: around such a point the product of the two layers is as free
-    as one layer. What remains is regular (one layer), has the local value of reduced-rank regression (two layers), or Aoyagi's value where all
-    layers have the rank of the true map.
+    `pattern[i][j]`, i <= j, is the rank of the product of the layers between widths i and j, and
+    `pattern[i][i]` the width H_i. A hidden width that is entered by an injective layer, or left by
+    a surjective one, can be dropped: around such a point the product of the two layers is as free
+    as one layer. What remains is regular (one layer), has the local value of reduced-rank
+    regression (two layers), or Aoyagi's value where all layers have the rank of the true map.
 
     >>> deep_linear_at(rank_pattern([4, 3, 3, 4], 1, [1, 1, 1]))
     Coefficient(value=Fraction(11, 2), multiplicity=3)
@@ -160,16 +196,27 @@ def deep_linear_at(pattern: Pattern) -> Coefficient | None:
 
 
 def _is_free(pattern: Pattern, kept: Sequence[int], place: int) -> bool:
-    """Whether the hidden width at `place` is entered by an injective layer or left by a surjective one."""
+    """Whether the hidden width at `place` is entered by an injective layer or left by a surjective
+    one."""
     before, here, after = kept[place - 1 : place + 2]
-    return pattern[before][here] == pattern[before][before] or pattern[here][after] == pattern[after][after]
+    return (
+        pattern[before][here] == pattern[before][before]
+        or pattern[here][after] == pattern[after][after]
+    )
 
 
 def rank_pattern(widths: Sequence[int], rank: int, ranks: Sequence[int]) -> list[list[int]]:
-    """The ranks of partial products where layers have the given ranks and every product of two or more layers has rank `rank`.
+    """The ranks of partial products where layers have the given ranks and every product of two or
+    more layers has rank `rank`.
 
     >>> rank_pattern([5, 4, 5], 2, [3, 2])
     [[5, 3, 2], [0, 4, 2], [0, 0, 5]]
     """
     size = len(widths)
-    return [[widths[i] if i == j else ranks[i] if j == i + 1 else rank if j > i else 0 for j in range(size)] for i in range(size)]
+    return [
+        [
+            widths[i] if i == j else ranks[i] if j == i + 1 else rank if j > i else 0
+            for j in range(size)
+        ]
+        for i in range(size)
+    ]

@@ -1,7 +1,9 @@
-"""Exact finite-n expectations nβ E[K] under exp(-nβ K(w) - (γ/2) |w|²): what a perfect sampler returns, in double precision and without sampling.
+"""Exact finite-n expectations nβ E[K] under exp(-nβ K(w) - (γ/2) |w|²): what a perfect sampler
+returns, in double precision and without sampling.
 
-Closed forms for Gaussian posteriors; one contour integral for normal crossings of any dimension; one-dimensional quadrature for sums of powers;
-a Pfaffian for the zero map through two linear layers. Any K of at most three parameters: `cubature`; linear networks in general: `gibbs`.
+Closed forms for Gaussian posteriors; one contour integral for normal crossings of any dimension;
+one-dimensional quadrature for sums of powers; a Pfaffian for the zero map through two linear
+layers. Any K of at most three parameters: `cubature`; linear networks in general: `gibbs`.
 """
 
 from __future__ import annotations
@@ -19,17 +21,21 @@ Floats = NDArray[np.float64]
 
 
 class Expectation(NamedTuple):
-    """nβ E[L_n(w) - L_n(w*)] and its error: an estimate of the quadrature's, or the standard error of a Monte Carlo mean."""
+    """nβ E[L_n(w) - L_n(w*)] and its error: an estimate of the quadrature's, or the standard error
+    of a Monte Carlo mean."""
 
     value: float
     error: float
 
 
-def gaussian(curvatures: Floats, n_beta: float, gamma: float, offset: Floats | None = None) -> Expectation:
+def gaussian(
+    curvatures: Floats, n_beta: float, gamma: float, offset: Floats | None = None
+) -> Expectation:
     """K = ½ Σ h_i (w_i - o_i)² - ½ Σ h_i o_i², so K(0) = 0: a Gaussian posterior, in closed form.
 
-    nβ E[K] = ½ Σ [nβ h_i / (nβ h_i + γ) + nβ h_i ((m_i - o_i)² - o_i²)] with m_i = nβ h_i o_i / (nβ h_i + γ). `curvatures` h_i >= 0 [P] are the
-    Hessian's eigenvalues, `offset` o [P] the way from w* to the minimum in its eigenvectors.
+    nβ E[K] = ½ Σ [nβ h_i / (nβ h_i + γ) + nβ h_i ((m_i - o_i)² - o_i²)] with m_i = nβ h_i o_i / (nβ
+    h_i + γ). `curvatures` h_i >= 0 [P] are the Hessian's eigenvalues, `offset` o [P] the way from
+    w* to the minimum in its eigenvectors.
 
     >>> gaussian(np.ones(10), 1000 / np.log(1000), 1.0).value.__round__(3)
     4.966
@@ -37,22 +43,34 @@ def gaussian(curvatures: Floats, n_beta: float, gamma: float, offset: Floats | N
     stiff = n_beta * np.asarray(curvatures, np.float64)
     away = np.zeros_like(stiff) if offset is None else np.asarray(offset, np.float64)
     mean = stiff * away / (stiff + gamma)
-    return Expectation(float(0.5 * np.sum(stiff / (stiff + gamma) + stiff * ((mean - away) ** 2 - away**2))), 0.0)
+    return Expectation(
+        float(0.5 * np.sum(stiff / (stiff + gamma) + stiff * ((mean - away) ** 2 - away**2))), 0.0
+    )
 
 
-def power_sum(exponents: Sequence[int], n_beta: float, gamma: float, coefficients: Sequence[float] = ()) -> Expectation:
-    """K = Σ c_i w_i^{e_i} with even e_i: a sum over coordinates, each the trapezoidal rule in log |w|, which converges exponentially.
+def power_sum(
+    exponents: Sequence[int], n_beta: float, gamma: float, coefficients: Sequence[float] = ()
+) -> Expectation:
+    """K = Σ c_i w_i^{e_i} with even e_i: a sum over coordinates, each the trapezoidal rule in log
+    |w|, which converges exponentially.
 
     >>> power_sum([2, 4], 10_000 / np.log(10_000), 1.0).value.__round__(4)
     0.7472
     """
-    values = [_one_power(e, n_beta * c, gamma) for e, c in zip(exponents, coefficients or (1.0,) * len(exponents), strict=True)]
+    values = [
+        _one_power(e, n_beta * c, gamma)
+        for e, c in zip(exponents, coefficients or (1.0,) * len(exponents), strict=True)
+    ]
     return Expectation(sum(value for value, _ in values), sum(error for _, error in values))
 
 
-def _one_power(exponent: int, tempered: float, gamma: float, step: float = 0.02) -> tuple[float, float]:
+def _one_power(
+    exponent: int, tempered: float, gamma: float, step: float = 0.02
+) -> tuple[float, float]:
     """E[t w^e] under exp(-t w^e - γ w² / 2), and what doubling the step changes."""
-    scale = tempered ** (-1 / exponent) if gamma == 0 else min(tempered ** (-1 / exponent), gamma**-0.5)
+    scale = (
+        tempered ** (-1 / exponent) if gamma == 0 else min(tempered ** (-1 / exponent), gamma**-0.5)
+    )
     logs = math.log(scale) + np.arange(-40, 4, step)
     power = tempered * np.exp(exponent * logs)
     weight = np.exp(logs - power - 0.5 * gamma * np.exp(2 * logs))
@@ -61,30 +79,46 @@ def _one_power(exponent: int, tempered: float, gamma: float, step: float = 0.02)
 
 
 def normal_crossing(
-    exponents: Sequence[int], n_beta: float, gamma: float, coefficient: float = 1.0, jacobian: Sequence[float] | None = None
+    exponents: Sequence[int],
+    n_beta: float,
+    gamma: float,
+    coefficient: float = 1.0,
+    jacobian: Sequence[float] | None = None,
 ) -> Expectation:
-    """K = c Π w_i^{e_i} under a prior ∝ Π |w_i|^{h_i} exp(-γ w_i² / 2), in any dimension: one integral over a line in the complex plane.
+    """K = c Π w_i^{e_i} under a prior ∝ Π |w_i|^{h_i} exp(-γ w_i² / 2), in any dimension: one
+    integral over a line in the complex plane.
 
-    By Mellin's inversion, with F(s) = Γ(s) (nβ c)^{-s} Π (γ/2)^{e_i s / 2} Γ((1 + h_i - e_i s) / 2), nβ E[K] = ∫ s F(s) ds / ∫ F(s) ds along
-    Re s = x, 0 < x < λ. The first pole to the right is at λ, of order m: its residue is the limit of large n. x is where F is least, and the
-    trapezoidal rule converges exponentially. Needs γ > 0 where some coordinate is not held by K; raises `ValueError` otherwise.
+    By Mellin's inversion, with F(s) = Γ(s) (nβ c)^{-s} Π (γ/2)^{e_i s / 2} Γ((1 + h_i - e_i s) /
+    2), nβ E[K] = ∫ s F(s) ds / ∫ F(s) ds along Re s = x, 0 < x < λ. The first pole to the right is
+    at λ, of order m: its residue is the limit of large n. x is where F is least, and the
+    trapezoidal rule converges exponentially. Needs γ > 0 where some coordinate is not held by K;
+    raises `ValueError` otherwise.
 
     >>> [normal_crossing([2, 2], n / np.log(n), 1.0).value.__round__(4) for n in (1e4, 1e9)]
     [0.3912, 0.4497]
     """
     if gamma <= 0:
-        raise ValueError(f"A normal crossing is flat along its axes; its posterior needs γ above 0, not {gamma}.")
+        raise ValueError(
+            f"A normal crossing is flat along its axes; its posterior needs γ above 0, not {gamma}."
+        )
     powers = np.asarray([e for e in exponents if e], float)
-    tilts = np.asarray([h for e, h in zip(exponents, jacobian or (0.0,) * len(exponents), strict=True) if e], float)
+    tilts = np.asarray(
+        [h for e, h in zip(exponents, jacobian or (0.0,) * len(exponents), strict=True) if e], float
+    )
     largest = float(np.min((1 + tilts) / powers))  # λ
 
     def log_f(s: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        gammas = sum(loggamma((1 + h - e * s) / 2) + e * s / 2 * math.log(gamma / 2) for e, h in zip(powers, tilts, strict=True))
+        gammas = sum(
+            loggamma((1 + h - e * s) / 2) + e * s / 2 * math.log(gamma / 2)
+            for e, h in zip(powers, tilts, strict=True)
+        )
         found: NDArray[np.complex128] = loggamma(s) - s * math.log(n_beta * coefficient) + gammas
         return found
 
     saddle = minimize_scalar(
-        lambda x: float(log_f(np.asarray([complex(x)]))[0].real), bounds=(1e-6 * largest, largest * (1 - 1e-6)), method="bounded"
+        lambda x: float(log_f(np.asarray([complex(x)]))[0].real),
+        bounds=(1e-6 * largest, largest * (1 - 1e-6)),
+        method="bounded",
     ).x
     near = min(saddle, largest - saddle)
     reach = 60 / (math.pi / 2 + math.pi / 4 * float(np.sum(powers))) + 10 * near
@@ -100,22 +134,37 @@ def normal_crossing(
     return Expectation(fine, abs(fine - coarse))
 
 
-def zero_map(n_inputs: int, n_hidden: int, n_outputs: int, n_beta: float, gamma: float) -> Expectation:
-    """K = ½ |BA|² around A = B = 0 (reduced-rank regression with rank 0), for any N, H, M and γ > 0.
+def zero_map(
+    n_inputs: int, n_hidden: int, n_outputs: int, n_beta: float, gamma: float
+) -> Expectation:
+    """K = ½ |BA|² around A = B = 0 (reduced-rank regression with rank 0), for any N, H, M and γ >
+    0.
 
-    A is integrated out: given B [M, H] with singular values s_i it is Gaussian, nβ E[K | B] = (N / 2) Σ nβ s_i² / (nβ s_i² + γ), and it leaves the
-    weight Π (nβ s_i² + γ)^{-N/2}. The s_i have density ∝ Π_{i<j} |s_i² - s_j²| Π s_i^{|M - H|} exp(-γ s_i² / 2) times that weight, so that all
-    integrals are Pfaffians of double integrals (de Bruijn 1955), and the expectation is ½ tr(Q⁻¹ dQ) of the matrix Q of these.
+    A is integrated out: given B [M, H] with singular values s_i it is Gaussian, nβ E[K | B] = (N /
+    2) Σ nβ s_i² / (nβ s_i² + γ), and it leaves the weight Π (nβ s_i² + γ)^{-N/2}. The s_i have
+    density ∝ Π_{i<j} |s_i² - s_j²| Π s_i^{|M - H|} exp(-γ s_i² / 2) times that weight, so that all
+    integrals are Pfaffians of double integrals (de Bruijn 1955), and the expectation is ½ tr(Q⁻¹
+    dQ) of the matrix Q of these.
     """
     if gamma <= 0:
-        raise ValueError(f"The posterior of a linear network without localisation is not finite; give γ above 0, not {gamma}.")
-    outer, inner = (n_outputs, n_inputs) if min(n_outputs, n_hidden) <= min(n_inputs, n_hidden) else (n_inputs, n_outputs)
-    values = [_pfaffian_mean(outer, n_hidden, inner, n_beta / gamma**2, panels) for panels in (120, 90)]
+        raise ValueError(
+            "The posterior of a linear network without localisation is not finite; give γ above "
+            f"0, not {gamma}."
+        )
+    outer, inner = (
+        (n_outputs, n_inputs)
+        if min(n_outputs, n_hidden) <= min(n_inputs, n_hidden)
+        else (n_inputs, n_outputs)
+    )
+    values = [
+        _pfaffian_mean(outer, n_hidden, inner, n_beta / gamma**2, panels) for panels in (120, 90)
+    ]
     return Expectation(values[0], abs(values[0] - values[1]))
 
 
 def _pfaffian_mean(outer: int, hidden: int, inner: int, ratio: float, panels: int) -> float:
-    """The expectation of `zero_map` in units where γ = 1, with nβ/γ² = `ratio`: the outer factor's singular values by quadrature in log s."""
+    """The expectation of `zero_map` in units where γ = 1, with nβ/γ² = `ratio`: the outer factor's
+    singular values by quadrature in log s."""
     size, order = min(outer, hidden), 16
     edges = np.linspace(min(0.0, -0.5 * math.log(ratio)) - 36, math.log(12), panels + 1)
     nodes, weights = np.polynomial.legendre.leggauss(order)
@@ -125,10 +174,17 @@ def _pfaffian_mean(outer: int, hidden: int, inner: int, ratio: float, panels: in
     log_weight = (abs(outer - hidden) + 1) * u - square / 2 - inner / 2 * np.log1p(ratio * square)
     mass = np.exp(log_weight - log_weight.max()) * half * np.tile(weights, panels)
     basis, _ = np.linalg.qr(np.sqrt(mass)[:, None] * square[:, None] ** np.arange(size))
-    basis = basis * np.sqrt(mass)[:, None]  # orthonormal polynomials in s², times the quadrature's weight
+    # orthonormal polynomials in s², times the quadrature's weight
+    basis = basis * np.sqrt(mass)[:, None]
     gain = inner / 2 * ratio * square / (1 + ratio * square)
     vandermonde = np.polynomial.legendre.legvander(nodes, order - 1)
-    cumulated = np.polynomial.legendre.legval(nodes, np.polynomial.legendre.legint(np.eye(order), lbnd=-1)).T @ np.linalg.inv(vandermonde) / weights
+    cumulated = (
+        np.polynomial.legendre.legval(
+            nodes, np.polynomial.legendre.legint(np.eye(order), lbnd=-1)
+        ).T
+        @ np.linalg.inv(vandermonde)
+        / weights
+    )
 
     def signed(columns: Floats) -> Floats:  # ∫ sgn(x - y) φ(y) dy at the nodes
         blocks = columns.reshape(panels, order, -1)

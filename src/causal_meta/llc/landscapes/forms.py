@@ -1,7 +1,8 @@
-"""Loss landscapes of formulas, with their exact λ, m and finite-n expectations: what samplers are held to.
+"""Loss landscapes of formulas, with their exact λ, m and finite-n expectations: what samplers are
+held to.
 
-A landscape of here is made again from its configuration, n and seed alone, to the last bit: rows, true maps and rotations are drawn from the streams
-(seed, "network", kind, …).
+A landscape of here is made again from its configuration, n and seed alone, to the last bit: rows,
+true maps and rotations are drawn from the streams (seed, "network", kind, …).
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ Finite = Callable[[float, float], tuple[float, float]]
 
 
 def form_landscape(config: NetworkModelConfig, n: int, seed: int) -> Landscape:
-    """The landscape of a form of n rows (for a population loss n sets the temperature alone), around its w*.
+    """The landscape of a form of n rows (for a population loss n sets the temperature alone),
+    around its w*.
 
-    `exact` holds λ and m where they are known, `expectation(nβ, γ)` the finite-n value and its error. Raises `ValueError` for n < 2 and for a model
-    that is no form.
+    `exact` holds λ and m where they are known, `expectation(nβ, γ)` the finite-n value and its
+    error. Raises `ValueError` for n < 2 and for a model that is no form.
     """
     match config:
         case forms.QuadraticConfig():
@@ -51,16 +53,30 @@ def form_landscape(config: NetworkModelConfig, n: int, seed: int) -> Landscape:
             raise ValueError(f"{config.kind!r} is no formula; a form is one of {', '.join(FORMS)}.")
 
 
-NARROW, WIDEST = 10, 48  # widths up to which exact draws of a linear network take a few seconds, or half a minute
-FORMS = ("quadratic", "power_sum", "normal_crossing", "linear_regression", "monomial_regression", "reduced_rank", "deep_linear")
+# widths up to which exact draws of a linear network take a few seconds, or half a minute
+NARROW, WIDEST = 10, 48
+FORMS = (
+    "quadratic",
+    "power_sum",
+    "normal_crossing",
+    "linear_regression",
+    "monomial_regression",
+    "reduced_rank",
+    "deep_linear",
+)
 
 
 def _known(coefficient: oracles.Coefficient | None) -> dict[str, float]:
-    return {} if coefficient is None else {"lambda": float(coefficient.value), "multiplicity": coefficient.multiplicity}
+    return (
+        {}
+        if coefficient is None
+        else {"lambda": float(coefficient.value), "multiplicity": coefficient.multiplicity}
+    )
 
 
 def _rotation(size: int, seed: int, *names: str | int) -> Floats:
-    """A random orthogonal matrix, by Haar's law: signs are those that make R's diagonal positive (Mezzadri 2007)."""
+    """A random orthogonal matrix, by Haar's law: signs are those that make R's diagonal positive
+    (Mezzadri 2007)."""
     q, r = np.linalg.qr(generator(seed, "network", *names).standard_normal((size, size)))
     return np.asarray(q * np.sign(np.diag(r)))
 
@@ -68,8 +84,14 @@ def _rotation(size: int, seed: int, *names: str | int) -> Floats:
 def _quadratic(config: forms.QuadraticConfig, n: int, seed: int) -> Landscape:
     size = config.n_parameters - config.flat
     values = np.zeros(config.n_parameters)
-    values[:size] = config.curvature * np.geomspace(1, 1 / config.condition_number, size) if size else 0
-    frame = _rotation(config.n_parameters, seed, "quadratic") if config.rotated else np.eye(config.n_parameters)
+    values[:size] = (
+        config.curvature * np.geomspace(1, 1 / config.condition_number, size) if size else 0
+    )
+    frame = (
+        _rotation(config.n_parameters, seed, "quadratic")
+        if config.rotated
+        else np.eye(config.n_parameters)
+    )
 
     def loss(w: Any) -> Any:
         turned = w @ jnp.asarray(frame, w.dtype) if config.rotated else w
@@ -98,9 +120,13 @@ def _power_sum(config: forms.PowerSumConfig, n: int) -> Landscape:
         name="power_sum",
         n=n,
         centre=np.zeros(len(scales)),
-        population_loss=lambda w: jnp.sum(jnp.asarray(scales, w.dtype) * _powers(w, config.exponents)),
+        population_loss=lambda w: jnp.sum(
+            jnp.asarray(scales, w.dtype) * _powers(w, config.exponents)
+        ),
         exact=_known(oracles.power_sum(config.exponents)),
-        expectation=lambda n_beta, gamma: quadrature.power_sum(config.exponents, n_beta, gamma, config.coefficients),
+        expectation=lambda n_beta, gamma: quadrature.power_sum(
+            config.exponents, n_beta, gamma, config.coefficients
+        ),
     )
 
 
@@ -111,22 +137,31 @@ def _normal_crossing(config: forms.NormalCrossingConfig, n: int) -> Landscape:
         centre=np.zeros(len(config.exponents)),
         population_loss=lambda w: config.coefficient * jnp.prod(_powers(w, config.exponents)),
         exact=_known(oracles.normal_crossing(config.exponents)),
-        expectation=lambda n_beta, gamma: quadrature.normal_crossing(config.exponents, n_beta, gamma, config.coefficient),
+        expectation=lambda n_beta, gamma: quadrature.normal_crossing(
+            config.exponents, n_beta, gamma, config.coefficient
+        ),
     )
 
 
-def _rows(config: forms.TeacherFormConfig, n: int, seed: int, true_map: Floats, stds: Floats) -> dict[str, Floats]:
-    """Rows x [n, N] ~ N(0, diag stds²) and y = true_map x, with noise where the sample is noisy: y [n, M]."""
+def _rows(
+    config: forms.TeacherFormConfig, n: int, seed: int, true_map: Floats, stds: Floats
+) -> dict[str, Floats]:
+    """Rows x [n, N] ~ N(0, diag stds²) and y = true_map x, with noise where the sample is noisy: y
+    [n, M]."""
     x = generator(seed, "network", config.kind, "inputs").standard_normal((n, len(stds))) * stds
     y = x @ true_map.T
     if config.sample == "noisy":
-        y = y + config.noise_std * generator(seed, "network", config.kind, "noise").standard_normal(y.shape)
+        y = y + config.noise_std * generator(seed, "network", config.kind, "noise").standard_normal(
+            y.shape
+        )
     return {"x": x, "y": y}
 
 
 def _gauss(away: Any, std: float) -> Any:
     """Negative log-likelihood of each row's residuals `away` [B, M] under N(0, std²)."""
-    return jnp.sum(away**2, -1) / (2 * std**2) + away.shape[-1] * (math.log(std) + 0.5 * math.log(2 * math.pi))
+    return jnp.sum(away**2, -1) / (2 * std**2) + away.shape[-1] * (
+        math.log(std) + 0.5 * math.log(2 * math.pi)
+    )
 
 
 def _linear_regression(config: forms.LinearRegressionConfig, n: int, seed: int) -> Landscape:
@@ -140,14 +175,20 @@ def _linear_regression(config: forms.LinearRegressionConfig, n: int, seed: int) 
             name=name,
             n=n,
             centre=truth,
-            population_loss=lambda w: 0.5 * jnp.sum(jnp.asarray(values, w.dtype) * (w - jnp.asarray(truth, w.dtype)) ** 2),
+            population_loss=lambda w: (
+                0.5 * jnp.sum(jnp.asarray(values, w.dtype) * (w - jnp.asarray(truth, w.dtype)) ** 2)
+            ),
             exact=known,
             expectation=lambda n_beta, gamma: quadrature.gaussian(values, n_beta, gamma),
         )
     rows = _rows(config, n, seed, truth[None], stds)
     values, frame = np.linalg.eigh(rows["x"].T @ rows["x"] / (n * config.noise_std**2))
     values = np.maximum(values, 0)  # n < P leaves directions without curvature
-    minimum = truth if config.sample == "noiseless" else truth + np.linalg.lstsq(rows["x"], rows["y"][:, 0] - rows["x"] @ truth, rcond=None)[0]
+    minimum = (
+        truth
+        if config.sample == "noiseless"
+        else truth + np.linalg.lstsq(rows["x"], rows["y"][:, 0] - rows["x"] @ truth, rcond=None)[0]
+    )
     centre = minimum if config.centre == "minimum" else truth
     offset = frame.T @ (minimum - centre)
     return Landscape(
@@ -162,7 +203,10 @@ def _linear_regression(config: forms.LinearRegressionConfig, n: int, seed: int) 
 
 
 def _monomial_regression(config: forms.MonomialRegressionConfig, n: int, seed: int) -> Landscape:
-    known, name = _known(oracles.normal_crossing([2 * p for p in config.powers])), "monomial_regression"
+    known, name = (
+        _known(oracles.normal_crossing([2 * p for p in config.powers])),
+        "monomial_regression",
+    )
     centre = np.zeros(len(config.powers))
     if config.sample == "population":
         scale = 0.5 * (config.input_std / config.noise_std) ** 2
@@ -172,7 +216,9 @@ def _monomial_regression(config: forms.MonomialRegressionConfig, n: int, seed: i
             centre=centre,
             population_loss=lambda w: scale * jnp.prod(_powers(w, config.powers)) ** 2,
             exact=known,
-            expectation=lambda n_beta, gamma: quadrature.normal_crossing([2 * p for p in config.powers], n_beta, gamma, scale),
+            expectation=lambda n_beta, gamma: quadrature.normal_crossing(
+                [2 * p for p in config.powers], n_beta, gamma, scale
+            ),
         )
     rows = _rows(config, n, seed, np.zeros((1, 1)), np.array([config.input_std]))
     return Landscape(
@@ -180,19 +226,27 @@ def _monomial_regression(config: forms.MonomialRegressionConfig, n: int, seed: i
         n=n,
         centre=centre,
         data=rows,
-        row_losses=lambda w, part: _gauss(part["y"] - part["x"] * jnp.prod(_powers(w, config.powers)), config.noise_std),
+        row_losses=lambda w, part: _gauss(
+            part["y"] - part["x"] * jnp.prod(_powers(w, config.powers)), config.noise_std
+        ),
         exact=known,
         expectation=_monomial_expectation(config, rows),
     )
 
 
 def _monomial_expectation(config: forms.MonomialRegressionConfig, rows: Rows) -> Finite | None:
-    """L_n(w) - L_n(0) = (s_xx f² - 2 s_xy f) / (2σ²) with f = Π w_i^{p_i}: a normal crossing without noise, cubature in 3 dimensions with it."""
+    """L_n(w) - L_n(0) = (s_xx f² - 2 s_xy f) / (2σ²) with f = Π w_i^{p_i}: a normal crossing
+    without noise, cubature in 3 dimensions with it."""
     used = [power for power in config.powers if power]
     over = 2 * config.noise_std**2
-    square, cross = float(np.mean(rows["x"] ** 2)) / over, float(np.mean(rows["x"] * rows["y"])) / over
+    square, cross = (
+        float(np.mean(rows["x"] ** 2)) / over,
+        float(np.mean(rows["x"] * rows["y"])) / over,
+    )
     if cross == 0:
-        return lambda n_beta, gamma: quadrature.normal_crossing([2 * p for p in used], n_beta, gamma, square)
+        return lambda n_beta, gamma: quadrature.normal_crossing(
+            [2 * p for p in used], n_beta, gamma, square
+        )
     if len(used) > 3:
         return None
 
@@ -205,14 +259,18 @@ def _monomial_expectation(config: forms.MonomialRegressionConfig, rows: Rows) ->
 
 
 def _true_layers(config: forms.LinearNetworkConfig, seed: int) -> list[Floats]:
-    """Layers W_s [H_{s+1}, H_s] of the ranks asked for, with a product of `rank` singular values `scale`, in random frames.
+    """Layers W_s [H_{s+1}, H_s] of the ranks asked for, with a product of `rank` singular values
+    `scale`, in random frames.
 
-    In the frames the first r units are joined through all layers; what a layer has above r joins the last units of its input, which no layer before
-    it reaches, to units of its output that no layer after it reads.
+    In the frames the first r units are joined through all layers; what a layer has above r joins
+    the last units of its input, which no layer before it reaches, to units of its output that no
+    layer after it reads.
     """
     widths, rank = config.widths_of(), config.rank
     size = config.scale ** (1 / (len(widths) - 1))
-    frames = [_rotation(width, seed, config.kind, "frame", index) for index, width in enumerate(widths)]
+    frames = [
+        _rotation(width, seed, config.kind, "frame", index) for index, width in enumerate(widths)
+    ]
     layers = []
     for index, own in enumerate(config.ranks_of()):
         layer = np.zeros((widths[index + 1], widths[index]))
@@ -224,7 +282,8 @@ def _true_layers(config: forms.LinearNetworkConfig, seed: int) -> list[Floats]:
 
 
 def gibbs_network(config: forms.LinearNetworkConfig, n: int, seed: int) -> LinearNetwork:
-    """The linear network of a form as the Gibbs sampler sees it: its K, or the moments of its n rows."""
+    """The linear network of a form as the Gibbs sampler sees it: its K, or the moments of its n
+    rows."""
     layers = _true_layers(config, seed)
     true_map = reduce(lambda product, layer: layer @ product, layers)
     if config.sample == "population":
@@ -235,20 +294,31 @@ def gibbs_network(config: forms.LinearNetworkConfig, n: int, seed: int) -> Linea
 
 
 @functools.lru_cache(maxsize=64)
-def _drawn(config: forms.LinearNetworkConfig, n: int, seed: int, n_beta: float, gamma: float) -> tuple[float, float]:
-    """The expectation by exact draws, a few seconds of them, and once in a process; wide networks have a smaller relative spread."""
+def _drawn(
+    config: forms.LinearNetworkConfig, n: int, seed: int, n_beta: float, gamma: float
+) -> tuple[float, float]:
+    """The expectation by exact draws, a few seconds of them, and once in a process; wide networks
+    have a smaller relative spread."""
     wide = max(config.widths_of()) > NARROW
-    return gibbs_network(config, n, seed).expectation(n_beta, gamma, chains=32 if wide else 256, sweeps=400 if wide else 1000)
+    return gibbs_network(config, n, seed).expectation(
+        n_beta, gamma, chains=32 if wide else 256, sweeps=400 if wide else 1000
+    )
 
 
 def _linear_network(config: forms.LinearNetworkConfig, n: int, seed: int) -> Landscape:
     layers, widths = _true_layers(config, seed), config.widths_of()
     true_map = reduce(lambda product, layer: layer @ product, layers)
     ends = np.cumsum([0, *(layer.size for layer in layers)])
-    names = {f"layer_{index + 1}": slice(int(ends[index]), int(ends[index + 1])) for index in range(len(layers))}
+    names = {
+        f"layer_{index + 1}": slice(int(ends[index]), int(ends[index + 1]))
+        for index in range(len(layers))
+    }
 
     def product(w: Any) -> Any:
-        parts = (w[names[f"layer_{index + 1}"]].reshape(layer.shape) for index, layer in enumerate(layers))
+        parts = (
+            w[names[f"layer_{index + 1}"]].reshape(layer.shape)
+            for index, layer in enumerate(layers)
+        )
         return reduce(lambda done, part: part @ done, parts)
 
     shared: dict[str, Any] = {
@@ -256,13 +326,23 @@ def _linear_network(config: forms.LinearNetworkConfig, n: int, seed: int) -> Lan
         "n": n,
         "centre": np.concatenate([layer.ravel() for layer in layers]),
         "parameter_names": names,
-        "exact": _known(oracles.deep_linear_at(oracles.rank_pattern(widths, config.rank, config.ranks_of()))),
-        "expectation": None if max(widths) > WIDEST else lambda n_beta, gamma: _drawn(config, n, seed, n_beta, gamma),
+        "exact": _known(
+            oracles.deep_linear_at(oracles.rank_pattern(widths, config.rank, config.ranks_of()))
+        ),
+        "expectation": None
+        if max(widths) > WIDEST
+        else lambda n_beta, gamma: _drawn(config, n, seed, n_beta, gamma),
     }
     if config.sample == "population":
         scale = (config.input_std / config.noise_std) ** 2
-        return Landscape(population_loss=lambda w: 0.5 * scale * jnp.sum((product(w) - jnp.asarray(true_map, w.dtype)) ** 2), **shared)
-    if n < widths[0]:  # the rows do not see every input: λ is that of fewer inputs, at ranks of their own
+        return Landscape(
+            population_loss=lambda w: (
+                0.5 * scale * jnp.sum((product(w) - jnp.asarray(true_map, w.dtype)) ** 2)
+            ),
+            **shared,
+        )
+    # the rows do not see every input: λ is that of fewer inputs, at ranks of their own
+    if n < widths[0]:
         shared["exact"] = {}
     return Landscape(
         data=_rows(config, n, seed, true_map, np.full(widths[0], config.input_std)),

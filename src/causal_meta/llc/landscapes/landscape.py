@@ -1,4 +1,5 @@
-"""A loss landscape around one point: what every sampler looks at, whatever network or formula is behind it."""
+"""A loss landscape around one point: what every sampler looks at, whatever network or formula is
+behind it."""
 
 from __future__ import annotations
 
@@ -17,14 +18,19 @@ Rows = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Landscape:
-    """The mean negative log-likelihood L_n(w) of `n` rows as a function of P flat parameters, around the point `centre` (w*).
+    """The mean negative log-likelihood L_n(w) of `n` rows as a function of P flat parameters,
+    around the point `centre` (w*).
 
-    `data` holds arrays whose first axis runs over the n rows. It is an argument of every function and never a constant of a compiled program.
-    `row_losses(w [P], rows) -> [B]` gives the loss of each row, so that any subset of rows is a minibatch; it is None for a population loss
-    K(w), which `mean_loss(w [P], data) -> ()` gives alone (then `n` only sets the temperature, and there are no minibatches).
+    `data` holds arrays whose first axis runs over the n rows. It is an argument of every function
+    and never a constant of a compiled program. `row_losses(w [P], rows) -> [B]` gives the loss of
+    each row, so that any subset of rows is a minibatch; it is None for a population loss K(w),
+    which `mean_loss(w [P], data) -> ()` gives alone (then `n` only sets the temperature, and there
+    are no minibatches).
 
-    `parameter_names` maps each parameter leaf to its slice of w; a restricted LLC chooses among them. `exact` holds the exact `lambda` and
-    `multiplicity` where they are known, and `expectation(nβ, γ)` gives nβ E[L_n(w) - L_n(w*)] under the local posterior at this n, with its error.
+    `parameter_names` maps each parameter leaf to its slice of w; a restricted LLC chooses among
+    them. `exact` holds the exact `lambda` and `multiplicity` where they are known, and
+    `expectation(nβ, γ)` gives nβ E[L_n(w) - L_n(w*)] under the local posterior at this n, with its
+    error.
     """
 
     name: str
@@ -42,7 +48,9 @@ class Landscape:
         if (self.row_losses is None) == (self.population_loss is None):
             raise ValueError(f"{self.name}: give row losses or a population loss, one of the two.")
         if self.n < 2:
-            raise ValueError(f"{self.name} has n = {self.n}; the temperature 1 / log n needs at least 2 rows.")
+            raise ValueError(
+                f"{self.name} has n = {self.n}; the temperature 1 / log n needs at least 2 rows."
+            )
 
     @property
     def n_parameters(self) -> int:
@@ -57,17 +65,27 @@ class Landscape:
         return jnp.mean(self.row_losses(w, data))
 
     def at_width(self, width: Width) -> Landscape:
-        """The same landscape with centre and floating data as JAX arrays of `width`, to be used inside `float_width(width)`."""
+        """The same landscape with centre and floating data as JAX arrays of `width`, to be used
+        inside `float_width(width)`."""
         dtype = jnp.dtype(width)
 
         def cast(values: Any) -> Any:
-            return jnp.asarray(values, dtype) if np.issubdtype(np.asarray(values).dtype, np.floating) else jnp.asarray(values)
+            return (
+                jnp.asarray(values, dtype)
+                if np.issubdtype(np.asarray(values).dtype, np.floating)
+                else jnp.asarray(values)
+            )
 
         with float_width(width):
-            return replace(self, centre=cast(np.asarray(self.centre)), data={key: cast(values) for key, values in self.data.items()})
+            return replace(
+                self,
+                centre=cast(np.asarray(self.centre)),
+                data={key: cast(values) for key, values in self.data.items()},
+            )
 
     def restricted(self, indices: NDArray[np.integer]) -> Landscape:
-        """The landscape of the parameters `indices` alone, all others held at w*: its LLC is the restricted one (Wang et al. 2024, section 3.2)."""
+        """The landscape of the parameters `indices` alone, all others held at w*: its LLC is the
+        restricted one (Wang et al. 2024, section 3.2)."""
         chosen, whole = np.asarray(indices), self
 
         def widened(w: Any) -> Any:

@@ -1,4 +1,5 @@
-"""The tempered posterior around a point, p(w) ∝ exp(-nβ (L_n(w) - L_n(w*)) - (γ/2) |w - w*|²) (Lau et al. 2023, equation 11)."""
+"""The tempered posterior around a point, p(w) ∝ exp(-nβ (L_n(w) - L_n(w*)) - (γ/2) |w - w*|²) (Lau
+et al. 2023, equation 11)."""
 
 from __future__ import annotations
 
@@ -13,10 +14,12 @@ from causal_meta.llc.landscapes.landscape import Landscape, Rows
 
 @dataclass(frozen=True)
 class LocalPosterior:
-    """What samplers sample: a landscape, the tempered number of rows `n_beta` (nβ) and the localisation `gamma` (γ).
+    """What samplers sample: a landscape, the tempered number of rows `n_beta` (nβ) and the
+    localisation `gamma` (γ).
 
-    `landscape` is at the sampler's float width already. The exponent counts the loss from L_n(w*), in the same float width on the same data:
-    a constant that does not change the law, and keeps single precision where it matters.
+    `landscape` is at the sampler's float width already. The exponent counts the loss from L_n(w*),
+    in the same float width on the same data: a constant that does not change the law, and keeps
+    single precision where it matters.
     """
 
     landscape: Landscape

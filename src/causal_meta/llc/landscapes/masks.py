@@ -1,14 +1,19 @@
-"""Which parameters a restricted LLC is taken over: the little language of `posterior.mask` (restricted LLC: Wang et al. 2024, arXiv:2410.02984).
+"""Which parameters a restricted LLC is taken over: the little language of `posterior.mask`
+(restricted LLC: Wang et al. 2024, arXiv:2410.02984).
 
-A mask is a list of terms, separated by `|` (or commas, which the command line keeps for itself); their parameters are put together, then those of
-the terms that begin with `-` taken away (a mask of such terms alone begins with all). A term is a pattern of parameter names (`*`, `?` and `[…]` as
-in file names), followed by any number of selections of entries within them:
+A mask is a list of terms, separated by `|` (or commas, which the command line keeps for itself);
+their parameters are put together, then those of the terms that begin with `-` taken away (a mask of
+such terms alone begins with all). A term is a pattern of parameter names (`*`, `?` and `[…]` as in
+file names), followed by any number of selections of entries within them:
 
-* `@rows:a:b` and `@columns:a:b`: the entries whose first or second index is a, …, b - 1 (either end may be left out, `@rows:a` is one index);
-* `@head:h`: the entries that belong to attention head h (from 0): the head's rows of queries, keys and values, fused or not, and its columns of the
-  map back. Parameters that belong to no head are not selected.
+* `@rows:a:b` and `@columns:a:b`: the entries whose first or second index is a, …, b - 1 (either end
+  may be left out, `@rows:a` is one index);
+* `@head:h`: the entries that belong to attention head h (from 0): the head's rows of queries, keys
+  and values, fused or not, and its columns of the map back. Parameters that belong to no head are
+  not selected.
 
-`blocks.0.*` is a block, `blocks.0.*@head:2` its third head, `-*.bias` all but the biases, `*.qkv.weight@rows:64:96` a slice of a fused weight.
+`blocks.0.*` is a block, `blocks.0.*@head:2` its third head, `-*.bias` all but the biases,
+`*.qkv.weight@rows:64:96` a slice of a fused weight.
 """
 
 from __future__ import annotations
@@ -34,13 +39,16 @@ def masked_parameters(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     heads: Mapping[str, NDArray[np.integer]] | None = None,
 ) -> Indices:
-    """The sorted indices into the flat parameters that `mask` selects; all of them for an empty mask.
+    """The sorted indices into the flat parameters that `mask` selects; all of them for an empty
+    mask.
 
-    `names` maps each parameter to its slice of the flat vector, `shapes` to its shape (a parameter without one is flat), `heads` to an array of
-    its shape with the head that each entry belongs to. Raises `ConfigError` for a pattern that matches nothing, a selection that cannot be read or
+    `names` maps each parameter to its slice of the flat vector, `shapes` to its shape (a parameter
+    without one is flat), `heads` to an array of its shape with the head that each entry belongs to.
+    Raises `ConfigError` for a pattern that matches nothing, a selection that cannot be read or
     selects nothing, and a mask that leaves no parameter.
 
-    >>> masked_parameters("a@rows:1 | b", {"a": slice(0, 4), "b": slice(4, 5)}, {"a": (2, 2)}).tolist()
+    >>> masked_parameters("a@rows:1 | b", {"a": slice(0, 4), "b": slice(4, 5)}, {"a": (2,
+    ... 2)}).tolist()
     [2, 3, 4]
     """
     terms = [term.strip() for term in re.split("[,|]", mask) if term.strip()]
@@ -55,7 +63,12 @@ def masked_parameters(
     return np.array(sorted(kept), dtype=np.int64)
 
 
-def _selected(term: str, names: Mapping[str, slice], shapes: Mapping[str, tuple[int, ...]], heads: Mapping[str, NDArray[np.integer]]) -> list[int]:
+def _selected(
+    term: str,
+    names: Mapping[str, slice],
+    shapes: Mapping[str, tuple[int, ...]],
+    heads: Mapping[str, NDArray[np.integer]],
+) -> list[int]:
     pattern, *selections = (part.strip() for part in term.split("@"))
     matched = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
     if not matched:
@@ -69,13 +82,30 @@ def _selected(term: str, names: Mapping[str, slice], shapes: Mapping[str, tuple[
             chosen &= _entries(selection, shape, heads.get(name), term)
         found += (where.start + np.flatnonzero(chosen)).tolist()
     if not found:
-        numbers = sorted({int(head) for name in matched if name in heads for head in np.unique(heads[name]) if head >= 0})
-        there = f"there are the heads {numbers[0]} to {numbers[-1]}" if numbers else "these parameters have no heads that are known"
-        raise ConfigError(f"{term!r} selects no entry of {matched[0]}{' and others' if len(matched) > 1 else ''}; {there}.")
+        numbers = sorted(
+            {
+                int(head)
+                for name in matched
+                if name in heads
+                for head in np.unique(heads[name])
+                if head >= 0
+            }
+        )
+        there = (
+            f"there are the heads {numbers[0]} to {numbers[-1]}"
+            if numbers
+            else "these parameters have no heads that are known"
+        )
+        raise ConfigError(
+            f"{term!r} selects no entry of "
+            f"{matched[0]}{' and others' if len(matched) > 1 else ''}; {there}."
+        )
     return found
 
 
-def _entries(selection: str, shape: tuple[int, ...], heads: NDArray[np.integer] | None, term: str) -> NDArray[np.bool_]:
+def _entries(
+    selection: str, shape: tuple[int, ...], heads: NDArray[np.integer] | None, term: str
+) -> NDArray[np.bool_]:
     """The entries of one parameter that one selection chooses."""
     word, _, value = (part.strip() for part in selection.partition(":"))
     try:
@@ -83,11 +113,19 @@ def _entries(selection: str, shape: tuple[int, ...], heads: NDArray[np.integer] 
             return np.zeros(shape, dtype=bool) if heads is None else np.asarray(heads) == int(value)
         axis = _AXES[word]
         first, colon, last = value.partition(":")
-        start, stop = int(first or 0), (int(last) if last else math.inf) if colon else int(first) + 1
+        start, stop = (
+            int(first or 0),
+            (int(last) if last else math.inf) if colon else int(first) + 1,
+        )
     except (KeyError, ValueError):
-        raise ConfigError(f"{term!r} is no part of a mask; after a pattern come @rows:a:b, @columns:a:b or @head:h.") from None
+        raise ConfigError(
+            f"{term!r} is no part of a mask; after a pattern come @rows:a:b, @columns:a:b or "
+            "@head:h."
+        ) from None
     if axis >= len(shape):
         return np.zeros(shape, dtype=bool)
     index = np.arange(shape[axis])
     along = (index >= start) & (index < stop)
-    return np.broadcast_to(along.reshape([-1 if a == axis else 1 for a in range(len(shape))]), shape)
+    return np.broadcast_to(
+        along.reshape([-1 if a == axis else 1 for a in range(len(shape))]), shape
+    )

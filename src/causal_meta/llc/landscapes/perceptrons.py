@@ -1,4 +1,5 @@
-"""Multilayer perceptrons as functions of one flat vector of P parameters, whose leaves have names."""
+"""Multilayer perceptrons as functions of one flat vector of P parameters, whose leaves have
+names."""
 
 from __future__ import annotations
 
@@ -16,16 +17,22 @@ from numpy.typing import NDArray
 from causal_meta.conf.network_data import TeacherConfig
 from causal_meta.conf.networks import StudentConfig
 
-_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": jax.nn.relu, "tanh": jnp.tanh, "gelu": jax.nn.gelu, "identity": lambda z: z}
+_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "gelu": jax.nn.gelu,
+    "identity": lambda z: z,
+}
 _EPSILON = 1e-5  # of the layer norm
 
 
 @dataclass(frozen=True)
 class Perceptron:
-    """x [N, D] -> [N, outputs]: hidden layers h ← φ(norm(h W + b)) (+ h where `skip` and the widths allow), then h W + b.
+    """x [N, D] -> [N, outputs]: hidden layers h ← φ(norm(h W + b)) (+ h where `skip` and the widths
+    allow), then h W + b.
 
-    Parameters are flat, w [P]: of each layer `layers.i.weight` [in, out] by rows, `layers.i.bias`, and for a hidden layer with layer norm
-    `layers.i.scale` and `layers.i.offset`.
+    Parameters are flat, w [P]: of each layer `layers.i.weight` [in, out] by rows, `layers.i.bias`,
+    and for a hidden layer with layer norm `layers.i.scale` and `layers.i.offset`.
 
     >>> small = Perceptron(StudentConfig(in_dim=4, depth=2, target_params=50))
     >>> small.widths, small.n_parameters, small.names["layers.1.bias"]
@@ -68,7 +75,10 @@ class Perceptron:
 
     def leaves(self, w: Any) -> dict[str, Any]:
         """The leaves of w by name."""
-        return {name: w[where].reshape(shape) for (name, where), shape in zip(self.names.items(), self.shapes.values(), strict=True)}
+        return {
+            name: w[where].reshape(shape)
+            for (name, where), shape in zip(self.names.items(), self.shapes.values(), strict=True)
+        }
 
     def __call__(self, w: Any, x: Any) -> Any:
         """Outputs [N, outputs] of the network with parameters w [P] at x [N, D]."""
@@ -88,7 +98,8 @@ class Perceptron:
     def initial(self, generator: np.random.Generator) -> NDArray[np.float64]:
         """Fresh parameters [P]: weights by `config.init`, biases and offsets 0, scales 1.
 
-        Weights are normal with variance 2 / in (he), 2 / (in + out) (xavier) or 1 / in (lecun), or orthonormal rows or columns (orthogonal).
+        Weights are normal with variance 2 / in (he), 2 / (in + out) (xavier) or 1 / in (lecun), or
+        orthonormal rows or columns (orthogonal).
         """
         parts = []
         for name, shape in self.shapes.items():
@@ -99,7 +110,9 @@ class Perceptron:
         return np.concatenate(parts)
 
 
-def _weights(law: str, shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float64]:
+def _weights(
+    law: str, shape: tuple[int, ...], generator: np.random.Generator
+) -> NDArray[np.float64]:
     fan_in, fan_out = shape
     draws = generator.standard_normal(shape)
     if law == "orthogonal":
@@ -111,16 +124,26 @@ def _weights(law: str, shape: tuple[int, ...], generator: np.random.Generator) -
 
 
 def constant_width(config: StudentConfig) -> int:
-    """The width h of `depth` equal hidden layers for which P comes nearest to `target_params` (the smaller of two as near), at least 1.
+    """The width h of `depth` equal hidden layers for which P comes nearest to `target_params` (the
+    smaller of two as near), at least 1.
 
-    P is a quadratic in h: (L - 1) h² + (in + out + L b + 2 L s) h + out b, with L = depth, b = 1 with biases and s = 1 with layer norm.
+    P is a quadratic in h: (L - 1) h² + (in + out + L b + 2 L s) h + out b, with L = depth, b = 1
+    with biases and s = 1 with layer norm.
     """
     layers, b, s = config.depth, int(config.bias), int(config.layer_norm)
-    square, linear, constant = layers - 1, config.in_dim + config.out_dim + layers * (b + 2 * s), config.out_dim * b
+    square, linear, constant = (
+        layers - 1,
+        config.in_dim + config.out_dim + layers * (b + 2 * s),
+        config.out_dim * b,
+    )
     short = config.target_params - constant
     if layers == 0 or short <= 0:
         return 1
-    root = short / linear if square == 0 else 2 * short / (linear + math.sqrt(linear**2 + 4 * square * short))
+    root = (
+        short / linear
+        if square == 0
+        else 2 * short / (linear + math.sqrt(linear**2 + 4 * square * short))
+    )
     low = max(1, math.floor(root))
     return min((low, low + 1), key=lambda h: (abs(square * h * h + linear * h - short), h))
 
@@ -133,4 +156,6 @@ def teacher_of(student: StudentConfig, teacher: TeacherConfig) -> Perceptron:
     if not teacher.widths and (teacher.target_params or teacher.depth):
         target = teacher.target_params or own.n_parameters
         changes = {"widths": (), "depth": teacher.depth or len(own.widths), "target_params": target}
-    return Perceptron(replace(student, activation=teacher.activation or student.activation, **changes))
+    return Perceptron(
+        replace(student, activation=teacher.activation or student.activation, **changes)
+    )

@@ -1,12 +1,15 @@
-"""Descent of a loss in double precision, as far as a localised posterior can see: proximal steps, each by Newton's method in a trust region.
+"""Descent of a loss in double precision, as far as a localised posterior can see: proximal steps,
+each by Newton's method in a trust region.
 
-A network's L_n often has no minimum at all: along a valley it falls for ever by less and less. What a posterior around w* with localisation γ
-and nβ tempered rows notices of that is the *gap*, in units of λ̂,
+A network's L_n often has no minimum at all: along a valley it falls for ever by less and less. What
+a posterior around w* with localisation γ and nβ tempered rows notices of that is the *gap*, in
+units of λ̂,
 
     gap(w*) = nβ (L_n(w*) - min_w [L_n(w) + γ/(2 nβ) |w - w*|²]) >= 0,
 
-by which λ̂ is too low (½ nβ gᵀ(H + γ/nβ)⁻¹g where L_n is quadratic with gradient g and Hessian H). It is 0 at a minimum. The descent goes to the
-minimiser in the brackets until the gap is small (the proximal point method, Rockafellar 1976).
+by which λ̂ is too low (½ nβ gᵀ(H + γ/nβ)⁻¹g where L_n is quadratic with gradient g and Hessian H).
+It is 0 at a minimum. The descent goes to the minimiser in the brackets until the gap is small (the
+proximal point method, Rockafellar 1976).
 """
 
 from __future__ import annotations
@@ -28,13 +31,15 @@ _ROUNDING = 1e-13  # relative error of the loss: predicted decreases below it ar
 _INNER = 1e-3  # by how much a proximal step shortens the gradient
 _SMALLEST_GAP = 1e-4  # in units of λ̂: what nobody will notice
 _EXACT = 1e-9  # a gradient norm that needs no shortening
-_MOST_PRODUCTS, _FEWEST_PRODUCTS = 250, 10  # of one Newton step; the few are allowed beyond the budget
+# of one Newton step; the few are allowed beyond the budget
+_MOST_PRODUCTS, _FEWEST_PRODUCTS = 250, 10
 
 
 @dataclass(frozen=True)
 class Descent:
-    """How far a descent has come: `anchor` [P], the last w* reached, and its loss; `w` [P], the lowest point found in its brackets; the radius of the
-    trust region; the `work` in gradients and products of L_n; the `gap` of the anchor found so far; `ended`, whether that gap is final, and
+    """How far a descent has come: `anchor` [P], the last w* reached, and its loss; `w` [P], the
+    lowest point found in its brackets; the radius of the trust region; the `work` in gradients and
+    products of L_n; the `gap` of the anchor found so far; `ended`, whether that gap is final, and
     `over`, whether the descent is."""
 
     anchor: Floats
@@ -48,7 +53,10 @@ class Descent:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The next Newton step stands on these alone."""
-        return {name: np.asarray(getattr(self, name)) for name in ("anchor", "w", "loss", "radius", "work")}
+        return {
+            name: np.asarray(getattr(self, name))
+            for name in ("anchor", "w", "loss", "radius", "work")
+        }
 
 
 def descend(
@@ -61,31 +69,49 @@ def descend(
     start: Floats | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> Iterator[Descent]:
-    """Go down in double precision, until the gap is at most `tolerance` or the work `budget`, from the surface's centre, or a `state` of before.
+    """Go down in double precision, until the gap is at most `tolerance` or the work `budget`, from
+    the surface's centre, or a `state` of before.
 
-    `start` is where the first proximal step begins to look (a saddle point is left by looking beside it). Gives a `Descent` after every Newton step;
-    going on from its state gives the same numbers. A Newton step minimises g·p + ½ pᵀHp over |p| <= radius by conjugate gradients, which leave along
-    a direction of negative curvature where they meet one (Steihaug 1983). `tolerance` infinite ends with the first proximal step: the gap of w*.
+    `start` is where the first proximal step begins to look (a saddle point is left by looking
+    beside it). Gives a `Descent` after every Newton step; going on from its state gives the same
+    numbers. A Newton step minimises g·p + ½ pᵀHp over |p| <= radius by conjugate gradients, which
+    leave along a direction of negative curvature where they meet one (Steihaug 1983). `tolerance`
+    infinite ends with the first proximal step: the gap of w*.
     """
     pull = gamma / n_beta
     if state is None:
         anchor = np.array(surface.centre, np.float64)
         now = Descent(
-            anchor, anchor if start is None else start, surface.value_and_gradient(anchor)[0], 0.1 * max(1.0, float(np.linalg.norm(anchor))), 2
+            anchor,
+            anchor if start is None else start,
+            surface.value_and_gradient(anchor)[0],
+            0.1 * max(1.0, float(np.linalg.norm(anchor))),
+            2,
         )
     else:
-        now = Descent(np.asarray(state["anchor"]), np.asarray(state["w"]), float(state["loss"]), float(state["radius"]), int(state["work"]))
+        now = Descent(
+            np.asarray(state["anchor"]),
+            np.asarray(state["w"]),
+            float(state["loss"]),
+            float(state["radius"]),
+            int(state["work"]),
+        )
     while True:
         bowl = _Bowl(surface, now.anchor, pull)
-        short = max(_EXACT, _INNER * float(np.linalg.norm(surface.value_and_gradient(now.anchor)[1])))
+        short = max(
+            _EXACT, _INNER * float(np.linalg.norm(surface.value_and_gradient(now.anchor)[1]))
+        )
         w, radius, work = now.w, now.radius, now.work
         value, slope = bowl.value_and_gradient(w)
         while True:
             smallest = _SMALLEST_RADIUS * max(1.0, float(np.linalg.norm(w)))
             gap = n_beta * max(0.0, now.loss - value)
             left = float(np.linalg.norm(slope))
-            missed = (n_beta * left) ** 2 / (2 * gamma)  # by no more is the gap larger than was found, where the bowl is convex
-            sure = gap > tolerance or missed <= (tolerance if math.isfinite(tolerance) else max(_SMALLEST_GAP, 0.01 * gap))
+            # by no more is the gap larger than was found, where the bowl is convex
+            missed = (n_beta * left) ** 2 / (2 * gamma)
+            sure = gap > tolerance or missed <= (
+                tolerance if math.isfinite(tolerance) else max(_SMALLEST_GAP, 0.01 * gap)
+            )
             ended = (left <= short and (sure or left <= _EXACT)) or radius < smallest
             over = (ended and gap <= tolerance) or work >= budget
             yield Descent(now.anchor, w, now.loss, radius, work, gap, ended, over)
@@ -93,9 +119,17 @@ def descend(
                 return
             if ended:
                 break
-            w, value, slope, radius, used = _newton(bowl, w, value, slope, radius, max(_FEWEST_PRODUCTS, budget - work))
+            w, value, slope, radius, used = _newton(
+                bowl, w, value, slope, radius, max(_FEWEST_PRODUCTS, budget - work)
+            )
             work += used
-        now = Descent(w, w, surface.value_and_gradient(w)[0], 2 * float(np.linalg.norm(w - now.anchor)) + smallest, work + 1)
+        now = Descent(
+            w,
+            w,
+            surface.value_and_gradient(w)[0],
+            2 * float(np.linalg.norm(w - now.anchor)) + smallest,
+            work + 1,
+        )
 
 
 @dataclass(frozen=True)
@@ -115,8 +149,11 @@ class _Bowl:
         return self.surface.product(w, direction) + self.pull * direction
 
 
-def _newton(bowl: _Bowl, w: Floats, value: float, slope: Floats, radius: float, most: int) -> tuple[Floats, float, Floats, float, int]:
-    """One step in the trust region: the point, value, slope and radius after it, and the gradients and products it took."""
+def _newton(
+    bowl: _Bowl, w: Floats, value: float, slope: Floats, radius: float, most: int
+) -> tuple[Floats, float, Floats, float, int]:
+    """One step in the trust region: the point, value, slope and radius after it, and the gradients
+    and products it took."""
     p, predicted, used = _steihaug(lambda d: bowl.product(w, d), slope, radius, most)
     tried, tried_slope = bowl.value_and_gradient(w + p)
     if predicted < _ROUNDING * (1 + abs(value)):
@@ -134,8 +171,11 @@ def _newton(bowl: _Bowl, w: Floats, value: float, slope: Floats, radius: float, 
     return w, value, slope, radius, used + 1
 
 
-def _steihaug(product: Callable[[Floats], Floats], slope: Floats, radius: float, most: int) -> tuple[Floats, float, int]:
-    """Conjugate gradients for H p = -g inside the region: p [P], the decrease that the quadratic model predicts, and the products used."""
+def _steihaug(
+    product: Callable[[Floats], Floats], slope: Floats, radius: float, most: int
+) -> tuple[Floats, float, int]:
+    """Conjugate gradients for H p = -g inside the region: p [P], the decrease that the quadratic
+    model predicts, and the products used."""
     norm = float(np.linalg.norm(slope))
     enough = min(0.1, math.sqrt(norm)) * norm
     p, image, r, d = np.zeros_like(slope), np.zeros_like(slope), slope, -slope

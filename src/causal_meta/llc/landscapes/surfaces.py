@@ -1,4 +1,5 @@
-"""A loss with its gradient and curvature in double precision, as NumPy sees it: what descents and spectra need, whatever library is behind it."""
+"""A loss with its gradient and curvature in double precision, as NumPy sees it: what descents and
+spectra need, whatever library is behind it."""
 
 from __future__ import annotations
 
@@ -28,14 +29,15 @@ class Surface(Protocol):
         """The Hessian of L_n at w times a direction [P]."""
 
     def hessian(self, w: Floats) -> Floats | None:
-        """The Hessian [P, P] of L_n at w, where there are few enough parameters for it; else None."""
+        """The Hessian [P, P] of L_n at w, where there are few enough parameters for it; else
+        None."""
 
 
 class LandscapeSurface:
     """The surface of a landscape, compiled when it is first looked at.
 
-    Up to `DENSE` parameters one program gives value, gradient and the whole Hessian, and the two points looked at last are remembered; above, a
-    product is forward over reverse.
+    Up to `DENSE` parameters one program gives value, gradient and the whole Hessian, and the two
+    points looked at last are remembered; above, a product is forward over reverse.
     """
 
     def __init__(self, landscape: Landscape) -> None:
@@ -45,7 +47,10 @@ class LandscapeSurface:
         with float_width("float64"):
             scape = landscape.at_width("float64")
         self._data = scape.data
-        value_and_gradient, gradient = jax.value_and_grad(scape.mean_loss), jax.grad(scape.mean_loss)
+        value_and_gradient, gradient = (
+            jax.value_and_grad(scape.mean_loss),
+            jax.grad(scape.mean_loss),
+        )
 
         def product(w: Any, v: Any, data: Any) -> Any:
             return jax.jvp(lambda u: gradient(u, data), (w,), (v,))[1]
@@ -54,7 +59,11 @@ class LandscapeSurface:
             columns = jax.vmap(lambda v: product(w, v, data))(jnp.eye(len(w), dtype=w.dtype))
             return *value_and_gradient(w, data), (columns + columns.T) / 2
 
-        self._value_and_gradient, self._product, self._whole = jax.jit(value_and_gradient), jax.jit(product), jax.jit(whole)
+        self._value_and_gradient, self._product, self._whole = (
+            jax.jit(value_and_gradient),
+            jax.jit(product),
+            jax.jit(whole),
+        )
 
     def value_and_gradient(self, w: Floats) -> tuple[float, Floats]:
         """L_n(w) and its gradient [P]."""
@@ -93,7 +102,8 @@ def loss_at(landscape: Landscape, width: Width) -> float:
 
 
 def gradient_noise(landscape: Landscape, rows: int = 256) -> float | None:
-    """√(tr Cov(∇ℓ) / n), the gradient norm of n rows to be expected by chance at the truth, from the first `rows` of them; None without rows."""
+    """√(tr Cov(∇ℓ) / n), the gradient norm of n rows to be expected by chance at the truth, from
+    the first `rows` of them; None without rows."""
     if landscape.row_losses is None:
         return None
     with float_width("float64"):
@@ -101,7 +111,9 @@ def gradient_noise(landscape: Landscape, rows: int = 256) -> float | None:
 
         def scatter(w: Any, data: Any) -> Any:
             def slope(row: Any) -> Any:
-                return jax.grad(lambda v: scape.mean_loss(v, jax.tree.map(lambda x: x[None], row)))(w)
+                return jax.grad(lambda v: scape.mean_loss(v, jax.tree.map(lambda x: x[None], row)))(
+                    w
+                )
 
             slopes = jax.lax.map(slope, data)
             return jnp.sum(jnp.var(slopes, axis=0, ddof=1))

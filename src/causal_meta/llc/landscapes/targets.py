@@ -1,4 +1,5 @@
-"""Teacher-student targets: laws of inputs and noise, the rows that a teacher makes, and the landscape of a student's loss on them."""
+"""Teacher-student targets: laws of inputs and noise, the rows that a teacher makes, and the
+landscape of a student's loss on them."""
 
 from __future__ import annotations
 
@@ -30,12 +31,14 @@ from causal_meta.llc.landscapes.perceptrons import Perceptron, teacher_of
 from causal_meta.randomness import generator
 
 Floats = NDArray[np.float64]
-RowLoss = Callable[[Any, Any, Any], Any]  # predictions [N, outputs], x [N, D], y [N, outputs] -> [N]
+# predictions [N, outputs], x [N, D], y [N, outputs] -> [N]
+RowLoss = Callable[[Any, Any, Any], Any]
 _LOG_ROOT = 0.5 * math.log(2 * math.pi)
 
 
 def draw_inputs(law: InputLawConfig, n_rows: int, in_dim: int, seed: int) -> Floats:
-    """Inputs x [N, D] of `law`; its centres or its matrix come from a stream of their own, so that more rows are rows of the same law."""
+    """Inputs x [N, D] of `law`; its centres or its matrix come from a stream of their own, so that
+    more rows are rows of the same law."""
     rows, shape = generator(seed, "network inputs"), generator(seed, "network input law")
     match law:
         case GaussIsoInputs():
@@ -45,15 +48,24 @@ def draw_inputs(law: InputLawConfig, n_rows: int, in_dim: int, seed: int) -> Flo
         case MixtureInputs():
             centres = shape.standard_normal((law.components, in_dim))
             centres *= law.spread / np.linalg.norm(centres, axis=1, keepdims=True)
-            return centres[rows.integers(law.components, size=n_rows)] + rows.standard_normal((n_rows, in_dim))
+            return centres[rows.integers(law.components, size=n_rows)] + rows.standard_normal(
+                (n_rows, in_dim)
+            )
         case LowdimManifoldInputs():
-            return np.tanh(rows.standard_normal((n_rows, law.latents)) @ shape.standard_normal((law.latents, in_dim)))
+            return np.tanh(
+                rows.standard_normal((n_rows, law.latents))
+                @ shape.standard_normal((law.latents, in_dim))
+            )
         case HeavyTailInputs():
-            return rows.standard_normal((n_rows, in_dim)) / np.sqrt(rows.chisquare(law.df, (n_rows, 1)) / law.df)
+            return rows.standard_normal((n_rows, in_dim)) / np.sqrt(
+                rows.chisquare(law.df, (n_rows, 1)) / law.df
+            )
     raise TypeError(f"No inputs are drawn from {type(law).__name__}.")
 
 
-def draw_noise(law: OutputNoiseConfig, scale: float, x: Floats, n_outputs: int, seed: int) -> Floats:
+def draw_noise(
+    law: OutputNoiseConfig, scale: float, x: Floats, n_outputs: int, seed: int
+) -> Floats:
     """What is added to the outputs at x [N, D]: [N, outputs], in units of `scale` (σ)."""
     rows = generator(seed, "network noise")
     size = (len(x), n_outputs)
@@ -69,7 +81,8 @@ def draw_noise(law: OutputNoiseConfig, scale: float, x: Floats, n_outputs: int, 
 
 
 def draw_rows(config: NetworkConfig) -> dict[str, Floats]:
-    """The rows x [N, D] and y [N, outputs] of a teacher-student target: y = teacher(x) + noise, some of the teacher's outputs dropped before."""
+    """The rows x [N, D] and y [N, outputs] of a teacher-student target: y = teacher(x) + noise,
+    some of the teacher's outputs dropped before."""
     student, data, seed = config.model, config.data, config.seed
     assert isinstance(student, StudentConfig)
     teacher = teacher_of(student, data.teacher)
@@ -83,9 +96,14 @@ def draw_rows(config: NetworkConfig) -> dict[str, Floats]:
 
 
 def row_loss(config: NetworkConfig) -> RowLoss:
-    """The loss of each row [N]: minus the log density of y at the network's outputs, summed over the outputs, or the mean square (`mse`)."""
+    """The loss of each row [N]: minus the log density of y at the network's outputs, summed over
+    the outputs, or the mean square (`mse`)."""
     noise, sigma = config.data.noise, config.data.noise_scale
-    chosen = {"nll": noise, "gauss": None, "student_t": noise if isinstance(noise, StudentTOutputNoise) else StudentTOutputNoise()}
+    chosen = {
+        "nll": noise,
+        "gauss": None,
+        "student_t": noise if isinstance(noise, StudentTOutputNoise) else StudentTOutputNoise(),
+    }
     if config.loss == "mse":
         return lambda outputs, x, y: ((outputs - y) ** 2).mean(axis=-1)
     law = chosen[config.loss]
@@ -97,12 +115,22 @@ def row_loss(config: NetworkConfig) -> RowLoss:
         residual = outputs - y
         match law:
             case HeteroOutputNoise():
-                values = normal(residual, sigma * (1 + law.slope * jnp.linalg.norm(x, axis=-1, keepdims=True)))
+                values = normal(
+                    residual, sigma * (1 + law.slope * jnp.linalg.norm(x, axis=-1, keepdims=True))
+                )
             case StudentTOutputNoise():
-                constant = math.lgamma(law.df / 2) - math.lgamma((law.df + 1) / 2) + 0.5 * math.log(law.df * math.pi) + math.log(sigma)
+                constant = (
+                    math.lgamma(law.df / 2)
+                    - math.lgamma((law.df + 1) / 2)
+                    + 0.5 * math.log(law.df * math.pi)
+                    + math.log(sigma)
+                )
                 values = (law.df + 1) / 2 * jnp.log1p((residual / sigma) ** 2 / law.df) + constant
             case OutlierOutputNoise() if 0 < law.fraction < 1:
-                parts = (math.log1p(-law.fraction) - normal(residual, sigma), math.log(law.fraction) - normal(residual, law.scale))
+                parts = (
+                    math.log1p(-law.fraction) - normal(residual, sigma),
+                    math.log(law.fraction) - normal(residual, law.scale),
+                )
                 values = -logsumexp(jnp.stack(parts), axis=0)
             case OutlierOutputNoise() if law.fraction == 1:
                 values = normal(residual, law.scale)
@@ -114,7 +142,8 @@ def row_loss(config: NetworkConfig) -> RowLoss:
 
 
 def network_landscape(config: NetworkConfig, data: Mapping[str, Floats], w: Floats) -> Landscape:
-    """L_n of a student on the rows `data` (x [N, D], y [N, outputs]) around the parameters w [P], in double precision until it is cast."""
+    """L_n of a student on the rows `data` (x [N, D], y [N, outputs]) around the parameters w [P],
+    in double precision until it is cast."""
     student = config.model
     assert isinstance(student, StudentConfig)
     network, loss = Perceptron(student), row_loss(config)
@@ -124,5 +153,10 @@ def network_landscape(config: NetworkConfig, data: Mapping[str, Floats], w: Floa
 
     sizes = "-".join(map(str, (student.in_dim, *network.widths, student.out_dim)))
     return Landscape(
-        name=f"student {sizes}", n=len(data["y"]), centre=np.asarray(w), data=dict(data), row_losses=row_losses, parameter_names=network.names
+        name=f"student {sizes}",
+        n=len(data["y"]),
+        centre=np.asarray(w),
+        data=dict(data),
+        row_losses=row_losses,
+        parameter_names=network.names,
     )

@@ -1,7 +1,9 @@
-"""The loss landscape of a torch module around its weights: what the torch samplers look at (`llc.landscapes.landscape` is its twin in JAX).
+"""The loss landscape of a torch module around its weights: what the torch samplers look at
+(`llc.landscapes.landscape` is its twin in JAX).
 
-The parameters of the module are one flat vector w [P], in the order of `named_parameters`; a shared parameter counts once. The module itself is
-copied: its weights, mode and buffers stay as they are, and the copy is in evaluation mode, so that dropout is off and running statistics stand still.
+The parameters of the module are one flat vector w [P], in the order of `named_parameters`; a shared
+parameter counts once. The module itself is copied: its weights, mode and buffers stay as they are,
+and the copy is in evaluation mode, so that dropout is off and running statistics stand still.
 """
 
 from __future__ import annotations
@@ -27,17 +29,21 @@ RowLoss = Callable[[Any, Rows], Tensor]
 Program = Callable[[Tensor, Rows], tuple[Tensor, Tensor]]
 Width = Literal["float32", "float64"]
 
-BATCHED_WORK = 1e7  # parameters times items: above it one chain after the other is as fast as all at once, and takes less memory
+# parameters times items: above it one chain after the other is as fast as all at once, and takes
+# less memory
+BATCHED_WORK = 1e7
 
 _STEPS = {torch.float32: 1e-3, torch.float64: 1e-4}  # of central differences
 
 
 @dataclass(frozen=True, eq=False)
 class TorchLandscape:
-    """The mean negative log-likelihood L_n(w) = (1/n) Σ_i loss_i(w) of `n` items (rows, tasks), around the point `centre` (w*) [P].
+    """The mean negative log-likelihood L_n(w) = (1/n) Σ_i loss_i(w) of `n` items (rows, tasks),
+    around the point `centre` (w*) [P].
 
-    `data` holds tensors whose first axis runs over the n items; `row_loss(module, rows) -> [B]` calls the module as usual. At most `at_once` items
-    go through the module at a time, which bounds the memory. `names`, `shapes` and `heads` describe the entries of w for masks. After
+    `data` holds tensors whose first axis runs over the n items; `row_loss(module, rows) -> [B]`
+    calls the module as usual. At most `at_once` items go through the module at a time, which bounds
+    the memory. `names`, `shapes` and `heads` describe the entries of w for masks. After
     `restricted` w holds the parameters `chosen` of `whole` alone, all others staying at `whole`.
 
     Everything is computed where `centre` lies (CPU or GPU) and in its float width.
@@ -75,15 +81,21 @@ class TorchLandscape:
         return self.centre.dtype
 
     def item_losses(self, w: Tensor, index: Tensor | None = None) -> Tensor:
-        """The loss of the items `index` [B] (all of them without it) at w [P]: [B], with gradient to w if it asks for one.
+        """The loss of the items `index` [B] (all of them without it) at w [P]: [B], with gradient
+        to w if it asks for one.
 
-        All B items are in memory at once; `mean_loss` and `value_and_gradient` are not bound by that.
+        All B items are in memory at once; `mean_loss` and `value_and_gradient` are not bound by
+        that.
         """
         return self._row_losses(w, self.rows(index))
 
     def rows(self, index: Tensor | slice | None = None) -> Rows:
         """The items `index`."""
-        return self.data if index is None else {key: values[index] for key, values in self.data.items()}
+        return (
+            self.data
+            if index is None
+            else {key: values[index] for key, values in self.data.items()}
+        )
 
     def mean_loss(self, w: Tensor) -> Tensor:
         """L_n at w [..., P]: [...], without gradient."""
@@ -93,7 +105,8 @@ class TorchLandscape:
         return (torch.as_tensor(found) / self.n).reshape(w.shape[:-1])
 
     def value_and_gradient(self, w: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean losses [C] and their gradients [C, P] at w [C, P], over all items, or over the items `index` [C, B], other ones for each chain."""
+        """Mean losses [C] and their gradients [C, P] at w [C, P], over all items, or over the items
+        `index` [C, B], other ones for each chain."""
         count = self.n if index is None else index.shape[1]
         value, gradient = w.new_zeros(len(w)), torch.zeros_like(w)
         for rows in self._chunks(index):
@@ -110,22 +123,33 @@ class TorchLandscape:
         return value / count, gradient / count
 
     def curvature(self, w: Tensor, direction: Tensor, index: Tensor | None = None) -> Tensor:
-        """The Hessian of L_n at w [..., P] times directions [..., P], by central differences of gradients: two gradients each, for any module.
+        """The Hessian of L_n at w [..., P] times directions [..., P], by central differences of
+        gradients: two gradients each, for any module.
 
-        `index` [C, B] takes the mean over some items of each chain. With hand-written backward passes a second derivative is not to be had from
-        autograd; and where a network has kinks (ReLU, maxima) it says nothing about the loss a little further on. The step is 10⁻⁴ in float64 and
-        10⁻³ in float32, times max(1, |w| / sqrt P): the curvature is a mean over that stretch, of relative error about 1e-8 where the loss is smooth.
+        `index` [C, B] takes the mean over some items of each chain. With hand-written backward
+        passes a second derivative is not to be had from autograd; and where a network has kinks
+        (ReLU, maxima) it says nothing about the loss a little further on. The step is 10⁻⁴ in
+        float64 and 10⁻³ in float32, times max(1, |w| / sqrt P): the curvature is a mean over that
+        stretch, of relative error about 1e-8 where the loss is smooth.
         """
         points, along = w.reshape(-1, self.n_parameters), direction.reshape(-1, self.n_parameters)
         length = along.norm(dim=1, keepdim=True)
         scale = (points.norm(dim=1, keepdim=True) / max(1, self.n_parameters) ** 0.5).clamp(min=1.0)
         step = _STEPS[self.dtype] * scale * along / length.clamp(min=torch.finfo(self.dtype).tiny)
-        _, slopes = self.value_and_gradient(torch.cat((points + step, points - step)), None if index is None else torch.cat((index, index)))
+        _, slopes = self.value_and_gradient(
+            torch.cat((points + step, points - step)),
+            None if index is None else torch.cat((index, index)),
+        )
         change = slopes[: len(points)] - slopes[len(points) :]
-        return (change * length / (2 * step.norm(dim=1, keepdim=True)).clamp(min=torch.finfo(self.dtype).tiny)).reshape(w.shape)
+        return (
+            change
+            * length
+            / (2 * step.norm(dim=1, keepdim=True)).clamp(min=torch.finfo(self.dtype).tiny)
+        ).reshape(w.shape)
 
     def restricted(self, mask: str) -> TorchLandscape:
-        """The landscape of the parameters that `mask` names (grammar: `llc.landscapes.masks`), all others held at w*; itself for an empty mask.
+        """The landscape of the parameters that `mask` names (grammar: `llc.landscapes.masks`), all
+        others held at w*; itself for an empty mask.
 
         Raises `ConfigError` for a mask that means nothing.
         """
@@ -133,7 +157,9 @@ class TorchLandscape:
             return self
         if self.chosen is not None:
             raise ValueError(f"{self.name} is restricted already; restrict the whole landscape.")
-        chosen = torch.from_numpy(masked_parameters(mask, self.names, self.shapes, self.heads)).to(self.device)
+        chosen = torch.from_numpy(masked_parameters(mask, self.names, self.shapes, self.heads)).to(
+            self.device
+        )
         return dataclasses.replace(self, chosen=chosen, centre=self.whole[chosen])
 
     def at_width(self, width: Width) -> TorchLandscape:
@@ -156,15 +182,21 @@ class TorchLandscape:
 
     @cached_property
     def batched(self) -> bool:
-        """Whether the module allows all chains to go through it at once (`torch.func.vmap`); hand-written functions without a rule do not.
+        """Whether the module allows all chains to go through it at once (`torch.func.vmap`);
+        hand-written functions without a rule do not.
 
-        It is done where parameters times items are at most `BATCHED_WORK` (measured, `benchmarks/llc_torch.py`): the cost of a step of small
-        modules is that of calling operations, which is then paid once for all chains.
+        It is done where parameters times items are at most `BATCHED_WORK` (measured,
+        `benchmarks/llc_torch.py`): the cost of a step of small modules is that of calling
+        operations, which is then paid once for all chains.
         """
-        pair, rows = self.centre.detach().expand(2, -1).clone().requires_grad_(), self.rows(slice(0, 2))
+        pair, rows = (
+            self.centre.detach().expand(2, -1).clone().requires_grad_(),
+            self.rows(slice(0, 2)),
+        )
         try:
             (slope,) = torch.autograd.grad(self._vmapped(pair, rows, each=False).sum(), pair)
-        except (RuntimeError, NotImplementedError):  # what torch raises where an operation has no rule, or a branch looks at values
+        # what torch raises where an operation has no rule, or a branch looks at values
+        except (RuntimeError, NotImplementedError):
             return False
         return bool(torch.equal(slope[0], slope[1]))
 
@@ -178,7 +210,8 @@ class TorchLandscape:
         return {}
 
     def _program(self, w: Tensor, rows: Rows, each: bool) -> Program:
-        """Sums of losses and their gradients for tensors of these shapes, as a bare list of tensor operations: a third faster on small modules."""
+        """Sums of losses and their gradients for tensors of these shapes, as a bare list of tensor
+        operations: a third faster on small modules."""
         key = (w.shape, each, *(values.shape for values in rows.values()))
         if key not in self._programs:
 
@@ -201,19 +234,31 @@ class TorchLandscape:
         return [self.rows(index[:, piece]) for piece in pieces]
 
     def _sums(self, w: Tensor, rows: Rows, each: bool = False) -> Tensor:
-        """Σ loss over `rows`, [C], at w [C, P]; with `each` every chain has rows of its own, [C, B, ...]."""
+        """Σ loss over `rows`, [C], at w [C, P]; with `each` every chain has rows of its own, [C, B,
+        ...]."""
         if len(w) > 1 and self._together(rows, each):
             return self._vmapped(w, rows, each)
-        own = ({key: values[c] for key, values in rows.items()} if each else rows for c in range(len(w)))
-        return torch.stack([self._row_losses(point, mine).sum() for point, mine in zip(w, own, strict=True)])
+        own = (
+            {key: values[c] for key, values in rows.items()} if each else rows
+            for c in range(len(w))
+        )
+        return torch.stack(
+            [self._row_losses(point, mine).sum() for point, mine in zip(w, own, strict=True)]
+        )
 
     def _vmapped(self, w: Tensor, rows: Rows, each: bool) -> Tensor:
-        return vmap(lambda point, mine: self._row_losses(point, mine).sum(), in_dims=(0, 0 if each else None))(w, dict(rows))
+        return vmap(
+            lambda point, mine: self._row_losses(point, mine).sum(),
+            in_dims=(0, 0 if each else None),
+        )(w, dict(rows))
 
     def _row_losses(self, w: Tensor, rows: Rows) -> Tensor:
         flat = w if self.chosen is None else self.whole.scatter(0, self.chosen, w)
         pieces = flat.split([where.stop - where.start for where in self.names.values()])
-        weights = {f"module.{name}": piece.view(self.shapes[name]) for name, piece in zip(self.names, pieces, strict=True)}
+        weights = {
+            f"module.{name}": piece.view(self.shapes[name])
+            for name, piece in zip(self.names, pieces, strict=True)
+        }
         found: Tensor = functional_call(self.losses, weights, (rows,))
         return found
 
@@ -230,16 +275,24 @@ class _Losses(nn.Module):
 
 
 def torch_landscape(
-    module: nn.Module, data: Rows, row_loss: RowLoss, *, name: str = "module", width: Width = "float64", at_once: int | None = None
+    module: nn.Module,
+    data: Rows,
+    row_loss: RowLoss,
+    *,
+    name: str = "module",
+    width: Width = "float64",
+    at_once: int | None = None,
 ) -> TorchLandscape:
     """The landscape of any torch module around its present weights.
 
-    `data` maps names to tensors whose first axis runs over n items; `row_loss(module, rows) -> [B]` is the negative log-likelihood of each of the
-    rows it is given (a mean squared error is one only up to 1/(2σ²)). All parameters of a floating type belong to w, frozen ones too: restrict it
-    by a mask. Computed on the device of the module's parameters, to which the data are moved.
+    `data` maps names to tensors whose first axis runs over n items; `row_loss(module, rows) -> [B]`
+    is the negative log-likelihood of each of the rows it is given (a mean squared error is one only
+    up to 1/(2σ²)). All parameters of a floating type belong to w, frozen ones too: restrict it by a
+    mask. Computed on the device of the module's parameters, to which the data are moved.
 
-    The module is left as it is. Raises ValueError in one sentence for data of unequal lengths or fewer than two items, a module without
-    parameters, and losses that are not finite, not one per row, or not the same when asked twice (dropout called by hand).
+    The module is left as it is. Raises ValueError in one sentence for data of unequal lengths or
+    fewer than two items, a module without parameters, and losses that are not finite, not one per
+    row, or not the same when asked twice (dropout called by hand).
 
     >>> module = nn.Linear(1, 1)
     >>> _ = module.weight.data.fill_(2.0), module.bias.data.zero_()
@@ -249,11 +302,20 @@ def torch_landscape(
     >>> landscape.n, landscape.n_parameters, float(landscape.mean_loss(landscape.centre + 1.0))
     (3, 2, 4.833333333333333)
     """
-    parameters = {key: value for key, value in module.named_parameters() if value.is_floating_point()}
+    parameters = {
+        key: value for key, value in module.named_parameters() if value.is_floating_point()
+    }
     lengths = sorted({len(values) for values in data.values()})
     if not parameters or len(lengths) != 1 or lengths[0] < 2:
-        came = "a module without parameters" if not parameters else f"data of {' and '.join(map(str, lengths)) or 'no'} items"
-        raise ValueError(f"{name} came with {came}; give a module with parameters and at least 2 items, as many in every tensor.")
+        came = (
+            "a module without parameters"
+            if not parameters
+            else f"data of {' and '.join(map(str, lengths)) or 'no'} items"
+        )
+        raise ValueError(
+            f"{name} came with {came}; give a module with parameters and at least 2 items, as "
+            "many in every tensor."
+        )
     device, dtype = next(iter(parameters.values())).device, getattr(torch, width)
     own = copy.deepcopy(module).eval().to(dtype).requires_grad_(False)
     names, start = {}, 0
@@ -277,46 +339,75 @@ def torch_landscape(
 
 
 def _floats_as(data: Rows, dtype: torch.dtype) -> Rows:
-    return {key: values.to(dtype) if values.is_floating_point() else values for key, values in data.items()}
+    return {
+        key: values.to(dtype) if values.is_floating_point() else values
+        for key, values in data.items()
+    }
 
 
 def _check(landscape: TorchLandscape) -> None:
-    """One loss per row, finite, and the same when asked again; the global generator stays as it was."""
+    """One loss per row, finite, and the same when asked again; the global generator stays as it
+    was."""
     index = torch.arange(min(landscape.n, landscape.at_once), device=landscape.device)
     with torch.no_grad(), torch.random.fork_rng():
-        losses, again = landscape.item_losses(landscape.centre, index), landscape.item_losses(landscape.centre, index)
+        losses, again = (
+            landscape.item_losses(landscape.centre, index),
+            landscape.item_losses(landscape.centre, index),
+        )
     if losses.shape != index.shape:
         raise ValueError(
-            f"{landscape.name}: row_loss gave shape {tuple(losses.shape)} for {len(index)} rows; give one loss for each, [{len(index)}]."
+            f"{landscape.name}: row_loss gave shape {tuple(losses.shape)} for {len(index)} rows; "
+            f"give one loss for each, [{len(index)}]."
         )
     if not bool(torch.isfinite(losses).all()):
         raise ValueError(
-            f"{landscape.name}: {int((~torch.isfinite(losses)).sum())} of the losses at w* are not finite; there is no LLC of such a point."
+            f"{landscape.name}: {int((~torch.isfinite(losses)).sum())} of the losses at w* are "
+            "not finite; there is no LLC of such a point."
         )
     if not torch.equal(losses, again):
-        raise ValueError(f"{landscape.name}: the losses differ when asked twice; take what is random (dropout called by hand) out of the module.")
+        raise ValueError(
+            f"{landscape.name}: the losses differ when asked twice; take what is random (dropout "
+            "called by hand) out of the module."
+        )
 
 
 def heads_of(module: nn.Module) -> dict[str, np.ndarray]:
-    """The attention head that each entry of a parameter belongs to (-1: none), by the parameter's name: for `@head:h` in masks.
+    """The attention head that each entry of a parameter belongs to (-1: none), by the parameter's
+    name: for `@head:h` in masks.
 
-    Known are the blocks of this package and `torch.nn.MultiheadAttention`: the rows of queries, keys and values (fused or apart) with their
-    biases, and the columns of the map back.
+    Known are the blocks of this package and `torch.nn.MultiheadAttention`: the rows of queries,
+    keys and values (fused or apart) with their biases, and the columns of the map back.
     """
     found: dict[str, np.ndarray] = {}
     for prefix, part in module.named_modules():
         if isinstance(part, AxialBlock):
-            sizes, inward, back = (part.n_heads, part.key_size), ("query", "key", "value"), "attended.weight"
+            sizes, inward, back = (
+                (part.n_heads, part.key_size),
+                ("query", "key", "value"),
+                "attended.weight",
+            )
             names = [f"{name}.{kind}" for name in inward for kind in ("weight", "bias")]
         elif isinstance(part, nn.MultiheadAttention):
             sizes, back = (part.num_heads, part.head_dim), "out_proj.weight"
-            names = ["in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight"]
+            names = [
+                "in_proj_weight",
+                "in_proj_bias",
+                "q_proj_weight",
+                "k_proj_weight",
+                "v_proj_weight",
+            ]
         else:
             continue
         head = np.repeat(np.arange(sizes[0]), sizes[1])
         own = {name: tuple(value.shape) for name, value in part.named_parameters()}
         for name in [*names, back]:
             if name in own:
-                along = head if name == back else np.tile(head, own[name][0] // len(head)).reshape(-1, *[1] * (len(own[name]) - 1))
+                along = (
+                    head
+                    if name == back
+                    else np.tile(head, own[name][0] // len(head)).reshape(
+                        -1, *[1] * (len(own[name]) - 1)
+                    )
+                )
                 found[f"{prefix}.{name}" if prefix else name] = np.broadcast_to(along, own[name])
     return found

@@ -12,7 +12,8 @@ Floats = NDArray[np.float64]
 
 
 class TorchSurface:
-    """L_n of a torch landscape around its w*, its gradient, and its curvature by central differences of gradients, in float64."""
+    """L_n of a torch landscape around its w*, its gradient, and its curvature by central
+    differences of gradients, in float64."""
 
     def __init__(self, landscape: TorchLandscape) -> None:
         self.landscape = landscape.at_width("float64")

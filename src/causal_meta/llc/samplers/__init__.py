@@ -1,7 +1,8 @@
 """Samplers of local posteriors: one function for all of them, one file per family.
 
-Chains of one call run in one compiled program, in segments between which their state can be kept; a chain that is taken up again gives bitwise the
-draws of one that was never stopped, on equal hardware.
+Chains of one call run in one compiled program, in segments between which their state can be kept; a
+chain that is taken up again gives bitwise the draws of one that was never stopped, on equal
+hardware.
 """
 
 from __future__ import annotations
@@ -37,21 +38,30 @@ def sample(
     checkpoint: Checkpoint | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Draws:
-    """Draws of the local posterior of `landscape` (restricted to `config.posterior.mask`) by the sampler that `config` describes.
+    """Draws of the local posterior of `landscape` (restricted to `config.posterior.mask`) by the
+    sampler that `config` describes.
 
-    Random numbers come from the stream (config.seed, "llc", kind). `checkpoint` is asked for a state to go on from and given one after each
-    segment; `progress` is called with segments done and segments in all. Raises `ConfigError` for a mask that names no parameter, a polish (of
-    trained graph models alone), and minibatches of a loss that has no rows; ValueError where the loss is not finite at w*.
+    Random numbers come from the stream (config.seed, "llc", kind). `checkpoint` is asked for a
+    state to go on from and given one after each segment; `progress` is called with segments done
+    and segments in all. Raises `ConfigError` for a mask that names no parameter, a polish (of
+    trained graph models alone), and minibatches of a loss that has no rows; ValueError where the
+    loss is not finite at w*.
     """
     if config.posterior.polish:
         came = f"{config.kind}.posterior.polish is {config.posterior.polish}"
-        raise ConfigError(f"{came}, but a network's w* is polished when it is built (training.polish); leave it at 0 here.")
+        raise ConfigError(
+            f"{came}, but a network's w* is polished when it is built (training.polish); leave it "
+            "at 0 here."
+        )
     family = importlib.import_module(f"causal_meta.llc.samplers.{_FAMILIES[config.kind]}")
-    return family.draw(masked(landscape, config.posterior.mask), config, checkpoint=checkpoint, progress=progress)
+    return family.draw(
+        masked(landscape, config.posterior.mask), config, checkpoint=checkpoint, progress=progress
+    )
 
 
 def masked(landscape: Landscape, mask: str) -> Landscape:
-    """The landscape restricted to the parameters that `mask` names (`llc.landscapes.masks`); the landscape itself for an empty mask."""
+    """The landscape restricted to the parameters that `mask` names (`llc.landscapes.masks`); the
+    landscape itself for an empty mask."""
     if not mask.strip():
         return landscape
     restricted = landscape.restricted(masked_parameters(mask, landscape.parameter_names))

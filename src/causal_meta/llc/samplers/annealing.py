@@ -1,21 +1,26 @@
-"""Independent draws carried from the localisation to the posterior by annealed importance sampling (Neal 2001).
+"""Independent draws carried from the localisation to the posterior by annealed importance sampling
+(Neal 2001).
 
-Where the minima of the loss are a curved set of many dimensions no mixture of Gaussians follows the posterior. A path of densities leads to it,
+Where the minima of the loss are a curved set of many dimensions no mixture of Gaussians follows the
+posterior. A path of densities leads to it,
 
     p_t(w) ∝ exp(-t nβ (L_n(w) - L_n(w*)) - (γ/2) |w - w*|²),    0 = t_0 < t_1 < … < t_K = 1,
 
-from the localisation N(w*, 1/γ), which is drawn from exactly, to the posterior. A draw starts at t_0, and for k = 1 … K its weight takes the factor
-p_{t_k}(w) / p_{t_{k-1}}(w) before w is moved by a transition that leaves p_{t_k} as it is (Neal's equations 4 to 11):
+from the localisation N(w*, 1/γ), which is drawn from exactly, to the posterior. A draw starts at
+t_0, and for k = 1 … K its weight takes the factor p_{t_k}(w) / p_{t_{k-1}}(w) before w is moved by
+a transition that leaves p_{t_k} as it is (Neal's equations 4 to 11):
 
     log weight = -Σ_k (t_k - t_{k-1}) nβ (L_n(w_{k-1}) - L_n(w*)).
 
-Draws with these weights are independent, and right however badly the transitions mix: the weights alone then become uneven. Where w* is the lowest
-point no weight is above 1.
+Draws with these weights are independent, and right however badly the transitions mix: the weights
+alone then become uneven. Where w* is the lowest point no weight is above 1.
 
-The path comes from a pilot of particles that is not used again. Neal lays temperatures out by hand; here the next one is the largest at which the
-conditional effective share of equally weighted particles, (Σ r)² / (M Σ r²) with r the factors of the weights, is still `_SHARE` (Zhou, Johansen and
-Aston 2016, equation 3.1, after a resampling at every temperature), and steps are tuned on the way. Draws then go along the finished path without
-resampling: nothing joins them, and nothing that is adapted knows of them.
+The path comes from a pilot of particles that is not used again. Neal lays temperatures out by hand;
+here the next one is the largest at which the conditional effective share of equally weighted
+particles, (Σ r)² / (M Σ r²) with r the factors of the weights, is still `_SHARE` (Zhou, Johansen
+and Aston 2016, equation 3.1, after a resampling at every temperature), and steps are tuned on the
+way. Draws then go along the finished path without resampling: nothing joins them, and nothing that
+is adapted knows of them.
 """
 
 from __future__ import annotations
@@ -37,7 +42,8 @@ MOST_TEMPERATURES = 2000
 MOST_WORK = 2.5e9  # gradients x rows x P of pilot and draws: about a minute of a population loss
 _FEWEST = 50  # temperatures with which no path is tried, for want of work
 _SHARE = 0.999  # conditional effective share from one temperature to the next
-_ACCEPTANCE = 0.95  # particles in places stiffer than others stand still where steps are too large for them
+# particles in places stiffer than others stand still where steps are too large for them
+_ACCEPTANCE = 0.95
 _GAIN = 0.7  # of the logarithm of the step, for each unit of acceptance away from that
 _FIRST_STEP = 0.5
 _JITTER = 0.5  # steps are log-uniform within e^±this of the tuned one
@@ -45,7 +51,8 @@ _HALVINGS = 40  # of the interval that holds the next temperature
 
 
 class Path(NamedTuple):
-    """Temperatures t_1 … t_K `powers` and the `steps` of the moves there, [MOST_TEMPERATURES] each, of which `count` K are used."""
+    """Temperatures t_1 … t_K `powers` and the `steps` of the moves there, [MOST_TEMPERATURES] each,
+    of which `count` K are used."""
 
     powers: Any
     steps: Any
@@ -64,7 +71,8 @@ class Path(NamedTuple):
 
 
 class Particles(NamedTuple):
-    """Points v = sqrt(γ) (w - w*) [M, P], their heights nβ (L_n(w) - L_n(w*)) [M], and the gradients of these in v [M, P]."""
+    """Points v = sqrt(γ) (w - w*) [M, P], their heights nβ (L_n(w) - L_n(w*)) [M], and the
+    gradients of these in v [M, P]."""
 
     v: Any
     height: Any
@@ -73,7 +81,8 @@ class Particles(NamedTuple):
 
 @dataclass(frozen=True)
 class Annealing:
-    """The path of a posterior and draws along it, in coordinates v = sqrt(γ) (w - w*), in which the localisation is N(0, 1)."""
+    """The path of a posterior and draws along it, in coordinates v = sqrt(γ) (w - w*), in which the
+    localisation is N(0, 1)."""
 
     prepared: Prepared
     config: VIConfig
@@ -85,9 +94,14 @@ class Annealing:
 
     @property
     def most(self) -> int:
-        """Temperatures that pilot and draws may take at the most; 0 where there is nothing to start from or all of it would cost too much."""
+        """Temperatures that pilot and draws may take at the most; 0 where there is nothing to start
+        from or all of it would cost too much."""
         landscape = self.prepared.landscape
-        if self.config.annealed == 0 or self.config.batch_size or self.prepared.posterior.gamma <= 0:
+        if (
+            self.config.annealed == 0
+            or self.config.batch_size
+            or self.prepared.posterior.gamma <= 0
+        ):
             return 0
         rows = 1 if landscape.row_losses is None else landscape.n
         particles = PARTICLES + self.config.chains * self.length
@@ -95,7 +109,8 @@ class Annealing:
         return min(affordable, MOST_TEMPERATURES) if affordable >= _FEWEST else 0
 
     def path(self, key: Any, data: Rows) -> Path:
-        """Temperatures and steps by a pilot; it does not reach t = 1 where `most` temperatures are too few."""
+        """Temperatures and steps by a pilot; it does not reach t = 1 where `most` temperatures are
+        too few."""
         first, onwards = jax.random.split(key)
         dtype = self.prepared.centre.dtype
         zero = jnp.zeros((), dtype)
@@ -106,7 +121,11 @@ class Annealing:
             after = next_power(here.height, t)
             picked = resampled(chance, here.height, after - t)
             here = jax.tree.map(lambda values: values[picked], here)
-            path = Path(path.powers.at[path.count].set(after), path.steps.at[path.count].set(step), path.count + 1)
+            path = Path(
+                path.powers.at[path.count].set(after),
+                path.steps.at[path.count].set(step),
+                path.count + 1,
+            )
             here, acceptance = self._move(moved, here, after, step, data)
             return path, here, after, step * jnp.exp(_GAIN * (acceptance - _ACCEPTANCE))
 
@@ -119,7 +138,8 @@ class Annealing:
         return found
 
     def draws(self, key: Any, number: Any, path: Path, data: Rows) -> dict[str, Any]:
-        """Segment `number` of independent draws with the logarithms of their weights: name -> array [T of a segment, C, ...]."""
+        """Segment `number` of independent draws with the logarithms of their weights: name -> array
+        [T of a segment, C, ...]."""
         config, posterior = self.config, self.prepared.posterior
         first, onwards = jax.random.split(jax.random.fold_in(key, number))
         size = segment_length(self.length)
@@ -128,33 +148,56 @@ class Annealing:
             here, log_weights = carry
             before = jnp.where(k > 0, path.powers[k - 1], 0)
             log_weights = log_weights - (path.powers[k] - before) * here.height
-            return self._move(jax.random.fold_in(onwards, k), here, path.powers[k], path.steps[k], data)[0], log_weights
+            return self._move(
+                jax.random.fold_in(onwards, k), here, path.powers[k], path.steps[k], data
+            )[0], log_weights
 
         here = self._start(first, size * config.chains, data)
-        here, log_weights = jax.lax.fori_loop(0, path.count, anneal, (here, jnp.zeros_like(here.height)))
+        here, log_weights = jax.lax.fori_loop(
+            0, path.count, anneal, (here, jnp.zeros_like(here.height))
+        )
         away = here.v / posterior.gamma**0.5
-        found = {"excess": here.height / posterior.n_beta, "weights": log_weights, "distance": jnp.linalg.norm(away, axis=-1)}
-        found |= {"projection": away @ directions(config, away.shape[1]), "product": group_sums(here.v * (here.slope + here.v))}
+        found = {
+            "excess": here.height / posterior.n_beta,
+            "weights": log_weights,
+            "distance": jnp.linalg.norm(away, axis=-1),
+        }
+        found |= {
+            "projection": away @ directions(config, away.shape[1]),
+            "product": group_sums(here.v * (here.slope + here.v)),
+        }
         found |= {"away": away} if config.keep_parameters else {}
-        return {name: values.reshape(size, config.chains, *values.shape[1:]) for name, values in found.items()}
+        return {
+            name: values.reshape(size, config.chains, *values.shape[1:])
+            for name, values in found.items()
+        }
 
     def _start(self, key: Any, count: int, data: Rows) -> Particles:
         """`count` draws of the localisation."""
-        v = jax.random.normal(key, (count, self.prepared.landscape.n_parameters), self.prepared.centre.dtype)
+        v = jax.random.normal(
+            key, (count, self.prepared.landscape.n_parameters), self.prepared.centre.dtype
+        )
         return Particles(v, *self._heights(v, data))
 
     def _heights(self, v: Any, data: Rows) -> tuple[Any, Any]:
-        """nβ (L_n - L_n(w*)) at points v [M, P] with its gradient in v; infinite where it is no number."""
+        """nβ (L_n - L_n(w*)) at points v [M, P] with its gradient in v; infinite where it is no
+        number."""
         posterior = self.prepared.posterior
 
         def height(v: Any) -> Any:
-            return posterior.n_beta * (self.prepared.loss(self.prepared.centre + v / posterior.gamma**0.5, data) - posterior.centre_loss)
+            return posterior.n_beta * (
+                self.prepared.loss(self.prepared.centre + v / posterior.gamma**0.5, data)
+                - posterior.centre_loss
+            )
 
         found, slope = jax.vmap(jax.value_and_grad(height))(v)
         return jnp.where(jnp.isfinite(found), found, jnp.inf), slope
 
-    def _move(self, key: Any, here: Particles, t: Any, step: Any, data: Rows) -> tuple[Particles, Any]:
-        """A trajectory of Hamiltonian Monte Carlo for p_t, of a jittered step, accepted or refused, and the mean acceptance."""
+    def _move(
+        self, key: Any, here: Particles, t: Any, step: Any, data: Rows
+    ) -> tuple[Particles, Any]:
+        """A trajectory of Hamiltonian Monte Carlo for p_t, of a jittered step, accepted or refused,
+        and the mean acceptance."""
         push, chances = jax.random.split(key)
         p = jax.random.normal(push, here.v.shape, here.v.dtype)
         jitter, chance = jax.random.uniform(chances, (2, len(p)), p.dtype)
@@ -168,21 +211,30 @@ class Annealing:
             return at, p - e / 2 * (at.v + t * at.slope)
 
         there, end = jax.lax.fori_loop(0, LEAPFROGS, leap, (here, p))
-        risen = t * (there.height - here.height) + jnp.sum(there.v**2 - here.v**2 + end**2 - p**2, axis=1) / 2
+        risen = (
+            t * (there.height - here.height)
+            + jnp.sum(there.v**2 - here.v**2 + end**2 - p**2, axis=1) / 2
+        )
         probability = jnp.exp(-jnp.maximum(jnp.nan_to_num(risen, nan=jnp.inf), 0))
         taken = chance < probability
-        chosen = Particles(*(jnp.where(taken.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in zip(there, here, strict=True)))
+        chosen = Particles(
+            *(
+                jnp.where(taken.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+                for new, old in zip(there, here, strict=True)
+            )
+        )
         return chosen, jnp.mean(probability)
 
 
 def segment_length(draws: int) -> int:
-    """Draws of each fit in one of the `SEGMENTS` segments that make `draws` of them, or a few more."""
+    """Draws of each fit in one of the `SEGMENTS` segments that make `draws` of them, or a few
+    more."""
     return -(-draws // SEGMENTS)
 
 
 def next_power(heights: Any, t: Any) -> Any:
-    """The largest power t' <= 1 at which factors exp(-(t' - t) height) of particles [M] have the conditional effective share asked for, of all those
-    whose heights are finite."""
+    """The largest power t' <= 1 at which factors exp(-(t' - t) height) of particles [M] have the
+    conditional effective share asked for, of all those whose heights are finite."""
 
     def share(change: Any) -> Any:
         factors = _factors(heights, change)
@@ -199,7 +251,8 @@ def next_power(heights: Any, t: Any) -> Any:
 
 
 def resampled(key: Any, heights: Any, change: Any) -> Any:
-    """The numbers of M particles chosen from M by the factors exp(-`change` height), by systematic resampling."""
+    """The numbers of M particles chosen from M by the factors exp(-`change` height), by systematic
+    resampling."""
     count = len(heights)
     reached = jnp.cumsum(_factors(heights, change))
     places = (jnp.arange(count) + jax.random.uniform(key, dtype=heights.dtype)) / count

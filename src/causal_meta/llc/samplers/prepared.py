@@ -1,4 +1,5 @@
-"""A posterior made ready for a sampler: its float width, its temperature, its loss in chunks of rows, its random keys, and where chains start."""
+"""A posterior made ready for a sampler: its float width, its temperature, its loss in chunks of
+rows, its random keys, and where chains start."""
 
 from __future__ import annotations
 
@@ -16,14 +17,16 @@ from causal_meta.llc.landscapes.landscape import Landscape, Rows
 from causal_meta.llc.landscapes.local_posterior import LocalPosterior, tempered_rows
 from causal_meta.llc.samplers.threefry import key_of
 
-POWER_ITERATIONS = 20  # products of the curvature with a vector that look for its largest eigenvalue
+# products of the curvature with a vector that look for its largest eigenvalue
+POWER_ITERATIONS = 20
 LOOKS = 8  # the same for each chain at its start
 _SMALLEST = 1e-12
 _CACHED = 2000  # rows of a chunk on a CPU
 
 
 class Start(NamedTuple):
-    """Where chains start: positions [C, P], the largest curvature of the exponent there and at w*, and that at w* alone."""
+    """Where chains start: positions [C, P], the largest curvature of the exponent there and at w*,
+    and that at w* alone."""
 
     positions: Any
     curvature: Any
@@ -32,10 +35,12 @@ class Start(NamedTuple):
 
 @dataclass(frozen=True)
 class Prepared:
-    """The posterior p(w) ∝ exp(-U), U(w) = nβ (L_n(w) - L_n(w*)) + (γ/2) |w - w*|², as samplers use it.
+    """The posterior p(w) ∝ exp(-U), U(w) = nβ (L_n(w) - L_n(w*)) + (γ/2) |w - w*|², as samplers use
+    it.
 
-    `posterior.landscape` is at the sampler's width; `loss(w [P], data)` is L_n over all rows, in chunks of rows where they were asked for. All
-    functions take `data` as an argument and run inside `float_width(config.precision)`.
+    `posterior.landscape` is at the sampler's width; `loss(w [P], data)` is L_n over all rows, in
+    chunks of rows where they were asked for. All functions take `data` as an argument and run
+    inside `float_width(config.precision)`.
     """
 
     posterior: LocalPosterior
@@ -62,15 +67,24 @@ class Prepared:
 
     def excess(self, log_density: Any, away: Any) -> Any:
         """L_n(w) - L_n(w*) of points [..., P] from w* whose log density is known."""
-        return -(log_density + 0.5 * self.posterior.gamma * jnp.sum(away * away, axis=-1)) / self.posterior.n_beta
+        return (
+            -(log_density + 0.5 * self.posterior.gamma * jnp.sum(away * away, axis=-1))
+            / self.posterior.n_beta
+        )
 
     def curvature_product(self, w: Any, vector: Any, data: Rows) -> Any:
         """The Hessian of U at w times a vector, [P]; it costs two gradients."""
         slope = jax.grad(lambda at: self.loss(at, data))
-        return self.posterior.n_beta * jax.jvp(slope, (w,), (vector,))[1] + self.posterior.gamma * vector
+        return (
+            self.posterior.n_beta * jax.jvp(slope, (w,), (vector,))[1]
+            + self.posterior.gamma * vector
+        )
 
-    def largest_curvature(self, key: Any, w: Any, data: Rows, iterations: Any = POWER_ITERATIONS) -> Any:
-        """The largest eigenvalue of the Hessian of U at w, in absolute value, by power iterations; never below γ."""
+    def largest_curvature(
+        self, key: Any, w: Any, data: Rows, iterations: Any = POWER_ITERATIONS
+    ) -> Any:
+        """The largest eigenvalue of the Hessian of U at w, in absolute value, by power iterations;
+        never below γ."""
         vector = jax.random.normal(key, w.shape, w.dtype)
 
         def turn(_: Any, inner: Any) -> Any:
@@ -82,18 +96,27 @@ class Prepared:
         return jnp.maximum(size, jnp.maximum(self.posterior.gamma, _SMALLEST))
 
     def start(self, key: Any, seen: Any, jitter: float, data: Rows) -> Start:
-        """Positions w* + jitter / sqrt(h) times independent normal numbers, with h the largest curvature at w* or, where it is larger, at
-        the positions that the curvature at w* alone would give (at a singular w* it may be none); `seen` is the key of the first directions."""
-        normal = jax.vmap(lambda c: jax.random.normal(jax.random.fold_in(key, c), self.centre.shape, self.centre.dtype))(
-            jnp.arange(self.config.chains)
-        )
+        """Positions w* + jitter / sqrt(h) times independent normal numbers, with h the largest
+        curvature at w* or, where it is larger, at the positions that the curvature at w* alone
+        would give (at a singular w* it may be none); `seen` is the key of the first directions."""
+        normal = jax.vmap(
+            lambda c: jax.random.normal(
+                jax.random.fold_in(key, c), self.centre.shape, self.centre.dtype
+            )
+        )(jnp.arange(self.config.chains))
 
         def look(place: Any, found: Any) -> Any:
-            """The curvature at w*, then at each chain's position: one copy of the product in the program, since copies take long to compile."""
+            """The curvature at w*, then at each chain's position: one copy of the product in the
+            program, since copies take long to compile."""
             at_centre, curvature = found
             tried = self.centre + jitter / jnp.sqrt(at_centre) * normal[jnp.maximum(place - 1, 0)]
             first = place == 0
-            size = self.largest_curvature(seen, jnp.where(first, self.centre, tried), data, jnp.where(first, POWER_ITERATIONS, LOOKS))
+            size = self.largest_curvature(
+                seen,
+                jnp.where(first, self.centre, tried),
+                data,
+                jnp.where(first, POWER_ITERATIONS, LOOKS),
+            )
             return jnp.where(first, size, at_centre), jnp.maximum(curvature, jnp.nan_to_num(size))
 
         none = jnp.zeros((), self.centre.dtype)
@@ -102,10 +125,13 @@ class Prepared:
 
 
 def prepare(landscape: Landscape, config: SamplerConfig, row_chunk: int = 0) -> Prepared:
-    """The posterior of `landscape` that `config` describes, to be called inside its float width; L_n(w*) is still to be put in (`centred`)."""
+    """The posterior of `landscape` that `config` describes, to be called inside its float width;
+    L_n(w*) is still to be put in (`centred`)."""
     at_width = landscape.at_width(config.precision)
     n_beta, gamma = temperature(config.posterior, landscape.n, landscape.n_parameters)
-    return Prepared(LocalPosterior(at_width, n_beta, gamma, 0.0), config, full_loss(at_width, row_chunk))
+    return Prepared(
+        LocalPosterior(at_width, n_beta, gamma, 0.0), config, full_loss(at_width, row_chunk)
+    )
 
 
 def temperature(posterior: LocalPosteriorConfig, n: int, n_parameters: int) -> tuple[float, float]:
@@ -115,13 +141,17 @@ def temperature(posterior: LocalPosteriorConfig, n: int, n_parameters: int) -> t
     2.0
     """
     gamma = n_parameters / posterior.prior_radius**2 if posterior.prior_radius else posterior.gamma
-    return tempered_rows(n, None if posterior.beta_mode == "inverse_log_n" else posterior.beta), gamma
+    return tempered_rows(
+        n, None if posterior.beta_mode == "inverse_log_n" else posterior.beta
+    ), gamma
 
 
 def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[Any, Rows], Any]:
-    """L_n(w) over all rows, whose gradient is summed over chunks of `row_chunk` rows, each from loss and gradient together.
+    """L_n(w) over all rows, whose gradient is summed over chunks of `row_chunk` rows, each from
+    loss and gradient together.
 
-    `row_chunk` 0 is all rows, or, of many rows on a CPU, chunks whose intermediate values stay in its cache.
+    `row_chunk` 0 is all rows, or, of many rows on a CPU, chunks whose intermediate values stay in
+    its cache.
     """
     rows, n = landscape.row_losses, landscape.n
     size = row_chunk or (_CACHED if n >= 2 * _CACHED and jax.default_backend() == "cpu" else n)
@@ -131,12 +161,19 @@ def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[Any, Rows], Any
 
     def summed(part: Callable[[Any], Any], data: Rows) -> Any:
         """The sum of `part` over all chunks of rows."""
-        chunks = {name: values[:whole].reshape(n // size, size, *values.shape[1:]) for name, values in data.items()}
+        chunks = {
+            name: values[:whole].reshape(n // size, size, *values.shape[1:])
+            for name, values in data.items()
+        }
         first = part({name: values[0] for name, values in chunks.items()})
         others = {name: values[1:] for name, values in chunks.items()}
-        total, _ = jax.lax.scan(lambda so_far, chunk: (jax.tree.map(jnp.add, so_far, part(chunk)), None), first, others)
+        total, _ = jax.lax.scan(
+            lambda so_far, chunk: (jax.tree.map(jnp.add, so_far, part(chunk)), None), first, others
+        )
         if whole < n:
-            total = jax.tree.map(jnp.add, total, part({name: values[whole:] for name, values in data.items()}))
+            total = jax.tree.map(
+                jnp.add, total, part({name: values[whole:] for name, values in data.items()})
+            )
         return jax.tree.map(lambda value: value / n, total)
 
     def chunk_loss(w: Any, chunk: Rows) -> Any:
@@ -154,12 +191,17 @@ def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[Any, Rows], Any
 
 
 def minibatch(landscape: Landscape, batch_size: int, kind: str) -> int:
-    """The rows of a minibatch, all of them for 0; raises `ConfigError` where the loss has no rows or not so many."""
+    """The rows of a minibatch, all of them for 0; raises `ConfigError` where the loss has no rows
+    or not so many."""
     if batch_size and landscape.row_losses is None:
-        raise ConfigError(f"{kind}.batch_size is {batch_size}, but {landscape.name} is a population loss without rows; leave batch_size at 0.")
+        raise ConfigError(
+            f"{kind}.batch_size is {batch_size}, but {landscape.name} is a population loss "
+            "without rows; leave batch_size at 0."
+        )
     if batch_size > landscape.n:
         raise ConfigError(
-            f"{kind}.batch_size is {batch_size}, but {landscape.name} has {landscape.n} rows; give at most {landscape.n}, or 0 for all."
+            f"{kind}.batch_size is {batch_size}, but {landscape.name} has {landscape.n} rows; "
+            f"give at most {landscape.n}, or 0 for all."
         )
     return batch_size
 

@@ -20,7 +20,8 @@ from causal_meta.llc.samplers.stepping import Point, Stepping
 
 
 class State(NamedTuple):
-    """Chains first: where they are, where the last gradient was taken, momenta p [C, P], and the friction ξ [C, 1]."""
+    """Chains first: where they are, where the last gradient was taken, momenta p [C, P], and the
+    friction ξ [C, 1]."""
 
     away: Any
     seen: Point
@@ -35,18 +36,33 @@ class Tuning(NamedTuple):
     most: Any
 
 
-def draw(landscape: Landscape, config: SGNHTConfig, *, checkpoint: Checkpoint | None = None, progress: Tell | None = None) -> Draws:
+def draw(
+    landscape: Landscape,
+    config: SGNHTConfig,
+    *,
+    checkpoint: Checkpoint | None = None,
+    progress: Tell | None = None,
+) -> Draws:
     """Draws by the thermostat."""
-    return run_chains(landscape, config, lambda prepared: Thermostat(prepared, config), config.warmup, checkpoint=checkpoint, progress=progress)
+    return run_chains(
+        landscape,
+        config,
+        lambda prepared: Thermostat(prepared, config),
+        config.warmup,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
 
 
 class Thermostat(Stepping[SGNHTConfig]):
-    """SGNHT (Ding et al. 2014): dw = p dt, dp = -(grad U + ξ p) dt + sqrt(2A) dB, dξ = (|p|²/P - 1) dt; ξ learns the heat of minibatches away.
+    """SGNHT (Ding et al. 2014): dw = p dt, dp = -(grad U + ξ p) dt + sqrt(2A) dB, dξ = (|p|²/P - 1)
+    dt; ξ learns the heat of minibatches away.
 
-    One step of size h is B A D O D A B of Leimkuhler and Shang (2016): the last kick of a step and the first of the next in one gradient, half a
-    drift, half a step of ξ, friction and noise exactly, and back. BlackJAX has Ding's explicit Euler step, which heats a direction of curvature
-    h_i by h h_i / (2 ξ), more where it is stiffer; one ξ cannot cool all of them at once. h is sqrt(`step_fraction` / h_max), A is `friction` times
-    sqrt γ (or 1 where γ is 0).
+    One step of size h is B A D O D A B of Leimkuhler and Shang (2016): the last kick of a step and
+    the first of the next in one gradient, half a drift, half a step of ξ, friction and noise
+    exactly, and back. BlackJAX has Ding's explicit Euler step, which heats a direction of curvature
+    h_i by h h_i / (2 ξ), more where it is stiffer; one ξ cannot cool all of them at once. h is
+    sqrt(`step_fraction` / h_max), A is `friction` times sqrt γ (or 1 where γ is 0).
     """
 
     @property
@@ -65,16 +81,22 @@ class Thermostat(Stepping[SGNHTConfig]):
     def tuning(self, start: Start, data: Rows) -> Tuning:
         """The step for the curvature at the start."""
         dtype = self.prepared.centre.dtype
-        return Tuning(jnp.asarray(self.step_of(start.curvature), dtype), jnp.asarray(jnp.inf, dtype))
+        return Tuning(
+            jnp.asarray(self.step_of(start.curvature), dtype), jnp.asarray(jnp.inf, dtype)
+        )
 
     def begin(self, key: Any, start: Start, tuning: Tuning, data: Rows) -> State:
         """Momenta of unit variance, friction at rest."""
         away = start.positions - self.prepared.centre
         excess, gradient = self.look(key, away, data)
         momentum = self.noise(jax.random.fold_in(key, 6), away)
-        return State(away, Point(away, excess, gradient), momentum, jnp.full_like(away[:, :1], self.rest))
+        return State(
+            away, Point(away, excess, gradient), momentum, jnp.full_like(away[:, :1], self.rest)
+        )
 
-    def step(self, key: Any, state: State, tuning: Tuning, data: Rows, adapting: Any) -> tuple[State, Tuning, Info]:
+    def step(
+        self, key: Any, state: State, tuning: Tuning, data: Rows, adapting: Any
+    ) -> tuple[State, Tuning, Info]:
         """One step of every chain."""
         h = tuning.step
         point = Point(state.away, *self.look(key, state.away, data))
@@ -82,7 +104,9 @@ class Thermostat(Stepping[SGNHTConfig]):
         away = state.away + 0.5 * h * p
         xi = state.friction + 0.5 * h * (jnp.mean(p**2, axis=1, keepdims=True) - 1)
         small = jnp.where(jnp.abs(xi) < 1e-8, 1e-8, xi)
-        p = jnp.exp(-h * xi) * p + jnp.sqrt(-self.rest * jnp.expm1(-2 * h * small) / small) * self.noise(key, away)
+        p = jnp.exp(-h * xi) * p + jnp.sqrt(
+            -self.rest * jnp.expm1(-2 * h * small) / small
+        ) * self.noise(key, away)
         xi = xi + 0.5 * h * (jnp.mean(p**2, axis=1, keepdims=True) - 1)
         away = away + 0.5 * h * p
         nothing = jnp.zeros_like(point.excess)
@@ -95,4 +119,7 @@ class Thermostat(Stepping[SGNHTConfig]):
     def told(self, tuning: Tuning, records: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
         """The time step beside the Langevin step that it stands for."""
         adapted, statistics = super().told(tuning, records)
-        return adapted | {"time_step": float(tuning.step), "friction_at_rest": self.rest}, statistics
+        return adapted | {
+            "time_step": float(tuning.step),
+            "friction_at_rest": self.rest,
+        }, statistics

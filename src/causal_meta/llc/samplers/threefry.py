@@ -1,7 +1,9 @@
-"""The counter-based random numbers of JAX, bit for bit, written out so that a processor makes them in one pass.
+"""The counter-based random numbers of JAX, bit for bit, written out so that a processor makes them
+in one pass.
 
-On a CPU JAX compiles each call of its generator to a loop of small kernels, which takes longer than a gradient of a small network: SGLD and MCLMC on
-formulas spent more than half of their time there (`benchmarks/llc_random.py`). Without the loop XLA joins the rounds with what needs their numbers.
+On a CPU JAX compiles each call of its generator to a loop of small kernels, which takes longer than
+a gradient of a small network: SGLD and MCLMC on formulas spent more than half of their time there
+(`benchmarks/llc_random.py`). Without the loop XLA joins the rounds with what needs their numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ _MOST: Final = 1 << 32  # numbers of one call, as their index is one word
 
 
 def scrambled(key: Any, high: Any, low: Any) -> tuple[Any, Any]:
-    """Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror and Shaw 2011) of the two words of a counter, under a key [2] of words: two words."""
+    """Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror and Shaw 2011) of the two words of a
+    counter, under a key [2] of words: two words."""
     words = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
     a, b = high + words[0], low + words[1]
     for part in range(5):
@@ -34,7 +37,10 @@ def scrambled(key: Any, high: Any, low: Any) -> tuple[Any, Any]:
 def _counted(key: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
     size = math.prod(shape)
     if size >= _MOST:
-        raise ValueError(f"{size:,} random numbers were asked for at once; fewer than {_MOST:,} are allowed, draw them in parts.")
+        raise ValueError(
+            f"{size:,} random numbers were asked for at once; fewer than {_MOST:,} are allowed, "
+            "draw them in parts."
+        )
     count = jnp.arange(size, dtype=jnp.uint32).reshape(shape)
     return scrambled(key, jnp.zeros_like(count), count)
 
@@ -56,11 +62,20 @@ def _bits(key: Any, width: int, shape: tuple[int, ...]) -> Any:
 
 
 THREEFRY: Final = define_prng_impl(
-    key_shape=(2,), seed=threefry_prng_impl.seed, split=_split, random_bits=_bits, fold_in=_fold_in, name="threefry2x32_written_out", tag="fryw"
+    key_shape=(2,),
+    seed=threefry_prng_impl.seed,
+    split=_split,
+    random_bits=_bits,
+    fold_in=_fold_in,
+    name="threefry2x32_written_out",
+    tag="fryw",
 )
-"""For `jax.random.key(…, impl=THREEFRY)`: the keys and numbers of JAX's default generator with its default, `jax_threefry_partitionable`."""
+"""For `jax.random.key(…, impl=THREEFRY)`: the keys and numbers of JAX's default generator with its
+default, `jax_threefry_partitionable`."""
 
 
 def key_of(word: int) -> Any:
     """The key of 64 bits."""
-    return jax.random.wrap_key_data(jnp.asarray(np.array([word >> 32, word & 0xFFFFFFFF], dtype=np.uint32)), impl=THREEFRY)
+    return jax.random.wrap_key_data(
+        jnp.asarray(np.array([word >> 32, word & 0xFFFFFFFF], dtype=np.uint32)), impl=THREEFRY
+    )

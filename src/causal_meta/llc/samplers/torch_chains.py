@@ -1,7 +1,9 @@
-"""What all torch samplers share: the posterior they look at, random numbers, what they keep of every draw, and going on after a stop.
+"""What all torch samplers share: the posterior they look at, random numbers, what they keep of
+every draw, and going on after a stop.
 
-A sampler's state is one dataclass of tensors and numbers with chains first. Steps go in segments whose length depends on the configuration
-alone; between two of them all state can be kept, and a chain that is taken up again gives bitwise the draws of one that was never stopped.
+A sampler's state is one dataclass of tensors and numbers with chains first. Steps go in segments
+whose length depends on the configuration alone; between two of them all state can be kept, and a
+chain that is taken up again gives bitwise the draws of one that was never stopped.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ _BUFFER = 1 << 15  # random numbers of a chain drawn at once
 
 @dataclass(frozen=True)
 class TorchPosterior:
-    """p(w) ∝ exp(-U), U(w) = nβ (L_n(w) - L_n(w*)) + (γ/2) |w - w*|², of a torch landscape (Lau et al. 2023, equation 11)."""
+    """p(w) ∝ exp(-U), U(w) = nβ (L_n(w) - L_n(w*)) + (γ/2) |w - w*|², of a torch landscape (Lau et
+    al. 2023, equation 11)."""
 
     landscape: TorchLandscape
     n_beta: float
@@ -47,12 +50,16 @@ class TorchPosterior:
     def of(cls, landscape: TorchLandscape, config: LocalPosteriorConfig) -> TorchPosterior:
         """The posterior with the temperature and localisation that `config` states."""
         beta = 1 / math.log(landscape.n) if config.beta_mode == "inverse_log_n" else config.beta
-        gamma = landscape.n_parameters / config.prior_radius**2 if config.prior_radius else config.gamma
+        gamma = (
+            landscape.n_parameters / config.prior_radius**2 if config.prior_radius else config.gamma
+        )
         return cls(landscape, landscape.n * beta, gamma, landscape.mean_loss(landscape.centre))
 
     def exponent(self, loss: Tensor, w: Tensor) -> Tensor:
         """U [C] at w [C, P] of known loss [C]."""
-        return self.n_beta * (loss - self.centre_loss) + 0.5 * self.gamma * (w - self.landscape.centre).square().sum(-1)
+        return self.n_beta * (loss - self.centre_loss) + 0.5 * self.gamma * (
+            w - self.landscape.centre
+        ).square().sum(-1)
 
     def slope(self, gradient: Tensor, w: Tensor) -> Tensor:
         """grad U [C, P] from the gradient of L_n."""
@@ -64,8 +71,9 @@ class TorchPosterior:
 
 
 class Streams:
-    """Random numbers for C chains: every chain and purpose has the stream (seed, "llc", kind, purpose, chain), so that a chain does not depend on
-    how many others there are. Numbers are made on the CPU, so that a GPU gets the same, and many at a time."""
+    """Random numbers for C chains: every chain and purpose has the stream (seed, "llc", kind,
+    purpose, chain), so that a chain does not depend on how many others there are. Numbers are made
+    on the CPU, so that a GPU gets the same, and many at a time."""
 
     def __init__(self, config: ChainConfig, landscape: TorchLandscape) -> None:
         self._name, self._chains = (config.seed, config.kind), config.chains
@@ -76,53 +84,79 @@ class Streams:
 
     def normals(self, purpose: str, size: int) -> Tensor:
         """Standard normal numbers [C, size]."""
-        return self._next(purpose, size, lambda count, source: torch.randn(count, size, generator=source, dtype=self._dtype))
+        return self._next(
+            purpose,
+            size,
+            lambda count, source: torch.randn(count, size, generator=source, dtype=self._dtype),
+        )
 
     def uniforms(self, purpose: str) -> Tensor:
         """Uniform numbers on [0, 1), [C]."""
-        return self._next(purpose, 1, lambda count, source: torch.rand(count, 1, generator=source, dtype=self._dtype))[:, 0]
+        return self._next(
+            purpose,
+            1,
+            lambda count, source: torch.rand(count, 1, generator=source, dtype=self._dtype),
+        )[:, 0]
 
     def indices(self, purpose: str, n: int, size: int) -> Tensor:
         """Integers in 0 … n - 1, [C, size]."""
-        return self._next(purpose, size, lambda count, source: torch.randint(n, (count, size), generator=source))
+        return self._next(
+            purpose, size, lambda count, source: torch.randint(n, (count, size), generator=source)
+        )
 
     def signs(self, purpose: str, size: int) -> Tensor:
         """-1 and 1 with equal chances, [C, size]."""
         return 2.0 * self.indices(purpose, 2, size).to(self._dtype) - 1.0
 
     def settle(self, steps: int) -> None:
-        """Forget the numbers drawn ahead, and draw ahead for at most `steps` steps: to be called before each segment."""
+        """Forget the numbers drawn ahead, and draw ahead for at most `steps` steps: to be called
+        before each segment."""
         self._ready.clear()
         self._most = steps
 
     def arrays(self) -> Arrays:
         """The states of all generators."""
-        return {f"stream.{purpose}": np.stack([one.get_state().numpy() for one in made]) for purpose, made in self._generators.items()}
+        return {
+            f"stream.{purpose}": np.stack([one.get_state().numpy() for one in made])
+            for purpose, made in self._generators.items()
+        }
 
     def load(self, arrays: Arrays) -> None:
         """Go on from `arrays`."""
         for name in (name for name in arrays if name.startswith("stream.")):
-            for one, state in zip(self._made(name.removeprefix("stream.")), arrays[name], strict=True):
+            for one, state in zip(
+                self._made(name.removeprefix("stream.")), arrays[name], strict=True
+            ):
                 one.set_state(torch.from_numpy(np.array(state)))
 
     def _made(self, purpose: str) -> list[torch.Generator]:
         if purpose not in self._generators:
             seed, kind = self._name
-            self._generators[purpose] = [torch_generator(seed, "llc", kind, purpose, chain) for chain in range(self._chains)]
+            self._generators[purpose] = [
+                torch_generator(seed, "llc", kind, purpose, chain) for chain in range(self._chains)
+            ]
         return self._generators[purpose]
 
-    def _next(self, purpose: str, size: int, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
+    def _next(
+        self, purpose: str, size: int, draw: Callable[[int, torch.Generator], Tensor]
+    ) -> Tensor:
         block, at = self._ready.get(purpose, (torch.empty(0), 0))
         if at >= len(block):
             count = max(1, min(self._most, _BUFFER // max(1, size)))
-            block, at = torch.stack([draw(count, source) for source in self._made(purpose)], dim=1).to(self._device), 0
+            block, at = (
+                torch.stack([draw(count, source) for source in self._made(purpose)], dim=1).to(
+                    self._device
+                ),
+                0,
+            )
         self._ready[purpose] = (block, at + 1)
         return block[at]
 
 
 @dataclass
 class Step:
-    """What a sampler tells of a step of all chains: where they are, the loss over all rows there, its gradient, and what else there is, [C] each.
+    """What a sampler tells of a step of all chains: where they are, the loss over all rows there,
+    its gradient, and what else there is, [C] each.
 
     `alive` is False for good where a chain has left the numbers.
     """
@@ -137,7 +171,8 @@ class Step:
 
 
 class Kernel(Protocol):
-    """A sampler: its state lies in `state`, a dataclass of tensors and numbers; `gradients` [C] counts gradients over all rows."""
+    """A sampler: its state lies in `state`, a dataclass of tensors and numbers; `gradients` [C]
+    counts gradients over all rows."""
 
     state: Any
     gradients: Tensor
@@ -161,7 +196,9 @@ class Kernel(Protocol):
 def state_arrays(state: Any) -> Arrays:
     """The fields of a state as arrays."""
     return {
-        f"state.{item.name}": value.cpu().numpy() if isinstance(value := getattr(state, item.name), Tensor) else np.array(value)
+        f"state.{item.name}": value.cpu().numpy()
+        if isinstance(value := getattr(state, item.name), Tensor)
+        else np.array(value)
         for item in dataclasses.fields(state)
     }
 
@@ -170,20 +207,27 @@ def load_state(state: Any, arrays: Arrays) -> None:
     """Put arrays into the fields of a state, as what they are there."""
     for item in dataclasses.fields(state):
         here, there = getattr(state, item.name), arrays[f"state.{item.name}"]
-        new = torch.from_numpy(np.array(there)).to(here.device) if isinstance(here, Tensor) else type(here)(there.item())
+        new = (
+            torch.from_numpy(np.array(there)).to(here.device)
+            if isinstance(here, Tensor)
+            else type(here)(there.item())
+        )
         setattr(state, item.name, new)
 
 
 @dataclass
 class Record:
-    """What is kept of the draws so far: `arrays` with chains and draws first, filled up to draw `done`, and the moments of rows."""
+    """What is kept of the draws so far: `arrays` with chains and draws first, filled up to draw
+    `done`, and the moments of rows."""
 
     arrays: Arrays
     directions: Tensor
     groups: Tensor
     done: int = 0
     told: set[str] = field(default_factory=set)
-    seconds: dict[str, float] = field(default_factory=lambda: {"compile": 0.0, "warmup": 0.0, "sampling": 0.0})
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"compile": 0.0, "warmup": 0.0, "sampling": 0.0}
+    )
 
     @property
     def length(self) -> int:
@@ -194,14 +238,23 @@ class Record:
         """Room for `more` draws of each chain."""
         for name, values in self.arrays.items():
             if name not in ("row_moments", "row_count"):
-                self.arrays[name] = np.concatenate([values, np.resize(values[:, -1:], (len(values), more, *values.shape[2:]))], axis=1)
+                self.arrays[name] = np.concatenate(
+                    [values, np.resize(values[:, -1:], (len(values), more, *values.shape[2:]))],
+                    axis=1,
+                )
 
     @classmethod
     def empty(cls, config: ChainConfig, landscape: TorchLandscape) -> Record:
         """A record of the size that `config` asks for."""
-        size, width = (config.chains, config.draws or config.first_draws), str(landscape.dtype).removeprefix("torch.")
+        size, width = (
+            (config.chains, config.draws or config.first_draws),
+            str(landscape.dtype).removeprefix("torch."),
+        )
         groups = virial_groups(landscape.n_parameters)
-        arrays: Arrays = {name: np.full(size, np.nan, width) for name in ("loss", "distance", "energy", "acceptance")}
+        arrays: Arrays = {
+            name: np.full(size, np.nan, width)
+            for name in ("loss", "distance", "energy", "acceptance")
+        }
         arrays["gradients"] = np.zeros(size)
         arrays["divergent"] = np.zeros(size, bool)
         arrays["projection"] = np.full((*size, config.projections), np.nan, width)
@@ -210,16 +263,28 @@ class Record:
             arrays["parameters"] = np.full((*size, landscape.n_parameters), np.nan, width)
         if config.row_moments:
             arrays["row_moments"], arrays["row_count"] = np.zeros((2, landscape.n)), np.zeros(())
-        directions = generator(0, "llc", "projections").standard_normal((config.projections, landscape.n_parameters))
+        directions = generator(0, "llc", "projections").standard_normal(
+            (config.projections, landscape.n_parameters)
+        )
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        return cls(arrays, torch.from_numpy(directions).to(landscape.centre), torch.from_numpy(groups).to(landscape.device))
+        return cls(
+            arrays,
+            torch.from_numpy(directions).to(landscape.centre),
+            torch.from_numpy(groups).to(landscape.device),
+        )
 
     def keep(self, step: Step, posterior: TorchPosterior, gradients: Tensor) -> None:
         """Keep a draw of every chain; a chain that failed keeps NaN from then on."""
         away = step.w - posterior.landscape.centre
         pulled = away * posterior.slope(step.gradient, step.w)
-        virial = torch.zeros(len(away), self.arrays["virial"].shape[2], dtype=away.dtype, device=away.device)
-        self.told = {name for name in ("energy", "acceptance", "divergent") if getattr(step, name) is not None}
+        virial = torch.zeros(
+            len(away), self.arrays["virial"].shape[2], dtype=away.dtype, device=away.device
+        )
+        self.told = {
+            name
+            for name in ("energy", "acceptance", "divergent")
+            if getattr(step, name) is not None
+        }
         told = {
             "loss": step.loss,
             "distance": away.norm(dim=1),
@@ -231,7 +296,9 @@ class Record:
         }
         for name, values in told.items():
             if values is not None and name in self.arrays:
-                kept = values.masked_fill(~step.alive.reshape(-1, *[1] * (values.dim() - 1)), torch.nan)
+                kept = values.masked_fill(
+                    ~step.alive.reshape(-1, *[1] * (values.dim() - 1)), torch.nan
+                )
                 self.arrays[name][:, self.done] = kept.cpu().numpy()
         self.arrays["gradients"][:, self.done] = gradients.cpu().numpy()
         if step.divergent is not None:
@@ -246,21 +313,33 @@ class Record:
         for w in step.w[step.alive]:
             pieces = torch.arange(landscape.n, device=landscape.device).split(landscape.at_once)
             with torch.no_grad():
-                losses = torch.cat([landscape.item_losses(w, piece) for piece in pieces]).double().cpu().numpy()
+                losses = (
+                    torch.cat([landscape.item_losses(w, piece) for piece in pieces])
+                    .double()
+                    .cpu()
+                    .numpy()
+                )
             self.arrays["row_count"] += 1
             gap = losses - mean
             mean += gap / self.arrays["row_count"]
             squares += gap * (losses - mean)
 
-    def draws(self, posterior: TorchPosterior, adapted: dict[str, Any], statistics: dict[str, Any]) -> Draws:
+    def draws(
+        self, posterior: TorchPosterior, adapted: dict[str, Any], statistics: dict[str, Any]
+    ) -> Draws:
         """All that was kept, as draws; what no step told is None."""
         kept: dict[str, Any] = {
-            name: values for name, values in self.arrays.items() if name in self.told or name not in ("energy", "acceptance", "divergent")
+            name: values
+            for name, values in self.arrays.items()
+            if name in self.told or name not in ("energy", "acceptance", "divergent")
         }
         moments, count = kept.pop("row_moments", None), kept.pop("row_count", np.ones(()))
         sizes = np.bincount(virial_groups(posterior.landscape.n_parameters))
         return Draws(
-            **{name: kept[name] for name in ("loss", "distance", "projection", "gradients", "virial")},
+            **{
+                name: kept[name]
+                for name in ("loss", "distance", "projection", "gradients", "virial")
+            },
             centre_loss=float(posterior.centre_loss),
             n_beta=posterior.n_beta,
             gamma=posterior.gamma,
@@ -268,7 +347,9 @@ class Record:
             acceptance=kept.get("acceptance"),
             divergent=kept.get("divergent"),
             parameters=kept.get("parameters"),
-            row_moments=None if moments is None else np.stack([moments[0], moments[1] / max(float(count) - 1, 1)]),
+            row_moments=None
+            if moments is None
+            else np.stack([moments[0], moments[1] / max(float(count) - 1, 1)]),
             virial_sizes=tuple(int(size) for size in sizes),
             seconds=self.seconds,
             adapted=adapted,
@@ -287,11 +368,15 @@ def run_chains(
     progress: Callable[[int, int], None] | None,
     setting: dict[str, Any],
 ) -> Draws:
-    """Warm up, draw and keep, in segments, from where `resumed`, the arrays of a checkpoint, stands; `setting` is kept and told with the draws."""
+    """Warm up, draw and keep, in segments, from where `resumed`, the arrays of a checkpoint,
+    stands; `setting` is kept and told with the draws."""
     warmup, record = int(cast(Any, config).warmup), Record.empty(config, posterior.landscape)
     length = max(1, math.ceil((warmup + record.length * config.thin) / SEGMENTS))
     done = 0 if resumed is None else _resume(kernel, record, streams, resumed)
-    fixed = {"centre": posterior.landscape.centre.cpu().numpy(), "setting": np.array(json.dumps(setting))}
+    fixed = {
+        "centre": posterior.landscape.centre.cpu().numpy(),
+        "setting": np.array(json.dumps(setting)),
+    }
     while True:
         while done < (total := warmup + record.length * config.thin):
             streams.settle(length)
@@ -302,10 +387,14 @@ def run_chains(
                     kernel.end_warmup()
                 if number >= warmup and (number + 1 - warmup) % config.thin == 0:
                     record.keep(kernel.told(), posterior, kernel.gradients)
-                record.seconds["warmup" if number < warmup else "sampling"] += time.perf_counter() - begin
+                record.seconds["warmup" if number < warmup else "sampling"] += (
+                    time.perf_counter() - begin
+                )
             done = min(total, done + length)
             if checkpoint is not None:
-                checkpoint.save(fixed | _all_arrays(kernel, record, streams, done), math.ceil(done / length))
+                checkpoint.save(
+                    fixed | _all_arrays(kernel, record, streams, done), math.ceil(done / length)
+                )
             if progress is not None:
                 progress(math.ceil(done / length), math.ceil(total / length))
         draws = record.draws(posterior, kernel.adapted(), setting | kernel.statistics())
@@ -317,8 +406,14 @@ def run_chains(
 
 def _all_arrays(kernel: Kernel, record: Record, streams: Streams, transitions: int) -> Arrays:
     kept = {f"kept.{name}": values for name, values in record.arrays.items()}
-    numbers = {"gradients": kernel.gradients.cpu().numpy(), "done": np.array(record.done), "transitions": np.array(transitions)}
-    seconds = {f"seconds.{name}": np.array(value) for name, value in record.seconds.items()} | {"told": np.array(sorted(record.told), dtype=str)}
+    numbers = {
+        "gradients": kernel.gradients.cpu().numpy(),
+        "done": np.array(record.done),
+        "transitions": np.array(transitions),
+    }
+    seconds = {f"seconds.{name}": np.array(value) for name, value in record.seconds.items()} | {
+        "told": np.array(sorted(record.told), dtype=str)
+    }
     return state_arrays(kernel.state) | streams.arrays() | kept | numbers | seconds
 
 

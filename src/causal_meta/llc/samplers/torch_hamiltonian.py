@@ -1,4 +1,5 @@
-"""Hamiltonian Monte Carlo and the Metropolis-adjusted Langevin algorithm in torch: leapfrogs that are accepted or refused, so without bias."""
+"""Hamiltonian Monte Carlo and the Metropolis-adjusted Langevin algorithm in torch: leapfrogs that
+are accepted or refused, so without bias."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ _GAIN, _SLOWEST, _DECAY = 0.05, 10.0, 0.75  # dual averaging (Hoffman and Gelman
 
 @dataclass
 class HamiltonianState:
-    """All that a step depends on; chains first. The last ones are those of dual averaging and of the present window."""
+    """All that a step depends on; chains first. The last ones are those of dual averaging and of
+    the present window."""
 
     w: Tensor
     loss: Tensor
@@ -46,15 +48,25 @@ class HamiltonianState:
 
 
 class Hamiltonian:
-    """HMC: momenta anew, L leapfrogs of step ε in the round coordinates of the learnt metric, accepted with min(1, exp(-ΔH)) (Duane et al. 1987).
+    """HMC: momenta anew, L leapfrogs of step ε in the round coordinates of the learnt metric,
+    accepted with min(1, exp(-ΔH)) (Duane et al. 1987).
 
-    L is uniform between (1 - j) and (1 + j) times its mean, one for all chains (j = `length_jitter`), or one in MALA (Roberts and Tweedie
-    1996), whose Langevin step is ε². The warm-up tunes ε by dual averaging of the mean acceptance of all chains, and learns the metric from the
-    draws of windows of growing length, as Stan does. With `leapfrogs` 0 the mean length is a quarter period of a round Gaussian, (π/2) / ε
-    leapfrogs, at most `max_leapfrogs`. A trajectory that leaves the numbers is refused.
+    L is uniform between (1 - j) and (1 + j) times its mean, one for all chains (j =
+    `length_jitter`), or one in MALA (Roberts and Tweedie 1996), whose Langevin step is ε². The
+    warm-up tunes ε by dual averaging of the mean acceptance of all chains, and learns the metric
+    from the draws of windows of growing length, as Stan does. With `leapfrogs` 0 the mean length is
+    a quarter period of a round Gaussian, (π/2) / ε leapfrogs, at most `max_leapfrogs`. A trajectory
+    that leaves the numbers is refused.
     """
 
-    def __init__(self, posterior: TorchPosterior, config: HMCConfig | MALAConfig, streams: Streams, start: Tensor, curvature: float) -> None:
+    def __init__(
+        self,
+        posterior: TorchPosterior,
+        config: HMCConfig | MALAConfig,
+        streams: Streams,
+        start: Tensor,
+        curvature: float,
+    ) -> None:
         self.posterior, self.config, self.streams = posterior, config, streams
         loss, gradient = posterior.landscape.value_and_gradient(start)
         self.gradients = torch.ones(len(start), dtype=torch.float64)
@@ -64,8 +76,10 @@ class Hamiltonian:
         empty = Window.empty(like)
         metric = Metric.identity(like)
         self.state = HamiltonianState(
-            start, loss, gradient, zeros, zeros, torch.zeros_like(zeros, dtype=torch.bool), metric.scale, metric.vectors, metric.values,
-            math.log(step), math.log(step), math.log(10 * step), 0.0, 0.0, 1.0, empty.count, empty.mean, empty.squares, empty.some, 0.0,
+            start, loss, gradient, zeros, zeros, torch.zeros_like(zeros, dtype=torch.bool),
+                metric.scale, metric.vectors, metric.values,
+            math.log(step), math.log(step), math.log(10 * step), 0.0, 0.0, 1.0, empty.count,
+                empty.mean, empty.squares, empty.some, 0.0,
         )  # fmt: skip
         self._set_length()
         self._ends = windows(config.warmup)
@@ -86,12 +100,18 @@ class Hamiltonian:
         state.w = torch.where(accepted[:, None], w, state.w)
         state.gradient = torch.where(accepted[:, None], gradient, state.gradient)
         state.loss = torch.where(accepted, loss, state.loss)
-        state.energy, state.acceptance, state.divergent = torch.where(accepted, after, before), chance, gap > DIVERGENT
+        state.energy, state.acceptance, state.divergent = (
+            torch.where(accepted, after, before),
+            chance,
+            gap > DIVERGENT,
+        )
         self.gradients += count
         if warming:
             self._learn(number, float(chance.mean()))
 
-    def _trajectory(self, metric: Metric, momentum: Tensor, size: float, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _trajectory(
+        self, metric: Metric, momentum: Tensor, size: float, count: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         w, loss, gradient = self.state.w, self.state.loss, self.state.gradient
         momentum = momentum - 0.5 * size * metric.inward(self.posterior.slope(gradient, w))
         for leapfrog in range(count):
@@ -110,7 +130,10 @@ class Hamiltonian:
 
     def _set_length(self) -> None:
         if isinstance(self.config, HMCConfig):
-            chosen = min(self.config.max_leapfrogs, max(1, round(_ROUND_TIME / math.exp(self.state.log_step))))
+            chosen = min(
+                self.config.max_leapfrogs,
+                max(1, round(_ROUND_TIME / math.exp(self.state.log_step))),
+            )
             self.state.leapfrogs = float(self.config.leapfrogs or chosen)
 
     def _learn(self, number: int, acceptance: float) -> None:
@@ -123,14 +146,28 @@ class Hamiltonian:
         forget = state.tried**-_DECAY
         state.log_step_mean = forget * state.log_step + (1 - forget) * state.log_step_mean
         if self._ends[0] <= number < self._ends[-1]:
-            window = Window(state.window_count, state.window_mean, state.window_squares, state.window_some)
+            window = Window(
+                state.window_count, state.window_mean, state.window_squares, state.window_some
+            )
             window.add(state.w, self.config.mass == "low_rank")
             state.window_accepted += acceptance * len(state.w)
             if number + 1 in self._ends[1:]:
                 if state.window_accepted > _MOVING * window.count:
-                    self._take(learnt(Metric(state.scale, state.vectors, state.values), window, self.config.mass, self.config.rank))
+                    self._take(
+                        learnt(
+                            Metric(state.scale, state.vectors, state.values),
+                            window,
+                            self.config.mass,
+                            self.config.rank,
+                        )
+                    )
                 window, state.window_accepted = Window.empty(state.scale), 0.0
-            state.window_count, state.window_mean, state.window_squares, state.window_some = window.count, window.mean, window.squares, window.some
+            state.window_count, state.window_mean, state.window_squares, state.window_some = (
+                window.count,
+                window.mean,
+                window.squares,
+                window.some,
+            )
         self._set_length()
 
     def _take(self, metric: Metric) -> None:
@@ -149,7 +186,15 @@ class Hamiltonian:
     def told(self) -> Step:
         """Where the chains are; none of them can fail."""
         s = self.state
-        return Step(s.w, s.loss, s.gradient, torch.ones_like(s.divergent), s.energy, s.acceptance, s.divergent)
+        return Step(
+            s.w,
+            s.loss,
+            s.gradient,
+            torch.ones_like(s.divergent),
+            s.energy,
+            s.acceptance,
+            s.divergent,
+        )
 
     def adapted(self) -> dict[str, Any]:
         """Step size (of MALA in Langevin's terms, ε²), leapfrogs, and the extent of the metric."""
@@ -168,7 +213,8 @@ class Hamiltonian:
 
 
 def windows(warmup: int) -> list[int]:
-    """Where the windows of a warm-up begin and end: a first 15 % that only moves, windows that double, and a last 10 % for the step.
+    """Where the windows of a warm-up begin and end: a first 15 % that only moves, windows that
+    double, and a last 10 % for the step.
 
     >>> windows(1000)
     [150, 200, 300, 500, 900]

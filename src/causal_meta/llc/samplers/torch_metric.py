@@ -1,4 +1,5 @@
-"""The shape of a posterior as its warm-up shows it: a linear map to coordinates in which all directions are about equally wide."""
+"""The shape of a posterior as its warm-up shows it: a linear map to coordinates in which all
+directions are about equally wide."""
 
 from __future__ import annotations
 
@@ -10,12 +11,14 @@ from torch import Tensor
 
 _MOST_NUMBERS = 1 << 25  # numbers that the draws of a window may take
 _SHRINK = 5.0  # as many draws as the shape of before counts for
-_NARROWEST = 40.0  # a logarithm of variances: how much narrower than before a direction can be called
+# a logarithm of variances: how much narrower than before a direction can be called
+_NARROWEST = 40.0
 
 
 @dataclass
 class Metric:
-    """Covariance F F' with F = diag(scale) (I + V (sqrt(values) - 1) V'), V = `vectors` [P, K] of unit length and orthogonal, `values` [K]."""
+    """Covariance F F' with F = diag(scale) (I + V (sqrt(values) - 1) V'), V = `vectors` [P, K] of
+    unit length and orthogonal, `values` [K]."""
 
     scale: Tensor
     vectors: Tensor
@@ -42,7 +45,8 @@ class Metric:
 
 @dataclass
 class Window:
-    """Draws of a stretch of the warm-up, of all chains together: their `count`, `mean` [P], sum of `squares` [P], and `some` [M, P] of them."""
+    """Draws of a stretch of the warm-up, of all chains together: their `count`, `mean` [P], sum of
+    `squares` [P], and `some` [M, P] of them."""
 
     count: float
     mean: Tensor
@@ -52,7 +56,9 @@ class Window:
     @classmethod
     def empty(cls, like: Tensor) -> Window:
         """A window without draws, for parameters [P]."""
-        return cls(0.0, torch.zeros_like(like), torch.zeros_like(like), like.new_zeros(0, len(like)))
+        return cls(
+            0.0, torch.zeros_like(like), torch.zeros_like(like), like.new_zeros(0, len(like))
+        )
 
     def add(self, w: Tensor, keep: bool) -> None:
         """Add a draw of every chain, [C, P]; `keep` keeps the draws too, for directions."""
@@ -65,17 +71,24 @@ class Window:
             self.some = torch.cat((self.some, w))
 
 
-def learnt(metric: Metric, window: Window, mass: Literal["identity", "diagonal", "low_rank"], rank: int) -> Metric:
-    """The shape that the draws of a window show; the logarithm of its scales is pulled towards that of before as by five draws.
+def learnt(
+    metric: Metric, window: Window, mass: Literal["identity", "diagonal", "low_rank"], rank: int
+) -> Metric:
+    """The shape that the draws of a window show; the logarithm of its scales is pulled towards that
+    of before as by five draws.
 
-    `low_rank` scales the diagonal first; of what is left it keeps those of the `rank` leading or trailing directions whose variance lies outside what
-    as many draws of a round law would show by chance (Marchenko and Pastur 1967), and pulls it towards one.
+    `low_rank` scales the diagonal first; of what is left it keeps those of the `rank` leading or
+    trailing directions whose variance lies outside what as many draws of a round law would show by
+    chance (Marchenko and Pastur 1967), and pulls it towards one.
     """
     if mass == "identity" or window.count < 2:
         return metric
     before = metric.scale.log()
     seen = 0.5 * (window.squares / (window.count - 1)).log().clamp(min=2 * before - _NARROWEST)
-    found = replace(Metric.identity(before), scale=((window.count * seen + _SHRINK * before) / (window.count + _SHRINK)).exp())
+    found = replace(
+        Metric.identity(before),
+        scale=((window.count * seen + _SHRINK * before) / (window.count + _SHRINK)).exp(),
+    )
     if mass == "diagonal" or len(window.some) < 8:
         return found
     round_draws = (window.some - window.mean) / found.scale

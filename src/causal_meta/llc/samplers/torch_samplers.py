@@ -1,4 +1,5 @@
-"""Samplers of local posteriors for torch modules: the twins of `llc.samplers`, by the same configurations and with the same draws."""
+"""Samplers of local posteriors for torch modules: the twins of `llc.samplers`, by the same
+configurations and with the same draws."""
 
 from __future__ import annotations
 
@@ -13,7 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from causal_meta.conf.samplers import ChainConfig, HMCConfig, LocalPosteriorConfig, MALAConfig, SamplerConfig, SGLDConfig, SGNHTConfig
+from causal_meta.conf.samplers import (
+    ChainConfig,
+    HMCConfig,
+    LocalPosteriorConfig,
+    MALAConfig,
+    SamplerConfig,
+    SGLDConfig,
+    SGNHTConfig,
+)
 from causal_meta.conf.setting import ConfigError
 from causal_meta.draws import Draws
 from causal_meta.llc.landscapes.lanczos import Spectrum, spectrum
@@ -39,17 +48,24 @@ def sample_torch(
     checkpoint: Checkpoint | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Draws:
-    """Draws of the local posterior of a torch landscape (restricted to `config.posterior.mask`) by hmc, mala, sgld or sgnht.
+    """Draws of the local posterior of a torch landscape (restricted to `config.posterior.mask`) by
+    hmc, mala, sgld or sgnht.
 
-    Before the chains start w* is polished if `config.posterior.polish` asks for it, and looked at: `statistics["centre"]` says whether it is a
-    minimum (`examined`), and what polishing changed. Random numbers come from the streams (config.seed, "llc", kind, purpose, chain). `checkpoint`
-    is asked for a state to go on from and given one after each segment; `progress` is called with segments done and segments in all.
+    Before the chains start w* is polished if `config.posterior.polish` asks for it, and looked at:
+    `statistics["centre"]` says whether it is a minimum (`examined`), and what polishing changed.
+    Random numbers come from the streams (config.seed, "llc", kind, purpose, chain). `checkpoint` is
+    asked for a state to go on from and given one after each segment; `progress` is called with
+    segments done and segments in all.
 
-    All chains go through the module at once where it is small and allows it (`TorchLandscape.batched`), else one after the other.
-    Raises `ConfigError` for another kind, a mask that means nothing, a minibatch larger than the data, and a loss that is not finite at w*.
+    All chains go through the module at once where it is small and allows it
+    (`TorchLandscape.batched`), else one after the other. Raises `ConfigError` for another kind, a
+    mask that means nothing, a minibatch larger than the data, and a loss that is not finite at w*.
     """
     if config.kind not in KINDS:
-        raise ConfigError(f"{config.kind} does not sample torch models, as a trained graph model is; give one of {', '.join(KINDS)}.")
+        raise ConfigError(
+            f"{config.kind} does not sample torch models, as a trained graph model is; give one "
+            f"of {', '.join(KINDS)}."
+        )
     chain = cast(ChainConfig, config)
     seen = landscape.restricted(config.posterior.mask)
     if chain.row_chunk:
@@ -58,30 +74,58 @@ def sample_torch(
     if resumed is None:
         seen, setting = _prepared(seen, config.posterior, config.seed, config.precision)
     else:
-        seen = seen.at_width(config.precision).moved(torch.from_numpy(np.array(resumed["centre"])).to(seen.device))
+        seen = seen.at_width(config.precision).moved(
+            torch.from_numpy(np.array(resumed["centre"])).to(seen.device)
+        )
         setting = json.loads(str(resumed["setting"]))
     posterior = TorchPosterior.of(seen, config.posterior)
     if not bool(torch.isfinite(posterior.centre_loss)):
-        raise ConfigError(f"{seen.name}: the loss at w* is {float(posterior.centre_loss)}; there is no LLC of such a point.")
+        raise ConfigError(
+            f"{seen.name}: the loss at w* is {float(posterior.centre_loss)}; there is no LLC of "
+            "such a point."
+        )
     curvature = max(setting["centre"]["highest_curvature"], 0.0) + posterior.gamma
     streams = Streams(chain, seen)
-    start = seen.centre + chain.start_jitter / math.sqrt(curvature or 1.0) * streams.normals("start", seen.n_parameters)
+    start = seen.centre + chain.start_jitter / math.sqrt(curvature or 1.0) * streams.normals(
+        "start", seen.n_parameters
+    )
     kernel = _kernel(posterior, chain, streams, start, curvature or 1.0)
-    return run_chains(kernel, posterior, chain, streams, checkpoint=checkpoint, resumed=resumed, progress=progress, setting=setting)
+    return run_chains(
+        kernel,
+        posterior,
+        chain,
+        streams,
+        checkpoint=checkpoint,
+        resumed=resumed,
+        progress=progress,
+        setting=setting,
+    )
 
 
-def _kernel(posterior: TorchPosterior, config: ChainConfig, streams: Streams, start: Tensor, curvature: float) -> Kernel:
+def _kernel(
+    posterior: TorchPosterior,
+    config: ChainConfig,
+    streams: Streams,
+    start: Tensor,
+    curvature: float,
+) -> Kernel:
     if isinstance(config, SGLDConfig | SGNHTConfig):
         if config.batch_size > posterior.landscape.n:
             came = f"{config.kind}.batch_size is {config.batch_size}"
-            raise ConfigError(f"{came}, but there are {posterior.landscape.n} items; give at most as many, or 0 for all of them.")
+            raise ConfigError(
+                f"{came}, but there are {posterior.landscape.n} items; give at most as many, or 0 "
+                "for all of them."
+            )
         sampler = Langevin if isinstance(config, SGLDConfig) else Thermostat
         return sampler(posterior, config, streams, start, curvature)  # type: ignore[arg-type]
     return Hamiltonian(posterior, cast("HMCConfig | MALAConfig", config), streams, start, curvature)
 
 
-def _prepared(landscape: TorchLandscape, config: LocalPosteriorConfig, seed: int, width: Any) -> tuple[TorchLandscape, dict[str, Any]]:
-    """The landscape around the point to sample at, in the sampler's float width, and what is known of that point."""
+def _prepared(
+    landscape: TorchLandscape, config: LocalPosteriorConfig, seed: int, width: Any
+) -> tuple[TorchLandscape, dict[str, Any]]:
+    """The landscape around the point to sample at, in the sampler's float width, and what is known
+    of that point."""
     fine = landscape.at_width("float64")
     told: dict[str, Any] = {}
     if config.polish:
@@ -91,11 +135,14 @@ def _prepared(landscape: TorchLandscape, config: LocalPosteriorConfig, seed: int
 
 
 def polished(landscape: TorchLandscape, steps: int) -> tuple[TorchLandscape, dict[str, float]]:
-    """The landscape around the point that at most `steps` steps of L-BFGS reach from w* (Liu and Nocedal 1989; strong Wolfe line search).
+    """The landscape around the point that at most `steps` steps of L-BFGS reach from w* (Liu and
+    Nocedal 1989; strong Wolfe line search).
 
-    A trained graph model is no minimum of its loss over a fixed set of tasks: it was trained on a stream of others, with a penalty on cycles, and
-    stopped early. Its polish is a model fitted to these very tasks, and with few tasks it can be far away: what was moved and won is reported
-    (`loss_before`, `loss_after`, `gradient_norm_before`, `gradient_norm_after`, `distance`, `gradients`). Use float64.
+    A trained graph model is no minimum of its loss over a fixed set of tasks: it was trained on a
+    stream of others, with a penalty on cycles, and stopped early. Its polish is a model fitted to
+    these very tasks, and with few tasks it can be far away: what was moved and won is reported
+    (`loss_before`, `loss_after`, `gradient_norm_before`, `gradient_norm_after`, `distance`,
+    `gradients`). Use float64.
     """
     point = torch.nn.Parameter(landscape.centre.clone())
     count = 0
@@ -107,9 +154,17 @@ def polished(landscape: TorchLandscape, steps: int) -> tuple[TorchLandscape, dic
         point.grad = gradient[0]
         return loss[0]
 
-    before, slope_before = (value[0] for value in landscape.value_and_gradient(landscape.centre[None]))
+    before, slope_before = (
+        value[0] for value in landscape.value_and_gradient(landscape.centre[None])
+    )
     optimiser = torch.optim.LBFGS(
-        [point], max_iter=steps, max_eval=3 * steps, history_size=20, tolerance_grad=1e-12, tolerance_change=0.0, line_search_fn="strong_wolfe"
+        [point],
+        max_iter=steps,
+        max_eval=3 * steps,
+        history_size=20,
+        tolerance_grad=1e-12,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
     )
     optimiser.step(closure)
     after, slope_after = (value[0] for value in landscape.value_and_gradient(point.detach()[None]))
@@ -126,12 +181,17 @@ def polished(landscape: TorchLandscape, steps: int) -> tuple[TorchLandscape, dic
     return moved, told
 
 
-def examined(landscape: TorchLandscape, config: LocalPosteriorConfig, seed: int = 0) -> dict[str, Any]:
-    """Whether w* is a minimum as far as the posterior of `config` can tell, with the numbers behind it.
+def examined(
+    landscape: TorchLandscape, config: LocalPosteriorConfig, seed: int = 0
+) -> dict[str, Any]:
+    """Whether w* is a minimum as far as the posterior of `config` can tell, with the numbers behind
+    it.
 
-    `gradient_norm` of L_n; `descent_gain`: what the best step along the gradient would win of nβ L_n + (γ/2) |w - w*|², in nats (None: no bound);
-    `lowest_curvature` and `highest_curvature` of nβ L_n, by Lanczos (the ends of the spectrum lie at them or outside). `is_minimum`: the gain is
-    at most 0.1 nats, and no curvature is below both -γ/10 and -10⁻⁵ of the highest. `gradients` counts what it took.
+    `gradient_norm` of L_n; `descent_gain`: what the best step along the gradient would win of nβ
+    L_n + (γ/2) |w - w*|², in nats (None: no bound); `lowest_curvature` and `highest_curvature` of
+    nβ L_n, by Lanczos (the ends of the spectrum lie at them or outside). `is_minimum`: the gain is
+    at most 0.1 nats, and no curvature is below both -γ/10 and -10⁻⁵ of the highest. `gradients`
+    counts what it took.
     """
     posterior = TorchPosterior.of(landscape, config)
     centre = landscape.centre
@@ -147,7 +207,8 @@ def examined(landscape: TorchLandscape, config: LocalPosteriorConfig, seed: int 
         "descent_gain": gain if math.isfinite(gain) else None,
         "lowest_curvature": lowest,
         "highest_curvature": highest,
-        "is_minimum": gain <= GAIN and lowest >= -max(NEGATIVE * posterior.gamma, 1e-5 * abs(highest)),
+        "is_minimum": gain <= GAIN
+        and lowest >= -max(NEGATIVE * posterior.gamma, 1e-5 * abs(highest)),
         "gradients": 3.0 + 2.0 * found.products,
     }
 
@@ -159,4 +220,6 @@ def curvatures(landscape: TorchLandscape, seed: int = 0, steps: int = LANCZOS_ST
     def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
         return landscape.curvature(centre, torch.from_numpy(v).to(centre)).double().cpu().numpy()
 
-    return spectrum(product, len(centre), generator(seed, "llc", "curvature"), steps=steps, tolerance=0.02)
+    return spectrum(
+        product, len(centre), generator(seed, "llc", "curvature"), steps=steps, tolerance=0.02
+    )

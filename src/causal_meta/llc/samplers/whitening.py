@@ -1,4 +1,5 @@
-"""The shape of a posterior as the warm-up shows it: a linear map from coordinates z, in which all directions are about equally wide, to w - w*."""
+"""The shape of a posterior as the warm-up shows it: a linear map from coordinates z, in which all
+directions are about equally wide, to w - w*."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ _ROUND = 1.25  # directions whose variance differs from one by less than this fa
 
 
 class Whitening(NamedTuple):
-    """w - w* = A z with A = diag(scale) (I + V (diag(stretch) - 1) V'): `scale` [P], V = `directions` [P, K] orthonormal, `stretch` [K].
+    """w - w* = A z with A = diag(scale) (I + V (diag(stretch) - 1) V'): `scale` [P], V =
+    `directions` [P, K] orthonormal, `stretch` [K].
 
-    The maps take arrays [..., P] of NumPy or JAX. Samplers see z alone; with A constant the law of w is the stated one whatever A is, and a
-    unit mass in z is the mass (A A')⁻¹ in w.
+    The maps take arrays [..., P] of NumPy or JAX. Samplers see z alone; with A constant the law of
+    w is the stated one whatever A is, and a unit mass in z is the mass (A A')⁻¹ in w.
     """
 
     scale: Any
@@ -52,19 +54,27 @@ class Whitening(NamedTuple):
         return z + ((z @ self.directions) * (stretch - 1)) @ self.directions.T
 
 
-def learned(away: Floats, slopes: Floats, mass: Literal["diagonal", "low_rank"], rank: int) -> Whitening:
-    """The whitening that draws `away` = w - w* [M, P] and the gradients of the exponent `slopes` [M, P] there show.
+def learned(
+    away: Floats, slopes: Floats, mass: Literal["diagonal", "low_rank"], rank: int
+) -> Whitening:
+    """The whitening that draws `away` = w - w* [M, P] and the gradients of the exponent `slopes`
+    [M, P] there show.
 
-    The scales are (var w_i / var g_i)^(1/4), which is the standard deviation for a Gaussian, and for other laws a balance of extent and stiffness
-    (Seyboldt et al. 2024, the Fisher divergence of a diagonal Gaussian). `low_rank` adds the directions in which the geometric mean of the
-    covariance of draws and the inverse covariance of gradients differs most from the diagonal, at most `rank` of them; with fewer than 4 P draws
-    it stays diagonal.
+    The scales are (var w_i / var g_i)^(1/4), which is the standard deviation for a Gaussian, and
+    for other laws a balance of extent and stiffness (Seyboldt et al. 2024, the Fisher divergence of
+    a diagonal Gaussian). `low_rank` adds the directions in which the geometric mean of the
+    covariance of draws and the inverse covariance of gradients differs most from the diagonal, at
+    most `rank` of them; with fewer than 4 P draws it stays diagonal.
     """
     size = away.shape[1]
     width = np.var(away, axis=0, dtype=np.float64)
     steepness = np.var(slopes, axis=0, dtype=np.float64)
-    scale = (np.maximum(width, np.finfo(float).tiny) / np.maximum(steepness, np.finfo(float).tiny)) ** 0.25
-    found = Whitening(scale.astype(away.dtype), np.zeros((size, rank), away.dtype), np.ones(rank, away.dtype))
+    scale = (
+        np.maximum(width, np.finfo(float).tiny) / np.maximum(steepness, np.finfo(float).tiny)
+    ) ** 0.25
+    found = Whitening(
+        scale.astype(away.dtype), np.zeros((size, rank), away.dtype), np.ones(rank, away.dtype)
+    )
     if mass == "diagonal" or len(away) < _DRAWS_PER_DIRECTION * size:
         return found
     covariance = _shrunk(away / scale)
@@ -82,7 +92,9 @@ def learned(away: Floats, slopes: Floats, mass: Literal["diagonal", "low_rank"],
 def _shrunk(values: Floats) -> Floats:
     """Covariance of the rows of `values`, drawn towards the unit matrix as by a few draws."""
     centred = np.asarray(values, np.float64) - values.mean(0)
-    return (centred.T @ centred + _PRIOR_DRAWS * np.eye(values.shape[1])) / (len(values) + _PRIOR_DRAWS)
+    return (centred.T @ centred + _PRIOR_DRAWS * np.eye(values.shape[1])) / (
+        len(values) + _PRIOR_DRAWS
+    )
 
 
 def _powers(matrix: Floats, *exponents: float) -> list[Floats]:

@@ -1,11 +1,14 @@
-"""AVICI: amortised variational inference for causal discovery (Lorch et al., NeurIPS 2022, arXiv:2205.12934).
+"""AVICI: amortised variational inference for causal discovery (Lorch et al., NeurIPS 2022,
+arXiv:2205.12934).
 
-A transformer reads a table [N, D] with attention in turn over its variables and over its rows, pools each variable over the rows, and
-scores every ordered pair of variables: p(i -> j) = sigmoid(exp(tau) cos(u_i, v_j) + b). Nothing in it knows an order of the variables or of
-the rows: permuted variables permute the answer, permuted rows leave it. Edges are independent and nothing guarantees an acyclic graph.
+A transformer reads a table [N, D] with attention in turn over its variables and over its rows,
+pools each variable over the rows, and scores every ordered pair of variables: p(i -> j) =
+sigmoid(exp(tau) cos(u_i, v_j) + b). Nothing in it knows an order of the variables or of the rows:
+permuted variables permute the answer, permuted rows leave it. Edges are independent and nothing
+guarantees an acyclic graph.
 
-The objective per task is the mean binary cross-entropy over ordered pairs plus lambda times the spectral radius of the matrix of edge
-probabilities, where lambda climbs by dual ascent.
+The objective per task is the mean binary cross-entropy over ordered pairs plus lambda times the
+spectral radius of the matrix of edge probabilities, where lambda climbs by dual ascent.
 """
 
 from __future__ import annotations
@@ -25,18 +28,20 @@ from causal_meta.randomness import torch_generator
 from causal_meta.tasks import TaskBatch
 
 SHIFT = 0.1  # added to the diagonal in the power iterations, so that cycles of any length converge
-FAINT = 1e-200  # where u' v would fall below, the matrix is acyclic to all digits and its power is not raised further
+# where u' v would fall below, the matrix is acyclic to all digits and its power is not raised
+# further
+FAINT = 1e-200
 
 
 class AviciModel(BaseModel):
     """The axial transformer of AVICI with its loss and its dual ascent.
 
-    Input per cell: the standardised value and whether the variable was intervened on in that row. Any number of rows and variables;
-    4,269,442 parameters at the default (the paper's) size. Masks of the batch are obeyed: the answer for real variables and rows is that of
-    the unpadded task.
+    Input per cell: the standardised value and whether the variable was intervened on in that row.
+    Any number of rows and variables; 4,269,442 parameters at the default (the paper's) size. Masks
+    of the batch are obeyed: the answer for real variables and rows is that of the unpadded task.
 
-    Source: Lorch et al. 2022 and the authors' released code. Ours differs in the estimate of the spectral radius (see `spectral_radius`), and
-    in that padding is allowed.
+    Source: Lorch et al. 2022 and the authors' released code. Ours differs in the estimate of the
+    spectral radius (see `spectral_radius`), and in that padding is allowed.
     """
 
     needs_pretraining: ClassVar[bool] = True
@@ -51,12 +56,19 @@ class AviciModel(BaseModel):
         self.embed = empty_linear(2, config.dim)
         axes: tuple[Axis, Axis] = ("variables", "rows")
         self.blocks = nn.ModuleList(
-            AxialBlock(config.dim, config.n_heads, config.key_size, config.widening, config.dropout, axis)
+            AxialBlock(
+                config.dim, config.n_heads, config.key_size, config.widening, config.dropout, axis
+            )
             for _ in range(config.n_pairs)
             for axis in axes
         )
-        self.final_norm, self.cause_norm, self.effect_norm = (nn.LayerNorm(config.dim) for _ in range(3))
-        self.cause, self.effect = empty_linear(config.dim, config.dim), empty_linear(config.dim, config.dim)
+        self.final_norm, self.cause_norm, self.effect_norm = (
+            nn.LayerNorm(config.dim) for _ in range(3)
+        )
+        self.cause, self.effect = (
+            empty_linear(config.dim, config.dim),
+            empty_linear(config.dim, config.dim),
+        )
         self.temperature = nn.Parameter(torch.tensor(config.temperature_init))
         self.bias = nn.Parameter(torch.tensor(config.bias_init))
         self.register_buffer("penalty_weight", torch.zeros(()))  # lambda
@@ -66,7 +78,8 @@ class AviciModel(BaseModel):
         self.initialise(torch_generator(0, "initialisation"))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw all weights: variance scaling as in the authors' code; temperature and bias at their configured start."""
+        """Draw all weights: variance scaling as in the authors' code; temperature and bias at their
+        configured start."""
         scale = self.settings.init_scale
         variance_scaling(self.embed, 1.0, "truncated_normal", generator)
         for block in self.blocks:
@@ -75,9 +88,14 @@ class AviciModel(BaseModel):
             variance_scaling(head, scale, "uniform", generator)
 
     def forward(self, batch: TaskBatch) -> Tensor:
-        """Edge logits [B, D, D] of a standardised batch; entries of the diagonal and of padded variables mean nothing."""
-        features = torch.stack((batch.x, batch.intervened.to(batch.x.dtype)), dim=-1).transpose(1, 2)  # [B, D, N, 2]
-        with torch.autocast(features.device.type, enabled=False):  # the residual stream is never rounded, whatever the products are
+        """Edge logits [B, D, D] of a standardised batch; entries of the diagonal and of padded
+        variables mean nothing."""
+        # [B, D, N, 2]
+        features = torch.stack((batch.x, batch.intervened.to(batch.x.dtype)), dim=-1).transpose(
+            1, 2
+        )
+        # the residual stream is never rounded, whatever the products are
+        with torch.autocast(features.device.type, enabled=False):
             x = self.embed(features.to(self.embed.weight.dtype))
         node_mask = None if bool(batch.node_mask.all()) else batch.node_mask
         row_mask = None if bool(batch.row_mask.all()) else batch.row_mask
@@ -88,7 +106,8 @@ class AviciModel(BaseModel):
         return self._logits(self._pooled(x, row_mask))
 
     def _pooled(self, x: Tensor, row_mask: Tensor | None) -> Tensor:
-        """The largest value over real rows of each normalised feature, [B, D, N, C] -> [B, D, C]."""
+        """The largest value over real rows of each normalised feature, [B, D, N, C] -> [B, D,
+        C]."""
         x = self.final_norm(x)
         if row_mask is not None:
             x = x.masked_fill(~row_mask[:, None, :, None], -torch.inf)
@@ -102,14 +121,17 @@ class AviciModel(BaseModel):
             return torch.exp(self.temperature) * (u @ v.transpose(-1, -2)) + self.bias
 
     def calculate_loss(self, output: Tensor, batch: TaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean over tasks of BCE(logits, adjacency) over real ordered pairs / (D (D - 1)), plus lambda times the mean spectral radius.
+        """Mean over tasks of BCE(logits, adjacency) over real ordered pairs / (D (D - 1)), plus
+        lambda times the mean spectral radius.
 
-        In the first `dependence_steps` steps of training the absolute correlations of the columns stand in for the adjacency, and lambda h is
-        left out. Edges say little about how to tell which columns go together, correlations say it in every pair: a network that has
-        learned them begins where one trained on edges alone arrives late. This is ours, not the paper's, and off by default.
+        In the first `dependence_steps` steps of training the absolute correlations of the columns
+        stand in for the adjacency, and lambda h is left out. Edges say little about how to tell
+        which columns go together, correlations say it in every pair: a network that has learned
+        them begins where one trained on edges alone arrives late. This is ours, not the paper's,
+        and off by default.
 
-        Parts: `bce`, `penalty` (the radius h), `penalty_weight` (lambda). Raises ValueError for a batch without truth. In training mode the
-        penalty is kept for `after_step`.
+        Parts: `bce`, `penalty` (the radius h), `penalty_weight` (lambda). Raises ValueError for a
+        batch without truth. In training mode the penalty is kept for `after_step`.
         """
         if batch.adjacency is None:
             raise ValueError("The batch holds no adjacency; a loss needs the true graphs.")
@@ -117,30 +139,46 @@ class AviciModel(BaseModel):
         warming = self.training and self._is_warming()
         truth = absolute_correlations(batch) if warming else batch.adjacency.to(output.dtype)
         per_edge = functional.binary_cross_entropy_with_logits(output, truth, reduction="none")
-        per_task = torch.where(pairs, per_edge, 0).sum(dim=(1, 2)) / pairs.sum(dim=(1, 2)).clamp(min=1)
+        per_task = torch.where(pairs, per_edge, 0).sum(dim=(1, 2)) / pairs.sum(dim=(1, 2)).clamp(
+            min=1
+        )
         likelihood = per_task.mean()
-        # In float64 up to the logits: the radius of a nearly acyclic matrix has derivatives beyond float32, times probabilities as small.
+        # In float64 up to the logits: the radius of a nearly acyclic matrix has derivatives beyond
+        # float32, times probabilities as small.
         probabilities = torch.where(pairs, torch.sigmoid(output.double()), 0)
-        penalty = spectral_radius(probabilities, self.settings.power_iterations).mean().to(output.dtype)
+        penalty = (
+            spectral_radius(probabilities, self.settings.power_iterations).mean().to(output.dtype)
+        )
         if self.training:
             self.penalty_latest.copy_(penalty.detach())
         loss = likelihood if warming else likelihood + self.penalty_weight * penalty
-        return loss, {"bce": likelihood.detach(), "penalty": penalty.detach(), "penalty_weight": self.penalty_weight.clone()}
+        return loss, {
+            "bce": likelihood.detach(),
+            "penalty": penalty.detach(),
+            "penalty_weight": self.penalty_weight.clone(),
+        }
 
     def posterior_of(self, output: Tensor, batch: TaskBatch) -> IndependentEdges:
         """Independent edges with the output as logits, in float32 or better."""
-        return IndependentEdges(output.to(torch.promote_types(output.dtype, torch.float32)), batch.node_mask)
+        return IndependentEdges(
+            output.to(torch.promote_types(output.dtype, torch.float32)), batch.node_mask
+        )
 
     def _is_warming(self) -> bool:
-        return bool(self.settings.dependence_steps) and int(self.penalty_steps) < self.settings.dependence_steps
+        return (
+            bool(self.settings.dependence_steps)
+            and int(self.penalty_steps) < self.settings.dependence_steps
+        )
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """Dual ascent: h_avg is the running average of the penalty at rate r, which begins at its first value; every
-        `penalty_every_n_steps` steps lambda += eta h_avg, with eta = `penalty_lr` min(1, step / `penalty_warmup_steps`).
+        """Dual ascent: h_avg is the running average of the penalty at rate r, which begins at its
+        first value; every `penalty_every_n_steps` steps lambda += eta h_avg, with eta =
+        `penalty_lr` min(1, step / `penalty_warmup_steps`).
 
-        With several processes the penalty is averaged over them, so that lambda stays the same everywhere. Steps are counted from the end of
-        the first `dependence_steps`, which leave lambda alone.
+        With several processes the penalty is averaged over them, so that lambda stays the same
+        everywhere. Steps are counted from the end of the first `dependence_steps`, which leave
+        lambda alone.
         """
         c = self.settings
         if self._is_warming():
@@ -152,15 +190,20 @@ class AviciModel(BaseModel):
             torch.distributed.all_reduce(latest)
             latest /= torch.distributed.get_world_size()
         moved = self.penalty_average + c.penalty_average_rate * (latest - self.penalty_average)
-        self.penalty_average.copy_(torch.where(self.penalty_steps == c.dependence_steps, latest, moved))
+        self.penalty_average.copy_(
+            torch.where(self.penalty_steps == c.dependence_steps, latest, moved)
+        )
         self.penalty_steps.add_(1)
         if step % c.penalty_every_n_steps == 0:
-            eta = c.penalty_lr * min(1.0, step / c.penalty_warmup_steps if c.penalty_warmup_steps else 1.0)
+            eta = c.penalty_lr * min(
+                1.0, step / c.penalty_warmup_steps if c.penalty_warmup_steps else 1.0
+            )
             self.penalty_weight.add_(eta * self.penalty_average)
 
 
 def absolute_correlations(batch: TaskBatch) -> Tensor:
-    """|corr(x_i, x_j)| over the real rows of a standardised batch, [B, D, D]; 0 where a variable is padding.
+    """|corr(x_i, x_j)| over the real rows of a standardised batch, [B, D, D]; 0 where a variable is
+    padding.
 
     >>> from causal_meta.tasks import full_batch
     >>> x = torch.tensor([[[1.0, -2.0], [2.0, -4.0], [4.0, -8.0]]])
@@ -169,43 +212,61 @@ def absolute_correlations(batch: TaskBatch) -> Tensor:
     """
     x = torch.where(batch.row_mask[:, :, None] & batch.node_mask[:, None, :], batch.x, 0).float()
     with torch.autocast(x.device.type, enabled=False):
-        return (x.transpose(1, 2) @ x / batch.row_mask.sum(1).clamp(min=1)[:, None, None]).abs().clamp(max=1)
+        return (
+            (x.transpose(1, 2) @ x / batch.row_mask.sum(1).clamp(min=1)[:, None, None])
+            .abs()
+            .clamp(max=1)
+        )
 
 
 def spectral_radius(matrix: Tensor, iterations: int, shift: float = SHIFT) -> Tensor:
-    """The largest absolute eigenvalue of nonnegative matrices, [B, D, D] -> [B], with gradient to the matrix.
+    """The largest absolute eigenvalue of nonnegative matrices, [B, D, D] -> [B], with gradient to
+    the matrix.
 
-    h = u' W v / (u' v), with v = M^n 1, u = M'^n 1, M = W + shift I and n = 2^iterations, reached by squaring `iterations` times; u and v
-    carry no gradient. As all numbers are nonnegative nothing can cancel, and the start needs no random numbers. Bounds, for any W:
+    h = u' W v / (u' v), with v = M^n 1, u = M'^n 1, M = W + shift I and n = 2^iterations, reached
+    by squaring `iterations` times; u and v carry no gradient. As all numbers are nonnegative
+    nothing can cancel, and the start needs no random numbers. Bounds, for any W:
 
-    * 0 <= h <= the largest row sum of W (the Collatz-Wielandt quotients of M^k 1 never grow), at most D - 1 for edge probabilities;
+    * 0 <= h <= the largest row sum of W (the Collatz-Wielandt quotients of M^k 1 never grow), at
+      most D - 1 for edge probabilities;
     * for an acyclic W (radius 0), whose longest path has l edges: h <= shift l / (2n - l + 1);
-    * the gradients to log W are nonnegative and sum to h (Euler: h is homogeneous in W), so those to the logits of W sum to at most h.
+    * the gradients to log W are nonnegative and sum to h (Euler: h is homogeneous in W), so those
+      to the logits of W sum to at most h.
 
-    Source: Lee et al. 2019 (NO BEARS) and Lorch et al. 2022, with normally distributed starts, no shift and 10 multiplications. Without
-    positive starts u' v can vanish; without the shift a cycle turns the vectors round for ever; and ten multiplications leave nearly acyclic
-    matrices short of the truth.
+    Source: Lee et al. 2019 (NO BEARS) and Lorch et al. 2022, with normally distributed starts, no
+    shift and 10 multiplications. Without positive starts u' v can vanish; without the shift a cycle
+    turns the vectors round for ever; and ten multiplications leave nearly acyclic matrices short of
+    the truth.
 
     >>> cycle = torch.tensor([[[0.0, 0.5, 0.0], [0.0, 0.0, 0.5], [0.5, 0.0, 0.0]]])
     >>> round(float(spectral_radius(cycle, 10)[0]), 4)
     0.5
     """
     with torch.no_grad():
-        power = matrix.detach().double() + shift * torch.eye(matrix.shape[-1], dtype=torch.float64, device=matrix.device)
+        power = matrix.detach().double() + shift * torch.eye(
+            matrix.shape[-1], dtype=torch.float64, device=matrix.device
+        )
         right, left, overlap = _perron(power)
         for _ in range(iterations):
             squared = power @ power
             squared = squared / squared.amax(dim=(-2, -1), keepdim=True)
             new_right, new_left, new_overlap = _perron(squared)
             sound = new_overlap > FAINT
-            power, overlap = torch.where(sound, squared, power), torch.where(sound, new_overlap, overlap)
+            power, overlap = (
+                torch.where(sound, squared, power),
+                torch.where(sound, new_overlap, overlap),
+            )
             right, left = torch.where(sound, new_right, right), torch.where(sound, new_left, left)
         weights = left * right / overlap
     return (matrix.double() * weights).sum(dim=(-2, -1)).to(matrix.dtype)
 
 
 def _perron(power: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row sums v [B, 1, D] and column sums u [B, D, 1] of nonnegative matrices, each with largest entry 1, and u' v [B, 1, 1]."""
+    """Row sums v [B, 1, D] and column sums u [B, D, 1] of nonnegative matrices, each with largest
+    entry 1, and u' v [B, 1, 1]."""
     right, left = power.sum(dim=-1).unsqueeze(-2), power.sum(dim=-2).unsqueeze(-1)
-    right, left = right / right.amax(dim=(-2, -1), keepdim=True), left / left.amax(dim=(-2, -1), keepdim=True)
+    right, left = (
+        right / right.amax(dim=(-2, -1), keepdim=True),
+        left / left.amax(dim=(-2, -1), keepdim=True),
+    )
     return right, left, right @ left

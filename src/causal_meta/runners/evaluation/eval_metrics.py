@@ -1,7 +1,9 @@
-"""Metrics of graphs and of posteriors over graphs against the truth: pure functions on arrays, no artifacts.
+"""Metrics of graphs and of posteriors over graphs against the truth: pure functions on arrays, no
+artifacts.
 
-Everywhere `adjacency[i, j] = 1` means *i causes j*; the diagonal is ignored; D counts real variables (padding is cut before). A value that
-is not defined (SID of a cyclic graph, AUROC without a true edge) is missing: NaN in arrays, None in dictionaries, never 0.
+Everywhere `adjacency[i, j] = 1` means *i causes j*; the diagonal is ignored; D counts real
+variables (padding is cut before). A value that is not defined (SID of a cyclic graph, AUROC without
+a true edge) is missing: NaN in arrays, None in dictionaries, never 0.
 """
 
 from __future__ import annotations
@@ -27,28 +29,63 @@ MID = (0.05, 0.95)
 MAX_ADJUSTMENT_SAMPLES = 200
 
 METRICS = (
-    *("e_shd", "shd", "e_cpdag_shd", "sid", "e_sid", "parent_aid", "e_parent_aid", "ancestor_aid", "e_ancestor_aid"),
-    *("auroc", "auprc", "density", "precision", "recall", "f1", "e_f1", "graph_nll", "ece", "ece_mid", "brier", "edge_entropy"),
+    *(
+        "e_shd",
+        "shd",
+        "e_cpdag_shd",
+        "sid",
+        "e_sid",
+        "parent_aid",
+        "e_parent_aid",
+        "ancestor_aid",
+        "e_ancestor_aid",
+    ),
+    *(
+        "auroc",
+        "auprc",
+        "density",
+        "precision",
+        "recall",
+        "f1",
+        "e_f1",
+        "graph_nll",
+        "ece",
+        "ece_mid",
+        "brier",
+        "edge_entropy",
+    ),
     *("acyclic_share", "n_edges", "e_edges"),
 )
 
 CONVENTIONS: dict[str, str] = {
     "direction": "adjacency[i, j] = 1 means variable i causes variable j",
-    "pairs": "off-diagonal ordered pairs of real variables, D (D - 1) of them; padding and the diagonal never count",
-    "averaging": "over samples first, then over tasks; se is the standard error over tasks (ddof = 1), null for a single task",
-    "missing": "null where a metric is not defined, and left out of its mean: n counts what is there; never 0",
+    "pairs": "off-diagonal ordered pairs of real variables, D (D - 1) of them; padding and the "
+    "diagonal never count",
+    "averaging": "over samples first, then over tasks; se is the standard error over tasks (ddof "
+    "= 1), null for a single task",
+    "missing": "null where a metric is not defined, and left out of its mean: n counts what is "
+    "there; never 0",
     "shd": f"unordered pairs whose edge differs, of the graph of marginals above {THRESHOLD}",
     "e_shd": "mean of the structural Hamming distance over all samples, cyclic ones included",
-    "e_cpdag_shd": "as e_shd, between the completed partially directed graphs, over acyclic samples",
-    "sid": "structural intervention distance, a count of 0..D (D - 1), truth first, of the thresholded graph; null if that is cyclic",
-    "e_sid": f"mean over the acyclic samples (the first {MAX_ADJUSTMENT_SAMPLES}); null if there is none",
-    "aid": "parent_aid and ancestor_aid: adjustment identification distances divided by D (D - 1), truth first; acyclic graphs as for sid",
-    "auroc": "of the marginals over ordered pairs, ties counted half; null without both an edge and a non-edge in the truth",
-    "auprc": "average precision of the marginals, tied pairs taken together; its chance level is the density; null without a true edge",
-    "f1": "directed edges of the thresholded graph; 1 for empty against empty; precision is null without a drawn edge, recall without a true one",
+    "e_cpdag_shd": "as e_shd, between the completed partially "
+    "directed graphs, over acyclic samples",
+    "sid": "structural intervention distance, a count of 0..D (D - 1), truth first, of the "
+    "thresholded graph; null if that is cyclic",
+    "e_sid": f"mean over the acyclic samples (the first {MAX_ADJUSTMENT_SAMPLES}); null if there "
+    "is none",
+    "aid": "parent_aid and ancestor_aid: adjustment identification distances divided by D (D - "
+    "1), truth first; acyclic graphs as for sid",
+    "auroc": "of the marginals over ordered pairs, ties counted half; null without both an edge "
+    "and a non-edge in the truth",
+    "auprc": "average precision of the marginals, tied pairs taken together; its chance level is "
+    "the density; null without a true edge",
+    "f1": "directed edges of the thresholded graph; 1 for empty against empty; precision is null "
+    "without a drawn edge, recall without a true one",
     "e_f1": "mean of the directed F1 over all samples",
-    "graph_nll": "-log q(truth) in nats; particles: independent marginals smoothed to (k + 1) / (S + 2), so epsilon = 1 / (S + 2)",
-    "ece": "expected calibration error per task over equal bins of the marginals; reliability pools the pairs of all tasks",
+    "graph_nll": "-log q(truth) in nats; particles: independent marginals smoothed to (k + 1) / "
+    "(S + 2), so epsilon = 1 / (S + 2)",
+    "ece": "expected calibration error per task over equal bins of the marginals; reliability "
+    "pools the pairs of all tasks",
     "ece_mid": f"the same over pairs with {MID[0]} < marginal < {MID[1]}; null if there is none",
     "brier": "mean squared difference of marginal and truth over ordered pairs",
     "edge_entropy": "mean over ordered pairs of the entropy of the marginal, in nats",
@@ -57,14 +94,15 @@ CONVENTIONS: dict[str, str] = {
 }
 
 
-# ------------------------------------------------------------------------------------------------------------------ one graph, or many
+# ------------------------------------------------------------------------------- one graph, or many
 
 
 def shd(prediction: Array, truth: Array, *, reversal: int = 1) -> Array:
     """Structural Hamming distance of graphs [..., D, D]: [...].
 
-    SHD = #{i < j : (A_ij, A_ji) != (B_ij, B_ji)} with `reversal=1`, and sum |A - B| with `reversal=2`, where a reversed edge costs 2
-    (Tsamardinos et al. 2006 against the count of some later papers). Works on CPDAGs too, whose undirected edges hold 1 both ways.
+    SHD = #{i < j : (A_ij, A_ji) != (B_ij, B_ji)} with `reversal=1`, and sum |A - B| with
+    `reversal=2`, where a reversed edge costs 2 (Tsamardinos et al. 2006 against the count of some
+    later papers). Works on CPDAGs too, whose undirected edges hold 1 both ways.
     """
     differs = _off_diagonal(prediction) != _off_diagonal(truth)
     if reversal == 2:
@@ -80,7 +118,8 @@ def confusion(prediction: Array, truth: Array) -> tuple[Array, Array, Array]:
 
 
 def f1(prediction: Array, truth: Array) -> Array:
-    """F1 = 2 TP / (2 TP + FP + FN) over directed edges, [...]; 1 where neither graph has an edge."""
+    """F1 = 2 TP / (2 TP + FP + FN) over directed edges, [...]; 1 where neither graph has an
+    edge."""
     found, invented, missed = confusion(prediction, truth)
     total = 2 * found + invented + missed
     return np.where(total > 0, 2 * found / np.maximum(total, 1), 1.0)
@@ -88,15 +127,18 @@ def f1(prediction: Array, truth: Array) -> Array:
 
 def acyclic(graphs: Array) -> Array:
     """Which graphs [..., D, D] are acyclic: [...] bool."""
-    return is_acyclic(torch.from_numpy(np.ascontiguousarray(_off_diagonal(graphs), dtype=np.int8))).numpy()
+    return is_acyclic(
+        torch.from_numpy(np.ascontiguousarray(_off_diagonal(graphs), dtype=np.int8))
+    ).numpy()
 
 
 def adjustment_distances(prediction: Array, truth: Array) -> dict[str, Array]:
-    """SID, parent-AID and ancestor-AID of graphs [S, D, D] against one truth [D, D]: arrays [S], NaN where either graph is cyclic.
+    """SID, parent-AID and ancestor-AID of graphs [S, D, D] against one truth [D, D]: arrays [S],
+    NaN where either graph is cyclic.
 
-    SID counts the ordered pairs (i, j) whose effect comes out wrong when the predicted parents of i are adjusted for (Peters & Bühlmann
-    2015); the adjustment identification distances (Henckel, Würtzer & Weichwald 2024) are divided by D (D - 1). Computed by gadjid, once
-    per distinct graph.
+    SID counts the ordered pairs (i, j) whose effect comes out wrong when the predicted parents of i
+    are adjusted for (Peters & Bühlmann 2015); the adjustment identification distances (Henckel,
+    Würtzer & Weichwald 2024) are divided by D (D - 1). Computed by gadjid, once per distinct graph.
     """
     import gadjid
 
@@ -105,13 +147,18 @@ def adjustment_distances(prediction: Array, truth: Array) -> dict[str, Array]:
         "parent_aid": gadjid.parent_aid,
         "ancestor_aid": gadjid.ancestor_aid,
     }
-    distinct, where = np.unique(_off_diagonal(prediction).astype(np.int8), axis=0, return_inverse=True)
+    distinct, where = np.unique(
+        _off_diagonal(prediction).astype(np.int8), axis=0, return_inverse=True
+    )
     true = np.ascontiguousarray(_off_diagonal(truth).astype(np.int8))
-    possible = acyclic(distinct) & acyclic(true)  # gadjid panics on a cyclic graph, past `except Exception`
+    # gadjid panics on a cyclic graph, past `except Exception`
+    possible = acyclic(distinct) & acyclic(true)
     values = {name: np.full(len(distinct), np.nan) for name in measures}
     for index in np.flatnonzero(possible):
         for name, measure in measures.items():
-            fraction, count = measure(true, np.ascontiguousarray(distinct[index]), edge_direction="from row to column")
+            fraction, count = measure(
+                true, np.ascontiguousarray(distinct[index]), edge_direction="from row to column"
+            )
             values[name][index] = count if name == "sid" else fraction
     return {name: value[where.reshape(-1)] for name, value in values.items()}
 
@@ -119,9 +166,11 @@ def adjustment_distances(prediction: Array, truth: Array) -> dict[str, Array]:
 def compute_graph_metrics(pred_adj: Any, true_adj: Any, *, shd_reversal: int = 1) -> dict[str, Any]:
     """Compare graphs with the truth.
 
-    `pred_adj` and `true_adj` are arrays or tensors of zeros and ones, [D, D] or [B, D, D]; one [D, D] side is compared with every graph of
-    the other. Returns shd, sid, parent_aid, ancestor_aid, precision, recall, f1, density (of the truth), n_edges and acyclic: numbers for a
-    single pair, lists of B numbers for a batch, None where a metric is not defined (see `CONVENTIONS`). Raises `ValueError`.
+    `pred_adj` and `true_adj` are arrays or tensors of zeros and ones, [D, D] or [B, D, D]; one [D,
+    D] side is compared with every graph of the other. Returns shd, sid, parent_aid, ancestor_aid,
+    precision, recall, f1, density (of the truth), n_edges and acyclic: numbers for a single pair,
+    lists of B numbers for a batch, None where a metric is not defined (see `CONVENTIONS`). Raises
+    `ValueError`.
 
     >>> compute_graph_metrics([[0, 1], [0, 0]], [[0, 0], [1, 0]])["shd"]
     1.0
@@ -129,19 +178,31 @@ def compute_graph_metrics(pred_adj: Any, true_adj: Any, *, shd_reversal: int = 1
     2.0
     """
     prediction, truth = _graphs(pred_adj, "pred_adj"), _graphs(true_adj, "true_adj")
-    if prediction.shape[-1] != truth.shape[-1] or (prediction.ndim == truth.ndim == 3 and len(prediction) != len(truth)):
-        raise ValueError(f"pred_adj has shape {prediction.shape} and true_adj {truth.shape}; give graphs over the same variables, pairwise.")
+    if prediction.shape[-1] != truth.shape[-1] or (
+        prediction.ndim == truth.ndim == 3 and len(prediction) != len(truth)
+    ):
+        raise ValueError(
+            f"pred_adj has shape {prediction.shape} and true_adj {truth.shape}; give graphs over "
+            "the same variables, pairwise."
+        )
     if shd_reversal not in (1, 2):
         raise ValueError(f"shd_reversal is {shd_reversal!r}; a reversed edge counts 1 or 2.")
     single = prediction.ndim == truth.ndim == 2
     count = max(len(side) if side.ndim == 3 else 1 for side in (prediction, truth))
-    prediction, truth = (np.broadcast_to(side, (count, *side.shape[-2:])) for side in (prediction, truth))
+    prediction, truth = (
+        np.broadcast_to(side, (count, *side.shape[-2:])) for side in (prediction, truth)
+    )
     found, invented, missed = confusion(prediction, truth)
     n_nodes = truth.shape[-1]
-    distances = [adjustment_distances(one[None], other) for one, other in zip(prediction, truth, strict=True)]
+    distances = [
+        adjustment_distances(one[None], other) for one, other in zip(prediction, truth, strict=True)
+    ]
     values: dict[str, Array] = {
         "shd": shd(prediction, truth, reversal=shd_reversal),
-        **{name: np.array([item[name][0] for item in distances]) for name in ("sid", "parent_aid", "ancestor_aid")},
+        **{
+            name: np.array([item[name][0] for item in distances])
+            for name in ("sid", "parent_aid", "ancestor_aid")
+        },
         "precision": _ratio(found, found + invented),
         "recall": _ratio(found, found + missed),
         "f1": f1(prediction, truth),
@@ -150,14 +211,17 @@ def compute_graph_metrics(pred_adj: Any, true_adj: Any, *, shd_reversal: int = 1
         "acyclic": acyclic(prediction),
     }
     lists = {name: [or_none(float(item)) for item in value] for name, value in values.items()}
-    return {name: value[0] for name, value in lists.items()} if single else cast(dict[str, Any], lists)
+    return (
+        {name: value[0] for name, value in lists.items()} if single else cast(dict[str, Any], lists)
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------------------- marginals
+# ---------------------------------------------------------------------------------------- marginals
 
 
 def auroc(scores: Array, outcomes: Array) -> float:
-    """Area under the ROC curve of `scores` [M] for `outcomes` [M] (0 or 1): P(score of an edge > of a non-edge), ties half; NaN without both."""
+    """Area under the ROC curve of `scores` [M] for `outcomes` [M] (0 or 1): P(score of an edge > of
+    a non-edge), ties half; NaN without both."""
     positive = np.asarray(outcomes, dtype=bool)
     n_true, n_false = int(positive.sum()), int((~positive).sum())
     if n_true == 0 or n_false == 0:
@@ -167,23 +231,30 @@ def auroc(scores: Array, outcomes: Array) -> float:
 
 
 def average_precision(scores: Array, outcomes: Array) -> float:
-    """AUPRC as average precision, sum over distinct thresholds of (R_k - R_{k-1}) P_k; tied scores fall together; NaN without an edge."""
+    """AUPRC as average precision, sum over distinct thresholds of (R_k - R_{k-1}) P_k; tied scores
+    fall together; NaN without an edge."""
     positive = np.asarray(outcomes, dtype=bool)
     if not positive.any():
         return math.nan
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
     ranked = np.asarray(scores, dtype=np.float64)[order]
-    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # the end of every block of equal scores
+    # the end of every block of equal scores
+    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
     found = np.cumsum(positive[order])[last]
     return float(np.sum(np.diff(found, prepend=0) / positive.sum() * found / (last + 1)))
 
 
-def reliability_bins(probabilities: Array, outcomes: Array, bins: int = 10) -> list[dict[str, float | int | None]]:
-    """Predicted probability against observed frequency in `bins` equal bins [low, high) of [0, 1], the last one closed.
+def reliability_bins(
+    probabilities: Array, outcomes: Array, bins: int = 10
+) -> list[dict[str, float | int | None]]:
+    """Predicted probability against observed frequency in `bins` equal bins [low, high) of [0, 1],
+    the last one closed.
 
-    Returns one record {low, high, count, mean_probability, frequency} per bin, the last two None in an empty bin.
+    Returns one record {low, high, count, mean_probability, frequency} per bin, the last two None in
+    an empty bin.
     """
-    which = np.clip(np.floor(probabilities * bins + 1e-6).astype(int), 0, bins - 1)  # 0.7 in float32 belongs to [0.7, 0.8)
+    # 0.7 in float32 belongs to [0.7, 0.8)
+    which = np.clip(np.floor(probabilities * bins + 1e-6).astype(int), 0, bins - 1)
     count = np.bincount(which, minlength=bins)
     mean = _ratio(np.bincount(which, weights=probabilities, minlength=bins), count)
     frequency = _ratio(np.bincount(which, weights=outcomes, minlength=bins), count)
@@ -201,15 +272,24 @@ def reliability_bins(probabilities: Array, outcomes: Array, bins: int = 10) -> l
 
 
 def expected_calibration_error(probabilities: Array, outcomes: Array, bins: int = 10) -> float:
-    """ECE = sum over bins of (count / M) |mean probability - frequency| over `probabilities` and `outcomes` [M]; NaN for M = 0."""
+    """ECE = sum over bins of (count / M) |mean probability - frequency| over `probabilities` and
+    `outcomes` [M]; NaN for M = 0."""
     records = [bin for bin in reliability_bins(probabilities, outcomes, bins) if bin["count"]]
-    gaps = [cast(int, item["count"]) * abs(cast(float, item["mean_probability"]) - cast(float, item["frequency"])) for item in records]
+    gaps = [
+        cast(int, item["count"])
+        * abs(cast(float, item["mean_probability"]) - cast(float, item["frequency"]))
+        for item in records
+    ]
     return sum(gaps) / len(probabilities) if len(probabilities) else math.nan
 
 
 def marginal_metrics(probabilities: Array, truth: Array, *, ece_bins: int = 10) -> dict[str, float]:
-    """AUROC, AUPRC, density, ECE, Brier and entropy of edge marginals [D, D] against a truth [D, D], over the ordered pairs."""
-    p, edge = ordered_pairs(probabilities).astype(np.float64), ordered_pairs(truth).astype(np.float64)
+    """AUROC, AUPRC, density, ECE, Brier and entropy of edge marginals [D, D] against a truth [D,
+    D], over the ordered pairs."""
+    p, edge = (
+        ordered_pairs(probabilities).astype(np.float64),
+        ordered_pairs(truth).astype(np.float64),
+    )
     mid = (p > MID[0]) & (p < MID[1])
     inner = p[(p > 0) & (p < 1)]
     entropy = -(inner * np.log(inner) + (1 - inner) * np.log1p(-inner)).sum()
@@ -224,16 +304,23 @@ def marginal_metrics(probabilities: Array, truth: Array, *, ece_bins: int = 10) 
     }
 
 
-# ------------------------------------------------------------------------------------------------------------------------- posteriors
+# --------------------------------------------------------------------------------------- posteriors
 
 
 def posterior_metrics(
-    samples: Array, probabilities: Array, truth: Array, log_prob: float, *, shd_reversal: int = 1, ece_bins: int = 10
+    samples: Array,
+    probabilities: Array,
+    truth: Array,
+    log_prob: float,
+    *,
+    shd_reversal: int = 1,
+    ece_bins: int = 10,
 ) -> dict[str, float | None]:
     """Every metric of `METRICS` for one task.
 
-    `samples` [S, D, D] graphs of the posterior, `probabilities` [D, D] its marginals, `truth` [D, D], `log_prob` = log q(truth) in nats.
-    E-SHD and E-F1 average all samples; SID, AID and CPDAG-SHD the acyclic ones (at most `MAX_ADJUSTMENT_SAMPLES`).
+    `samples` [S, D, D] graphs of the posterior, `probabilities` [D, D] its marginals, `truth` [D,
+    D], `log_prob` = log q(truth) in nats. E-SHD and E-F1 average all samples; SID, AID and
+    CPDAG-SHD the acyclic ones (at most `MAX_ADJUSTMENT_SAMPLES`).
     """
     drawn = probabilities > THRESHOLD
     point = compute_graph_metrics(drawn, truth, shd_reversal=shd_reversal)
@@ -241,7 +328,19 @@ def posterior_metrics(
     dags = samples[is_dag][:MAX_ADJUSTMENT_SAMPLES]
     distances = adjustment_distances(dags, truth) if len(dags) else {}
     values = {
-        **{name: point[name] for name in ("shd", "sid", "parent_aid", "ancestor_aid", "precision", "recall", "f1", "n_edges")},
+        **{
+            name: point[name]
+            for name in (
+                "shd",
+                "sid",
+                "parent_aid",
+                "ancestor_aid",
+                "precision",
+                "recall",
+                "f1",
+                "n_edges",
+            )
+        },
         **{f"e_{name}": float(np.mean(value)) for name, value in distances.items()},
         **marginal_metrics(probabilities, truth, ece_bins=ece_bins),
         "e_shd": float(np.mean(shd(samples, truth, reversal=shd_reversal))),
@@ -263,8 +362,11 @@ def _e_cpdag_shd(dags: Array, truth: Array, reversal: int) -> float:
     return float(np.average(shd(classes, true_class, reversal=reversal), weights=count))
 
 
-def summary(per_task: Mapping[str, Sequence[float | None]]) -> dict[str, dict[str, float | int | None]]:
-    """Mean over tasks, its standard error s / sqrt(n) with ddof = 1, and the number n of tasks where the metric is defined.
+def summary(
+    per_task: Mapping[str, Sequence[float | None]],
+) -> dict[str, dict[str, float | int | None]]:
+    """Mean over tasks, its standard error s / sqrt(n) with ddof = 1, and the number n of tasks
+    where the metric is defined.
 
     >>> summary({"shd": [1.0, 3.0, None]})["shd"]
     {'mean': 2.0, 'se': 1.0, 'n': 2}
@@ -278,7 +380,7 @@ def summary(per_task: Mapping[str, Sequence[float | None]]) -> dict[str, dict[st
     return result
 
 
-# ------------------------------------------------------------------------------------------------------------------------------ parts
+# -------------------------------------------------------------------------------------------- parts
 
 
 def ordered_pairs(matrix: Array) -> Array:
@@ -302,7 +404,12 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
 def _graphs(value: Any, name: str) -> Array:
     array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
     if array.ndim not in (2, 3) or array.shape[-1] != array.shape[-2]:
-        raise ValueError(f"{name} has shape {array.shape}; give one graph [D, D] or a batch [B, D, D].")
+        raise ValueError(
+            f"{name} has shape {array.shape}; give one graph [D, D] or a batch [B, D, D]."
+        )
     if not np.isin(array, (0, 1)).all():
-        raise ValueError(f"{name} holds values other than 0 and 1; threshold probabilities first, for example p > 0.5.")
+        raise ValueError(
+            f"{name} holds values other than 0 and 1; threshold probabilities first, for example "
+            "p > 0.5."
+        )
     return array

@@ -1,4 +1,5 @@
-"""Scoring posteriors against the truth: one code for amortised models, baselines and every other run with a `posterior.npz`."""
+"""Scoring posteriors against the truth: one code for amortised models, baselines and every other
+run with a `posterior.npz`."""
 
 from __future__ import annotations
 
@@ -26,7 +27,12 @@ from causal_meta.runners.evaluation.eval_metrics import (
     reliability_bins,
     summary,
 )
-from causal_meta.runners.inference.task_posteriors import artifact_posterior, read_posterior, sample_graphs, watched
+from causal_meta.runners.inference.task_posteriors import (
+    artifact_posterior,
+    read_posterior,
+    sample_graphs,
+    watched,
+)
 from causal_meta.runners.tasks.task_sets import load_tasks
 from causal_meta.tasks import TaskBatch
 
@@ -39,12 +45,16 @@ Array = NDArray[Any]
 def evaluate(config: EvaluateConfig, attempt: Attempt) -> dict[str, Any]:
     """Score a posterior for a task set and write `metrics.json`; the builder of kind `evaluate`.
 
-    Either `of` is an amortised target and `tasks` a task set, or `of` is a task set and `posterior` a run on it. Raises `ConfigError` in
-    one sentence for any other combination, and for tasks without a true graph.
+    Either `of` is an amortised target and `tasks` a task set, or `of` is a task set and `posterior`
+    a run on it. Raises `ConfigError` in one sentence for any other combination, and for tasks
+    without a true graph.
     """
     given = _gather(config, attempt.inputs)
     if given.batch.adjacency is None:
-        raise ConfigError(f"The tasks {given.tasks.id} have no true graph to compare with; build them with one, data.truth=FILE.")
+        raise ConfigError(
+            f"The tasks {given.tasks.id} have no true graph to compare with; build them with one, "
+            "data.truth=FILE."
+        )
     scores = score(given.posterior, given.batch.adjacency, config)
     seconds = [or_none(float(value)) for value in given.seconds]
     tree = {
@@ -53,21 +63,34 @@ def evaluate(config: EvaluateConfig, attempt: Attempt) -> dict[str, Any]:
         "tasks": given.tasks.id,
         "n_tasks": len(given.batch),
         **scores,
-        "seconds_per_task": {**summary({"seconds": seconds})["seconds"], "unit": "CPU seconds", "per_task": seconds},
+        "seconds_per_task": {
+            **summary({"seconds": seconds})["seconds"],
+            "unit": "CPU seconds",
+            "per_task": seconds,
+        },
     }
-    (attempt.folder / "metrics.json").write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8")
+    (attempt.folder / "metrics.json").write_text(
+        json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8"
+    )
     means = {name: entry["mean"] for name, entry in scores["summary"].items()}
     attempt.facts.event("on_test_end", split="test", metrics=means)
     return {"dims": {"n_tasks": len(given.batch), "n_nodes": given.batch.n_nodes}, "metrics": means}
 
 
 def score(posterior: GraphPosterior, truth: Tensor, config: EvaluateConfig) -> dict[str, Any]:
-    """Every metric of a posterior over B tasks against `truth` [B, D, D]: summary, per_task, reliability, pooled and conventions.
+    """Every metric of a posterior over B tasks against `truth` [B, D, D]: summary, per_task,
+    reliability, pooled and conventions.
 
-    Empirical posteriors are scored by their own graphs, all of them; others by `config.n_samples` draws, which depend on `config.seed`.
+    Empirical posteriors are scored by their own graphs, all of them; others by `config.n_samples`
+    draws, which depend on `config.seed`.
     """
-    graphs = sample_graphs(posterior, config.n_samples, torch_generator(config.seed, config.kind, "graphs")).numpy()
-    probabilities, log_prob = posterior.edge_probabilities.double().numpy(), posterior.log_prob(truth).double().numpy()
+    graphs = sample_graphs(
+        posterior, config.n_samples, torch_generator(config.seed, config.kind, "graphs")
+    ).numpy()
+    probabilities, log_prob = (
+        posterior.edge_probabilities.double().numpy(),
+        posterior.log_prob(truth).double().numpy(),
+    )
     real, true = posterior.node_mask.sum(1).tolist(), truth.numpy()
     per_task: dict[str, list[float | None]] = {name: [] for name in METRICS}
     pairs: list[tuple[Array, Array]] = []
@@ -75,7 +98,12 @@ def score(posterior: GraphPosterior, truth: Tensor, config: EvaluateConfig) -> d
         cut = slice(0, real[b])
         marginals, adjacency = probabilities[b, cut, cut], true[b, cut, cut]
         values = posterior_metrics(
-            graphs[b, :, cut, cut], marginals, adjacency, float(log_prob[b]), shd_reversal=config.shd_reversal, ece_bins=config.ece_bins
+            graphs[b, :, cut, cut],
+            marginals,
+            adjacency,
+            float(log_prob[b]),
+            shd_reversal=config.shd_reversal,
+            ece_bins=config.ece_bins,
         )
         for name, value in values.items():
             per_task[name].append(value)
@@ -96,23 +124,33 @@ def score(posterior: GraphPosterior, truth: Tensor, config: EvaluateConfig) -> d
 
 def _settings(posterior: GraphPosterior, n_samples: int, config: EvaluateConfig) -> dict[str, str]:
     """What the numbers of this evaluation rest on, in words."""
-    whose = "the particles of the posterior" if isinstance(posterior, EmpiricalGraphs) else "draws from the posterior"
-    nll = f"epsilon = 1 / {n_samples + 2} = {1 / (n_samples + 2):.3g}" if isinstance(posterior, EmpiricalGraphs) else "no smoothing"
+    whose = (
+        "the particles of the posterior"
+        if isinstance(posterior, EmpiricalGraphs)
+        else "draws from the posterior"
+    )
+    nll = (
+        f"epsilon = 1 / {n_samples + 2} = {1 / (n_samples + 2):.3g}"
+        if isinstance(posterior, EmpiricalGraphs)
+        else "no smoothing"
+    )
     return {
         "shd_reversal": f"a reversed edge costs {config.shd_reversal}",
         "samples": f"{n_samples} graphs per task, {whose}",
         "graph_nll_epsilon": nll,
         "ece_bins": f"{config.ece_bins} bins of equal width",
-        "rows": "standardised per task and column before inference, except where a method reads their scale (sortnregress by variance)",
+        "rows": "standardised per task and column before inference, except where a method reads "
+        "their scale (sortnregress by variance)",
     }
 
 
-# ----------------------------------------------------------------------------------------------------------------------------- inputs
+# ------------------------------------------------------------------------------------------- inputs
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What is to be scored: a posterior for the tasks of `tasks`, made by `kind` in so many CPU seconds per task [B]."""
+    """What is to be scored: a posterior for the tasks of `tasks`, made by `kind` in so many CPU
+    seconds per task [B]."""
 
     posterior: GraphPosterior
     seconds: Array
@@ -125,17 +163,35 @@ def _gather(config: EvaluateConfig, inputs: Mapping[str, Artifact]) -> _Given:
     of, tasks, run = inputs["of"], inputs.get("tasks"), inputs.get("posterior")
     if of.kind == "amortised":
         if tasks is None or run is not None or tasks.kind != "tasks":
-            came = "a posterior" if run is not None else "no tasks" if tasks is None else f"tasks of kind {tasks.kind!r}"
-            raise ConfigError(f"An amortised model was given with {came}; evaluate it with a task set, of={of.id} tasks=ID.")
+            came = (
+                "a posterior"
+                if run is not None
+                else "no tasks"
+                if tasks is None
+                else f"tasks of kind {tasks.kind!r}"
+            )
+            raise ConfigError(
+                f"An amortised model was given with {came}; evaluate it with a task set, "
+                f"of={of.id} tasks=ID."
+            )
         batch = load_tasks(tasks)
         posterior, seconds = artifact_posterior(of, batch, seed=config.seed)
         return _Given(posterior, seconds, of.kind, tasks, batch)
     if of.kind != "tasks":
-        raise ConfigError(f"{of.id} is of kind {of.kind!r}; evaluate an amortised model with tasks=ID, or a task set with posterior=RUN.")
+        raise ConfigError(
+            f"{of.id} is of kind {of.kind!r}; evaluate an amortised model with tasks=ID, or a "
+            "task set with posterior=RUN."
+        )
     if run is None or tasks is not None:
         came = "no posterior" if run is None else "further tasks"
-        raise ConfigError(f"A task set was given with {came}; evaluate it with a run on it, of={of.id} posterior=RUN.")
+        raise ConfigError(
+            f"A task set was given with {came}; evaluate it with a run on it, of={of.id} "
+            "posterior=RUN."
+        )
     posterior, seconds = read_posterior(run)
     if of.id not in run.inputs.values():
-        raise ConfigError(f"{run.id} was computed on {', '.join(run.inputs.values())} and not on {of.id}; give a run on the same tasks.")
+        raise ConfigError(
+            f"{run.id} was computed on {', '.join(run.inputs.values())} and not on {of.id}; give "
+            "a run on the same tasks."
+        )
     return _Given(posterior, seconds, run.kind, of, load_tasks(of))

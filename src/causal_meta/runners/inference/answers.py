@@ -1,10 +1,11 @@
-"""The answer for one table: a posterior over graphs with everything that is to be said beside it, and its files, written whole or not at all.
+"""The answer for one table: a posterior over graphs with everything that is to be said beside it,
+and its files, written whole or not at all.
 
 edge_probabilities.csv   variables by variables, the row causes the column
-graphs.npz               graphs int8 [S, D, D] (posterior samples), edge_probabilities [D, D], columns [D]
-graph.graphml            edges with probability of at least `LEAST`, attribute `probability`
-graph.png                edges drawn by probability
-summary.json             table, model, warnings, strongest edges, share of acyclic samples, metrics where the truth is known
+graphs.npz               graphs int8 [S, D, D] (posterior samples), edge_probabilities [D, D],
+columns [D] graph.graphml            edges with probability of at least `LEAST`, attribute
+`probability` graph.png                edges drawn by probability summary.json             table,
+model, warnings, strongest edges, share of acyclic samples, metrics where the truth is known
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ _TOLD = 30  # edges listed in summary.json
 class Discovery:
     """The answer for one table.
 
-    `posterior` (B = 1) and `columns` (D names) are the answer, `graphs` int8 [S, D, D] samples of it, `warnings` sentences to be read before
-    it, `metrics` the comparison with `truth` int8 [D, D] where one was given, else None.
+    `posterior` (B = 1) and `columns` (D names) are the answer, `graphs` int8 [S, D, D] samples of
+    it, `warnings` sentences to be read before it, `metrics` the comparison with `truth` int8 [D, D]
+    where one was given, else None.
     """
 
     posterior: GraphPosterior
@@ -70,7 +72,9 @@ class Discovery:
         import pandas as pd
 
         names = list(self.columns)
-        return pd.DataFrame(self.probabilities, index=pd.Index(names, name="cause"), columns=pd.Index(names))
+        return pd.DataFrame(
+            self.probabilities, index=pd.Index(names, name="cause"), columns=pd.Index(names)
+        )
 
     @property
     def edges(self) -> pd.DataFrame:
@@ -81,7 +85,11 @@ class Discovery:
         cause, effect = np.nonzero(~np.eye(len(p), dtype=bool))
         order = np.lexsort((effect, cause, -p[cause, effect]))
         names = np.array(self.columns, dtype=object)
-        table = {"cause": names[cause[order]], "effect": names[effect[order]], "probability": p[cause[order], effect[order]]}
+        table = {
+            "cause": names[cause[order]],
+            "effect": names[effect[order]],
+            "probability": p[cause[order], effect[order]],
+        }
         return pd.DataFrame(table)
 
     @property
@@ -98,7 +106,8 @@ class Discovery:
         return posterior_metrics(self.graphs, self.probabilities, self.truth, log_prob)
 
     def to_networkx(self, threshold: float = 0.0) -> networkx.DiGraph:
-        """A directed graph whose edges carry `probability`; those at or below `threshold` are left out."""
+        """A directed graph whose edges carry `probability`; those at or below `threshold` are left
+        out."""
         return self.posterior.to_networkx(0, list(self.columns), threshold)
 
     def export(self, folder: str | Path) -> Path:
@@ -106,26 +115,36 @@ class Discovery:
         return export(self, folder)
 
 
-# --------------------------------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------------------- files
 
 
 def check_folder(folder: str | Path) -> Path:
-    """The folder for an answer: new, empty, or holding an earlier answer and nothing else. Raises ValueError otherwise."""
+    """The folder for an answer: new, empty, or holding an earlier answer and nothing else. Raises
+    ValueError otherwise."""
     path = Path(folder)
     if not path.exists() and not path.is_symlink():
         for parent in path.absolute().parents:
             if parent.exists():
                 if not parent.is_dir():
-                    raise ValueError(f"{folder} cannot be made, since {parent.name} is a file; give another folder for the answer.")
+                    raise ValueError(
+                        f"{folder} cannot be made, since {parent.name} is a file; give another "
+                        "folder for the answer."
+                    )
                 break
         return path
     if not path.is_dir():
         raise ValueError(f"{folder} is no folder; give a new folder for the answer.")
     others = sorted(item.name for item in path.iterdir() if item.name not in FILES)
     if others:
-        raise ValueError(f"{folder} holds other files ({', '.join(others[:3])}); give a new folder for the answer, so that nothing is lost.")
+        raise ValueError(
+            f"{folder} holds other files ({', '.join(others[:3])}); give a new folder for the "
+            "answer, so that nothing is lost."
+        )
     if any(path.iterdir()) and not _is_answer(path):
-        raise ValueError(f"{folder} holds files that are no earlier answer of this program; give a new folder for the answer.")
+        raise ValueError(
+            f"{folder} holds files that are no earlier answer of this program; give a new folder "
+            "for the answer."
+        )
     return path
 
 
@@ -139,8 +158,9 @@ def _is_answer(folder: Path) -> bool:
 def export(answer: Discovery, folder: str | Path) -> Path:
     """Write the files of an answer into `folder`, in place of an earlier answer there; returns it.
 
-    They are made in a folder beside it, which is then renamed: a crash leaves the earlier answer or none, never half of one. Raises ValueError
-    if the folder holds anything else, OSError if the disk is full.
+    They are made in a folder beside it, which is then renamed: a crash leaves the earlier answer or
+    none, never half of one. Raises ValueError if the folder holds anything else, OSError if the
+    disk is full.
     """
     goal = check_folder(folder)
     home = goal.resolve() if goal.exists() else goal.absolute()
@@ -169,11 +189,21 @@ def _write(answer: Discovery, folder: Path) -> None:
 
     answer.edge_probabilities.to_csv(folder / "edge_probabilities.csv", lineterminator="\n")
     np.savez_compressed(
-        folder / "graphs.npz", graphs=answer.graphs, edge_probabilities=answer.probabilities, columns=np.array(list(answer.columns), dtype=np.str_)
+        folder / "graphs.npz",
+        graphs=answer.graphs,
+        edge_probabilities=answer.probabilities,
+        columns=np.array(list(answer.columns), dtype=np.str_),
     )
     networkx.write_graphml(answer.to_networkx(LEAST), folder / "graph.graphml")
-    drawing.save(drawing.graph(answer.probabilities, answer.columns, truth=answer.truth, title=answer.table.title), folder / "graph.png")
-    (folder / "summary.json").write_text(json.dumps(summary(answer), indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    drawing.save(
+        drawing.graph(
+            answer.probabilities, answer.columns, truth=answer.truth, title=answer.table.title
+        ),
+        folder / "graph.png",
+    )
+    (folder / "summary.json").write_text(
+        json.dumps(summary(answer), indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+    )
 
 
 def summary(answer: Discovery) -> dict[str, Any]:
@@ -199,7 +229,11 @@ def summary(answer: Discovery) -> dict[str, Any]:
         "acyclic_share": answer.acyclic_share,
         "expected_edges": float(edges["probability"].sum()),
         "strongest_edges": [
-            {"cause": str(row.cause), "effect": str(row.effect), "probability": round(float(row.probability), 6)}  # type: ignore[arg-type]
+            {
+                "cause": str(row.cause),
+                "effect": str(row.effect),
+                "probability": round(float(row.probability), 6),  # type: ignore[arg-type]
+            }
             for row in told.itertuples()
         ],
         "metrics": answer.metrics,

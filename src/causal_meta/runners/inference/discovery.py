@@ -1,4 +1,5 @@
-"""One table in, a posterior over its causal graphs out: the library functions `load_model` and `discover`."""
+"""One table in, a posterior over its causal graphs out: the library functions `load_model` and
+`discover`."""
 
 from __future__ import annotations
 
@@ -34,19 +35,25 @@ def discover(
 ) -> Discovery:
     """Which causal graphs could have made this table?
 
-    `table` is a pandas DataFrame, rows [N, D], a file (CSV, TSV, Parquet, .npz) or `sklearn:diabetes`; `model` a `TrainedModel`, or what
-    `load_model` takes (looked up in `store`); None means the embedded default. `truth` is an adjacency [D, D] in the table's order (row
-    causes column) or the path of a CSV with names. `interventions` are columns that name the variables intervened on in each row, `mask` a file
-    that marks the cells set (`read_table`). Writes nothing. Raises ValueError in one sentence.
+    `table` is a pandas DataFrame, rows [N, D], a file (CSV, TSV, Parquet, .npz) or
+    `sklearn:diabetes`; `model` a `TrainedModel`, or what `load_model` takes (looked up in `store`);
+    None means the embedded default. `truth` is an adjacency [D, D] in the table's order (row causes
+    column) or the path of a CSV with names. `interventions` are columns that name the variables
+    intervened on in each row, `mask` a file that marks the cells set (`read_table`). Writes
+    nothing. Raises ValueError in one sentence.
     """
-    read = as_table(table, columns=columns, transform=transform, interventions=interventions, mask=mask)
+    read = as_table(
+        table, columns=columns, transform=transform, interventions=interventions, mask=mask
+    )
     true = _truth(truth, read)
     if n_samples < 1:
         raise ValueError(f"n_samples is {n_samples}; draw at least one graph.")
     trained = model if isinstance(model, TrainedModel) else load_model(model, store)
     posterior = trained.posterior(read, seed)
     graphs = posterior.sample(n_samples, torch_generator(seed, "discover", "graphs"))[0].numpy()
-    return Discovery(posterior, graphs, read, trained.id, seed, tuple(trained.warnings(read, seed)), true)
+    return Discovery(
+        posterior, graphs, read, trained.id, seed, tuple(trained.warnings(read, seed)), true
+    )
 
 
 def _truth(truth: Any, table: Table) -> np.ndarray | None:
@@ -54,18 +61,35 @@ def _truth(truth: Any, table: Table) -> np.ndarray | None:
         return None
     if isinstance(truth, str | Path):
         return read_truth(truth, table.columns)
-    matrix = truth.loc[list(table.columns), list(table.columns)].to_numpy() if hasattr(truth, "loc") else np.asarray(truth)
+    matrix = (
+        truth.loc[list(table.columns), list(table.columns)].to_numpy()
+        if hasattr(truth, "loc")
+        else np.asarray(truth)
+    )
     size = len(table.columns)
     if matrix.shape != (size, size) or not np.isin(matrix, (0, 1)).all():
-        raise TableError(f"The true graph has shape {matrix.shape}; give {size} by {size} entries of 0 and 1, row causes column.")
+        raise TableError(
+            f"The true graph has shape {matrix.shape}; give {size} by {size} entries of 0 and 1, "
+            "row causes column."
+        )
     if not bool(acyclic(matrix)):
         raise TableError("The true graph has a cycle; give a directed acyclic graph.")
     return matrix.astype(np.int8)
 
 
-def from_run(run: Artifact, trained: TrainedModel, table: Table, truth: np.ndarray | None = None) -> Discovery:
+def from_run(
+    run: Artifact, trained: TrainedModel, table: Table, truth: np.ndarray | None = None
+) -> Discovery:
     """The answer that a `discover` run of the store holds, for the table of its task set."""
     with np.load(run.folder / "posterior.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     graphs = arrays["graphs"][0].astype(np.int8)
-    return Discovery(load_posterior(arrays), graphs, table, trained.id, run.seed, tuple(trained.warnings(table, run.seed)), truth)
+    return Discovery(
+        load_posterior(arrays),
+        graphs,
+        table,
+        trained.id,
+        run.seed,
+        tuple(trained.warnings(table, run.seed)),
+        truth,
+    )

@@ -16,7 +16,8 @@ MAX_PARTS = 16
 
 
 def parts(n_rows: int, most_rows: int, seed: int) -> np.ndarray:
-    """Rows of each part, int64 [K, most_rows]: windows of one random circular order, spread evenly, so that rows are used about equally often.
+    """Rows of each part, int64 [K, most_rows]: windows of one random circular order, spread evenly,
+    so that rows are used about equally often.
 
     K = ceil(n_rows / most_rows), at most `MAX_PARTS`; with K = 1 the rows in their order.
 
@@ -31,12 +32,16 @@ def parts(n_rows: int, most_rows: int, seed: int) -> np.ndarray:
     return order[(starts[:, None] + np.arange(most_rows)) % n_rows]
 
 
-def table_posterior(model: BaseModel, batch: TaskBatch, most_rows: int, seed: int = 0) -> GraphPosterior:
-    """The posterior of one raw table (B = 1): of all its rows, or, with more than `most_rows`, the mean over parts of the edges' log odds.
+def table_posterior(
+    model: BaseModel, batch: TaskBatch, most_rows: int, seed: int = 0
+) -> GraphPosterior:
+    """The posterior of one raw table (B = 1): of all its rows, or, with more than `most_rows`, the
+    mean over parts of the edges' log odds.
 
-    logit p_ij = (1/K) sum_k logit p_ij(part k): a geometric mean of odds. It uses more rows than one part holds but is no surer than a part;
-    the parts are not multiplied as if independent, because the model's error on all of them is shared.
-    Raises ValueError for a batch of several tables, or with padding.
+    logit p_ij = (1/K) sum_k logit p_ij(part k): a geometric mean of odds. It uses more rows than
+    one part holds but is no surer than a part; the parts are not multiplied as if independent,
+    because the model's error on all of them is shared. Raises ValueError for a batch of several
+    tables, or with padding.
     """
     if len(batch) != 1 or not bool(batch.row_mask.all()):
         raise ValueError(f"{len(batch)} tables came; give one table without padded rows.")
@@ -54,7 +59,10 @@ def table_posterior(model: BaseModel, batch: TaskBatch, most_rows: int, seed: in
     )
     answer = model.posterior(windows)
     if not isinstance(answer, IndependentEdges):
-        raise ValueError(f"A posterior of type {answer.type_name!r} cannot be averaged over parts; give at most {most_rows} rows.")
+        raise ValueError(
+            f"A posterior of type {answer.type_name!r} cannot be averaged over parts; give at "
+            f"most {most_rows} rows."
+        )
     off = torch.where(torch.isfinite(answer.logits), answer.logits, 0.0).mean(dim=0, keepdim=True)
     return IndependentEdges(off, batch.node_mask)
 
@@ -66,6 +74,7 @@ def parts_warning(n_rows: int, most_rows: int) -> list[str]:
     count = min(-(-n_rows // most_rows), MAX_PARTS)
     left = " (the other rows are not used)" if count * most_rows < n_rows else ""
     return [
-        f"The table has {n_rows} rows, and the model was trained on at most {most_rows}: the answer is the mean log odds over {count} random parts "
+        f"The table has {n_rows} rows, and the model was trained on at most {most_rows}: the "
+        f"answer is the mean log odds over {count} random parts "
         f"of {most_rows} rows{left}, and no surer than one part allows."
     ]

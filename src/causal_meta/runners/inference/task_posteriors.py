@@ -1,8 +1,10 @@
-"""Posteriors for task sets: the baselines, and the amortised models. Both read rows only and meet the evaluation on disk.
+"""Posteriors for task sets: the baselines, and the amortised models. Both read rows only and meet
+the evaluation on disk.
 
-`posterior.npz` holds what `GraphPosterior.arrays` says, with `graphs` uint8 [B, S, D, D]: the particles themselves, or S samples. The CPU
-seconds per task are facts (scalars `cpu_seconds` of split "infer", the task as the step): they differ between two makings of one result,
-which therefore keeps its digest.
+`posterior.npz` holds what `GraphPosterior.arrays` says, with `graphs` uint8 [B, S, D, D]: the
+particles themselves, or S samples. The CPU seconds per task are facts (scalars `cpu_seconds` of
+split "infer", the task as the step): they differ between two makings of one result, which therefore
+keeps its digest.
 """
 
 from __future__ import annotations
@@ -45,16 +47,18 @@ SECONDS_BETWEEN_CHECKPOINTS = 10.0
 ENTRIES_AT_ONCE = 1 << 26
 
 
-# ------------------------------------------------------------------------------------------------------------------------ baselines
+# ---------------------------------------------------------------------------------------- baselines
 
 
 def infer_baseline(config: BaselineConfig, attempt: Attempt) -> dict[str, Any]:
-    """Answer every task of `attempt.inputs["of"]` with a baseline; the builder of their kinds. Writes `posterior.npz`.
+    """Answer every task of `attempt.inputs["of"]` with a baseline; the builder of their kinds.
+    Writes `posterior.npz`.
 
-    Rows under interventions are left out: every baseline takes its rows for draws from one law. The others are standardised per task and
-    column, except for a baseline that reads their scale. Task b has a random stream of its own, so a killed run that goes on from its
-    checkpoint gives the same graphs. Returns dims, the number of rows left out, and counts of mended replicates, for `meta.json`. Raises
-    `ConfigError` if too few rows are left.
+    Rows under interventions are left out: every baseline takes its rows for draws from one law. The
+    others are standardised per task and column, except for a baseline that reads their scale. Task
+    b has a random stream of its own, so a killed run that goes on from its checkpoint gives the
+    same graphs. Returns dims, the number of rows left out, and counts of mended replicates, for
+    `meta.json`. Raises `ConfigError` if too few rows are left.
     """
     given = load_tasks(attempt.inputs["of"]).without_truth()
     batch = observational(given)
@@ -81,11 +85,16 @@ def infer_baseline(config: BaselineConfig, attempt: Attempt) -> dict[str, Any]:
     remove_tree(attempt.folder / "checkpoints")
     left_out = int(given.row_mask.sum() - batch.row_mask.sum())
     counts = {name: int(count) for name, count in sorted(work.mended.items())}
-    return {"dims": _dims(posterior, config.n_samples), "interventional_rows_left_out": left_out, "mended": counts}
+    return {
+        "dims": _dims(posterior, config.n_samples),
+        "interventional_rows_left_out": left_out,
+        "mended": counts,
+    }
 
 
 def observational(batch: TaskBatch) -> TaskBatch:
-    """The batch without its rows under interventions. Raises `ConfigError` if a task keeps fewer than `MIN_ROWS` rows."""
+    """The batch without its rows under interventions. Raises `ConfigError` if a task keeps fewer
+    than `MIN_ROWS` rows."""
     if not bool(batch.intervened.any()):
         return batch
     tasks = []
@@ -94,8 +103,10 @@ def observational(batch: TaskBatch) -> TaskBatch:
         kept = ~task.intervened.any(dim=1)
         if int(kept.sum()) < MIN_ROWS:
             raise ConfigError(
-                f"Task {b} has {int(kept.sum())} rows without interventions; a baseline reads only those and needs at least {MIN_ROWS}: "
-                "use a model that was trained on interventions (causal-meta discover), or give more observational rows."
+                f"Task {b} has {int(kept.sum())} rows without interventions; a baseline reads "
+                f"only those and needs at least {MIN_ROWS}: "
+                "use a model that was trained on interventions (causal-meta discover), or give "
+                "more observational rows."
             )
         tasks.append(dataclasses.replace(task, x=task.x[kept], intervened=task.intervened[kept]))
     return cast(TaskBatch, collate(tasks, standardise=False))
@@ -103,7 +114,8 @@ def observational(batch: TaskBatch) -> TaskBatch:
 
 @dataclasses.dataclass
 class _Unfinished:
-    """The tasks that are done: their graphs [S, D, D], CPU seconds, and counts of mended replicates over all of them."""
+    """The tasks that are done: their graphs [S, D, D], CPU seconds, and counts of mended replicates
+    over all of them."""
 
     graphs: list[NDArray[np.int8]] = dataclasses.field(default_factory=list)
     seconds: list[float] = dataclasses.field(default_factory=list)
@@ -113,7 +125,11 @@ class _Unfinished:
         """Write `checkpoints/last.pt` whole and durably."""
         folder = attempt.folder / "checkpoints"
         folder.mkdir(exist_ok=True)
-        payload = {"graphs": [torch.from_numpy(graph) for graph in self.graphs], "seconds": self.seconds, "mended": dict(self.mended)}
+        payload = {
+            "graphs": [torch.from_numpy(graph) for graph in self.graphs],
+            "seconds": self.seconds,
+            "mended": dict(self.mended),
+        }
         torch.save(payload, folder / "last.pt.tmp")
         seal_checkpoint(folder / "last.pt.tmp", len(self.graphs))
 
@@ -121,39 +137,56 @@ class _Unfinished:
     def resumed(cls, attempt: Attempt) -> _Unfinished:
         """What an earlier attempt had done."""
         payload = torch.load(attempt.folder / "checkpoints" / "last.pt", weights_only=True)
-        return cls([graph.numpy() for graph in payload["graphs"]], list(payload["seconds"]), Counter(payload["mended"]))
+        return cls(
+            [graph.numpy() for graph in payload["graphs"]],
+            list(payload["seconds"]),
+            Counter(payload["mended"]),
+        )
 
 
-# ------------------------------------------------------------------------------------------------------------------ amortised models
+# --------------------------------------------------------------------------------- amortised models
 
 
 def infer_amortised(config: DiscoverConfig, attempt: Attempt) -> dict[str, Any]:
-    """Answer every table of the task set `attempt.inputs["tasks"]` with the model `attempt.inputs["of"]`. Writes `posterior.npz`.
+    """Answer every table of the task set `attempt.inputs["tasks"]` with the model
+    `attempt.inputs["of"]`. Writes `posterior.npz`.
 
     For a user's table `warnings` says what about it is unlike the training tables.
     """
     trained, tasks = trained_model(attempt.inputs["of"]), attempt.inputs["tasks"]
     batch = load_tasks(tasks).without_truth()
-    posterior, seconds = amortised_posterior(trained.model, batch, most_rows=trained.most_rows, seed=config.seed)
-    graphs = sample_graphs(posterior, config.n_samples, torch_generator(config.seed, config.kind, "graphs"))
+    posterior, seconds = amortised_posterior(
+        trained.model, batch, most_rows=trained.most_rows, seed=config.seed
+    )
+    graphs = sample_graphs(
+        posterior, config.n_samples, torch_generator(config.seed, config.kind, "graphs")
+    )
     write_posterior(attempt, posterior, graphs, seconds)
     said: dict[str, Any] = {"dims": _dims(posterior, config.n_samples)}
     if isinstance(tasks.config, TasksConfig) and isinstance(tasks.config.data, TableConfig):
-        said["warnings"] = trained.warnings_for(batch.x[0].numpy(), columns_of(tasks), config.seed, bool(batch.intervened.any()))
+        said["warnings"] = trained.warnings_for(
+            batch.x[0].numpy(), columns_of(tasks), config.seed, bool(batch.intervened.any())
+        )
     return said
 
 
-def artifact_posterior(artifact: Artifact, batch: TaskBatch, *, seed: int = 0) -> tuple[GraphPosterior, NDArray[np.float64]]:
-    """`amortised_posterior` with the best weights of an amortised target, which knows how many rows it was trained on."""
+def artifact_posterior(
+    artifact: Artifact, batch: TaskBatch, *, seed: int = 0
+) -> tuple[GraphPosterior, NDArray[np.float64]]:
+    """`amortised_posterior` with the best weights of an amortised target, which knows how many rows
+    it was trained on."""
     trained = trained_model(artifact)
     return amortised_posterior(trained.model, batch, most_rows=trained.most_rows, seed=seed)
 
 
-def amortised_posterior(model: BaseModel, batch: TaskBatch, *, most_rows: int, seed: int = 0) -> tuple[GraphPosterior, NDArray[np.float64]]:
-    """The posterior of `model` for the raw tables of `batch`, and CPU seconds per task [B] (a shared cost is split evenly).
+def amortised_posterior(
+    model: BaseModel, batch: TaskBatch, *, most_rows: int, seed: int = 0
+) -> tuple[GraphPosterior, NDArray[np.float64]]:
+    """The posterior of `model` for the raw tables of `batch`, and CPU seconds per task [B] (a
+    shared cost is split evenly).
 
-    Tables of equal size are answered together and without padding; those with more than `most_rows` rows in parts, as `discover` does (see
-    `large_tables`). The truth is not looked at.
+    Tables of equal size are answered together and without padding; those with more than `most_rows`
+    rows in parts, as `discover` does (see `large_tables`). The truth is not looked at.
     """
     blind = batch.without_truth()
     logits = torch.full((len(blind), blind.n_nodes, blind.n_nodes), -torch.inf)
@@ -161,37 +194,58 @@ def amortised_posterior(model: BaseModel, batch: TaskBatch, *, most_rows: int, s
     for chunk in watched(list(_equal_sizes(blind, most_rows)), model.config.kind):
         begin = cpu_seconds()
         part = cast(TaskBatch, collate([blind.task(b) for b in chunk], standardise=False))
-        answer = table_posterior(model, part, most_rows, seed) if part.n_rows > most_rows else model.posterior(part)
+        answer = (
+            table_posterior(model, part, most_rows, seed)
+            if part.n_rows > most_rows
+            else model.posterior(part)
+        )
         if not isinstance(answer, IndependentEdges):
-            raise ValueError(f"A posterior of type {answer.type_name!r} came; only independent edges can be put together from parts of a task set.")
-        logits[torch.tensor(chunk), : part.n_nodes, : part.n_nodes] = answer.logits.detach().to("cpu", torch.float32)
+            raise ValueError(
+                f"A posterior of type {answer.type_name!r} came; only independent edges can be "
+                "put together from parts of a task set."
+            )
+        logits[torch.tensor(chunk), : part.n_nodes, : part.n_nodes] = answer.logits.detach().to(
+            "cpu", torch.float32
+        )
         seconds[chunk] = (cpu_seconds() - begin) / len(chunk)
     return IndependentEdges(logits, blind.node_mask), seconds
 
 
 def _equal_sizes(batch: TaskBatch, most_rows: int) -> Iterator[list[int]]:
-    """The tasks in groups of one size (N, D), small enough for one forward pass; a table with more than `most_rows` rows stands alone."""
+    """The tasks in groups of one size (N, D), small enough for one forward pass; a table with more
+    than `most_rows` rows stands alone."""
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for b, size in enumerate(zip(batch.row_mask.sum(1).tolist(), batch.node_mask.sum(1).tolist(), strict=True)):
+    for b, size in enumerate(
+        zip(batch.row_mask.sum(1).tolist(), batch.node_mask.sum(1).tolist(), strict=True)
+    ):
         groups[size].append(b)
     for (rows, nodes), members in sorted(groups.items()):
         at_once = max(1, TOKENS_AT_ONCE // (rows * nodes)) if rows <= most_rows else 1
         yield from (members[start : start + at_once] for start in range(0, len(members), at_once))
 
 
-# ------------------------------------------------------------------------------------------------------------------------- posteriors
+# --------------------------------------------------------------------------------------- posteriors
 
 
 def sample_graphs(posterior: GraphPosterior, count: int, torch_source: torch.Generator) -> Tensor:
-    """Graphs [B, S, D, D] int8 to average over: the particles of an empirical posterior, all of them, or `count` draws of another one."""
+    """Graphs [B, S, D, D] int8 to average over: the particles of an empirical posterior, all of
+    them, or `count` draws of another one."""
     if isinstance(posterior, EmpiricalGraphs):
         return posterior.graphs
     n_nodes = posterior.node_mask.shape[1]
     at_once = max(1, ENTRIES_AT_ONCE // max(1, len(posterior) * n_nodes**2))
-    return torch.cat([posterior.sample(min(at_once, count - start), torch_source) for start in range(0, count, at_once)], dim=1)
+    return torch.cat(
+        [
+            posterior.sample(min(at_once, count - start), torch_source)
+            for start in range(0, count, at_once)
+        ],
+        dim=1,
+    )
 
 
-def write_posterior(attempt: Attempt, posterior: GraphPosterior, graphs: Tensor, seconds: NDArray[np.float64]) -> None:
+def write_posterior(
+    attempt: Attempt, posterior: GraphPosterior, graphs: Tensor, seconds: NDArray[np.float64]
+) -> None:
     """Write `posterior.npz`, and the CPU seconds of each task as facts."""
     arrays = posterior.arrays() | {"graphs": graphs.to(torch.uint8).numpy()}
     np.savez_compressed(attempt.folder / "posterior.npz", **arrays)  # type: ignore[arg-type]
@@ -200,19 +254,29 @@ def write_posterior(attempt: Attempt, posterior: GraphPosterior, graphs: Tensor,
 
 
 def read_posterior(artifact: Artifact) -> tuple[GraphPosterior, NDArray[np.float64]]:
-    """The posterior of a run and its CPU seconds per task [B] (NaN where unknown). Raises `ConfigError` if the run has none."""
+    """The posterior of a run and its CPU seconds per task [B] (NaN where unknown). Raises
+    `ConfigError` if the run has none."""
     file = artifact.folder / "posterior.npz"
     if not file.is_file():
-        raise ConfigError(f"{artifact.id}, a run of kind {artifact.kind!r}, holds no posterior; give a run such as boss, empty or discover.")
+        raise ConfigError(
+            f"{artifact.id}, a run of kind {artifact.kind!r}, holds no posterior; give a run such "
+            "as boss, empty or discover."
+        )
     with np.load(file, allow_pickle=False) as arrays:
         posterior = load_posterior(arrays)
     told = read_scalars(artifact.folder)
     told = told[(told["split"] == "infer") & (told["name"] == "cpu_seconds")]
-    return posterior, told.set_index("step")["value"].reindex(range(len(posterior))).to_numpy(dtype=np.float64)
+    return posterior, told.set_index("step")["value"].reindex(range(len(posterior))).to_numpy(
+        dtype=np.float64
+    )
 
 
 def _dims(posterior: GraphPosterior, n_samples: int) -> dict[str, int]:
-    return {"n_tasks": len(posterior), "n_nodes": posterior.node_mask.shape[1], "n_samples": n_samples}
+    return {
+        "n_tasks": len(posterior),
+        "n_nodes": posterior.node_mask.shape[1],
+        "n_samples": n_samples,
+    }
 
 
 def watched(items: Iterable[Any], title: str) -> Iterator[Any]:

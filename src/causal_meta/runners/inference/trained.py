@@ -1,4 +1,5 @@
-"""Pre-trained models as they are used: found by name, id or folder, with the weights and what is known of their training stream."""
+"""Pre-trained models as they are used: found by name, id or folder, with the weights and what is
+known of their training stream."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A pre-trained model with what is known about it: its artifact, the network, and the summary of its training stream (None if absent)."""
+    """A pre-trained model with what is known about it: its artifact, the network, and the summary
+    of its training stream (None if absent)."""
 
     artifact: Artifact
     model: BaseModel
@@ -49,22 +51,35 @@ class TrainedModel:
         return self.config.data.train.n_rows.high
 
     def posterior(self, table: Any, seed: int = 0) -> GraphPosterior:
-        """The posterior (B = 1) for a DataFrame, a `Table` or rows [N, D]; `seed` picks the parts of a table with very many rows."""
+        """The posterior (B = 1) for a DataFrame, a `Table` or rows [N, D]; `seed` picks the parts
+        of a table with very many rows."""
         return table_posterior(self.model, batch_of(as_table(table)), self.most_rows, seed)
 
     def warnings(self, table: Table, seed: int = 0) -> list[str]:
         """What is unusual about a table for this model, in sentences."""
-        return self.warnings_for(table.x, table.columns, seed, table.intervened is not None and bool(table.intervened.any()))
+        return self.warnings_for(
+            table.x,
+            table.columns,
+            seed,
+            table.intervened is not None and bool(table.intervened.any()),
+        )
 
-    def warnings_for(self, x: np.ndarray, columns: Sequence[str], seed: int = 0, interventional: bool = False) -> list[str]:
-        """The same for bare rows [N, D] with the names of their columns; `interventional`: some cells were set."""
+    def warnings_for(
+        self, x: np.ndarray, columns: Sequence[str], seed: int = 0, interventional: bool = False
+    ) -> list[str]:
+        """The same for bare rows [N, D] with the names of their columns; `interventional`: some
+        cells were set."""
         if self.summary is None:
-            unusual = ["The model stores no summary of its training stream, so nobody checked whether the table is like it."]
+            unusual = [
+                "The model stores no summary of its training stream, so nobody checked whether "
+                "the table is like it."
+            ]
         else:
             unusual = check_table(x[parts(len(x), self.most_rows, seed)[0]], self.summary, columns)
         if interventional and self.config.data.train.interventions is None:
             unusual.append(
-                "Some rows are marked as interventions, but the model was trained on observational rows only and has not learnt their use."
+                "Some rows are marked as interventions, but the model was trained on "
+                "observational rows only and has not learnt their use."
             )
         return parts_warning(len(x), self.most_rows) + unusual
 
@@ -73,12 +88,18 @@ def experiment_of(artifact: Artifact) -> ExperimentConfig:
     """The configuration of a pre-trained model; raises ValueError for any other artifact."""
     config = artifact.config
     if not isinstance(config, ExperimentConfig):
-        raise ValueError(f"{artifact.id} is of kind {artifact.kind!r}; give a pre-trained model (causal-meta build amortised …).")
+        raise ValueError(
+            f"{artifact.id} is of kind {artifact.kind!r}; give a pre-trained model (causal-meta "
+            "build amortised …)."
+        )
     return config
 
 
-def load_model(token: str | Path | None = None, store: Store | str | Path | None = None) -> TrainedModel:
-    """A pre-trained model by name, id, unique prefix, or folder of an exported artifact; without one the embedded default, read where it lies.
+def load_model(
+    token: str | Path | None = None, store: Store | str | Path | None = None
+) -> TrainedModel:
+    """A pre-trained model by name, id, unique prefix, or folder of an exported artifact; without
+    one the embedded default, read where it lies.
 
     Raises ValueError (a StoreError where it is not found) in one sentence.
     """
@@ -86,7 +107,8 @@ def load_model(token: str | Path | None = None, store: Store | str | Path | None
 
 
 def trained_model(artifact: Artifact) -> TrainedModel:
-    """The model in a pre-trained artifact, with its weights; raises ValueError for any other artifact or an unreadable checkpoint."""
+    """The model in a pre-trained artifact, with its weights; raises ValueError for any other
+    artifact or an unreadable checkpoint."""
     experiment_of(artifact)
     return TrainedModel(artifact, load_weights(artifact), stream_summary_of(artifact))
 

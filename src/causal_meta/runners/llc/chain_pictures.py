@@ -17,16 +17,19 @@ PICTURES = ("trace", "rank", "energy", "running_llc", "wnv")
 
 
 def draw_diagnostics(folder: Path, draws: Draws | None = None) -> list[Path]:
-    """Draw `diagnostics/*.png` of the run in `folder` from its draws (those in `trace.nc` if none are given) and its `analysis.json`.
+    """Draw `diagnostics/*.png` of the run in `folder` from its draws (those in `trace.nc` if none
+    are given) and its `analysis.json`.
 
-    There is a picture of the energy only where the sampler has one, and none of ranks for independent draws, whose order means nothing. Raises
-    ValueError if the trace cannot be read.
+    There is a picture of the energy only where the sampler has one, and none of ranks for
+    independent draws, whose order means nothing. Raises ValueError if the trace cannot be read.
     """
     from causal_meta.drawing import canvas, chains
 
     found = read_trace(folder / "trace.nc") if draws is None else draws
     analysis = json.loads((folder / "analysis.json").read_text("utf-8"))
-    run = chains.Running(**{name: np.asarray(values) for name, values in analysis["running"].items()})
+    run = chains.Running(
+        **{name: np.asarray(values) for name, values in analysis["running"].items()}
+    )
     who = f"{analysis['sampler']} on {analysis['target_id']}"
     exact = analysis["exact"].get("expected", analysis["exact"].get("lambda"))
     llc = _finite(found.llc)
@@ -34,17 +37,33 @@ def draw_diagnostics(folder: Path, draws: Draws | None = None) -> list[Path]:
     figures: dict[str, Any] = {"trace": chains.trace(llc, title=f"Trace: {who}", note=note)}
     if not found.independent:
         told = "" if analysis["rhat"] is None else f"R-hat {analysis['rhat']:.3f}, "
-        figures["rank"] = chains.rank(llc, title=f"Ranks: {who}", note=f"{told}grey: 95 % of the bars where chains agree")
+        figures["rank"] = chains.rank(
+            llc, title=f"Ranks: {who}", note=f"{told}grey: 95 % of the bars where chains agree"
+        )
     if found.energy is not None:
-        figures["energy"] = chains.energy(found.energy, title=f"Energy: {who}", note="changes much narrower than the energy itself explore slowly")
+        figures["energy"] = chains.energy(
+            found.energy,
+            title=f"Energy: {who}",
+            note="changes much narrower than the energy itself explore slowly",
+        )
     if len(np.asarray(run.draws)):
-        figures["running_llc"] = chains.running(_counted(found, llc), run, exact=exact, title=f"Running estimate: {who}", note=note)
-        figures["wnv"] = chains.wnv(run, title=f"Work-normalised variance: {who}", note="level where longer chains pay in full; lower is better")
-    return [canvas.save(figure, folder / "diagnostics" / f"{name}.png") for name, figure in figures.items()]
+        figures["running_llc"] = chains.running(
+            _counted(found, llc), run, exact=exact, title=f"Running estimate: {who}", note=note
+        )
+        figures["wnv"] = chains.wnv(
+            run,
+            title=f"Work-normalised variance: {who}",
+            note="level where longer chains pay in full; lower is better",
+        )
+    return [
+        canvas.save(figure, folder / "diagnostics" / f"{name}.png")
+        for name, figure in figures.items()
+    ]
 
 
 def diagnostics_of(folder: Path) -> list[Path]:
-    """The pictures of the run in `folder`; they are drawn again if somebody deleted them. Raises ValueError if its trace cannot be read."""
+    """The pictures of the run in `folder`; they are drawn again if somebody deleted them. Raises
+    ValueError if its trace cannot be read."""
     found = [folder / "diagnostics" / f"{name}.png" for name in PICTURES]
     present = [path for path in found if path.is_file()]
     return present or draw_diagnostics(folder)
@@ -58,7 +77,8 @@ def _estimate(analysis: dict[str, Any]) -> str:
 
 
 def _counted(found: Draws, llc: NDArray[np.floating]) -> NDArray[np.floating]:
-    """λ̂ of the draws, each as often as its weight counts it, so that bare means are those of the posterior."""
+    """λ̂ of the draws, each as often as its weight counts it, so that bare means are those of the
+    posterior."""
     return llc if found.weights is None else llc * smoothed_weights(found.weights)[0] * llc.size
 
 

@@ -1,4 +1,5 @@
-"""The samplers' runs on one target beside each other: a row for each, and one picture. Reads artifacts alone; loads neither JAX nor torch."""
+"""The samplers' runs on one target beside each other: a row for each, and one picture. Reads
+artifacts alone; loads neither JAX nor torch."""
 
 from __future__ import annotations
 
@@ -25,19 +26,24 @@ class Compared:
 
 
 def sampler_runs(store: Store, target: Artifact, tasks: Artifact | None = None) -> list[Artifact]:
-    """The samplers' runs on a target (over these tasks, if any are given) in the store, oldest first."""
+    """The samplers' runs on a target (over these tasks, if any are given) in the store, oldest
+    first."""
     runs = [run for run in store.runs_of(target) if isinstance(run.config, SamplerConfig)]
     return [run for run in runs if tasks is None or run.inputs.get("tasks") == tasks.id]
 
 
 def compared(runs: Sequence[Artifact]) -> list[Compared]:
-    """The runs with their analyses, in the order given. Raises ValueError if one of them has none that can be read."""
+    """The runs with their analyses, in the order given. Raises ValueError if one of them has none
+    that can be read."""
     labels = labels_of([run.config for run in runs])
-    return [Compared(label, run, read_analysis(run)) for label, run in zip(labels, runs, strict=True)]
+    return [
+        Compared(label, run, read_analysis(run)) for label, run in zip(labels, runs, strict=True)
+    ]
 
 
 def exact_of(found: Sequence[Compared]) -> dict[str, Any]:
-    """What is known exactly; nothing if that is nothing, or if the runs are about different posteriors and so about different values."""
+    """What is known exactly; nothing if that is nothing, or if the runs are about different
+    posteriors and so about different values."""
     known = [item.analysis["exact"] for item in found]
     return dict(known[0]) if all(other == known[0] for other in known) else {}
 
@@ -50,7 +56,8 @@ def exact_value(found: Sequence[Compared]) -> float | None:
 
 
 def rows_of(found: Sequence[Compared]) -> list[dict[str, Any]]:
-    """Of each run: sampler, llc, its error (bias of the step included), ess, rhat, gradients, seconds (compiling apart), ess per unit, flags."""
+    """Of each run: sampler, llc, its error (bias of the step included), ess, rhat, gradients,
+    seconds (compiling apart), ess per unit, flags."""
     return [_row(item) for item in found]
 
 
@@ -74,12 +81,25 @@ def _row(item: Compared) -> dict[str, Any]:
 
 
 def draw_comparison(found: Sequence[Compared], target: Artifact, path: Path) -> Path:
-    """Draw the running estimate of every run over gradients and over seconds, and the exact value where it is known, into the file `path`."""
+    """Draw the running estimate of every run over gradients and over seconds, and the exact value
+    where it is known, into the file `path`."""
     from causal_meta.drawing import canvas, chains
 
-    drawn = {item.label: chains.Running(**item.analysis["running"]) for item in found if item.analysis["running"]["draws"]}
+    drawn = {
+        item.label: chains.Running(**item.analysis["running"])
+        for item in found
+        if item.analysis["running"]["draws"]
+    }
     if not drawn:
-        raise ValueError(f"None of the runs on {target.id} has an estimate to draw; see their failed chains in analysis.json.")
+        raise ValueError(
+            f"None of the runs on {target.id} has an estimate to draw; see their failed chains in "
+            "analysis.json."
+        )
     title = f"Learning coefficient of {target.id}"
-    note = "running estimate with its 95 % band; the seconds are those of warm-up and sampling, without compiling"
-    return canvas.save(chains.compare(drawn, exact=exact_value(found), title=title, note=note), path)
+    note = (
+        "running estimate with its 95 % band; the seconds are those of warm-up and sampling, "
+        "without compiling"
+    )
+    return canvas.save(
+        chains.compare(drawn, exact=exact_value(found), title=title, note=note), path
+    )

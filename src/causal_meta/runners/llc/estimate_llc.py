@@ -1,7 +1,9 @@
-"""Local learning coefficients: a sampler around the point that a target holds, its draws, the estimate from them, and pictures.
+"""Local learning coefficients: a sampler around the point that a target holds, its draws, the
+estimate from them, and pictures.
 
-`trace.nc` holds the draws (see `records.traces`), `analysis.json` the estimate with its errors, work, seconds and flags (`llc.estimates.estimators`), in strict
-JSON; `diagnostics/` is drawn from `trace.nc` and drawn again where it was deleted.
+`trace.nc` holds the draws (see `records.traces`), `analysis.json` the estimate with its errors,
+work, seconds and flags (`llc.estimates.estimators`), in strict JSON; `diagnostics/` is drawn from
+`trace.nc` and drawn again where it was deleted.
 """
 
 from __future__ import annotations
@@ -39,16 +41,22 @@ Tell = Callable[[int, int], None]
 
 
 def estimate_llc(config: SamplerConfig, attempt: Attempt) -> dict[str, Any]:
-    """Sample the posterior around the point of `attempt.inputs["of"]` and estimate its learning coefficient; the builder of all samplers.
+    """Sample the posterior around the point of `attempt.inputs["of"]` and estimate its learning
+    coefficient; the builder of all samplers.
 
-    A killed run goes on from the checkpoint of its last segment and ends with the same draws. Chains that failed are named in `analysis.json`
-    and left out of the mean. Returns dims and metrics for `meta.json`. Raises `ConfigError` for a mask or a step that means nothing, and
+    A killed run goes on from the checkpoint of its last segment and ends with the same draws.
+    Chains that failed are named in `analysis.json` and left out of the mean. Returns dims and
+    metrics for `meta.json`. Raises `ConfigError` for a mask or a step that means nothing, and
     ValueError where the loss is not finite at w*.
     """
     of = attempt.inputs["of"]
     with _watched(config, attempt) as tell:
         draws, told = _sampled(config, of, attempt.inputs.get("tasks"), _Sealed(attempt), tell)
-    write_trace(attempt.folder / TRACE, draws, {"inference_library": "causal_meta", "sampler": config.kind, "target_id": of.id})
+    write_trace(
+        attempt.folder / TRACE,
+        draws,
+        {"inference_library": "causal_meta", "sampler": config.kind, "target_id": of.id},
+    )
     check = None if told["is_minimum"] is None else {"is_minimum": told["is_minimum"]}
     analysis = estimate(draws, n=told["n"], n_parameters=told["n_parameters"], check=check)
     analysis |= _seconds(draws, analysis, attempt) | {
@@ -66,24 +74,40 @@ def estimate_llc(config: SamplerConfig, attempt: Attempt) -> dict[str, Any]:
     draw_diagnostics(attempt.folder, draws)
     remove_tree(attempt.folder / "checkpoints")
     metrics = {name: plain[name] for name in ("llc_mean", "llc_mcse", "ess", "rhat")}
-    dims = {"chains": config.chains, "draws": analysis["draws"], "n": told["n"], "p": told["n_parameters"]}
+    dims = {
+        "chains": config.chains,
+        "draws": analysis["draws"],
+        "n": told["n"],
+        "p": told["n_parameters"],
+    }
     return {"dims": dims, "metrics": metrics, "jax_enable_x64": config.precision == "float64"}
 
 
-# ------------------------------------------------------------------------------------------------------------------------- sampling
+# ----------------------------------------------------------------------------------------- sampling
 
 
-def _sampled(config: SamplerConfig, of: Artifact, tasks: Artifact | None, place: _Sealed, tell: Tell) -> tuple[Draws, dict[str, Any]]:
-    """The draws, and what is known of the landscape: n, n_parameters, exact values, and whether w* was found to be a minimum."""
+def _sampled(
+    config: SamplerConfig, of: Artifact, tasks: Artifact | None, place: _Sealed, tell: Tell
+) -> tuple[Draws, dict[str, Any]]:
+    """The draws, and what is known of the landscape: n, n_parameters, exact values, and whether w*
+    was found to be a minimum."""
     if tasks is not None:
         from causal_meta.llc.samplers.torch_samplers import sample_torch
         from causal_meta.runners.llc.checkpoint_landscape import checkpoint_landscape
 
         seen = checkpoint_landscape(of, tasks, width=config.precision)
         draws = sample_torch(seen, config, checkpoint=place, progress=tell)
-        return draws, _described(seen.n, seen.restricted(config.posterior.mask).n_parameters, {}, draws.statistics["centre"]["is_minimum"])
+        return draws, _described(
+            seen.n,
+            seen.restricted(config.posterior.mask).n_parameters,
+            {},
+            draws.statistics["centre"]["is_minimum"],
+        )
     if config.posterior.polish:
-        raise ConfigError("posterior.polish is for trained graph models; a network is polished when it is built (training.polish), so leave it out.")
+        raise ConfigError(
+            "posterior.polish is for trained graph models; a network is polished when it is built "
+            "(training.polish), so leave it out."
+        )
     from causal_meta.llc.samplers import masked, sample
     from causal_meta.runners.llc.train_network import load_landscape
 
@@ -92,18 +116,24 @@ def _sampled(config: SamplerConfig, of: Artifact, tasks: Artifact | None, place:
     restricted = masked(landscape, config.posterior.mask)
     exact = dict(restricted.exact)
     if restricted.expectation is not None:
-        with contextlib.suppress(ValueError):  # no finite posterior without localisation, or one that no quadrature reaches
+        # no finite posterior without localisation, or one that no quadrature reaches
+        with contextlib.suppress(ValueError):
             value, error = restricted.expectation(draws.n_beta, draws.gamma)
             exact |= {"expected": float(value), "expected_error": float(error)}
-    return draws, _described(landscape.n, restricted.n_parameters, exact, of.meta.get("metrics", {}).get("is_minimum"))
+    return draws, _described(
+        landscape.n, restricted.n_parameters, exact, of.meta.get("metrics", {}).get("is_minimum")
+    )
 
 
-def _described(n: int, n_parameters: int, exact: Mapping[str, float], is_minimum: bool | None) -> dict[str, Any]:
+def _described(
+    n: int, n_parameters: int, exact: Mapping[str, float], is_minimum: bool | None
+) -> dict[str, Any]:
     return {"n": n, "n_parameters": n_parameters, "exact": dict(exact), "is_minimum": is_minimum}
 
 
 class _Sealed:
-    """A checkpoint in the attempt's folder: the state of all chains as plain arrays, vouched for by its digest (`store.attempts`)."""
+    """A checkpoint in the attempt's folder: the state of all chains as plain arrays, vouched for by
+    its digest (`store.attempts`)."""
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
@@ -132,25 +162,36 @@ class _Sealed:
 
 @contextlib.contextmanager
 def _watched(config: SamplerConfig, attempt: Attempt) -> Iterator[Tell]:
-    """What a sampler tells its segments to: a bar, lines, or nothing, as the attempt's options say."""
+    """What a sampler tells its segments to: a bar, lines, or nothing, as the attempt's options
+    say."""
     with contextlib.ExitStack() as stack:
         shown: list[Progress] = []
 
         def tell(done: int, total: int) -> None:
             if not shown:
-                shown.append(stack.enter_context(Progress(total, style=attempt.options.get("progress", "auto"), title=config.kind)))
+                shown.append(
+                    stack.enter_context(
+                        Progress(
+                            total, style=attempt.options.get("progress", "auto"), title=config.kind
+                        )
+                    )
+                )
             shown[0].total = total  # a run whose error is still too large grows
             shown[0].update(done)
 
         yield tell
 
 
-# ------------------------------------------------------------------------------------------------------------------------ analysis
+# ----------------------------------------------------------------------------------------- analysis
 
 
 def _seconds(draws: Draws, analysis: Mapping[str, Any], attempt: Attempt) -> dict[str, Any]:
-    """Wall seconds of the parts, compilation apart, and the work-normalised variance in seconds of warm-up and sampling."""
-    parts = {f"{name}_sec": float(draws.seconds[name]) if name in draws.seconds else None for name in ("compile", "warmup", "sampling")}
+    """Wall seconds of the parts, compilation apart, and the work-normalised variance in seconds of
+    warm-up and sampling."""
+    parts = {
+        f"{name}_sec": float(draws.seconds[name]) if name in draws.seconds else None
+        for name in ("compile", "warmup", "sampling")
+    }
     spent = sum(parts[name] or 0.0 for name in ("warmup_sec", "sampling_sec"))
     error = analysis["llc_mcse"]
     return {
@@ -162,10 +203,14 @@ def _seconds(draws: Draws, analysis: Mapping[str, Any], attempt: Attempt) -> dic
 
 
 def _running(draws: Draws) -> dict[str, list[float]]:
-    """λ̂ and its error as the chains grow, with gradients and seconds of all chains together (warm-up included, compilation not)."""
+    """λ̂ and its error as the chains grow, with gradients and seconds of all chains together
+    (warm-up included, compilation not)."""
     found = settling(draws)
     length = draws.loss.shape[1]
-    begin, spent = float(draws.seconds.get("warmup", 0.0)), float(draws.seconds.get("sampling", 0.0))
+    begin, spent = (
+        float(draws.seconds.get("warmup", 0.0)),
+        float(draws.seconds.get("sampling", 0.0)),
+    )
     told = dataclasses.asdict(found) | {"seconds": begin + spent * found.draws / length}
     return {name: np.asarray(values).tolist() for name, values in told.items()}
 
@@ -175,6 +220,21 @@ def _tell(attempt: Attempt, analysis: Mapping[str, Any]) -> None:
     running = analysis["running"]
     for at, mean, error in zip(running["draws"], running["mean"], running["error"], strict=True):
         attempt.facts.scalars(int(at), "sample", {"llc": mean, "llc_mcse": error})
-    names = ("llc_mean", "llc_mcse", "ess_bulk", "ess_tail", "rhat", "divergences", "acceptance", "total_fges")
+    names = (
+        "llc_mean",
+        "llc_mcse",
+        "ess_bulk",
+        "ess_tail",
+        "rhat",
+        "divergences",
+        "acceptance",
+        "total_fges",
+    )
     metrics = {name: analysis[name] for name in names if analysis[name] is not None}
-    attempt.facts.event("on_test_end", split="sample", metrics=metrics, flags=list(analysis["flags"]), failed_chains=len(analysis["failed_chains"]))
+    attempt.facts.event(
+        "on_test_end",
+        split="sample",
+        metrics=metrics,
+        flags=list(analysis["flags"]),
+        failed_chains=len(analysis["failed_chains"]),
+    )

@@ -1,4 +1,5 @@
-"""Whether the w* of a target is a minimum: of a network target, or of a trained graph model over a set of tasks."""
+"""Whether the w* of a target is a minimum: of a network target, or of a trained graph model over a
+set of tasks."""
 
 from __future__ import annotations
 
@@ -24,8 +25,9 @@ BUDGET, PRODUCTS = 2000, 100
 
 @dataclass(frozen=True)
 class Point:
-    """What is known of a w*: the check itself, n, L_n(w*) in single precision (None for torch models), the gradient norm that n rows have by
-    chance at the truth (None without rows), exact values where they are known, and `notes`, each a reason not to trust the point."""
+    """What is known of a w*: the check itself, n, L_n(w*) in single precision (None for torch
+    models), the gradient norm that n rows have by chance at the truth (None without rows), exact
+    values where they are known, and `notes`, each a reason not to trust the point."""
 
     found: Minimum
     n: int
@@ -40,9 +42,16 @@ class Point:
         return not self.found.flags and not self.notes
 
 
-def look_at(of: Artifact, tasks: Artifact | None, posterior: LocalPosteriorConfig, *, budget: int = BUDGET) -> Point:
-    """Look at the w* of a target under the temperature, the localisation and the mask of `posterior`. Raises `ConfigError` and ValueError."""
-    return _graph_model(of, tasks, posterior, budget) if tasks is not None else _network(of, posterior, budget)
+def look_at(
+    of: Artifact, tasks: Artifact | None, posterior: LocalPosteriorConfig, *, budget: int = BUDGET
+) -> Point:
+    """Look at the w* of a target under the temperature, the localisation and the mask of
+    `posterior`. Raises `ConfigError` and ValueError."""
+    return (
+        _graph_model(of, tasks, posterior, budget)
+        if tasks is not None
+        else _network(of, posterior, budget)
+    )
 
 
 def _network(of: Artifact, posterior: LocalPosteriorConfig, budget: int) -> Point:
@@ -55,19 +64,38 @@ def _network(of: Artifact, posterior: LocalPosteriorConfig, budget: int) -> Poin
     whole = load_landscape(of)
     landscape = masked(whole, posterior.mask)
     n_beta, gamma = temperature(posterior, landscape.n, landscape.n_parameters)
-    found = examine(LandscapeSurface(landscape), n_beta=n_beta, gamma=gamma, budget=budget, products=PRODUCTS)
+    found = examine(
+        LandscapeSurface(landscape), n_beta=n_beta, gamma=gamma, budget=budget, products=PRODUCTS
+    )
     notes, recorded = [], of.meta.get("metrics", {}).get("L0")
-    if isinstance(recorded, int | float) and abs(recorded - found.loss) > _SAME * (1 + abs(recorded)):
-        notes.append(f"L_n(w*) is {found.loss:.9g} here and {recorded:.9g} in meta.json: rows or parameters are not those of the build")
+    if isinstance(recorded, int | float) and abs(recorded - found.loss) > _SAME * (
+        1 + abs(recorded)
+    ):
+        notes.append(
+            f"L_n(w*) is {found.loss:.9g} here and {recorded:.9g} in meta.json: rows or "
+            "parameters are not those of the build"
+        )
     config = of.config
     if isinstance(config, NetworkConfig) and isinstance(config.model, StudentConfig):
         training = config.training
         if not training.polish and training.precision == "float32":
-            notes.append("w* was found in float32 and not polished, while samplers count the loss from it in their own float width")
-    return Point(found, landscape.n, loss_at(landscape, "float32"), gradient_noise(landscape), landscape.exact, notes)
+            notes.append(
+                "w* was found in float32 and not polished, while samplers count the loss from it "
+                "in their own float width"
+            )
+    return Point(
+        found,
+        landscape.n,
+        loss_at(landscape, "float32"),
+        gradient_noise(landscape),
+        landscape.exact,
+        notes,
+    )
 
 
-def _graph_model(of: Artifact, tasks: Artifact, posterior: LocalPosteriorConfig, budget: int) -> Point:
+def _graph_model(
+    of: Artifact, tasks: Artifact, posterior: LocalPosteriorConfig, budget: int
+) -> Point:
     from causal_meta.llc.landscapes.minimum import examine
     from causal_meta.llc.landscapes.torch_surface import TorchSurface
     from causal_meta.llc.samplers.torch_chains import TorchPosterior
@@ -75,19 +103,36 @@ def _graph_model(of: Artifact, tasks: Artifact, posterior: LocalPosteriorConfig,
 
     landscape = checkpoint_landscape(of, tasks).restricted(posterior.mask)
     tempered = TorchPosterior.of(landscape, posterior)
-    found = examine(TorchSurface(landscape), n_beta=tempered.n_beta, gamma=tempered.gamma, budget=budget, products=PRODUCTS)
+    found = examine(
+        TorchSurface(landscape),
+        n_beta=tempered.n_beta,
+        gamma=tempered.gamma,
+        budget=budget,
+        products=PRODUCTS,
+    )
     return Point(found, landscape.n)
 
 
-def polished(store: Store, of: Artifact, *, budget: int, tolerance: float, **recorded: Any) -> Artifact:
-    """A network target of its own whose w* is that of `of`, polished: the same configuration with `init` the old target and no training.
+def polished(
+    store: Store, of: Artifact, *, budget: int, tolerance: float, **recorded: Any
+) -> Artifact:
+    """A network target of its own whose w* is that of `of`, polished: the same configuration with
+    `init` the old target and no training.
 
-    `recorded` goes to `make` (name, subscribers, options). Raises `ConfigError` for a target of another kind.
+    `recorded` goes to `make` (name, subscribers, options). Raises `ConfigError` for a target of
+    another kind.
     """
     config = of.config
     if not isinstance(config, NetworkConfig):
-        raise ConfigError(f"--polish makes network targets, and {of.id} is of kind {of.kind}; its samplers polish w* first, posterior.polish=STEPS.")
-    training = dataclasses.replace(config.training, polish=True, polish_budget=budget, polish_tolerance=tolerance)
+        raise ConfigError(
+            f"--polish makes network targets, and {of.id} is of kind {of.kind}; its samplers "
+            "polish w* first, posterior.polish=STEPS."
+        )
+    training = dataclasses.replace(
+        config.training, polish=True, polish_budget=budget, polish_tolerance=tolerance
+    )
     if isinstance(config.model, StudentConfig):
         training = dataclasses.replace(training, max_steps=0)
-    return make(store, dataclasses.replace(config, training=training, name=""), {"init": of}, **recorded)
+    return make(
+        store, dataclasses.replace(config, training=training, name=""), {"init": of}, **recorded
+    )

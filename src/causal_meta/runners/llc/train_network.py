@@ -1,7 +1,9 @@
-"""Network targets: rows, training and polish of a student network, or a formula at the point it names; and back from the artifact to its landscape.
+"""Network targets: rows, training and polish of a student network, or a formula at the point it
+names; and back from the artifact to its landscape.
 
-`data.npz` holds the rows (of a student x [N, D] and y [N, outputs]), `params.npz` the parameters w* by name, both in float64; `training.npz` the
-losses of the training's steps. JAX is imported when there is something to build or to load.
+`data.npz` holds the rows (of a student x [N, D] and y [N, outputs]), `params.npz` the parameters w*
+by name, both in float64; `training.npz` the losses of the training's steps. JAX is imported when
+there is something to build or to load.
 """
 
 from __future__ import annotations
@@ -30,14 +32,17 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
-GAMMA = 1.0  # localisation for which w* is polished and looked at; others: `causal-meta llc check --gamma`
+# localisation for which w* is polished and looked at; others: `causal-meta llc check --gamma`
+GAMMA = 1.0
 
 
 def build_network(config: NetworkConfig, attempt: Attempt) -> dict[str, Any]:
-    """Make the rows, train the student, polish w*, and look whether it is a minimum; the builder of kind `network`.
+    """Make the rows, train the student, polish w*, and look whether it is a minimum; the builder of
+    kind `network`.
 
-    A killed build goes on from its last checkpoint and ends with the same parameters. Returns dims and metrics for `meta.json`. Raises `ConfigError`
-    for an `init` of another model, and ValueError for a training that diverges.
+    A killed build goes on from its last checkpoint and ends with the same parameters. Returns dims
+    and metrics for `meta.json`. Raises `ConfigError` for an `init` of another model, and ValueError
+    for a training that diverges.
     """
     from causal_meta.llc.landscapes.surfaces import LandscapeSurface
 
@@ -50,64 +55,101 @@ def build_network(config: NetworkConfig, attempt: Attempt) -> dict[str, Any]:
         if isinstance(config.model, StudentConfig) and config.training.max_steps:
             w, losses = _trained(config, landscape, place)
         surface = LandscapeSurface(dataclasses.replace(landscape, centre=w))
-        if config.training.polish and (isinstance(config.model, StudentConfig) or "init" in attempt.inputs):
+        if config.training.polish and (
+            isinstance(config.model, StudentConfig) or "init" in attempt.inputs
+        ):
             descent = _polished(config, landscape.n, surface, losses, place)
             surface.centre = w = descent.anchor if descent.ended else descent.w
     landscape = dataclasses.replace(landscape, centre=w)
-    np.savez(attempt.folder / "data.npz", **{name: np.asarray(values) for name, values in landscape.data.items()})  # type: ignore[arg-type]
+    np.savez(
+        attempt.folder / "data.npz",
+        **{name: np.asarray(values) for name, values in landscape.data.items()},  # type: ignore[arg-type]
+    )
     np.savez(attempt.folder / "params.npz", **_leaves(landscape))  # type: ignore[arg-type]
     if len(losses):
         np.savez_compressed(attempt.folder / "training.npz", losses=losses)
     remove_tree(attempt.folder / "checkpoints")
     described = _described(config, landscape, surface, descent)
-    attempt.facts.event("on_train_end", step=len(losses), metrics=described["metrics"], total_time_s=round(attempt.facts.wall_s, 3))
+    attempt.facts.event(
+        "on_train_end",
+        step=len(losses),
+        metrics=described["metrics"],
+        total_time_s=round(attempt.facts.wall_s, 3),
+    )
     return described
 
 
 def load_landscape(artifact: Artifact) -> Landscape:
-    """The loss landscape of a `network` target around its w*, on the rows it was made with, in float64. Raises ValueError for another kind."""
+    """The loss landscape of a `network` target around its w*, on the rows it was made with, in
+    float64. Raises ValueError for another kind."""
     config = artifact.config
     if not isinstance(config, NetworkConfig):
-        raise ValueError(f"{artifact.id} is of kind {artifact.kind!r}; give a network target (causal-meta build network …).")
+        raise ValueError(
+            f"{artifact.id} is of kind {artifact.kind!r}; give a network target (causal-meta "
+            "build network …)."
+        )
     data, params = (_arrays(artifact, name) for name in ("data.npz", "params.npz"))
-    return _landscape(config, data, np.concatenate([value.reshape(-1) for value in params.values()]))
+    return _landscape(
+        config, data, np.concatenate([value.reshape(-1) for value in params.values()])
+    )
 
 
-def _landscape(config: NetworkConfig, data: Mapping[str, Floats] | None, w: Floats | None) -> Landscape:
-    """The landscape of a configuration, with the rows and the point given, or those that it says."""
+def _landscape(
+    config: NetworkConfig, data: Mapping[str, Floats] | None, w: Floats | None
+) -> Landscape:
+    """The landscape of a configuration, with the rows and the point given, or those that it
+    says."""
     if isinstance(config.model, StudentConfig):
         from causal_meta.llc.landscapes.perceptrons import Perceptron
         from causal_meta.llc.landscapes.targets import draw_rows, network_landscape
         from causal_meta.randomness import generator
 
-        first = Perceptron(config.model).initial(generator(config.seed, "network student")) if w is None else w
+        first = (
+            Perceptron(config.model).initial(generator(config.seed, "network student"))
+            if w is None
+            else w
+        )
         return network_landscape(config, draw_rows(config) if data is None else data, first)
     from causal_meta.llc.landscapes.forms import form_landscape
 
     found = form_landscape(config.model, config.data.n_rows, config.seed)
-    return dataclasses.replace(found, data=found.data if data is None else dict(data), centre=found.centre if w is None else w)
+    return dataclasses.replace(
+        found,
+        data=found.data if data is None else dict(data),
+        centre=found.centre if w is None else w,
+    )
 
 
 def _first(config: NetworkConfig, attempt: Attempt) -> Landscape:
-    """The landscape around the point where the work begins: that of `init`, fresh parameters, or the point that a formula names."""
+    """The landscape around the point where the work begins: that of `init`, fresh parameters, or
+    the point that a formula names."""
     init = attempt.inputs.get("init")
     if init is None:
         return _landscape(config, None, None)
     other = init.config
     if not isinstance(other, NetworkConfig) or other.model != config.model:
-        raise ConfigError(f"init={init.id} holds another model; give a network target of the same model settings.")
+        raise ConfigError(
+            f"init={init.id} holds another model; give a network target of the same model settings."
+        )
     return _landscape(config, None, np.asarray(load_landscape(init).centre))
 
 
 def _arrays(artifact: Artifact, name: str) -> dict[str, Floats]:
-    """The arrays of a file; raises ValueError for one that cannot be read or holds values that are not finite."""
+    """The arrays of a file; raises ValueError for one that cannot be read or holds values that are
+    not finite."""
     try:
         with np.load(artifact.folder / name, allow_pickle=False) as arrays:
             found = {key: np.asarray(arrays[key]) for key in arrays.files}
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ValueError(f"{name} of {artifact.id} cannot be read ({type(error).__name__}); delete the target and build it again.") from None
+        raise ValueError(
+            f"{name} of {artifact.id} cannot be read ({type(error).__name__}); delete the target "
+            "and build it again."
+        ) from None
     if not all(np.isfinite(values).all() for values in found.values()):
-        raise ValueError(f"{name} of {artifact.id} holds values that are not finite; delete the target and build it again.")
+        raise ValueError(
+            f"{name} of {artifact.id} holds values that are not finite; delete the target and "
+            "build it again."
+        )
     return found
 
 
@@ -117,11 +159,12 @@ def _leaves(landscape: Landscape) -> dict[str, Floats]:
     return {name: w[where] for name, where in landscape.parameter_names.items()} or {"w": w}
 
 
-# ------------------------------------------------------------------------------------------------------------------------ the way to w*
+# ------------------------------------------------------------------------------------ the way to w*
 
 
 class _Place:
-    """Where training and polish leave their state, are shown and are written down. A state is plain arrays, and a `stage`."""
+    """Where training and polish leave their state, are shown and are written down. A state is plain
+    arrays, and a `stage`."""
 
     def __init__(self, attempt: Attempt, stack: contextlib.ExitStack) -> None:
         self.attempt, self.stack = attempt, stack
@@ -142,35 +185,55 @@ class _Place:
         folder = self.attempt.folder / "checkpoints"
         folder.mkdir(exist_ok=True)
         with (folder / "last.pt.tmp").open("wb") as file:
-            np.savez(file, stage=np.asarray(stage), **{name: np.asarray(values) for name, values in arrays.items()})  # type: ignore[arg-type]
+            np.savez(
+                file,
+                stage=np.asarray(stage),
+                **{name: np.asarray(values) for name, values in arrays.items()},  # type: ignore[arg-type]
+            )
         seal_checkpoint(folder / "last.pt.tmp", done)
         self.attempt.facts.event("on_checkpoint", step=done)
         self.saved = time.monotonic()
 
     def progress(self, title: str, total: int) -> Progress:
         """A bar, lines, or nothing, as the attempt's options say."""
-        return self.stack.enter_context(Progress(total, style=self.attempt.options.get("progress", "auto"), title=title))
+        return self.stack.enter_context(
+            Progress(total, style=self.attempt.options.get("progress", "auto"), title=title)
+        )
 
 
-def _trained(config: NetworkConfig, landscape: Landscape, place: _Place) -> tuple[Floats, NDArray[np.floating]]:
+def _trained(
+    config: NetworkConfig, landscape: Landscape, place: _Place
+) -> tuple[Floats, NDArray[np.floating]]:
     """w after the training's steps, and the losses of all steps."""
     from causal_meta.llc.landscapes.training import train
 
     if (polishing := place.state("polish")) is not None:
         return polishing["trained"], polishing["losses"]
     state = place.state("training")
-    w, losses = (np.asarray(landscape.centre), np.zeros(0)) if state is None else (np.asarray(state["leaf.0"], np.float64), state["losses"])
+    w, losses = (
+        (np.asarray(landscape.centre), np.zeros(0))
+        if state is None
+        else (np.asarray(state["leaf.0"], np.float64), state["losses"])
+    )
     shown = place.progress("training", config.training.max_steps)
     for segment in train(landscape, config.training, config.seed, state=state):
         w, losses = segment.parameters, np.concatenate((losses, segment.losses))
         told = {"loss": float(segment.losses.mean())} if len(segment.losses) else {}
         shown.update(segment.step, told)
-        place.attempt.facts.scalars(segment.step, "train", {f"train/{name}": value for name, value in told.items()})
+        place.attempt.facts.scalars(
+            segment.step, "train", {f"train/{name}": value for name, value in told.items()}
+        )
         place.save("training", segment.step, segment.state | {"losses": losses})
     return w, losses
 
 
-def _polished(config: NetworkConfig, n: int, surface: LandscapeSurface, losses: NDArray[np.floating], place: _Place) -> Descent:
+def _polished(
+    config: NetworkConfig,
+    n: int,
+    surface: LandscapeSurface,
+    losses: NDArray[np.floating],
+    place: _Place,
+) -> Descent:
     """The end of the descent from the surface's centre."""
     from causal_meta.llc.landscapes.local_posterior import tempered_rows
     from causal_meta.llc.landscapes.minimum import polish
@@ -181,14 +244,23 @@ def _polished(config: NetworkConfig, n: int, surface: LandscapeSurface, losses: 
     budget = training.polish_budget or (3000 if len(surface.centre) <= DENSE else 300)
     shown, last = place.progress("polish", budget), None
     state = place.state("polish")
-    for last in polish(surface, n_beta=tempered_rows(n), gamma=GAMMA, tolerance=tolerance, budget=budget, state=state):
+    for last in polish(
+        surface,
+        n_beta=tempered_rows(n),
+        gamma=GAMMA,
+        tolerance=tolerance,
+        budget=budget,
+        state=state,
+    ):
         shown.update(min(last.work, budget), {"gap": last.gap})
         place.save("polish", training.max_steps + last.work, last.state() | kept)
     assert last is not None
     return last
 
 
-def _described(config: NetworkConfig, landscape: Landscape, surface: LandscapeSurface, descent: Descent | None) -> dict[str, Any]:
+def _described(
+    config: NetworkConfig, landscape: Landscape, surface: LandscapeSurface, descent: Descent | None
+) -> dict[str, Any]:
     """Dims and metrics of a target."""
     from causal_meta.llc.landscapes.local_posterior import tempered_rows
     from causal_meta.llc.landscapes.minimum import examine
@@ -196,11 +268,21 @@ def _described(config: NetworkConfig, landscape: Landscape, surface: LandscapeSu
     from causal_meta.llc.landscapes.surfaces import loss_at
 
     searched = descent if descent is not None and descent.ended else None
-    found = examine(surface, n_beta=tempered_rows(landscape.n), gamma=GAMMA, budget=2000 if descent is None else 60, known=searched)
+    found = examine(
+        surface,
+        n_beta=tempered_rows(landscape.n),
+        gamma=GAMMA,
+        budget=2000 if descent is None else 60,
+        known=searched,
+    )
     student = config.model if isinstance(config.model, StudentConfig) else None
     dims: dict[str, Any] = {"n": landscape.n, "p": landscape.n_parameters}
     if student is not None:
-        dims |= {"d": student.in_dim, "d_out": student.out_dim, "widths": list(Perceptron(student).widths)}
+        dims |= {
+            "d": student.in_dim,
+            "d_out": student.out_dim,
+            "widths": list(Perceptron(student).widths),
+        }
     metrics = {
         "L0": found.loss,
         "L0_float32": loss_at(landscape, "float32"),
@@ -213,4 +295,10 @@ def _described(config: NetworkConfig, landscape: Landscape, surface: LandscapeSu
     }
     known = {name: float(value) for name, value in landscape.exact.items()}
     wide = student is None or descent is not None or config.training.precision == "float64"
-    return {"dims": dims, "metrics": metrics, "verdict": found.sentence, "exact": known, "jax_enable_x64": wide}
+    return {
+        "dims": dims,
+        "metrics": metrics,
+        "verdict": found.sentence,
+        "exact": known,
+        "jax_enable_x64": wide,
+    }

@@ -1,11 +1,14 @@
-"""A search for a sampler's settings: trials of a method on one target within a budget, judged against a reference, the next ones chosen by Optuna.
+"""A search for a sampler's settings: trials of a method on one target within a budget, judged
+against a reference, the next ones chosen by Optuna.
 
-`tune.json` holds the reference, every trial with its seed, settings, estimate, work and flags, what was spent, and the best trial; `trials.csv` the
-same trials as a table; `best.yaml` a study file with the best settings; `diagnostics/tuning.png` the objective against each setting.
+`tune.json` holds the reference, every trial with its seed, settings, estimate, work and flags, what
+was spent, and the best trial; `trials.csv` the same trials as a table; `best.yaml` a study file
+with the best settings; `diagnostics/tuning.png` the objective against each setting.
 
-Optuna is asked for suggestions alone. Its study is made again from our own record before each of them, with a sampler seeded by the trial's
-number, so that a killed search, which goes on from that record, asks what an unbroken one would have asked, and no storage of Optuna's (of which
-one unpickles) is read.
+Optuna is asked for suggestions alone. Its study is made again from our own record before each of
+them, with a sampler seeded by the trial's number, so that a killed search, which goes on from that
+record, asks what an unbroken one would have asked, and no storage of Optuna's (of which one
+unpickles) is read.
 """
 
 from __future__ import annotations
@@ -36,14 +39,17 @@ if TYPE_CHECKING:
     from causal_meta.store import Artifact, Attempt
 
 TUNING, TABLE, BEST, PICTURE = "tune.json", "trials.csv", "best.yaml", "diagnostics/tuning.png"
-_FLAGGED = 1e6  # what Optuna, which only orders trials, is told beside the objective of one with flags
-#: Flags that speak of the target or of the length of the chains, not of the settings: the objective has the second already.
+# what Optuna, which only orders trials, is told beside the objective of one with flags
+_FLAGGED = 1e6
+#: Flags that speak of the target or of the length of the chains, not of the settings: the objective
+#: has the second already.
 NO_FAILURE = frozenset({"not_a_minimum", "float_width", "low_ess", "mcse_above_2_percent"})
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What trials are judged by: λ_ref, its standard error, and where it comes from (a run's id, or "exact")."""
+    """What trials are judged by: λ_ref, its standard error, and where it comes from (a run's id, or
+    "exact")."""
 
     value: float
     error: float
@@ -53,7 +59,8 @@ class Reference:
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of settings tried: `state` is "ok", "flagged", "failed" or "stopped" (out of time); only the first has a say in what is best."""
+    """One set of settings tried: `state` is "ok", "flagged", "failed" or "stopped" (out of time);
+    only the first has a say in what is best."""
 
     number: int
     seed: int
@@ -78,9 +85,10 @@ class _OutOfTime(Exception):
 def tune_llc(config: TuneConfig, attempt: Attempt) -> dict[str, Any]:
     """Carry out the search and publish its record; the builder of `tune`.
 
-    No trial begins that the budget's gradients cannot pay by what trials cost so far, and a trial is stopped between two segments of its chains when
-    the budget's seconds end. Returns dims and metrics. Raises `ConfigError` for a reference of another target or posterior, without a usable one, and
-    for a budget below the price of one trial.
+    No trial begins that the budget's gradients cannot pay by what trials cost so far, and a trial
+    is stopped between two segments of its chains when the budget's seconds end. Returns dims and
+    metrics. Raises `ConfigError` for a reference of another target or posterior, without a usable
+    one, and for a budget below the price of one trial.
     """
     from causal_meta.runners.llc.train_network import load_landscape
 
@@ -88,7 +96,12 @@ def tune_llc(config: TuneConfig, attempt: Attempt) -> dict[str, Any]:
     landscape = load_landscape(of)
     reference = reference_of(config, of, attempt.inputs.get("reference"), landscape)
     trials, ended = _loaded(attempt), "trials"
-    with Progress(config.trials, len(trials), style=attempt.options.get("progress", "auto"), title=f"tune {config.method.kind}") as bar:
+    with Progress(
+        config.trials,
+        len(trials),
+        style=attempt.options.get("progress", "auto"),
+        title=f"tune {config.method.kind}",
+    ) as bar:
         while len(trials) < config.trials:
             spent = _spent(trials)
             over = _over(config, trials, spent, landscape.n)
@@ -96,62 +109,114 @@ def tune_llc(config: TuneConfig, attempt: Attempt) -> dict[str, Any]:
                 ended = over or "seconds"
                 break
             left = config.budget.seconds - spent["seconds"] if config.budget.seconds else math.inf
-            trials.append(_tried(config, landscape, reference, len(trials), suggested(config, trials), left))
+            trials.append(
+                _tried(config, landscape, reference, len(trials), suggested(config, trials), left)
+            )
             _save(attempt, trials)
             bar.update(len(trials), {"objective": trials[-1].objective or math.nan})
     found = best_of(trials)
     _publish(config, attempt, of, trials, reference, ended, found)
     remove_tree(attempt.folder / "checkpoints")
-    metrics = {} if found is None else {"objective": found.objective, "llc_mean": found.llc_mean, "llc_error": found.llc_error}
-    return {"dims": {"trials": len(trials)}, "metrics": metrics, "jax_enable_x64": config.method.precision == "float64"}
+    metrics = (
+        {}
+        if found is None
+        else {
+            "objective": found.objective,
+            "llc_mean": found.llc_mean,
+            "llc_error": found.llc_error,
+        }
+    )
+    return {
+        "dims": {"trials": len(trials)},
+        "metrics": metrics,
+        "jax_enable_x64": config.method.precision == "float64",
+    }
 
 
 def best_of(trials: Sequence[Trial], state: str = "ok") -> Trial | None:
-    """The trial of the smallest objective among those without flags (or of another state); None if there is none."""
-    return min((trial for trial in trials if trial.state == state), key=lambda trial: trial.objective or 0.0, default=None)
+    """The trial of the smallest objective among those without flags (or of another state); None if
+    there is none."""
+    return min(
+        (trial for trial in trials if trial.state == state),
+        key=lambda trial: trial.objective or 0.0,
+        default=None,
+    )
 
 
-def reference_of(config: TuneConfig, of: Artifact, run: Artifact | None, landscape: Landscape) -> Reference:
-    """The estimate of the run given as reference, or the exact finite-n value of the landscape. Raises `ConfigError` if neither can be used."""
+def reference_of(
+    config: TuneConfig, of: Artifact, run: Artifact | None, landscape: Landscape
+) -> Reference:
+    """The estimate of the run given as reference, or the exact finite-n value of the landscape.
+    Raises `ConfigError` if neither can be used."""
     if run is None:
         from causal_meta.llc.samplers import masked
         from causal_meta.llc.samplers.prepared import temperature
 
         seen = masked(landscape, config.method.posterior.mask)
         if seen.expectation is None:
-            raise ConfigError(f"No exact value is known for {of.id}; give reference=RUN, a run of hmc or nuts on it.")
-        value, error = seen.expectation(*temperature(config.method.posterior, seen.n, seen.n_parameters))
+            raise ConfigError(
+                f"No exact value is known for {of.id}; give reference=RUN, a run of hmc or nuts "
+                "on it."
+            )
+        value, error = seen.expectation(
+            *temperature(config.method.posterior, seen.n, seen.n_parameters)
+        )
         return Reference(value, error, "exact")
-    if getattr(run.config, "posterior", None) != config.method.posterior or run.inputs.get("of") != of.id:
-        raise ConfigError(f"{run.id} is no run on {of.id} with the posterior of the method; give a reference with the same target, β, γ and mask.")
+    if (
+        getattr(run.config, "posterior", None) != config.method.posterior
+        or run.inputs.get("of") != of.id
+    ):
+        raise ConfigError(
+            f"{run.id} is no run on {of.id} with the posterior of the method; give a reference "
+            "with the same target, β, γ and mask."
+        )
     analysis = read_analysis(run)
     if analysis["llc_mean"] is None or analysis["llc_error"] is None:
-        raise ConfigError(f"{run.id} has no estimate to judge others by, since its chains failed; give another reference.")
+        raise ConfigError(
+            f"{run.id} has no estimate to judge others by, since its chains failed; give another "
+            "reference."
+        )
     return Reference(analysis["llc_mean"], analysis["llc_error"], run.id, tuple(analysis["flags"]))
 
 
-# --------------------------------------------------------------------------------------------------------------------------- trials
+# ------------------------------------------------------------------------------------------- trials
 
 
 def suggested(config: TuneConfig, trials: Sequence[Trial]) -> dict[str, Any]:
-    """The settings of the next trial: first the method's own, then Optuna's, by a tree-structured Parzen estimator (Bergstra et al. 2011).
+    """The settings of the next trial: first the method's own, then Optuna's, by a tree-structured
+    Parzen estimator (Bergstra et al. 2011).
 
-    Trials that are flagged count as worse than all others, in the order of their objectives; those that failed or were stopped as worse still.
+    Trials that are flagged count as worse than all others, in the order of their objectives; those
+    that failed or were stopped as worse still.
     """
     import optuna
     from optuna.trial import TrialState, create_trial
 
     ranges = {name: _range(config, name, *limits) for name, limits in config.searched.items()}
-    own = {name: getattr(config.method, "fraction" if name == "step_fraction" else name) for name in ranges}
-    if not trials and all(low <= own[name] <= high for name, (low, high) in config.searched.items()):
+    own = {
+        name: getattr(config.method, "fraction" if name == "step_fraction" else name)
+        for name in ranges
+    }
+    if not trials and all(
+        low <= own[name] <= high for name, (low, high) in config.searched.items()
+    ):
         return own
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=key(config.seed, "tune", "suggest", len(trials))[0] >> 33, n_startup_trials=config.startup)
+    sampler = optuna.samplers.TPESampler(
+        seed=key(config.seed, "tune", "suggest", len(trials))[0] >> 33,
+        n_startup_trials=config.startup,
+    )
     study = optuna.create_study(sampler=sampler)
     for trial in trials:
-        value = None if trial.objective is None else trial.objective + (0 if trial.state == "ok" else _FLAGGED)
+        value = (
+            None
+            if trial.objective is None
+            else trial.objective + (0 if trial.state == "ok" else _FLAGGED)
+        )
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
-        study.add_trial(create_trial(state=state, value=value, params=trial.settings, distributions=ranges))
+        study.add_trial(
+            create_trial(state=state, value=value, params=trial.settings, distributions=ranges)
+        )
     return config.typed(study.ask(ranges).params)
 
 
@@ -161,16 +226,32 @@ def _range(config: TuneConfig, name: str, low: float, high: float) -> Any:
 
     log = low > 0 and high >= 10 * low
     ends = config.typed({name: low})[name], config.typed({name: high})[name]
-    return IntDistribution(*ends, log=log) if isinstance(ends[0], int) else FloatDistribution(*ends, log=log)
+    return (
+        IntDistribution(*ends, log=log)
+        if isinstance(ends[0], int)
+        else FloatDistribution(*ends, log=log)
+    )
 
 
-def _tried(config: TuneConfig, landscape: Landscape, reference: Reference, number: int, settings: dict[str, Any], left: float) -> Trial:
+def _tried(
+    config: TuneConfig,
+    landscape: Landscape,
+    reference: Reference,
+    number: int,
+    settings: dict[str, Any],
+    left: float,
+) -> Trial:
     """Sample with the settings for at most `left` seconds and judge the estimate."""
     from causal_meta.llc.estimates.estimators import estimate
     from causal_meta.llc.samplers import masked, sample
 
     begin = time.monotonic()
-    trial = Trial(number, seeds_of(config.seed, "tune", "trial", start=number, count=1)[0], dict(settings), "failed")
+    trial = Trial(
+        number,
+        seeds_of(config.seed, "tune", "trial", start=number, count=1)[0],
+        dict(settings),
+        "failed",
+    )
     method = replace(config.method, seed=trial.seed, **settings)
 
     def watch(done: int, total: int) -> None:
@@ -182,20 +263,35 @@ def _tried(config: TuneConfig, landscape: Landscape, reference: Reference, numbe
         seen = masked(landscape, method.posterior.mask)
         analysis = estimate(draws, n=seen.n, n_parameters=seen.n_parameters)
     except _OutOfTime:
-        return replace(trial, state="stopped", seconds=time.monotonic() - begin, reason="the seconds of the budget ended")
+        return replace(
+            trial,
+            state="stopped",
+            seconds=time.monotonic() - begin,
+            reason="the seconds of the budget ended",
+        )
     except ValueError as error:
         if number == 0:
             raise
         return replace(trial, seconds=time.monotonic() - begin, reason=str(error))
-    return replace(judged(trial, analysis, reference, config.objective), seconds=time.monotonic() - begin)
+    return replace(
+        judged(trial, analysis, reference, config.objective), seconds=time.monotonic() - begin
+    )
 
 
-def judged(trial: Trial, analysis: Mapping[str, Any], reference: Reference, objective: str) -> Trial:
-    """The trial with its estimate, its objective, and its state: flags other than `NO_FAILURE` make it "flagged", no estimate makes it "failed"."""
-    work: dict[str, Any] = {"gradients": analysis["total_fges"] or 0.0, "flags": list(analysis["flags"])}
+def judged(
+    trial: Trial, analysis: Mapping[str, Any], reference: Reference, objective: str
+) -> Trial:
+    """The trial with its estimate, its objective, and its state: flags other than `NO_FAILURE` make
+    it "flagged", no estimate makes it "failed"."""
+    work: dict[str, Any] = {
+        "gradients": analysis["total_fges"] or 0.0,
+        "flags": list(analysis["flags"]),
+    }
     mean, error = analysis["llc_mean"], analysis["llc_mcse"]
     if mean is None or error is None:
-        return replace(trial, **work, reason="; ".join(analysis["flag_details"].values()) or "no estimate")
+        return replace(
+            trial, **work, reason="; ".join(analysis["flag_details"].values()) or "no estimate"
+        )
     gap = abs(mean - reference.value)
     whole = math.hypot(error, reference.error)
     relative = math.log10(max(math.hypot(gap, error), 1e-300) / max(abs(reference.value), 1e-300))
@@ -215,7 +311,10 @@ def judged(trial: Trial, analysis: Mapping[str, Any], reference: Reference, obje
 
 
 def _spent(trials: Sequence[Trial]) -> dict[str, float]:
-    return {"gradients": sum(trial.gradients for trial in trials), "seconds": sum(trial.seconds for trial in trials)}
+    return {
+        "gradients": sum(trial.gradients for trial in trials),
+        "seconds": sum(trial.seconds for trial in trials),
+    }
 
 
 def _over(config: TuneConfig, trials: Sequence[Trial], spent: Mapping[str, float], n: int) -> str:
@@ -227,21 +326,31 @@ def _over(config: TuneConfig, trials: Sequence[Trial], spent: Mapping[str, float
     price = max([least_gradients(config, n), *(trial.gradients for trial in trials)])
     if not trials and price > config.budget.gradients:
         raise ConfigError(
-            f"One trial of {config.method.kind} takes at least {price:,.0f} gradients, and budget.gradients is {config.budget.gradients:,.0f}; "
+            f"One trial of {config.method.kind} takes at least {price:,.0f} gradients, and "
+            f"budget.gradients is {config.budget.gradients:,.0f}; "
             "raise it, or lower method.draws, method.thin or method.warmup."
         )
     return "gradients" if spent["gradients"] + price > config.budget.gradients else ""
 
 
 def least_gradients(config: TuneConfig, n: int) -> float:
-    """What a trial costs at the least: one gradient (or one minibatch's share of it) for each transition of each chain."""
+    """What a trial costs at the least: one gradient (or one minibatch's share of it) for each
+    transition of each chain."""
     method: Any = config.method
-    steps = method.warmup + (method.draws or method.first_draws) * method.thin if hasattr(method, "thin") else method.steps
-    share = min(method.batch_size, n) / n if isinstance(method, StepConfig) and method.batch_size else 1.0
+    steps = (
+        method.warmup + (method.draws or method.first_draws) * method.thin
+        if hasattr(method, "thin")
+        else method.steps
+    )
+    share = (
+        min(method.batch_size, n) / n
+        if isinstance(method, StepConfig) and method.batch_size
+        else 1.0
+    )
     return float(method.chains * steps * share)
 
 
-# -------------------------------------------------------------------------------------------------------------------------- records
+# ------------------------------------------------------------------------------------------ records
 
 
 def _save(attempt: Attempt, trials: Sequence[Trial]) -> None:
@@ -252,20 +361,39 @@ def _save(attempt: Attempt, trials: Sequence[Trial]) -> None:
     (folder / "last.pt.tmp").write_text(json.dumps(plain), "utf-8")
     seal_checkpoint(folder / "last.pt.tmp", len(trials))
     last = trials[-1]
-    told = {"objective": last.objective, "llc": last.llc_mean, "gradients": last.gradients, "seconds": last.seconds}
-    attempt.facts.scalars(last.number, "tune", {name: value for name, value in told.items() if value is not None and math.isfinite(value)})
+    told = {
+        "objective": last.objective,
+        "llc": last.llc_mean,
+        "gradients": last.gradients,
+        "seconds": last.seconds,
+    }
+    attempt.facts.scalars(
+        last.number,
+        "tune",
+        {name: value for name, value in told.items() if value is not None and math.isfinite(value)},
+    )
     attempt.facts.event("on_checkpoint", step=len(trials))
 
 
 def _loaded(attempt: Attempt) -> list[Trial]:
-    """The trials of an earlier attempt, if it left any; one that the clock stopped is tried again if time is left."""
+    """The trials of an earlier attempt, if it left any; one that the clock stopped is tried again
+    if time is left."""
     if not attempt.resumed:
         return []
-    return [Trial(**tree) for tree in json.loads((attempt.folder / "checkpoints" / "last.pt").read_text("utf-8"))]
+    return [
+        Trial(**tree)
+        for tree in json.loads((attempt.folder / "checkpoints" / "last.pt").read_text("utf-8"))
+    ]
 
 
 def _publish(
-    config: TuneConfig, attempt: Attempt, of: Artifact, trials: Sequence[Trial], reference: Reference, ended: str, found: Trial | None
+    config: TuneConfig,
+    attempt: Attempt,
+    of: Artifact,
+    trials: Sequence[Trial],
+    reference: Reference,
+    ended: str,
+    found: Trial | None,
 ) -> None:
     closest = best_of(trials, "flagged")
     tree = {
@@ -295,17 +423,33 @@ def _table(config: TuneConfig, trials: Sequence[Trial]) -> str:
     writer.writerow([*plain[:2], *config.searched, *plain[2:], "flags"])
     for trial in trials:
         cells = [getattr(trial, name) for name in plain]
-        writer.writerow([*cells[:2], *(trial.settings[name] for name in config.searched), *cells[2:], " ".join(trial.flags)])
+        writer.writerow(
+            [
+                *cells[:2],
+                *(trial.settings[name] for name in config.searched),
+                *cells[2:],
+                " ".join(trial.flags),
+            ]
+        )
     return text.getvalue()
 
 
 def study_text(config: TuneConfig, of: Artifact, run_id: str, found: Trial) -> str:
-    """A study file (its runs can be pasted into others) that runs the method with the best settings, and what differs from the defaults."""
+    """A study file (its runs can be pasted into others) that runs the method with the best
+    settings, and what differs from the defaults."""
     import yaml
 
     method = replace(config.method, seed=0, **config.typed(found.settings))
-    entry = {"run": method.kind, "of": of.id, **_differences(to_plain(method), to_plain(type(method)())), **config.typed(found.settings)}
-    said = f"# The best of {run_id}: {method.kind} on {of.id}, trial {found.number}, λ̂ = {found.llc_mean:.5g} ± {found.llc_error:.2g}\n"
+    entry = {
+        "run": method.kind,
+        "of": of.id,
+        **_differences(to_plain(method), to_plain(type(method)())),
+        **config.typed(found.settings),
+    }
+    said = (
+        f"# The best of {run_id}: {method.kind} on {of.id}, trial {found.number}, λ̂ = "
+        f"{found.llc_mean:.5g} ± {found.llc_error:.2g}\n"
+    )
     return said + yaml.safe_dump({"name": f"tuned_{method.kind}", "runs": [entry]}, sort_keys=False)
 
 
@@ -324,13 +468,17 @@ def draw_tuning(folder: Path, tree: Mapping[str, Any]) -> None:
     """Draw `diagnostics/tuning.png` from the tree of `tune.json`."""
     from causal_meta.drawing import canvas, tuning
 
-    source = "the exact value" if tree["reference"]["source"] == "exact" else tree["reference"]["source"]
+    source = (
+        "the exact value" if tree["reference"]["source"] == "exact" else tree["reference"]["source"]
+    )
     canvas.save(
         tuning.search(
             tree["trials"],
             list(tree["searched"]),
             reference=(tree["reference"]["value"], tree["reference"]["error"]),
-            objective="log10 of the relative error" if tree["objective"] == "error" else "standard errors from the reference",
+            objective="log10 of the relative error"
+            if tree["objective"] == "error"
+            else "standard errors from the reference",
             title=f"{tree['method']['kind']}: {len(tree['trials'])} trials",
             note=f"against {source}; crosses are trials with flags",
         ),

@@ -1,8 +1,9 @@
 """Distances between families of worlds as artifacts: computed once per pair, then read.
 
-`distances.json` holds `distances` (name -> {value, se, null}), the `first` and `second` family in numbers, the names of the `signed` distances
-and the conventions; `arrays.npz` the spectra, degrees and per-task statistics of both; `figures/distance.png` the picture. Reading loads neither
-torch nor matplotlib.
+`distances.json` holds `distances` (name -> {value, se, null}), the `first` and `second` family in
+numbers, the names of the `signed` distances and the conventions; `arrays.npz` the spectra, degrees
+and per-task statistics of both; `figures/distance.png` the picture. Reading loads neither torch nor
+matplotlib.
 """
 
 from __future__ import annotations
@@ -28,26 +29,35 @@ FIGURE = "distance.png"
 _CONVENTIONS = {
     "null": "the value for equal families; value - null is at 0 within the standard error se",
     "order": "gaps are second minus first; all other distances are symmetric",
-    "errors": "jackknife over tasks; of the classifier DeLong's, corrected for folds that share training tasks (Nadeau and Bengio)",
+    "errors": "jackknife over tasks; of the classifier DeLong's, corrected for folds that share "
+    "training tasks (Nadeau and Bengio)",
     "rows": "the same number of observational rows for both families, whatever theirs are",
 }
 
 
-def distance_config(a: FamilyConfig, b: FamilyConfig, **settings: Any) -> tuple[DistanceConfig, bool]:
-    """The configuration of the distance between two families, and whether they were swapped: a pair has one order, that of their identities."""
-    swapped = canonical(to_plain(a, identity_only=True)) > canonical(to_plain(b, identity_only=True))
+def distance_config(
+    a: FamilyConfig, b: FamilyConfig, **settings: Any
+) -> tuple[DistanceConfig, bool]:
+    """The configuration of the distance between two families, and whether they were swapped: a pair
+    has one order, that of their identities."""
+    swapped = canonical(to_plain(a, identity_only=True)) > canonical(
+        to_plain(b, identity_only=True)
+    )
     first, second = (b, a) if swapped else (a, b)
     return DistanceConfig(first=first, second=second, **settings), swapped
 
 
 def build_distance(config: DistanceConfig, attempt: Attempt) -> dict[str, Any]:
-    """Compare the two families and write the result into the attempt's folder; the builder of kind `distance`.
+    """Compare the two families and write the result into the attempt's folder; the builder of kind
+    `distance`.
 
     The option `names` says what the two are called in the picture.
     """
     from causal_meta.datasets.distances import GAPS, SMOOTHING, compare_families
 
-    found = compare_families(config.first, config.second, config.n_tasks, config.seed, config.n_rows)
+    found = compare_families(
+        config.first, config.second, config.n_tasks, config.seed, config.n_rows
+    )
     tree: dict[str, Any] = {
         "distances": _without_nan(found.distances),
         "first": _without_nan(found.families[0]),
@@ -55,24 +65,36 @@ def build_distance(config: DistanceConfig, attempt: Attempt) -> dict[str, Any]:
         "n_tasks": config.n_tasks,
         "n_rows": config.n_rows,
         "signed": list(GAPS),
-        "conventions": _CONVENTIONS | {"smoothing": f"degree laws are mixed with {SMOOTHING:g} of the uniform law"},
+        "conventions": _CONVENTIONS
+        | {"smoothing": f"degree laws are mixed with {SMOOTHING:g} of the uniform law"},
     }
-    (attempt.folder / "distances.json").write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8")
+    (attempt.folder / "distances.json").write_text(
+        json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8"
+    )
     np.savez_compressed(attempt.folder / "arrays.npz", **found.arrays)  # type: ignore[arg-type]
-    _draw(tree["distances"], found.arrays, attempt.options.get("names", ("first", "second")), attempt.folder / "figures" / FIGURE)
+    _draw(
+        tree["distances"],
+        found.arrays,
+        attempt.options.get("names", ("first", "second")),
+        attempt.folder / "figures" / FIGURE,
+    )
     metrics = {name: entry["value"] for name, entry in tree["distances"].items()}
     return {"dims": {"n_tasks": config.n_tasks, "n_rows": config.n_rows}, "metrics": metrics}
 
 
 def _without_nan(tree: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    return {name: {key: value if math.isfinite(value) else None for key, value in entry.items()} for name, entry in tree.items()}
+    return {
+        name: {key: value if math.isfinite(value) else None for key, value in entry.items()}
+        for name, entry in tree.items()
+    }
 
 
 @dataclass(frozen=True)
 class FamilyDistance:
     """A stored distance as it was asked for.
 
-    `distances` name -> {value, se, null}; `families` the statistics of both in the order asked; `figure` where the picture is, or belongs.
+    `distances` name -> {value, se, null}; `families` the statistics of both in the order asked;
+    `figure` where the picture is, or belongs.
     """
 
     distances: dict[str, dict[str, Any]]
@@ -86,9 +108,13 @@ class FamilyDistance:
 
 
 def load_distance(artifact: Artifact, *, swapped: bool = False) -> FamilyDistance:
-    """What a `distance` target holds; `swapped` turns the two families round (and the gaps' signs). Raises ValueError for another kind."""
+    """What a `distance` target holds; `swapped` turns the two families round (and the gaps' signs).
+    Raises ValueError for another kind."""
     if artifact.kind != "distance":
-        raise ValueError(f"{artifact.id} is of kind {artifact.kind!r}; give a distance (causal-meta data distance A B).")
+        raise ValueError(
+            f"{artifact.id} is of kind {artifact.kind!r}; give a distance (causal-meta data "
+            "distance A B)."
+        )
     tree = json.loads((artifact.folder / "distances.json").read_text("utf-8"))
     with np.load(artifact.folder / "arrays.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
@@ -96,21 +122,45 @@ def load_distance(artifact: Artifact, *, swapped: bool = False) -> FamilyDistanc
     distances = tree["distances"]
     if swapped:
         turned = {"first_": "second_", "second_": "first_"}
-        arrays = {turned[start] + name.removeprefix(start): value for start in turned for name, value in arrays.items() if name.startswith(start)}
-        distances = {
-            name: entry | {"value": -entry["value"]} if name in tree["signed"] and entry["value"] else entry for name, entry in distances.items()
+        arrays = {
+            turned[start] + name.removeprefix(start): value
+            for start in turned
+            for name, value in arrays.items()
+            if name.startswith(start)
         }
-    return FamilyDistance(distances, (tree[roles[0]], tree[roles[1]]), arrays, artifact.folder / "figures" / FIGURE)
+        distances = {
+            name: entry | {"value": -entry["value"]}
+            if name in tree["signed"] and entry["value"]
+            else entry
+            for name, entry in distances.items()
+        }
+    return FamilyDistance(
+        distances, (tree[roles[0]], tree[roles[1]]), arrays, artifact.folder / "figures" / FIGURE
+    )
 
 
-def _draw(distances: Mapping[str, Any], arrays: Mapping[str, np.ndarray], names: tuple[str, str], path: Path) -> Path:
+def _draw(
+    distances: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    names: tuple[str, str],
+    path: Path,
+) -> Path:
     from causal_meta import drawing
 
     shown = dict(zip(("first", "second"), names, strict=True))
     if names[0] == names[1]:
         shown["second"] += " (again)"
-    kinds = [name.removeprefix("first_degrees_") for name in arrays if name.startswith("first_degrees_")]
-    degrees = {kind: {shown[role]: arrays[f"{role}_degrees_{kind}"] for role in shown} for kind in kinds}
+    kinds = [
+        name.removeprefix("first_degrees_") for name in arrays if name.startswith("first_degrees_")
+    ]
+    degrees = {
+        kind: {shown[role]: arrays[f"{role}_degrees_{kind}"] for role in shown} for kind in kinds
+    }
     spectra = {shown[role]: arrays[f"{role}_spectra"] for role in shown}
     note = f"{len(arrays['first_spectra'])} tasks of each family"
-    return drawing.save(drawing.comparison(distances, spectra, degrees, title=" and ".join(shown.values()), note=note), path)
+    return drawing.save(
+        drawing.comparison(
+            distances, spectra, degrees, title=" and ".join(shown.values()), note=note
+        ),
+        path,
+    )

@@ -1,4 +1,5 @@
-"""What a family of worlds looks like, as an artifact: `summary.json` and the pictures of `datasets.diagnostics.show_family`."""
+"""What a family of worlds looks like, as an artifact: `summary.json` and the pictures of
+`datasets.diagnostics.show_family`."""
 
 from __future__ import annotations
 
@@ -13,13 +14,18 @@ if TYPE_CHECKING:
 
 
 def build_portrait(config: PortraitConfig, attempt: Attempt) -> dict[str, Any]:
-    """Draw the family into `figures/` and write its numbers, mean and standard error over the tasks; the builder of kind `portrait`."""
+    """Draw the family into `figures/` and write its numbers, mean and standard error over the
+    tasks; the builder of kind `portrait`."""
     from causal_meta.datasets.diagnostics import show_family
     from causal_meta.datasets.scm import SCMFamily
 
-    told = show_family(SCMFamily(config.data), attempt.folder / "figures", seed=config.seed, n_tasks=config.n_tasks)
+    told = show_family(
+        SCMFamily(config.data), attempt.folder / "figures", seed=config.seed, n_tasks=config.n_tasks
+    )
     tree = {name: _plain(value) for name, value in told.items() if name != "files"}
-    (attempt.folder / "summary.json").write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8")
+    (attempt.folder / "summary.json").write_text(
+        json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8"
+    )
     means = {name: value["mean"] for name, value in tree.items() if "mean" in value}
     return {"dims": {"n_tasks": config.n_tasks}, "metrics": means}
 
@@ -31,7 +37,10 @@ def _plain(values: dict[str, float]) -> dict[str, float | None]:
 def load_portrait(artifact: Artifact) -> dict[str, Any]:
     """The numbers of a `portrait` target. Raises ValueError for another kind."""
     if artifact.kind != "portrait":
-        raise ValueError(f"{artifact.id} is of kind {artifact.kind!r}; give a portrait (causal-meta data show data=FAMILY).")
+        raise ValueError(
+            f"{artifact.id} is of kind {artifact.kind!r}; give a portrait (causal-meta data show "
+            "data=FAMILY)."
+        )
     return dict(json.loads((artifact.folder / "summary.json").read_text("utf-8")))
 
 

@@ -1,4 +1,5 @@
-"""Where the table of a task set lies and how it is read, and the configuration that follows from what was read. Does not load torch."""
+"""Where the table of a task set lies and how it is read, and the configuration that follows from
+what was read. Does not load torch."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ KEYS = ("table", "truth", "format", "columns", "transform", "title", "interventi
 
 
 def read_source(settings: Mapping[str, Any]) -> tuple[Table, np.ndarray | None]:
-    """The table and the true graph (None without one) that settings by `KEYS` name; raises `TableError`.
+    """The table and the true graph (None without one) that settings by `KEYS` name; raises
+    `TableError`.
 
     Lists are lists of names, or one string with commas between them.
     """
@@ -72,5 +74,12 @@ def table_config(table: Table, columns: Sequence[str], truth: np.ndarray | None)
 
 def recorded(settings: Mapping[str, Any]) -> list[str]:
     """The settings as words for `meta.json`: of files only their names, never where they lie."""
-    told = {key: Path(value).name if key in FILES else ",".join(listed(settings, key)) if key in LISTS else value for key, value in settings.items()}
+    told = {
+        key: Path(value).name
+        if key in FILES
+        else ",".join(listed(settings, key))
+        if key in LISTS
+        else value
+        for key, value in settings.items()
+    }
     return [f"data.{key}={value}" for key, value in told.items()]

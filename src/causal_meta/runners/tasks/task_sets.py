@@ -1,9 +1,12 @@
-"""Fixed sets of tasks as artifacts: draws of a family with their true graphs, or one real table, with or without a truth.
+"""Fixed sets of tasks as artifacts: draws of a family with their true graphs, or one real table,
+with or without a truth.
 
-`data.npz` holds x float32 [B, N, D], adjacency int8 [B, D, D] (absent without a truth), node_mask bool [B, D], row_mask bool [B, N],
-intervened bool [B, N, D] and seeds int64 [B]; `columns.json` the D names. Rows are raw, not standardised. A table's columns are centred
-(float64, before the rounding to float32), and `location` and `scale` [D] give its values back: value = location + scale * x. Of a family's tasks
-`registry.json` holds the seeds, the hashes of the graphs and of their classes, and statistics.
+`data.npz` holds x float32 [B, N, D], adjacency int8 [B, D, D] (absent without a truth), node_mask
+bool [B, D], row_mask bool [B, N], intervened bool [B, N, D] and seeds int64 [B]; `columns.json` the
+D names. Rows are raw, not standardised. A table's columns are centred (float64, before the rounding
+to float32), and `location` and `scale` [D] give its values back: value = location + scale * x. Of a
+family's tasks `registry.json` holds the seeds, the hashes of the graphs and of their classes, and
+statistics.
 """
 
 from __future__ import annotations
@@ -35,47 +38,83 @@ _BLOCK = 64
 
 
 def build_tasks(config: TasksConfig, attempt: Attempt) -> dict[str, Any]:
-    """Write the task set that `config` describes into the attempt's folder; the builder of kind `tasks`.
+    """Write the task set that `config` describes into the attempt's folder; the builder of kind
+    `tasks`.
 
-    A family gives `n_tasks` tasks whose seeds are hashes of (config.seed, "tasks", number), or of (config.seed, "tasks", seed_name, number) if it
-    has a seed name. For a table its contents come in the options
-    `table` (a `Table`) and `truth` (int8 [D, D]) and must have the digests that the configuration names: where they lay is no part of what an
-    artifact is. Returns the dims for `meta.json`. Raises ValueError.
+    A family gives `n_tasks` tasks whose seeds are hashes of (config.seed, "tasks", number), or of
+    (config.seed, "tasks", seed_name, number) if it has a seed name. For a table its contents come
+    in the options `table` (a `Table`) and `truth` (int8 [D, D]) and must have the digests that the
+    configuration names: where they lay is no part of what an artifact is. Returns the dims for
+    `meta.json`. Raises ValueError.
     """
     if isinstance(config.data, TableConfig):
-        batch, columns, extra = _table_batch(config.data, attempt.options.get("table"), attempt.options.get("truth"))
+        batch, columns, extra = _table_batch(
+            config.data, attempt.options.get("table"), attempt.options.get("truth")
+        )
     else:
         family = cast(FamilyConfig, config.data)
         named = (family.seed_name,) if family.seed_name else ()
         seeds = seeds_of(config.seed, "tasks", *named, start=0, count=config.n_tasks)
-        batch, columns, extra = _drawn(SCMFamily(family), seeds), [f"X{i + 1}" for i in range(family.n_nodes.high)], {}
+        batch, columns, extra = (
+            _drawn(SCMFamily(family), seeds),
+            [f"X{i + 1}" for i in range(family.n_nodes.high)],
+            {},
+        )
         columns = columns[: batch.n_nodes]
-        (attempt.folder / "registry.json").write_text(json.dumps(registry_of(batch), indent=1) + "\n", "utf-8")
+        (attempt.folder / "registry.json").write_text(
+            json.dumps(registry_of(batch), indent=1) + "\n", "utf-8"
+        )
     arrays = batch_arrays(batch) | extra
     np.savez(attempt.folder / "data.npz", **arrays)  # type: ignore[arg-type]
-    (attempt.folder / "columns.json").write_text(json.dumps(columns, ensure_ascii=False) + "\n", "utf-8")
-    dims = {"n_tasks": len(batch), "n_rows": batch.n_rows, "n_nodes": batch.n_nodes, "has_truth": batch.adjacency is not None}
+    (attempt.folder / "columns.json").write_text(
+        json.dumps(columns, ensure_ascii=False) + "\n", "utf-8"
+    )
+    dims = {
+        "n_tasks": len(batch),
+        "n_rows": batch.n_rows,
+        "n_nodes": batch.n_nodes,
+        "has_truth": batch.adjacency is not None,
+    }
     return {"dims": dims}
 
 
 def store_table(
-    store: Store, table: Table, columns: Sequence[str] = (), truth: np.ndarray | None = None, *, name: str = "", force: bool = False, **recorded: Any
+    store: Store,
+    table: Table,
+    columns: Sequence[str] = (),
+    truth: np.ndarray | None = None,
+    *,
+    name: str = "",
+    force: bool = False,
+    **recorded: Any,
 ) -> Artifact:
-    """The task set of one table, found in the store or written there. `recorded` goes to `make` (overrides, subscribers)."""
+    """The task set of one table, found in the store or written there. `recorded` goes to `make`
+    (overrides, subscribers)."""
     options = {"table": table, "truth": truth}
-    return make(store, table_config(table, columns, truth), name=name, force=force, options=options, **recorded)
+    return make(
+        store,
+        table_config(table, columns, truth),
+        name=name,
+        force=force,
+        options=options,
+        **recorded,
+    )
 
 
 def _drawn(family: SCMFamily, seeds: list[int]) -> TaskBatch:
     """The tasks of `seeds`, padded to the largest of them; drawn in blocks to bound the memory."""
-    blocks = [family.sample_tasks(seeds[start : start + _BLOCK]) for start in range(0, len(seeds), _BLOCK)]
+    blocks = [
+        family.sample_tasks(seeds[start : start + _BLOCK]) for start in range(0, len(seeds), _BLOCK)
+    ]
     rows, nodes = max(block.n_rows for block in blocks), max(block.n_nodes for block in blocks)
 
     def joined(name: str, *sizes: int) -> Tensor:
         values = [getattr(block, name) for block in blocks]
         out = values[0].new_zeros(len(seeds), *sizes)
         for start, value in zip(range(0, len(seeds), _BLOCK), values, strict=True):
-            out[(slice(start, start + len(value)), *(slice(size) for size in value.shape[1:]))] = value
+            out[(slice(start, start + len(value)), *(slice(size) for size in value.shape[1:]))] = (
+                value
+            )
         return out
 
     return TaskBatch(
@@ -88,17 +127,30 @@ def _drawn(family: SCMFamily, seeds: list[int]) -> TaskBatch:
     )
 
 
-def _table_batch(config: TableConfig, table: Table | None, truth: np.ndarray | None) -> tuple[TaskBatch, list[str], dict[str, np.ndarray]]:
+def _table_batch(
+    config: TableConfig, table: Table | None, truth: np.ndarray | None
+) -> tuple[TaskBatch, list[str], dict[str, np.ndarray]]:
     if table is None or table.sha256 != config.sha256:
         raise ValueError(
-            f"The bytes of the table {config.sha256[:12]}… are not at hand: build it from its file, causal-meta build tasks data.table=FILE."
+            f"The bytes of the table {config.sha256[:12]}… are not at hand: build it from its "
+            "file, causal-meta build tasks data.table=FILE."
         )
-    if bool(config.truth_sha256) != (truth is not None) or (truth is not None and truth_digest(truth, table.columns) != config.truth_sha256):
-        raise ValueError("The true graph is not the one that the configuration names: give the file again, data.truth=FILE.")
+    if bool(config.truth_sha256) != (truth is not None) or (
+        truth is not None and truth_digest(truth, table.columns) != config.truth_sha256
+    ):
+        raise ValueError(
+            "The true graph is not the one that the configuration names: give the file again, "
+            "data.truth=FILE."
+        )
     if (table.interventions, table.mask_sha256) != (config.interventions, config.mask_sha256):
-        raise ValueError("The table does not tell the interventions that the configuration names: read it again with them.")
+        raise ValueError(
+            "The table does not tell the interventions that the configuration names: read it "
+            "again with them."
+        )
     x, location, scale = centred(table.x)
-    adjacency = None if truth is None else torch.from_numpy(np.asarray(truth, dtype=np.float32))[None]
+    adjacency = (
+        None if truth is None else torch.from_numpy(np.asarray(truth, dtype=np.float32))[None]
+    )
     batch = full_batch(torch.from_numpy(x)[None], adjacency, [-1])
     if table.intervened is not None:
         batch.intervened = torch.from_numpy(table.intervened)[None]
@@ -106,9 +158,11 @@ def _table_batch(config: TableConfig, table: Table | None, truth: np.ndarray | N
 
 
 def centred(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A table [N, D] in float64 as float32 without its means, with location and scale [D]: value = location + scale * x.
+    """A table [N, D] in float64 as float32 without its means, with location and scale [D]: value =
+    location + scale * x.
 
-    Units stay (scale 1) unless squares would leave float32; then every column gets spread 1. So a column near 1e9 that varies by 1 loses nothing.
+    Units stay (scale 1) unless squares would leave float32; then every column gets spread 1. So a
+    column near 1e9 that varies by 1 loses nothing.
 
     >>> centred(np.array([[1e9, 0.0], [1e9 + 1, 4.0]]))[0].tolist()
     [[-0.5, -2.0], [0.5, 2.0]]
@@ -125,18 +179,29 @@ def centred(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def batch_arrays(batch: TaskBatch) -> dict[str, np.ndarray]:
     """A batch as arrays for `numpy.savez`."""
-    arrays = {name: getattr(batch, name).numpy() for name in ("x", "node_mask", "row_mask", "intervened", "seeds")}
+    arrays = {
+        name: getattr(batch, name).numpy()
+        for name in ("x", "node_mask", "row_mask", "intervened", "seeds")
+    }
     if batch.adjacency is not None:
         arrays["adjacency"] = batch.adjacency.numpy().astype(np.int8)
     return arrays
 
 
 def load_tasks(artifact: Artifact) -> TaskBatch:
-    """The tasks of a `tasks` target, raw rows, with their truth if there is one. Raises ValueError if the artifact is of another kind."""
+    """The tasks of a `tasks` target, raw rows, with their truth if there is one. Raises ValueError
+    if the artifact is of another kind."""
     check_is_tasks(artifact)
     with np.load(artifact.folder / "data.npz", allow_pickle=False) as arrays:
-        values = {name: torch.from_numpy(arrays[name]) for name in ("x", "node_mask", "row_mask", "intervened", "seeds")}
-        adjacency = torch.from_numpy(arrays["adjacency"]).to(torch.float32) if "adjacency" in arrays.files else None
+        values = {
+            name: torch.from_numpy(arrays[name])
+            for name in ("x", "node_mask", "row_mask", "intervened", "seeds")
+        }
+        adjacency = (
+            torch.from_numpy(arrays["adjacency"]).to(torch.float32)
+            if "adjacency" in arrays.files
+            else None
+        )
     return TaskBatch(adjacency=adjacency, **values)
 
 
@@ -149,4 +214,7 @@ def columns_of(artifact: Artifact) -> list[str]:
 def check_is_tasks(artifact: Artifact) -> None:
     """Raise ValueError unless the artifact is a task set."""
     if artifact.kind != "tasks":
-        raise ValueError(f"{artifact.id} is of kind {artifact.kind!r}; give a task set (causal-meta build tasks …).")
+        raise ValueError(
+            f"{artifact.id} is of kind {artifact.kind!r}; give a task set (causal-meta build "
+            "tasks …)."
+        )

@@ -1,8 +1,9 @@
 """Checkpoints of the training loop: what is in them, and reading them without running code.
 
-`last.pt` holds all that continuing needs and is vouched for by `last.json` (see `store.attempts.seal_checkpoint`); once training has ended, only
-the last weights. `best.pt` holds the weights that are used. The bytes depend on the state alone: a resumed run writes the files that an
-undisturbed one writes.
+`last.pt` holds all that continuing needs and is vouched for by `last.json` (see
+`store.attempts.seal_checkpoint`); once training has ended, only the last weights. `best.pt` holds
+the weights that are used. The bytes depend on the state alone: a resumed run writes the files that
+an undisturbed one writes.
 """
 
 from __future__ import annotations
@@ -31,9 +32,17 @@ def weights_of(model: BaseModel) -> Weights:
 
 
 def payload_of(model: BaseModel, weights: Weights, step: int, **further: Any) -> dict[str, Any]:
-    """What a checkpoint file holds: format, kind and configuration of the model, completed steps, weights, and `further` entries."""
+    """What a checkpoint file holds: format, kind and configuration of the model, completed steps,
+    weights, and `further` entries."""
     config = json.dumps(to_plain(model.config), sort_keys=True)
-    return {"format": FORMAT, "kind": model.config.kind, "config": config, "step": step, "model": weights, **further}
+    return {
+        "format": FORMAT,
+        "kind": model.config.kind,
+        "config": config,
+        "step": step,
+        "model": weights,
+        **further,
+    }
 
 
 def write_last(folder: Path, payload: dict[str, Any]) -> str:
@@ -46,8 +55,9 @@ def write_last(folder: Path, payload: dict[str, Any]) -> str:
 
 
 def close_last(folder: Path, payload: dict[str, Any]) -> None:
-    """Replace `last.pt` by `payload`, which training that has ended needs no optimiser in, and make `last.json` name this file alone: what is
-    published depends on the result only, and is no larger than it must be."""
+    """Replace `last.pt` by `payload`, which training that has ended needs no optimiser in, and make
+    `last.json` name this file alone: what is published depends on the result only, and is no larger
+    than it must be."""
     write_last(folder, payload)
     note = json.loads((folder / "last.json").read_text("utf-8"))
     write_atomic(folder / "last.json", json.dumps({"step": note["step"], "sha256": note["sha256"]}))
@@ -64,44 +74,76 @@ def write_best(folder: Path, payload: dict[str, Any]) -> None:
 
 
 def _canonical(tree: Any) -> Any:
-    """The same tree with equal strings being one object: a pickle writes an object that comes again as a reference, equal ones in full, and
-    which of them are one object depends on history."""
+    """The same tree with equal strings being one object: a pickle writes an object that comes again
+    as a reference, equal ones in full, and which of them are one object depends on history."""
     if isinstance(tree, dict):
         return {sys.intern(str(name)): _canonical(value) for name, value in tree.items()}
     return sys.intern(tree) if isinstance(tree, str) else tree
 
 
 def read(file: Path) -> dict[str, Any]:
-    """The contents of a checkpoint, on the CPU; only tensors and plain types are accepted. Raises ValueError with one sentence."""
+    """The contents of a checkpoint, on the CPU; only tensors and plain types are accepted. Raises
+    ValueError with one sentence."""
     try:
         payload = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ValueError(f"There is no checkpoint {file.name} in {file.parent}; rebuild the artifact or give another file.") from None
+        raise ValueError(
+            f"There is no checkpoint {file.name} in {file.parent}; rebuild the artifact or give "
+            "another file."
+        ) from None
     except Exception as error:  # torch raises many kinds for a damaged or hostile file
-        raise ValueError(f"{file.name} is no readable checkpoint ({type(error).__name__}): it is truncated, or not one of ours.") from None
-    if not isinstance(payload, dict) or payload.get("format") != FORMAT or not isinstance(payload.get("model"), dict):
-        raise ValueError(f"{file.name} is no checkpoint of this package: it lacks 'format' {FORMAT} and 'model'.")
+        raise ValueError(
+            f"{file.name} is no readable checkpoint ({type(error).__name__}): it is truncated, or "
+            "not one of ours."
+        ) from None
+    if (
+        not isinstance(payload, dict)
+        or payload.get("format") != FORMAT
+        or not isinstance(payload.get("model"), dict)
+    ):
+        raise ValueError(
+            f"{file.name} is no checkpoint of this package: it lacks 'format' {FORMAT} and 'model'."
+        )
     return payload
 
 
-def load(model: BaseModel, weights: Weights, *, parameters_only: bool = False, whose: str = "the checkpoint") -> None:
+def load(
+    model: BaseModel,
+    weights: Weights,
+    *,
+    parameters_only: bool = False,
+    whose: str = "the checkpoint",
+) -> None:
     """Put weights into a model of the same shape; raises ValueError naming the first difference.
 
     `parameters_only` leaves the buffers, such as the multipliers of a dual ascent, as they are.
     """
-    own: dict[str, Tensor] = dict(model.named_parameters()) if parameters_only else model.state_dict()
+    own: dict[str, Tensor] = (
+        dict(model.named_parameters()) if parameters_only else model.state_dict()
+    )
     theirs = {name: value for name, value in weights.items() if name in own or not parameters_only}
     for name in [*own, *theirs]:
         here, there = (tuple(side[name].shape) if name in side else None for side in (own, theirs))
         if here != there:
-            shapes = " and ".join(f"{'no' if shape is None else list(shape)} in {where}" for shape, where in ((there, whose), (here, "this model")))
-            raise ValueError(f"The weights do not fit: {name} has shape {shapes}; give both the same model settings.")
+            shapes = " and ".join(
+                f"{'no' if shape is None else list(shape)} in {where}"
+                for shape, where in ((there, whose), (here, "this model"))
+            )
+            raise ValueError(
+                f"The weights do not fit: {name} has shape {shapes}; give both the same model "
+                "settings."
+            )
     model.load_state_dict(theirs, strict=not parameters_only)
 
 
 def flat_optimizer(optimizer: torch.optim.Optimizer) -> Weights:
-    """The optimiser's state as `{"<parameter number>.<name>": tensor}`; rates and constants come from the configuration."""
-    return {f"{i}.{name}": value for i, state in optimizer.state_dict()["state"].items() for name, value in state.items()}
+    """The optimiser's state as `{"<parameter number>.<name>": tensor}`; rates and constants come
+    from the configuration."""
+    return {
+        f"{i}.{name}": value
+        for i, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, flat: Weights) -> None:
@@ -110,4 +152,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, flat: Weights) -> None:
     for path, value in flat.items():
         number, _, name = path.partition(".")
         state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )

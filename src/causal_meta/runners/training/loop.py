@@ -1,8 +1,9 @@
 """The training loop: one stream, one model, one order of events.
 
-A step is: batch, model, loss, backward, clip, optimiser step, `after_step`; then, where they are due, the record, the validation and the
-checkpoint. Batch s and everything random in step s are functions of (seed, s) alone, never of history, so a run that was killed goes on from its
-last checkpoint to the same weights, bit for bit, on equal hardware with an equal number of threads.
+A step is: batch, model, loss, backward, clip, optimiser step, `after_step`; then, where they are
+due, the record, the validation and the checkpoint. Batch s and everything random in step s are
+functions of (seed, s) alone, never of history, so a run that was killed goes on from its last
+checkpoint to the same weights, bit for bit, on equal hardware with an equal number of threads.
 """
 
 from __future__ import annotations
@@ -42,12 +43,17 @@ HEARTBEAT_SECONDS = 30.0
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
-def fit(model: BaseModel, module: CausalMetaModule, trainer: TrainerConfig, attempt: Attempt, seed: int) -> dict[str, Any]:
-    """Train `model` on the stream of `module` for `trainer.max_steps` steps and leave checkpoints/{last,best}.pt in the attempt's folder.
+def fit(
+    model: BaseModel, module: CausalMetaModule, trainer: TrainerConfig, attempt: Attempt, seed: int
+) -> dict[str, Any]:
+    """Train `model` on the stream of `module` for `trainer.max_steps` steps and leave
+    checkpoints/{last,best}.pt in the attempt's folder.
 
-    Goes on from a verified checkpoint in the folder if there is one. Started by torchrun, every process takes its part of each batch, and the
-    first alone writes. The global random state and the number of threads are afterwards as they were. Returns `metrics` (of
-    best.pt), `best_step`, `steps` and `tasks`. Raises `ConfigError` for settings that do not go together, and RuntimeError if training diverges.
+    Goes on from a verified checkpoint in the folder if there is one. Started by torchrun, every
+    process takes its part of each batch, and the first alone writes. The global random state and
+    the number of threads are afterwards as they were. Returns `metrics` (of best.pt), `best_step`,
+    `steps` and `tasks`. Raises `ConfigError` for settings that do not go together, and RuntimeError
+    if training diverges.
     """
     train_metrics.direction(trainer.monitor, module.config.test)
     fabric = open_fabric(trainer)
@@ -69,25 +75,44 @@ def fit(model: BaseModel, module: CausalMetaModule, trainer: TrainerConfig, atte
 
 
 class Training:
-    """The state of a training run and what can be done with it. `step` counts the finished steps."""
+    """The state of a training run and what can be done with it. `step` counts the finished
+    steps."""
 
-    def __init__(self, fabric: Fabric, model: BaseModel, module: CausalMetaModule, trainer: TrainerConfig, attempt: Attempt, seed: int) -> None:
-        self.fabric, self.model, self.module, self.trainer, self.attempt, self.seed = fabric, model, module, trainer, attempt, seed
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: BaseModel,
+        module: CausalMetaModule,
+        trainer: TrainerConfig,
+        attempt: Attempt,
+        seed: int,
+    ) -> None:
+        self.fabric, self.model, self.module, self.trainer, self.attempt, self.seed = (
+            fabric,
+            model,
+            module,
+            trainer,
+            attempt,
+            seed,
+        )
         self.writes = fabric.global_rank == 0
         self.folder: Path = attempt.folder / "checkpoints"
         self.wrapped = fabric.setup_module(model)
-        self.optimizer: torch.optim.Optimizer = implementation(trainer.optimizer)(trainer.optimizer, model.parameters())
+        self.optimizer: torch.optim.Optimizer = implementation(trainer.optimizer)(
+            trainer.optimizer, model.parameters()
+        )
         self.stepper: Any = fabric.setup_optimizers(self.optimizer)
         self.families: Mapping[str, Any] = module.test_dataloader() if self.writes else {}
         self.way = train_metrics.direction(trainer.monitor, module.config.test)
         self.step = self.tasks = self.validated = 0
         self.best: dict[str, Any] = {"step": 0, "metrics": {}, "model": {}}
-        self.first_bad = torch.full((), -1, dtype=torch.int64, device=fabric.device)  # first step with a number that is not finite
+        # first step with a number that is not finite
+        self.first_bad = torch.full((), -1, dtype=torch.int64, device=fabric.device)
         self.sums: dict[str, Tensor] = {}
         self.window = Window()
         self.last_beat = time.perf_counter()
 
-    # -------------------------------------------------------------------------------------------------------- beginning and end
+    # ---------------------------------------------------------------------------- beginning and end
 
     def begin(self) -> None:
         """Go on from a checkpoint, or start, and say so."""
@@ -97,7 +122,9 @@ class Training:
         payload = self.fabric.broadcast(payload)
         if payload is not None:
             checkpoints.load(self.model, payload["model"])
-            self.step, self.tasks, self.validated, self.best = (payload[name] for name in ("step", "tasks", "validated", "best"))
+            self.step, self.tasks, self.validated, self.best = (
+                payload[name] for name in ("step", "tasks", "validated", "best")
+            )
             if "optimizer" in payload:
                 checkpoints.load_optimizer(self.optimizer, payload["optimizer"])
             elif self.writes:  # killed between the end of training and publication
@@ -111,7 +138,10 @@ class Training:
     def _description(self) -> dict[str, Any]:
         told = json.dumps(describe(self.module), sort_keys=True)
         return {
-            "data": {"sha256": hashlib.sha256(told.encode()).hexdigest(), "families": sorted(self.module.config.test)},
+            "data": {
+                "sha256": hashlib.sha256(told.encode()).hexdigest(),
+                "families": sorted(self.module.config.test),
+            },
             "device": str(self.fabric.device),
             "precision": self.trainer.precision,
             "processes": self.fabric.world_size,
@@ -128,18 +158,42 @@ class Training:
         redrawn: Any = self.redrawn()
         if self.writes:
             self.save()
-            ended = {"tasks": self.tasks, "validated": self.validated, "best": self.best | {"model": {}}}
-            checkpoints.close_last(self.folder, checkpoints.payload_of(self.model, checkpoints.weights_of(self.model), self.step, **ended))
+            ended = {
+                "tasks": self.tasks,
+                "validated": self.validated,
+                "best": self.best | {"model": {}},
+            }
+            checkpoints.close_last(
+                self.folder,
+                checkpoints.payload_of(
+                    self.model, checkpoints.weights_of(self.model), self.step, **ended
+                ),
+            )
             total = round(self.attempt.facts.wall_s, 3)
-            self.attempt.facts.event("on_train_end", step=self.step, metrics=self.best["metrics"], total_time_s=total, tasks=self.tasks, **redrawn)
+            self.attempt.facts.event(
+                "on_train_end",
+                step=self.step,
+                metrics=self.best["metrics"],
+                total_time_s=total,
+                tasks=self.tasks,
+                **redrawn,
+            )
         self.fabric.barrier()
-        return {"metrics": self.best["metrics"], "best_step": self.best["step"], "steps": self.step, "tasks": self.tasks}
+        return {
+            "metrics": self.best["metrics"],
+            "best_step": self.best["step"],
+            "steps": self.step,
+            "tasks": self.tasks,
+        }
 
-    # ------------------------------------------------------------------------------------------------------------------ steps
+    # ---------------------------------------------------------------------------------------- steps
 
     def batches(self) -> Iterator[TaskBatch]:
-        """The batches of the remaining steps, on the device; the global batch's part of this process."""
-        stream = self.module.train_dataloader(start_step=self.step, rank=self.fabric.global_rank, world_size=self.fabric.world_size)
+        """The batches of the remaining steps, on the device; the global batch's part of this
+        process."""
+        stream = self.module.train_dataloader(
+            start_step=self.step, rank=self.fabric.global_rank, world_size=self.fabric.world_size
+        )
         for batch in islice(stream, self.trainer.max_steps - self.step):
             yield self._placed(batch)
 
@@ -156,7 +210,12 @@ class Training:
         output = self.wrapped(batch)
         loss, parts = self.model.calculate_loss(output, batch)
         self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(self.wrapped, self.stepper, max_norm=self.trainer.gradient_clip_norm, error_if_nonfinite=False)
+        norm = self.fabric.clip_gradients(
+            self.wrapped,
+            self.stepper,
+            max_norm=self.trainer.gradient_clip_norm,
+            error_if_nonfinite=False,
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.trainer, self.step)
         self.stepper.step()
@@ -169,7 +228,8 @@ class Training:
         self.model.after_step(self.step)
 
     def _note(self, parts: Mapping[str, Tensor]) -> None:
-        """Add up the parts of the loss and mark the first step that is not finite, without waiting for the device."""
+        """Add up the parts of the loss and mark the first step that is not finite, without waiting
+        for the device."""
         bad = ~torch.isfinite(parts["loss"] + parts["gradient_norm"]) & (self.first_bad < 0)
         self.first_bad = torch.where(bad, self.step + 1, self.first_bad)
         for name, value in parts.items():
@@ -184,36 +244,56 @@ class Training:
         step = int(self.first_bad)
         if step >= 0:
             raise RuntimeError(
-                f"The loss or its gradient is not finite at step {step} (seed {self.seed}); nothing of it is kept. "
-                f"Lower trainer.optimizer.learning_rate ({self.trainer.optimizer.learning_rate:g}) or trainer.gradient_clip_norm."
+                f"The loss or its gradient is not finite at step {step} (seed {self.seed}); "
+                "nothing of it is kept. "
+                "Lower trainer.optimizer.learning_rate "
+                f"({self.trainer.optimizer.learning_rate:g}) or trainer.gradient_clip_norm."
             )
 
-    # ---------------------------------------------------------------------------------------------- record, validation, checkpoint
+    # --------------------------------------------------------------- record, validation, checkpoint
 
     def record(self) -> dict[str, float]:
         """Write the means since the last record as scalars; returns what the progress bar shows."""
         self.require_finite()
         count, seconds, tasks = self.window.take()
         names = list(self.sums)
-        means = self.fabric.all_reduce(torch.stack([self.sums[name].float() for name in names]) / count, reduce_op="mean")
+        means = self.fabric.all_reduce(
+            torch.stack([self.sums[name].float() for name in names]) / count, reduce_op="mean"
+        )
         self.sums = {}
         values = dict(zip(names, means.tolist(), strict=True))  # type: ignore[union-attr]
         redrawn = self.redrawn()
-        speed = {"steps_per_second": count / seconds, "tasks_per_second": tasks / seconds, "learning_rate": rate(self.trainer, self.step - 1)}
+        speed = {
+            "steps_per_second": count / seconds,
+            "tasks_per_second": tasks / seconds,
+            "learning_rate": rate(self.trainer, self.step - 1),
+        }
         if self.writes:
-            self.attempt.facts.scalars(self.step, "train", {f"train/{name}": value for name, value in (values | speed | redrawn).items()})
-        return {"loss": values["loss"], "steps/s": speed["steps_per_second"], "tasks/s": speed["tasks_per_second"]}
+            self.attempt.facts.scalars(
+                self.step,
+                "train",
+                {f"train/{name}": value for name, value in (values | speed | redrawn).items()},
+            )
+        return {
+            "loss": values["loss"],
+            "steps/s": speed["steps_per_second"],
+            "tasks/s": speed["tasks_per_second"],
+        }
 
     def redrawn(self) -> dict[str, float]:
-        """How many graphs of the stream were drawn again because a test set has them, and how many models because their values overflowed: in
-        all processes of this attempt."""
+        """How many graphs of the stream were drawn again because a test set has them, and how many
+        models because their values overflowed: in all processes of this attempt."""
         stream = self.module.stream
-        counts = torch.tensor([0.0, 0.0] if stream is None else [stream.collisions, stream.overflows], dtype=torch.float64)
+        counts = torch.tensor(
+            [0.0, 0.0] if stream is None else [stream.collisions, stream.overflows],
+            dtype=torch.float64,
+        )
         totals: Any = self.fabric.all_reduce(counts.to(self.fabric.device), reduce_op="sum")
         return dict(zip(("redrawn_graphs", "redrawn_models"), totals.tolist(), strict=True))
 
     def validate(self) -> None:
-        """Metrics of every test family; keep the weights if the monitored metric is the best so far. Without families they are kept always."""
+        """Metrics of every test family; keep the weights if the monitored metric is the best so
+        far. Without families they are kept always."""
         self.require_finite()
         self.validated = self.step
         if not self.writes:
@@ -222,12 +302,26 @@ class Training:
             metrics = self._validation_metrics()
             monitored = metrics.get(self.trainer.monitor, float("nan"))
             before = self.best["metrics"].get(self.trainer.monitor, float("nan"))
-            improved = not self.families or not self.best["model"] or train_metrics.better(monitored, before, self.way)
+            improved = (
+                not self.families
+                or not self.best["model"]
+                or train_metrics.better(monitored, before, self.way)
+            )
             if improved:
-                self.best = {"step": self.step, "metrics": metrics, "model": checkpoints.weights_of(self.model)}
+                self.best = {
+                    "step": self.step,
+                    "metrics": metrics,
+                    "model": checkpoints.weights_of(self.model),
+                }
             if metrics:
                 self.attempt.facts.scalars(self.step, "val", metrics)
-                self.attempt.facts.event("on_validation_end", step=self.step, split="val", metrics=metrics, improved=improved)
+                self.attempt.facts.event(
+                    "on_validation_end",
+                    step=self.step,
+                    split="val",
+                    metrics=metrics,
+                    improved=improved,
+                )
 
     @torch.no_grad()
     def _validation_metrics(self) -> dict[str, float]:
@@ -240,14 +334,20 @@ class Training:
                 for batch in islice(loader, self.trainer.limit_val_batches):
                     for name, values in self._scores(self._placed(batch)).items():
                         per_task.setdefault(name, []).append(values.cpu())
-                metrics |= {f"val/{family}/{name}": value for name, value in train_metrics.means(per_task).items()}
+                metrics |= {
+                    f"val/{family}/{name}": value
+                    for name, value in train_metrics.means(per_task).items()
+                }
         for name in sorted({path.rsplit("/", 1)[1] for path in metrics}):
-            of_families = torch.tensor([metrics[f"val/{family}/{name}"] for family in self.families], dtype=torch.float64)
+            of_families = torch.tensor(
+                [metrics[f"val/{family}/{name}"] for family in self.families], dtype=torch.float64
+            )
             metrics[f"val/{name}"] = float(of_families.nanmean())
         return metrics
 
     def _scores(self, batch: TaskBatch) -> dict[str, Tensor]:
-        """The loss and its parts, and the metrics of the posterior, per task [B]; so few tasks at a time that memory stays bounded."""
+        """The loss and its parts, and the metrics of the posterior, per task [B]; so few tasks at a
+        time that memory stays bounded."""
         at_once = max(1, TOKENS_AT_ONCE // (batch.n_rows * batch.n_nodes))
         found: dict[str, list[Tensor]] = {}
         for start in range(0, len(batch), at_once):
@@ -256,8 +356,14 @@ class Training:
                 output = self.model(part)
             output = output.float()
             loss, parts = self.model.calculate_loss(output, part)
-            shared = {name: value.double().expand(len(part)) for name, value in (parts | {"loss": loss}).items()}
-            for name, value in (shared | train_metrics.posterior_metrics(self.model.posterior_of(output, part), part)).items():
+            shared = {
+                name: value.double().expand(len(part))
+                for name, value in (parts | {"loss": loss}).items()
+            }
+            for name, value in (
+                shared
+                | train_metrics.posterior_metrics(self.model.posterior_of(output, part), part)
+            ).items():
                 found.setdefault(name, []).append(value)
         return {name: torch.cat(values) for name, values in found.items()}
 
@@ -269,11 +375,18 @@ class Training:
         with self.window.paused():
             further: dict[str, Any] = {"optimizer": checkpoints.flat_optimizer(self.optimizer)}
             further |= {"tasks": self.tasks, "validated": self.validated, "best": self.best}
-            payload = checkpoints.payload_of(self.model, checkpoints.weights_of(self.model), self.step, **further)
+            payload = checkpoints.payload_of(
+                self.model, checkpoints.weights_of(self.model), self.step, **further
+            )
             digest = checkpoints.write_last(self.folder, payload)
             if self.best["model"]:
-                checkpoints.write_best(self.folder, checkpoints.payload_of(self.model, self.best["model"], self.best["step"]))
-            self.attempt.facts.event("on_checkpoint", step=self.step, path="checkpoints/last.pt", digest=digest)
+                checkpoints.write_best(
+                    self.folder,
+                    checkpoints.payload_of(self.model, self.best["model"], self.best["step"]),
+                )
+            self.attempt.facts.event(
+                "on_checkpoint", step=self.step, path="checkpoints/last.pt", digest=digest
+            )
 
     def beat(self) -> None:
         """A sign of life, at most every `HEARTBEAT_SECONDS`."""
@@ -310,25 +423,33 @@ class Window:
         self.begin += time.perf_counter() - stopped
 
 
-# ------------------------------------------------------------------------------------------------------------------------- surroundings
+# ------------------------------------------------------------------------------------- surroundings
 
 
 def describe(module: CausalMetaModule) -> dict[str, Any]:
-    """`module.describe()` without the settings that change no batch, such as the number of workers."""
+    """`module.describe()` without the settings that change no batch, such as the number of
+    workers."""
     return module.describe() | {"config": to_plain(module.config, identity_only=True)}
 
 
 def open_fabric(trainer: TrainerConfig) -> Fabric:
-    """Device, precision and processes: one process, or those that torchrun started (it sets WORLD_SIZE). Raises `ConfigError`."""
+    """Device, precision and processes: one process, or those that torchrun started (it sets
+    WORLD_SIZE). Raises `ConfigError`."""
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
     world = int(os.environ.get("WORLD_SIZE", "1")) if TorchElasticEnvironment.detect() else 1
     kind, _, index = trainer.device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit() and world == 1)):
-        raise ConfigError(f"trainer.device is {trainer.device!r}; allowed are auto, cpu, cuda, and in a single process cuda:0, cuda:1, …")
-    accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if kind == "auto" else kind  # not mps: losses need float64
+    if kind not in ("auto", "cpu", "cuda") or (
+        index and not (kind == "cuda" and index.isdigit() and world == 1)
+    ):
+        raise ConfigError(
+            f"trainer.device is {trainer.device!r}; allowed are auto, cpu, cuda, and in a single "
+            "process cuda:0, cuda:1, …"
+        )
+    # not mps: losses need float64
+    accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if kind == "auto" else kind
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world)) if world > 1 else 1
     with _quiet("lightning_fabric"):
         try:
@@ -341,15 +462,20 @@ def open_fabric(trainer: TrainerConfig) -> Fabric:
                 plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
             )
         except (ValueError, RuntimeError) as error:
-            raise ConfigError(f"trainer.device is {trainer.device!r}, which this machine does not have ({error}).") from None
+            raise ConfigError(
+                f"trainer.device is {trainer.device!r}, which this machine does not have ({error})."
+            ) from None
         fabric.launch()
     return fabric
 
 
 def _without_buffers() -> dict[str, Any]:
-    """Buffers need not be sent to every process before each step, since they are the same in all of them; in the word that this torch has for it."""
+    """Buffers need not be sent to every process before each step, since they are the same in all of
+    them; in the word that this torch has for it."""
     known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
-    return {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+    return {
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+    }
 
 
 @contextlib.contextmanager

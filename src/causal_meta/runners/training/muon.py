@@ -11,19 +11,22 @@ from torch import Tensor
 from causal_meta.conf.training import MuonConfig
 from causal_meta.runners.training.optimizers import WholeUpdate
 
-_QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of the Newton-Schulz step: steep at zero, within about 0.3 of 1 elsewhere
+# coefficients of the Newton-Schulz step: steep at zero, within about 0.3 of 1 elsewhere
+_QUINTIC = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
 
 
 class Muon(WholeUpdate):
     """Muon for weight matrices, Adam for everything else.
 
-    A matrix W [m, n] with gradient G: M = μ M + G, U = orthogonalised(G + μ M), W = W - rate (max(1, m/n))^½ U. All other tensors
-    (biases, norms, matrices with a side of at most two) take Adam's step at `other_rate` times the rate. Every matrix thus moves by the same amount
-    in each of its singular directions, rare ones too.
+    A matrix W [m, n] with gradient G: M = μ M + G, U = orthogonalised(G + μ M), W = W - rate
+    (max(1, m/n))^½ U. All other tensors (biases, norms, matrices with a side of at most two) take
+    Adam's step at `other_rate` times the rate. Every matrix thus moves by the same amount in each
+    of its singular directions, rare ones too.
 
-    Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks" (the Nesterov form). Ours works in float32, and all
-    matrices of one shape are orthogonalised together.
+    Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks" (the
+    Nesterov form). Ours works in float32, and all matrices of one shape are orthogonalised
+    together.
     """
 
     def __init__(self, config: MuonConfig, parameters: Iterable[Tensor]) -> None:
@@ -52,14 +55,22 @@ class Muon(WholeUpdate):
         rows, columns = weights[0].shape
         if self.config.weight_decay:
             torch._foreach_mul_(weights, 1 - rate * self.config.weight_decay)
-        torch._foreach_add_(weights, list(directions.unbind()), alpha=-rate * math.sqrt(max(1.0, rows / columns)))
+        torch._foreach_add_(
+            weights, list(directions.unbind()), alpha=-rate * math.sqrt(max(1.0, rows / columns))
+        )
 
     def _adam(self, weights: list[Tensor], rate: float) -> None:
         c = self.config
         for w in weights:
             if not self.state[w]:
-                self.state[w] = {"step": w.new_zeros(()), "exp_avg": torch.zeros_like(w), "exp_avg_sq": torch.zeros_like(w)}
-        first, second, counts = ([self.state[w][name] for w in weights] for name in ("exp_avg", "exp_avg_sq", "step"))
+                self.state[w] = {
+                    "step": w.new_zeros(()),
+                    "exp_avg": torch.zeros_like(w),
+                    "exp_avg_sq": torch.zeros_like(w),
+                }
+        first, second, counts = (
+            [self.state[w][name] for w in weights] for name in ("exp_avg", "exp_avg_sq", "step")
+        )
         gradients = [w.grad for w in weights if w.grad is not None]
         torch._foreach_add_(counts, 1.0)
         torch._foreach_lerp_(first, gradients, 1 - c.beta1)
@@ -77,9 +88,11 @@ def _is_matrix(w: Tensor) -> bool:
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrices, roughly: [B, m, n] -> [B, m, n] with all singular values between about 0.7 and 1.2.
+    """The nearest semi-orthogonal matrices, roughly: [B, m, n] -> [B, m, n] with all singular
+    values between about 0.7 and 1.2.
 
-    X = G / ‖G‖, then five times X = a X + b (X X') X + c (X X')² X, which leaves the singular vectors and drives every singular value towards 1.
+    X = G / ‖G‖, then five times X = a X + b (X X') X + c (X X')² X, which leaves the singular
+    vectors and drives every singular value towards 1.
 
     >>> x = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
     >>> values = torch.linalg.svdvals(orthogonalised(x))
