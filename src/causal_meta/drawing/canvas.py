@@ -25,6 +25,9 @@ from matplotlib.figure import Figure
 
 DPI = 150
 
+#: Properties of an artist by matplotlib's names (colour, line width, …).
+Properties = dict[str, Any]
+
 INK = "#1d2730"
 MUTED = "#64707b"
 FAINT = "#aab4bd"
@@ -41,22 +44,13 @@ EDGE_WRONG = LinearSegmentedColormap.from_list(
     "edge_wrong", ["#f3c8a3", "#e88b45", "#d55e00", "#8a3a00"]
 )
 
+# fmt: off
 _GROUPS = {
-    "agg",
-    "axes",
-    "errorbar",
-    "figure",
-    "font",
-    "grid",
-    "hatch",
-    "hist",
-    "image",
-    "legend",
-    "lines",
-    "markers",
-    "mathtext",
+    "agg", "axes", "errorbar", "figure", "font", "grid", "hatch", "hist", "image", "legend",
+    "lines", "markers", "mathtext", "patch", "path", "pcolor", "savefig", "scatter", "text",
+    "xtick", "ytick",
 }
-_GROUPS |= {"patch", "path", "pcolor", "savefig", "scatter", "text", "xtick", "ytick"}
+# fmt: on
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

@@ -23,11 +23,11 @@ _DOTS = 250
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """One panel: how `effect` answers to `cause`, or, with cause None, how a variable without
+    """One panel: how `effect` depends on `cause`, or, with cause None, how a variable without
     causes is distributed.
 
-    x and y [n] are rows of the model (x is not read without a cause). grid, middle, low, high [G]
-    are the curve and its band, all None where there is no curve.
+    x and y are N rows of the model (x is not read without a cause). grid, middle, low, high are the
+    curve and its band at G points, all None where there is no curve.
     """
 
     cause: str | None
@@ -69,62 +69,41 @@ def model(
         if network._span(layout.centres) > network._WIDEST:
             layout = network.layered(edges, causal_order(edges), boxes, downwards=True)
         layout = network._with_loners(layout, boxes)
-        points = np.concatenate(
-            [layout.centres - boxes / 2, layout.centres + boxes / 2, *layout.bends.values()]
-        )
-        low, high = points.min(0) - 0.25, points.max(0) + 0.25
+        points = [layout.centres - boxes / 2, layout.centres + boxes / 2, *layout.bends.values()]
+        every = np.concatenate(points)
+        low, high = every.min(0) - 0.25, every.max(0) + 0.25
         columns = max(1, min(_COLUMNS, len(responses)))
         lines = -(-len(responses) // columns)
-        width = max(
-            high[0] - low[0],
-            columns * _WIDTH + 0.2,
-            5.0,
-            0.1 * len(title) + 0.6,
-            0.073 * len(note) + 0.6,
-        )
+        words = max(0.1 * len(title), 0.073 * len(note)) + 0.6
+        width = max(high[0] - low[0], columns * _WIDTH + 0.2, 5.0, words)
         height = high[1] - low[1] + lines * _HEIGHT + _HEAD + 0.1
         figure = canvas.new_figure(width, height, layout=None)
-        axes = figure.add_axes(
-            (0, (lines * _HEIGHT + 0.1) / height, 1, (high[1] - low[1]) / height)
-        )
+        floor = lines * _HEIGHT + 0.1
+        axes = figure.add_axes((0, floor / height, 1, (high[1] - low[1]) / height))
         middle = (low[0] + high[0]) / 2
         axes.set(xlim=(middle - width / 2, middle + width / 2), ylim=(low[1], high[1]))
         axes.set_axis_off()
         for i, j in np.argwhere(edges > 0).tolist():
-            network._edge(
-                axes, network._route(layout, (i, j), boxes, edges), canvas.EDGE_RIGHT, 0.55
-            )
+            line = network._route(layout, (i, j), boxes, edges)
+            network._edge(axes, line, canvas.EDGE_RIGHT, 0.55)
         network._nodes(axes, layout, boxes, labels)
-        figure.text(
-            0.21 / width,
-            1 - 0.24 / height,
-            canvas.plain(title, 90),
-            fontsize=11.5,
-            fontweight="bold",
-            va="center",
-        )
-        figure.text(
-            0.21 / width,
-            1 - 0.49 / height,
-            canvas.plain(note),
-            fontsize=8.5,
-            color=canvas.MUTED,
-            va="center",
-        )
-        left = (width - columns * _WIDTH) / 2
+        _head(figure, title, note)
         for k, response in enumerate(responses):
-            x, y = (
-                left + (k % columns) * _WIDTH + _LEFT,
-                (lines - k // columns - 1) * _HEIGHT + 0.1 + _BOTTOM,
-            )
-            place = (
-                x / width,
-                y / height,
-                (_WIDTH - _LEFT - _RIGHT) / width,
-                (_HEIGHT - _BOTTOM - _TOP) / height,
-            )
-            _panel(figure.add_axes(place), response)
+            x = (width - columns * _WIDTH) / 2 + (k % columns) * _WIDTH + _LEFT
+            y = (lines - k // columns - 1) * _HEIGHT + 0.1 + _BOTTOM
+            w, h = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _BOTTOM - _TOP
+            _panel(figure.add_axes((x / width, y / height, w / width, h / height)), response)
     return figure
+
+
+def _head(figure: Figure, title: str, note: str) -> None:
+    """Title and note in the upper left corner, at distances in inches."""
+    width, height = figure.get_size_inches()
+    x = 0.21 / width
+    bold: canvas.Properties = {"fontsize": 11.5, "fontweight": "bold"}
+    figure.text(x, 1 - 0.24 / height, canvas.plain(title, 90), va="center", **bold)
+    grey: canvas.Properties = {"fontsize": 8.5, "color": canvas.MUTED}
+    figure.text(x, 1 - 0.49 / height, canvas.plain(note), va="center", **grey)
 
 
 def _panel(axes: Axes, response: Response) -> None:
@@ -139,48 +118,28 @@ def _panel(axes: Axes, response: Response) -> None:
         axes.set_title(canvas.plain(response.effect, 22), fontsize=8, pad=3)
         return
     assert response.x is not None
-    axes.plot(
-        response.x[:_DOTS],
-        response.y[:_DOTS],
-        ".",
-        color=canvas.FAINT,
-        markersize=2.2,
-        markeredgewidth=0,
-        alpha=0.8,
-        zorder=1,
-    )
-    if (
-        response.grid is not None
-        and response.middle is not None
-        and response.low is not None
-        and response.high is not None
-    ):
-        axes.fill_between(
-            response.grid,
-            response.low,
-            response.high,
-            color=canvas.PALETTE[0],
-            alpha=0.2,
-            linewidth=0,
-            zorder=2,
-        )
-        axes.plot(response.grid, response.middle, color=canvas.PALETTE[0], linewidth=1.4, zorder=3)
-        axes.set_xlim(*_limits(response.x, response.grid))
-        axes.set_ylim(*_limits(response.y, response.low, response.high))
-    axes.set_title(
-        f"{canvas.plain(response.cause, 11)} → {canvas.plain(response.effect, 11)}",
-        fontsize=8,
-        pad=3,
-    )
+    dots: canvas.Properties = {
+        "color": canvas.FAINT,
+        "markersize": 2.2,
+        "markeredgewidth": 0,
+        "alpha": 0.8,
+    }
+    axes.plot(response.x[:_DOTS], response.y[:_DOTS], ".", zorder=1, **dots)
+    grid, middle, low, high = response.grid, response.middle, response.low, response.high
+    if grid is not None and middle is not None and low is not None and high is not None:
+        band: canvas.Properties = {"color": canvas.PALETTE[0], "alpha": 0.2, "linewidth": 0}
+        axes.fill_between(grid, low, high, zorder=2, **band)
+        axes.plot(grid, middle, color=canvas.PALETTE[0], linewidth=1.4, zorder=3)
+        axes.set_xlim(*_limits(response.x, grid))
+        axes.set_ylim(*_limits(response.y, low, high))
+    words = f"{canvas.plain(response.cause, 11)} → {canvas.plain(response.effect, 11)}"
+    axes.set_title(words, fontsize=8, pad=3)
 
 
 def _limits(rows: Floats, *shown: Floats) -> tuple[float, float]:
-    """From the rows' 1 % to their 99 % quantile, wide enough for what is shown besides, and a
-    margin."""
+    """From the 1 % to the 99 % quantile of the rows, wide enough for the curves, with a margin."""
     low, high = np.quantile(rows[np.isfinite(rows)], [0.01, 0.99])
-    low, high = (
-        min(low, *(np.nanmin(part) for part in shown)),
-        max(high, *(np.nanmax(part) for part in shown)),
-    )
+    low = min(low, *(np.nanmin(part) for part in shown))
+    high = max(high, *(np.nanmax(part) for part in shown))
     margin = 0.06 * (high - low) or 1.0
     return float(low - margin), float(high + margin)

@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from causal_meta.drawing import canvas
-
-Floats = NDArray[np.float64]
 
 
 def search(
@@ -24,79 +21,46 @@ def search(
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """A column per setting: above the objective of each trial over it, below λ̂ with its 95 %
-    interval and the reference's band.
+    """Objective and estimate of every trial over each setting, a column of two panels per setting.
 
-    A trial is a mapping with `settings`, `state`, `objective`, `llc_mean` and `llc_mcse`, numbers
-    that are missing None. Crosses are trials that are flagged, the ring is the best of the others.
-    Trials without an estimate are short lines at the foot.
+    Crosses are flagged trials, the ring marks the best of the others; trials without an estimate
+    are short lines at the foot.
+
+    Args:
+        trials: mappings with `settings`, `state`, `objective`, `llc_mean` and `llc_mcse`, where a
+            missing number is None.
+        names: the settings to show.
+        reference: λ and its standard error, drawn as a dashed line with its 95 % band.
+        objective: what the objective is called, beside the upper panels.
+        title: stands above the picture.
+        note: stands below the picture, in grey.
     """
-    good, bad = (
-        [
-            trial
-            for trial in trials
-            if (trial["state"] == "ok") == sound and trial["objective"] is not None
-        ]
-        for sound in (True, False)
-    )
-    lost = [trial for trial in trials if trial["objective"] is None]
+    known = [trial for trial in trials if trial["objective"] is not None]
+    good = [trial for trial in known if trial["state"] == "ok"]
+    flagged = [trial for trial in known if trial["state"] != "ok"]
     best = min(good, key=lambda trial: trial["objective"], default=None)
+    value, error = reference
     with canvas.style():
         figure = canvas.new_figure(1.4 + 4.0 * len(names), 5.4)
         canvas.super_heading(figure, title, note)
         sheet = figure.subplots(2, len(names), squeeze=False, sharex="col")
-        for column, name in enumerate(names):
-            upper, lower = sheet[0, column], sheet[1, column]
+        for (upper, lower), name in zip(sheet.T, names, strict=True):
             for axes in (upper, lower):
-                _axis(axes, [float(trial["settings"][name]) for trial in trials])
-                for trial in lost:
-                    axes.axvline(
-                        trial["settings"][name], ymax=0.04, color=canvas.MUTED, linewidth=1.2
-                    )
-                axes.grid(axis="y")
-                axes.margins(y=0.12)
-            for found, marker, colour in (
-                (good, "o", canvas.PALETTE[0]),
-                (bad, "x", canvas.PALETTE[1]),
-            ):
-                x = np.array([trial["settings"][name] for trial in found], float)
-                upper.plot(
-                    x, [trial["objective"] for trial in found], marker, color=colour, markersize=4.5
-                )
-                mean, error = (
-                    np.array([trial[key] for trial in found], float)
-                    for key in ("llc_mean", "llc_mcse")
-                )
-                lower.errorbar(
-                    x, mean, 1.96 * error, fmt=marker, color=colour, markersize=4.5, elinewidth=0.9
-                )
+                _axis(axes, trials, name)
+            _trials(upper, lower, good, name, "o", canvas.PALETTE[0])
+            _trials(upper, lower, flagged, name, "x", canvas.PALETTE[1])
             if best is not None:
-                upper.plot(
-                    best["settings"][name],
-                    best["objective"],
-                    "o",
-                    markersize=11,
-                    markerfacecolor="none",
-                    markeredgecolor=canvas.INK,
-                )
-                lower.plot(
-                    best["settings"][name],
-                    best["llc_mean"],
-                    "o",
-                    markersize=11,
-                    markerfacecolor="none",
-                    markeredgecolor=canvas.INK,
-                )
-            value, spread = reference
-            lower.axhspan(value - 1.96 * spread, value + 1.96 * spread, color=canvas.GRID)
-            lower.axhline(
-                value,
-                color=canvas.INK,
-                linestyle="--",
-                linewidth=1.0,
-                label=f"reference {value:.4g}",
-            )
-            lower.set_ylim(_limits([*good, *bad], value))
+                ring: canvas.Properties = {
+                    "markersize": 11,
+                    "markerfacecolor": "none",
+                    "markeredgecolor": canvas.INK,
+                }
+                upper.plot(best["settings"][name], best["objective"], "o", **ring)
+                lower.plot(best["settings"][name], best["llc_mean"], "o", **ring)
+            lower.axhspan(value - 1.96 * error, value + 1.96 * error, color=canvas.GRID)
+            line: canvas.Properties = {"color": canvas.INK, "linestyle": "--", "linewidth": 1.0}
+            lower.axhline(value, label=f"reference {value:.4g}", **line)
+            lower.set_ylim(_limits([*good, *flagged], value))
             lower.set_xlabel(canvas.plain(name))
         sheet[0, 0].set_ylabel(canvas.plain(objective))
         sheet[1, 0].set_ylabel("λ̂")
@@ -104,15 +68,45 @@ def search(
     return figure
 
 
-def _axis(axes: Axes, values: Sequence[float]) -> None:
-    """By the logarithm where the values span a factor of ten."""
+def _axis(axes: Axes, trials: Sequence[Mapping[str, Any]], name: str) -> None:
+    """The axis of a setting, logarithmic where its values span a factor of ten, with short lines at
+    the foot for trials without an estimate."""
+    values = [float(trial["settings"][name]) for trial in trials]
     if values and min(values) > 0 and max(values) >= 10 * min(values):
         axes.set_xscale("log")
+    for trial, at in zip(trials, values, strict=True):
+        if trial["objective"] is None:
+            axes.axvline(at, ymax=0.04, color=canvas.MUTED, linewidth=1.2)
+    axes.grid(axis="y")
+    axes.margins(y=0.12)
+
+
+def _trials(
+    upper: Axes,
+    lower: Axes,
+    trials: Sequence[Mapping[str, Any]],
+    name: str,
+    marker: str,
+    colour: str,
+) -> None:
+    """Objectives and estimates of some trials over one setting."""
+    at, objective, mean, error = (
+        np.array([column(trial) for trial in trials], float)
+        for column in (
+            lambda trial: trial["settings"][name],
+            lambda trial: trial["objective"],
+            lambda trial: trial["llc_mean"],
+            lambda trial: trial["llc_mcse"],
+        )
+    )
+    upper.plot(at, objective, marker, color=colour, markersize=4.5)
+    bars: canvas.Properties = {"color": colour, "markersize": 4.5, "elinewidth": 0.9}
+    lower.errorbar(at, mean, 1.96 * error, fmt=marker, **bars)
 
 
 def _limits(trials: Sequence[Mapping[str, Any]], reference: float) -> tuple[float, float] | None:
-    """Limits that show the reference and the nearer nine tenths of the estimates; those far off are
-    cut."""
+    """Limits that show the reference and the nearest nine tenths of the estimates; the others are
+    cut off."""
     values = np.array([trial["llc_mean"] for trial in trials], float)
     if values.size == 0:
         return None
