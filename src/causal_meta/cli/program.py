@@ -26,6 +26,7 @@ from causal_meta.cli import (
 )
 from causal_meta.cli.arguments import Parser, UsageError
 from causal_meta.cli.compiled import keep_compiled_programs
+from causal_meta.threads import sleep_while_waiting
 
 VERBS = (build, infer, evaluate, discover, study, watch, report, llc, store, data)
 EPILOG = """examples:
@@ -69,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parse(given)
         keep_compiled_programs()
+        sleep_while_waiting()
         gc.set_threshold(_UNCOLLECTED, *gc.get_threshold()[1:])
         # nor is what is left at the end worth a search, which takes half a second after JAX
         atexit.register(gc.freeze)

@@ -16,6 +16,8 @@ import threading
 import time
 from typing import Any
 
+from causal_meta.threads import sleep_while_waiting
+
 _PERIOD = 1.0  # seconds
 _BOOKS = "SyncManager"  # how multiprocessing calls the process with the books
 
@@ -63,6 +65,7 @@ def end_when_stuck(seconds: float) -> None:
 
 def main() -> None:
     """Be a pool of workers; its settings come as words of the command, as Parsl gives them."""
+    sleep_while_waiting()
     end_when_stuck(patience(sys.argv))
     runpy.run_module(
         "parsl.executors.high_throughput.process_worker_pool", run_name="__main__", alter_sys=True

@@ -23,6 +23,7 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.facts.write import Subscriber
 from causal_meta.runners.tasks.table_sources import read_source, recorded
 from causal_meta.store import Store
+from causal_meta.threads import sleep_while_waiting
 from causal_meta.workflow.cells import Cell
 
 
@@ -174,6 +175,7 @@ def _words(error: BaseException) -> str:
 
 def work() -> int:
     """Answer jobs until the input ends. What libraries print goes to standard error."""
+    sleep_while_waiting()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
