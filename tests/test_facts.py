@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from causal_meta.conf.artifacts import EmptyConfig, ExperimentConfig, TasksConfig
 from causal_meta.facts import (
     MOMENTS,
+    ON_SCALARS,
     Facts,
     FactsError,
     aggregate_results,
@@ -329,28 +330,79 @@ def test_an_unknown_table_is_refused_in_one_sentence(tmp_path):
 # -------------------------------------------------------------------------------------- subscribers
 
 
-def test_subscribers_are_told_after_the_event_is_written(tmp_path):
-    seen = []
-    facts = Facts(
-        tmp_path,
-        RUN,
-        1,
-        7,
-        subscribers=[lambda event: seen.append((event["moment"], len(read_events(tmp_path))))],
-    )
+def test_subscribers_are_called_after_the_event_is_written(tmp_path):
+    calls = []
+
+    def count(event):
+        calls.append((event["moment"], len(read_events(tmp_path))))
+
+    facts = Facts(tmp_path, RUN, 1, 7, subscribers=[count])
     facts.event("heartbeat")
-    assert seen == [("on_start", 1), ("heartbeat", 2)]
+    assert calls == [("on_start", 1), ("heartbeat", 2)]
+
+
+class Mirror:
+    """Copies scalars as another tool would, without reading the file."""
+
+    def __init__(self):
+        self.rows = []
+
+    def __call__(self, record):
+        if record["moment"] == ON_SCALARS:
+            first = [record[key] for key in ("attempt", "step", "split")]
+            last = [record[key] for key in ("wall_s", "cpu_s")]
+            self.rows += [[*first, name, value, *last] for name, value in record["metrics"].items()]
+
+
+def test_a_mirror_of_the_scalars_gets_exactly_the_rows_of_the_file(tmp_path):
+    mirror = Mirror()
+    for attempt in (1, 2):
+        facts = Facts(tmp_path, RUN, attempt, 7, subscribers=[mirror])
+        for step in range(attempt, attempt + 3):  # the second attempt repeats two steps
+            facts.scalars(step, "train", {"loss": 1 / 3 + step, "rate": math.inf})
+            facts.scalars(step, None, {})
+        facts.scalars(None, "val", {"loss": math.nan, "auroc": np.float32(0.1)})
+        facts.event("on_validation_end", step=3, metrics={"loss": 0.0})
+    table = read_scalars(tmp_path, all_attempts=True)
+    mirrored = pd.DataFrame(mirror.rows, columns=table.columns).astype(table.dtypes)
+    key = ["attempt", "step", "split", "name"]
+    pd.testing.assert_frame_equal(
+        mirrored.sort_values(key, ignore_index=True), table.sort_values(key, ignore_index=True)
+    )
+    assert len(table) == 2 * (3 * 2 + 2)
+    moments = [event["moment"] for event in read_events(tmp_path)]
+    assert moments == ["on_start", "on_validation_end", "on_resume", "on_validation_end"]
+
+
+def test_a_mirror_that_raises_at_scalars_becomes_a_fact_and_loses_no_row(tmp_path):
+    def offline(record):
+        if record["moment"] == ON_SCALARS:
+            raise ConnectionError("no server")
+
+    mirror = Mirror()
+    facts = Facts(tmp_path, RUN, 1, 7, subscribers=[offline, mirror])
+    for step in range(3):
+        facts.scalars(step, "train", {"loss": float(step)})
+    assert len(read_scalars(tmp_path)) == len(mirror.rows) == 3
+    events = read_events(tmp_path)
+    assert [event["moment"] for event in events] == ["on_start", "on_subscriber_error"]
+    assert (events[1]["type"], events[1]["at"], events[1]["step"]) == (
+        "ConnectionError",
+        ON_SCALARS,
+        0,
+    )
 
 
 def test_a_subscriber_that_raises_becomes_a_fact_and_the_run_goes_on(tmp_path):
-    seen = []
+    moments = []
 
     def plot(event):
         raise ZeroDivisionError("no data")
 
-    facts = Facts(
-        tmp_path, RUN, 1, 7, subscribers=[plot, lambda event: seen.append(event["moment"])]
-    )
+    def listen(event):
+        moments.append(event["moment"])
+
+    facts = Facts(tmp_path, RUN, 1, 7, subscribers=[plot, listen])
     for step in range(3):
         facts.event("on_validation_end", step=step)
     events = read_events(tmp_path)
@@ -365,7 +417,7 @@ def test_a_subscriber_that_raises_becomes_a_fact_and_the_run_goes_on(tmp_path):
         "on_start",
     )
     assert "plot" in events[1]["subscriber"]
-    assert seen == ["on_start", *["on_validation_end"] * 3]
+    assert moments == ["on_start", *["on_validation_end"] * 3]
 
 
 def test_time_goes_on_over_attempts(facts, tmp_path):

@@ -1,5 +1,5 @@
-"""Facts: what a run tells about itself while it happens, on plain files that are only appended.
-Loads neither torch, JAX nor pandas."""
+"""Facts: events and curves that a run records while it happens, in plain files that are only
+appended to. Loads neither torch, JAX nor pandas."""
 
 from causal_meta.facts.read import (
     Events,
@@ -12,8 +12,10 @@ from causal_meta.facts.read import (
 )
 from causal_meta.facts.write import (
     MOMENTS,
+    ON_SCALARS,
     SCHEMA_VERSION,
     Facts,
+    Subscriber,
     append_jsonl_event,
     append_scalars_csv,
     build_event_payload,
@@ -21,10 +23,12 @@ from causal_meta.facts.write import (
 
 __all__ = [
     "MOMENTS",
+    "ON_SCALARS",
     "SCHEMA_VERSION",
     "Events",
     "Facts",
     "FactsError",
+    "Subscriber",
     "aggregate_results",
     "append_jsonl_event",
     "append_scalars_csv",

@@ -7,6 +7,9 @@ attempt, step, split, metrics, wall_s, cpu_s, timestamp, and any further fields 
 were NaN or infinite and are null. A scalar is one row of a long table: attempt, step, split, name,
 value, wall_s, cpu_s; so a new metric never shifts a column. `wall_s` and `cpu_s` count from the
 beginning of the first attempt, pauses left out.
+
+Subscribers are called with every event and, at the moment `on_scalars`, with every batch of rows
+added to `scalars.csv`, so that a mirror of the facts in another tool need not read the files.
 """
 
 from __future__ import annotations
@@ -41,6 +44,9 @@ MOMENTS = (
 )
 # fmt: on
 
+#: The moment of the records with which subscribers hear of new scalars; never in `events.jsonl`.
+ON_SCALARS = "on_scalars"
+
 Subscriber = Callable[[dict[str, Any]], None]
 
 
@@ -74,7 +80,7 @@ def finite(value: Any, where: str = "") -> tuple[Any, list[str]]:
     if hasattr(value, "tolist"):
         return finite(value.tolist(), where)
     raise TypeError(
-        f"The fact {where or 'given'} is {value!r}, a {type(value).__name__}; give numbers, "
+        f"The fact {where or 'in question'} is {value!r}, a {type(value).__name__}; give numbers, "
         "strings, lists or mappings."
     )
 
@@ -195,11 +201,13 @@ def append_text(path: Path, text: str, *, header: str = "") -> None:
 
 
 class Facts:
-    """The diary of one attempt at an artifact.
+    """The facts of one attempt at an artifact, written while it runs.
 
-    Events and scalars are on the disk when a call returns. Subscribers are called with each event
-    after it is written; one that raises becomes an event `on_subscriber_error` and is not called
-    again, and the run goes on.
+    Events and scalars are on the disk when a call returns. Subscribers are then called with the
+    record: an event as it stands in `events.jsonl`, or new rows of `scalars.csv` as a record of
+    moment `on_scalars` with run_id, attempt, step, split, wall_s and cpu_s, whose `metrics` map
+    each name to its value (NaN and infinities as they are). A subscriber that raises is recorded as
+    an event `on_subscriber_error` and is not called again; the run continues.
     """
 
     def __init__(
@@ -210,8 +218,8 @@ class Facts:
         seed: int,
         subscribers: Sequence[Subscriber] = (),
     ) -> None:
-        """Begin the diary in `folder`/facts; `wall_s` and `cpu_s` go on from what a resumed folder
-        holds already."""
+        """Open the facts in `folder`/facts; in a resumed folder `wall_s` and `cpu_s` continue from
+        the times recorded there."""
         self.folder = Path(folder)
         self.artifact_id = artifact_id
         self.attempt = attempt
@@ -220,7 +228,7 @@ class Facts:
         self._started = False
         self._begin = (perf_counter(), provenance.cpu_seconds())
         self._before = _clocks(self.folder / "facts")
-        self._goes_on = (self.folder / "facts" / EVENTS).is_file()
+        self._is_resumed = (self.folder / "facts" / EVENTS).is_file()
 
     @property
     def wall_s(self) -> float:
@@ -241,8 +249,8 @@ class Facts:
         metrics: Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> dict[str, Any]:
-        """Write an event and tell the subscribers; returns it. `meta` is added at on_start and
-        on_resume.
+        """Write an event, call the subscribers with it and return it. `meta` is added at on_start
+        and on_resume.
 
         The first event of an attempt is on_start or on_resume: if the builder begins with another
         one, on_start is written before it.
@@ -265,28 +273,25 @@ class Facts:
         )
         append_jsonl_event(self.folder, event)
         if moment != "on_subscriber_error":
-            self._tell(event)
+            self._notify(event)
         return event
 
     def scalars(self, step: int | None, split: str | None, values: Mapping[str, float]) -> None:
-        """Write one row per value; no subscriber is told (curves are read from the file at the
-        moments)."""
+        """Write one row per value and call the subscribers with a record of moment `on_scalars`."""
         self.ensure_started()
-        append_scalars_csv(
-            self.folder,
-            values,
-            step=step,
-            split=split,
-            attempt=self.attempt,
-            wall_s=self.wall_s,
-            cpu_s=self.cpu_s,
-        )
+        row: dict[str, Any] = {"step": step, "split": split, "attempt": self.attempt}
+        row |= {"wall_s": round(self.wall_s, 3), "cpu_s": round(self.cpu_s, 3)}
+        append_scalars_csv(self.folder, values, **row)
+        if self._subscribers and values:
+            metrics = {name: float(value) for name, value in values.items()}
+            record = {"schema_version": SCHEMA_VERSION, "moment": ON_SCALARS}
+            self._notify(record | {"run_id": self.artifact_id, "metrics": metrics} | row)
 
     def ensure_started(self) -> None:
-        """Write on_start (on_resume in a later attempt that goes on from facts of an earlier one)
-        unless this attempt has begun its diary."""
+        """Write on_start (on_resume in an attempt that continues an earlier one) unless this
+        attempt has written an event already."""
         if not self._started:
-            self.event("on_resume" if self._goes_on else "on_start")
+            self.event("on_resume" if self._is_resumed else "on_start")
 
     def exception(self, error: BaseException) -> dict[str, Any]:
         """Write on_exception: type, message and the traceback, with the files' last three names
@@ -301,20 +306,20 @@ class Facts:
             "on_exception", type=type(error).__name__, message=str(error), traceback=lines
         )
 
-    def _tell(self, event: dict[str, Any]) -> None:
+    def _notify(self, record: dict[str, Any]) -> None:
         for subscriber in list(self._subscribers):
             try:
-                subscriber(event)
+                subscriber(record)
             except Exception as error:
                 self._subscribers.remove(subscriber)
-                name = getattr(subscriber, "__qualname__", type(subscriber).__qualname__)
-                told = {
-                    "subscriber": name,
-                    "type": type(error).__name__,
-                    "message": str(error),
-                    "at": event["moment"],
-                }
-                self.event("on_subscriber_error", step=event["step"], **told)
+                self.event(
+                    "on_subscriber_error",
+                    step=record["step"],
+                    subscriber=getattr(subscriber, "__qualname__", type(subscriber).__qualname__),
+                    type=type(error).__name__,
+                    message=str(error),
+                    at=record["moment"],
+                )
 
     def _meta(self) -> dict[str, Any]:
         return {
@@ -329,16 +334,16 @@ class Facts:
 
 def _clocks(folder: Path) -> tuple[float, float]:
     """The largest wall_s and cpu_s in the events and in the last rows of the scalars."""
-    seen = [(0.0, 0.0)]
+    times = [(0.0, 0.0)]
     for line in _lines(folder / EVENTS):
         with contextlib.suppress(ValueError, AttributeError):  # a torn line; the reader reports it
             event = json.loads(line)
-            seen.append((event.get("wall_s") or 0.0, event.get("cpu_s") or 0.0))
+            times.append((event.get("wall_s") or 0.0, event.get("cpu_s") or 0.0))
     for line in _lines(folder / SCALARS)[-2:]:
         with contextlib.suppress(ValueError):
             wall, cpu = line.rsplit(",", 2)[1:]
-            seen.append((float(wall), float(cpu)))
-    return max(wall for wall, _ in seen), max(cpu for _, cpu in seen)
+            times.append((float(wall), float(cpu)))
+    return max(wall for wall, _ in times), max(cpu for _, cpu in times)
 
 
 def _lines(path: Path) -> list[str]:
