@@ -16,7 +16,8 @@ import time
 import numpy as np
 import torch
 
-from causal_meta.conf.artifacts import BOSSConfig, EmptyConfig, EvaluateConfig
+from causal_meta.conf.evaluation import EvaluateConfig
+from causal_meta.conf.inference import BOSSConfig, EmptyConfig
 from causal_meta.conf.ranges import fixed
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.models.classical.baselines import make_baseline

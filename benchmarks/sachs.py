@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from causal_meta.conf.artifacts import (
+from causal_meta.conf.evaluation import EvaluateConfig
+from causal_meta.conf.inference import (
     BOSSConfig,
     EmptyConfig,
-    EvaluateConfig,
     GESConfig,
     PCConfig,
     RandomConfig,

@@ -20,8 +20,9 @@ import time
 from pathlib import Path
 
 from causal_meta.conf import yaml_1_2
-from causal_meta.conf.artifacts import EmptyConfig, TasksConfig
 from causal_meta.conf.convert import to_plain
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, disk
 
 EACH = 100  # runs of a target

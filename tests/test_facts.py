@@ -14,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from causal_meta.conf.artifacts import EmptyConfig, ExperimentConfig, TasksConfig
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.pre_training import ExperimentConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.facts import (
     MOMENTS,
     ON_SCALARS,

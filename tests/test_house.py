@@ -294,7 +294,7 @@ NAMES = {
         "sample", "visualize", "metadata"}},
     "datasets.graph_families": {"GraphGenerator": {"__call__"}},
     "datasets.mechanisms": {"MechanismFactory": set()},
-    "conf.artifacts": {"ExperimentConfig": {"name", "model", "data", "trainer", "inference"}},
+    "conf.pre_training": {"ExperimentConfig": {"name", "model", "data", "trainer", "inference"}},
     "conf.training": {
         "TrainerConfig": {"max_steps", "val_check_interval", "log_every_n_steps",
         "limit_val_batches"}, "InferenceConfig": {"n_samples"},

@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causal_meta.conf import registry, yaml_1_2
-from causal_meta.conf.artifacts import BOSSConfig, ExperimentConfig, SortnregressConfig, TasksConfig
 from causal_meta.conf.compose import compose, groups, load_experiment
 from causal_meta.conf.convert import difference, from_plain, presets, to_plain
 from causal_meta.conf.data import FamilyConfig
 from causal_meta.conf.graph_laws import ErdosRenyi, GraphConfig
+from causal_meta.conf.inference import BOSSConfig, SortnregressConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.conf.ranges import IntRange
 from causal_meta.conf.setting import Config, ConfigError
+from causal_meta.conf.task_sets import TasksConfig
 
 
 def complete_classes() -> Iterator[type[Config]]:

@@ -134,7 +134,7 @@ def test_a_model_takes_its_configuration_whole(config):
     made = registry.implementation(config)(config)
     assert isinstance(made, BaseModel)
     assert made.config is config
-    assert isinstance(type(made).needs_pretraining, bool)
+    assert isinstance(made.needs_pretraining, bool)
     assert list(inspect.signature(type(made).sample).parameters) == [
         "self",
         "batch_or_x",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from causal_meta import monitoring
-from causal_meta.conf.artifacts import TasksConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.facts import Facts, read_events, read_scalars
 from causal_meta.monitoring import events
 from causal_meta.monitoring.curves import loss_panels, metric_panels

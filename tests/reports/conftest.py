@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from causal_meta.conf.artifacts import (
-    BOSSConfig,
-    DiscoverConfig,
-    EmptyConfig,
-    EvaluateConfig,
-    ExperimentConfig,
-    SortnregressConfig,
-    TasksConfig,
-)
 from causal_meta.conf.data import FamilyConfig, TableConfig
+from causal_meta.conf.evaluation import EvaluateConfig
+from causal_meta.conf.inference import BOSSConfig, DiscoverConfig, EmptyConfig, SortnregressConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.conf.ranges import fixed
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.conf.training import TrainerConfig
 from causal_meta.posteriors import EmpiricalGraphs, IndependentEdges
 from causal_meta.store import Store

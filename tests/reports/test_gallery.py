@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from causal_meta.conf.artifacts import EmptyConfig, PCConfig, TasksConfig
+from causal_meta.conf.inference import EmptyConfig, PCConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.reports.gallery import promote, promote_study
 from causal_meta.store import Store, StoreError, disk
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from causal_meta.conf import yaml_1_2
-from causal_meta.conf.artifacts import BOSSConfig, EmptyConfig, SortnregressConfig
+from causal_meta.conf.inference import BOSSConfig, EmptyConfig, SortnregressConfig
 from causal_meta.reports import figures, model_card, report, run_report
 from causal_meta.reports.evidence import gather
 from causal_meta.store import Store, StoreError, disk

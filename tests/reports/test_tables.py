@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causal_meta.conf.artifacts import EmptyConfig
+from causal_meta.conf.inference import EmptyConfig
 from causal_meta.reports import markdown, metric_table, write_csv
 from causal_meta.reports.tables import best_rows, number
 

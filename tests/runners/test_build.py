@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from causal_meta.conf import registry
-from causal_meta.conf.artifacts import EmptyConfig, TasksConfig
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.runners import build
 from causal_meta.store import Store, StoreError
 
@@ -21,7 +22,7 @@ def builders(monkeypatch):
     """Each kind's builder is one that writes its kind; returns what they were called with."""
     calls = []
 
-    def implementation(config):
+    def builder_of(config):
         def builder(given, attempt):
             calls.append((given, dict(attempt.options)))
             (attempt.folder / "kind").write_text(given.kind)
@@ -30,7 +31,7 @@ def builders(monkeypatch):
 
         return builder
 
-    monkeypatch.setattr(build, "implementation", implementation)
+    monkeypatch.setattr(registry, "builder", builder_of)
     return calls
 
 
@@ -58,7 +59,7 @@ def test_make_builds_once_and_hands_everything_on(store, builders):
 
 def test_a_hit_imports_no_builder(store, builders, monkeypatch):
     made = build.make(store, TasksConfig())
-    monkeypatch.setattr(build, "implementation", None)
+    monkeypatch.setattr(registry, "builder", None)
     assert build.make(store, TasksConfig()) == made
 
 

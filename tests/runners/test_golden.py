@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from causal_meta.conf import registry
-from causal_meta.conf.artifacts import ArtifactConfig, BaselineConfig
+from causal_meta.conf.artifacts import ArtifactConfig
 from causal_meta.conf.compose import compose
+from causal_meta.conf.inference import MethodConfig
 from causal_meta.conf.networks import NetworkConfig
 from causal_meta.conf.samplers import SamplerConfig
 from causal_meta.conf.tuning import TuneConfig
@@ -138,7 +139,7 @@ def test_a_seeded_build_stays_what_it_was(built, kind):
 
 
 def test_every_kind_has_a_golden_build():
-    elsewhere = (BaselineConfig, NetworkConfig, SamplerConfig, TuneConfig)
+    elsewhere = (MethodConfig, NetworkConfig, SamplerConfig, TuneConfig)
     kinds = {
         cls.kind
         for cls in registry.by_tag().values()

@@ -21,7 +21,7 @@ DRIVER = textwrap.dedent(
     import torch
     torch.set_num_threads(1)
     import lightning_fabric
-    from causal_meta.conf.artifacts import ExperimentConfig
+    from causal_meta.conf.pre_training import ExperimentConfig
     from causal_meta.conf.data import DataModuleConfig, FamilyConfig, TaskSetConfig
     from causal_meta.conf.ranges import IntRange
     from causal_meta.conf.models import AviciConfig

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from causal_meta.conf.artifacts import EvaluateConfig, TasksConfig
+from causal_meta.conf.evaluation import EvaluateConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, StoreError, archive
 
 QUICK = settings(

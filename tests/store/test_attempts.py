@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from causal_meta.conf.artifacts import EmptyConfig, TasksConfig
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.facts import Facts, read_events, read_scalars
 from causal_meta.store import Store, StoreError, disk, seal_checkpoint, verified_step
 from causal_meta.store import attempts as attempts_module
@@ -20,7 +21,7 @@ from causal_meta.store import attempts as attempts_module
 # A builder of ten steps that checkpoints each, and dies by SIGKILL after step argv[2] (0: never).
 DYING = """
 import os, signal, sys
-from causal_meta.conf.artifacts import TasksConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, seal_checkpoint, verified_step
 
 def train(config, attempt):
@@ -196,7 +197,7 @@ def test_a_kill_inside_the_checkpoint_write_loses_no_checkpoint(tmp_path, monkey
 RACING = """
 import os, sys, time
 from pathlib import Path
-from causal_meta.conf.artifacts import TasksConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store
 
 root, me, count, patience = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
@@ -329,7 +330,7 @@ def test_a_builder_paused_past_its_lease_and_the_one_that_took_over_make_one_art
 BEATING = """
 import sys, time
 from pathlib import Path
-from causal_meta.conf.artifacts import TasksConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store
 
 root, seconds, pause = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])

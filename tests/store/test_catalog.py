@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from causal_meta.conf.artifacts import EmptyConfig, TasksConfig
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, catalog
 from causal_meta.store.disk import read_lines, torn_lines
 
@@ -117,7 +118,8 @@ def test_torn_lines_are_passed_over_and_told(store, target, run, builder):
 FILLING = """
 import json, os, sys
 from pathlib import Path
-from causal_meta.conf.artifacts import EmptyConfig, TasksConfig
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, StoreError
 
 root = Path(sys.argv[1])

@@ -8,14 +8,15 @@ import subprocess
 
 import pytest
 
-from causal_meta.conf.artifacts import EmptyConfig, TasksConfig
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, StoreError, disk
 
 # Builds seed argv[2] with two million bytes, under whatever limit the caller set; prints the
 # error's type and text.
 WRITING = """
 import resource, sys
-from causal_meta.conf.artifacts import TasksConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, StoreError
 
 if sys.argv[3] != "none":

@@ -15,13 +15,17 @@ import signal
 
 import pytest
 
-from causal_meta.conf.artifacts import EmptyConfig, EvaluateConfig, TasksConfig
+from causal_meta.conf.evaluation import EvaluateConfig
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, archive, disk
 
 HARNESS = '''
 import json, os, shutil, signal, sys
 from pathlib import Path
-from causal_meta.conf.artifacts import EmptyConfig, EvaluateConfig, TasksConfig
+from causal_meta.conf.evaluation import EvaluateConfig
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, disk
 
 FUNCTIONS = ["write_atomic", "rename_new", "append_line", "remove_tree", "copy_files", "digests",
@@ -269,7 +273,7 @@ def test_every_damaged_file_is_named_and_no_other(store, target, run, damage):
 def test_read_only_folders_are_a_sentence_and_reading_goes_on(store, target, run, python):
     code = """
 import sys
-from causal_meta.conf.artifacts import TasksConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, StoreError
 store = Store(sys.argv[1])
 assert len(store.artifacts()) == 2 and store.verify() == []
@@ -324,7 +328,8 @@ for act in (
 CROWD = """
 import json, os, sys, time
 from pathlib import Path
-from causal_meta.conf.artifacts import EmptyConfig, TasksConfig
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store
 
 root = Path(sys.argv[1])

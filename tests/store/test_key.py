@@ -10,18 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from causal_meta.conf import registry
-from causal_meta.conf.artifacts import (
-    EmptyConfig,
-    EvaluateConfig,
-    ExperimentConfig,
-    RandomConfig,
-    TasksConfig,
-)
 from causal_meta.conf.convert import to_plain
 from causal_meta.conf.data import FamilyConfig, TableConfig
+from causal_meta.conf.evaluation import EvaluateConfig
+from causal_meta.conf.inference import EmptyConfig, RandomConfig
 from causal_meta.conf.models import AviciConfig
 from causal_meta.conf.noise_laws import GaussianNoise, LaplaceNoise
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.conf.setting import Config, setting
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.conf.training import TrainerConfig
 from causal_meta.store import StoreError, check_name
 from causal_meta.store.key import (

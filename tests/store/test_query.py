@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from causal_meta.conf.artifacts import EmptyConfig, ExperimentConfig, TasksConfig
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.pre_training import ExperimentConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, StoreError
 
 duckdb = pytest.importorskip("duckdb")

@@ -8,7 +8,9 @@ import time
 
 import pytest
 
-from causal_meta.conf.artifacts import EmptyConfig, EvaluateConfig, PCConfig, TasksConfig
+from causal_meta.conf.evaluation import EvaluateConfig
+from causal_meta.conf.inference import EmptyConfig, PCConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import StoreError, attempts, removal, seal_checkpoint, transfer
 
 HOURS_AGO = time.time() - 7200
@@ -217,7 +219,7 @@ def test_only_the_furthest_checkpoint_is_work(store):
 BUILDING = """
 import sys, time
 from pathlib import Path
-from causal_meta.conf.artifacts import TasksConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store
 
 root = Path(sys.argv[1])

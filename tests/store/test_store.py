@@ -9,14 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from causal_meta.conf.artifacts import (
-    EmptyConfig,
-    EvaluateConfig,
-    ExperimentConfig,
-    PCConfig,
-    TasksConfig,
-)
 from causal_meta.conf.data import TableConfig
+from causal_meta.conf.evaluation import EvaluateConfig
+from causal_meta.conf.inference import EmptyConfig, PCConfig
+from causal_meta.conf.pre_training import ExperimentConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.conf.training import TrainerConfig
 from causal_meta.facts import read_events
 from causal_meta.store import Store, StoreError, artifact_digest, read_artifact

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from causal_meta.conf.artifacts import EmptyConfig, TasksConfig
+from causal_meta.conf.inference import EmptyConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.store import Store, StoreError, artifact_digest, disk, read_artifact
 
 

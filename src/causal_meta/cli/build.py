@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     name = words.name or split([], cls, config.name).name
     config, inputs = with_flags(config, args, name), inputs_of(words.roles, store)
     if args.processes > 1 and not is_launched():
-        if not hasattr(config, "trainer"):
+        if not cls.distributed:
             raise UsageError(
                 f"{cls.kind} is not trained, so it is made in one process; leave --processes out."
             )

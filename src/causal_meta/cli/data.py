@@ -120,8 +120,8 @@ def ls(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Print the numbers of a family, then the files; the last line is the id."""
-    from causal_meta.conf.artifacts import PortraitConfig
     from causal_meta.conf.compose import compose
+    from causal_meta.conf.task_sets import PortraitConfig
 
     if args.tasks is not None:
         args.words = [*args.words, f"n_tasks={args.tasks}"]
@@ -170,9 +170,9 @@ def _number(value: float | None) -> str:
 def compare(args: argparse.Namespace) -> int:
     """Print the distances of two families and both in numbers, then the picture; the last line is
     the id."""
-    from causal_meta.conf.artifacts import DistanceConfig
     from causal_meta.conf.compose import compose
     from causal_meta.conf.convert import to_plain
+    from causal_meta.conf.task_sets import DistanceConfig
 
     words = split(args.words, DistanceConfig, args.name)
     store = open_store(args)

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the strongest edges, the share of acyclic samples and the metrics if the truth is
     known; the last line is the folder."""
     from causal_meta.cli.tables import stored
-    from causal_meta.conf.artifacts import DiscoverConfig
+    from causal_meta.conf.inference import DiscoverConfig
     from causal_meta.runners.inference.named_models import installed_model
     from causal_meta.runners.tasks.table_sources import KEYS, read_source
     from causal_meta.store import check_name

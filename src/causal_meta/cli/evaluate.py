@@ -51,8 +51,8 @@ def add(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the most used metrics, then the id of the run."""
-    from causal_meta.conf.artifacts import EvaluateConfig
     from causal_meta.conf.compose import compose
+    from causal_meta.conf.evaluation import EvaluateConfig
 
     store = open_store(args)
     words = split(args.words, EvaluateConfig, args.name)

@@ -50,8 +50,9 @@ def add(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the id of the run; before it, of a sampler, what it found."""
-    from causal_meta.conf.artifacts import EvaluateConfig, RunConfig
+    from causal_meta.conf.artifacts import RunConfig
     from causal_meta.conf.compose import compose
+    from causal_meta.conf.evaluation import EvaluateConfig
     from causal_meta.conf.registry import config_class, nearest, tags
     from causal_meta.conf.setting import ConfigError
 

@@ -5,38 +5,25 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from causal_meta.cli.failures import LOG
 
 if TYPE_CHECKING:
-    from causal_meta.conf.artifacts import ArtifactConfig
+    from causal_meta.conf.artifacts import ArtifactConfig, TargetConfig
     from causal_meta.store import Artifact, Store
 
-C = TypeVar("C", bound="ArtifactConfig")
 
-
-def with_flags(config: C, args: argparse.Namespace, name: str) -> C:
+def with_flags(config: TargetConfig, args: argparse.Namespace, name: str) -> TargetConfig:
     """The configuration with --device, --workers, --threads and the name in their fields, which are
     outside its identity."""
-    changes: dict[str, Any] = {}
-    if name and hasattr(config, "name"):
-        changes["name"] = name
-    trainer, data = getattr(config, "trainer", None), getattr(config, "data", None)
-    if trainer is not None:
-        where = {"device": getattr(args, "device", None), "threads": args.threads or None}
-        changes["trainer"] = dataclasses.replace(
-            trainer, **{key: value for key, value in where.items() if value is not None}
-        )
-    if getattr(args, "workers", None) is not None and hasattr(data, "workers"):
-        changes["data"] = dataclasses.replace(data, workers=args.workers)  # type: ignore[type-var]
-    return dataclasses.replace(config, **changes)
+    placed = config.placed(device=args.device, threads=args.threads, workers=args.workers)
+    return placed.renamed(name) if name else placed
 
 
 def make(
@@ -54,7 +41,8 @@ def make(
 
     watcher = Watcher(store)
     progress = "off" if args.quiet else "auto" if sys.stderr.isatty() else "lines"
-    with watched(watcher), threads(args.threads, jax=_is_of_jax(config, inputs)):
+    backend = config.backend_for({role: artifact.kind for role, artifact in inputs.items()})
+    with watched(watcher), threads(args.threads, jax=backend == "jax"):
         found = build(
             store,
             config,
@@ -72,11 +60,11 @@ def make(
 
 def _pictures(args: argparse.Namespace, store: Store, config: ArtifactConfig) -> list[Any]:
     """The subscriber that draws curves while a model is trained."""
-    if getattr(args, "no_plots", True) or not hasattr(config, "trainer"):
+    if getattr(args, "no_plots", True) or not config.pictures:
         return []
     from causal_meta.monitoring import subscriber
 
-    return [subscriber(store)]
+    return [subscriber(store, config.pictures)]
 
 
 class Watcher:
@@ -145,9 +133,3 @@ def threads(count: int, *, jax: bool = False) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _is_of_jax(config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> bool:
-    """Whether an artifact is made by JAX: networks, samplers of them, and searches for samplers'
-    settings."""
-    return config.kind in ("network", "tune") or (config.gives == "llc" and "tasks" not in inputs)

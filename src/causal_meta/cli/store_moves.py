@@ -167,8 +167,8 @@ def import_file(args: argparse.Namespace) -> int:
     if Path(args.file).suffix == ".tar":
         return _import_archive(args, store)
     from causal_meta.cli.making import Watcher, watched
-    from causal_meta.conf.artifacts import ExperimentConfig
     from causal_meta.conf.compose import compose
+    from causal_meta.conf.pre_training import ExperimentConfig
     from causal_meta.runners.training.importing import import_artifact, settings_words
 
     words = split(settings_words(args.words), ExperimentConfig, args.name)

@@ -10,7 +10,14 @@ from causal_meta.conf.setting import Config, setting
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Config):
-    """Base of the models that are pre-trained on a stream."""
+    """Base of the graph models.
+
+    `title` is its name in tables; `needs_pretraining` says whether it must be trained on a stream
+    of tasks before it can answer.
+    """
+
+    title: ClassVar[str] = ""
+    needs_pretraining: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +26,7 @@ class AviciConfig(ModelConfig):
     logits. Defaults are the paper's size."""
 
     kind: ClassVar[str] = "avici"
+    title: ClassVar[str] = "AVICI"
     dim: int = setting(128, low=1)
     n_pairs: int = setting(
         8, low=1, help="pairs of blocks: attention over variables, then over rows"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from causal_meta.conf.artifacts import TargetConfig
+from causal_meta.conf.artifacts import Backend, TargetConfig
 from causal_meta.conf.network_data import Activation, NetworkDataConfig
 from causal_meta.conf.setting import Config, ConfigError, setting
 
@@ -129,6 +129,9 @@ class NetworkConfig(TargetConfig):
     """
 
     kind: ClassVar[str] = "network"
+    title: ClassVar[str] = "network"
+    backend: ClassVar[Backend] = "jax"
+    extra: ClassVar[str] = "llc"
     inputs: ClassVar[tuple[str, ...]] = ("init?",)
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"init": ("network",)}
     model: NetworkModelConfig = setting(StudentConfig())

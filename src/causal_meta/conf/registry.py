@@ -1,7 +1,8 @@
-"""The closed registry: tag -> configuration class and the code that carries it out.
+"""The closed registry: each configuration class and the code that does what it describes.
 
-Nothing outside this table can be named in a file: a tag is looked up here, never imported. Adding a
-member is one line in `_MEMBERS`.
+A file can only name a tag that is listed here; nothing that a file says is ever imported. Adding a
+member is one line in `_MEMBERS`. All else that is known of a kind (title, builder, …) stands
+in its configuration class (`conf.artifacts`).
 """
 
 from __future__ import annotations
@@ -9,34 +10,48 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from causal_meta.conf import (
-    artifacts,
     clusters,
     data,
+    evaluation,
     form_laws,
     forms,
     gene_laws,
     graph_laws,
+    inference,
     interventions,
     mechanism_laws,
     models,
     network_data,
     networks,
     noise_laws,
+    pre_training,
     ranges,
     samplers,
+    task_sets,
     training,
     tuning,
 )
+from causal_meta.conf.artifacts import ArtifactConfig
 from causal_meta.conf.setting import Config, ConfigError
+
+if TYPE_CHECKING:
+    from causal_meta.store import Attempt
+
+    Builder = Callable[[Any, Attempt], Mapping[str, Any] | None]
+
+A = TypeVar("A", bound=ArtifactConfig)
+C = TypeVar("C", bound=Config)
 
 _LISTED, _LIKELY = 30, 8  # names that an error lists in full; how many of more
 
 _GRAPHS = "causal_meta.datasets.graph_families"
 _MECHANISMS = "causal_meta.datasets.mechanisms"
+_CLASSICAL = "causal_meta.models.classical"
+_SAMPLERS = "causal_meta.llc.samplers"
 
 # configuration class -> "module:attribute" that takes the configuration whole ("" for plain
 # records)
@@ -114,26 +129,26 @@ _MEMBERS: dict[type[Config], str] = {
     networks.StudentConfig: "",
     networks.NetworkTrainingConfig: "",
     networks.NetworkConfig: "causal_meta.runners.llc.train_network:build_network",
-    artifacts.ExperimentConfig: "causal_meta.runners.training.pre_training:build_amortised",
-    artifacts.TasksConfig: "causal_meta.runners.tasks.task_sets:build_tasks",
-    artifacts.PortraitConfig: "causal_meta.runners.tasks.portraits:build_portrait",
-    artifacts.DistanceConfig: "causal_meta.runners.tasks.distances:build_distance",
-    artifacts.EvaluateConfig: "causal_meta.runners.evaluation.evaluation:evaluate",
-    artifacts.DiscoverConfig: "causal_meta.runners.inference.task_posteriors:infer_amortised",
-    artifacts.EmptyConfig: "causal_meta.runners.inference.task_posteriors:infer_baseline",
-    artifacts.RandomConfig: "causal_meta.runners.inference.task_posteriors:infer_baseline",
-    artifacts.SortnregressConfig: "causal_meta.runners.inference.task_posteriors:infer_baseline",
-    artifacts.PCConfig: "causal_meta.runners.inference.task_posteriors:infer_baseline",
-    artifacts.GESConfig: "causal_meta.runners.inference.task_posteriors:infer_baseline",
-    artifacts.BOSSConfig: "causal_meta.runners.inference.task_posteriors:infer_baseline",
+    pre_training.ExperimentConfig: "causal_meta.runners.training.pre_training:build_amortised",
+    task_sets.TasksConfig: "causal_meta.runners.tasks.task_sets:build_tasks",
+    task_sets.PortraitConfig: "causal_meta.runners.tasks.portraits:build_portrait",
+    task_sets.DistanceConfig: "causal_meta.runners.tasks.distances:build_distance",
+    evaluation.EvaluateConfig: "causal_meta.runners.evaluation.evaluation:evaluate",
+    inference.DiscoverConfig: "causal_meta.runners.inference.task_posteriors:infer_amortised",
+    inference.EmptyConfig: f"{_CLASSICAL}.baselines:Empty",
+    inference.RandomConfig: f"{_CLASSICAL}.baselines:RandomGraphs",
+    inference.SortnregressConfig: f"{_CLASSICAL}.baselines:Sortnregress",
+    inference.PCConfig: f"{_CLASSICAL}.baselines:PC",
+    inference.GESConfig: f"{_CLASSICAL}.baselines:GES",
+    inference.BOSSConfig: f"{_CLASSICAL}.baselines:BOSS",
     samplers.LocalPosteriorConfig: "",
-    samplers.HMCConfig: "causal_meta.runners.llc.estimate_llc:estimate_llc",
-    samplers.NUTSConfig: "causal_meta.runners.llc.estimate_llc:estimate_llc",
-    samplers.MCLMCConfig: "causal_meta.runners.llc.estimate_llc:estimate_llc",
-    samplers.MALAConfig: "causal_meta.runners.llc.estimate_llc:estimate_llc",
-    samplers.SGLDConfig: "causal_meta.runners.llc.estimate_llc:estimate_llc",
-    samplers.SGNHTConfig: "causal_meta.runners.llc.estimate_llc:estimate_llc",
-    samplers.VIConfig: "causal_meta.runners.llc.estimate_llc:estimate_llc",
+    samplers.HMCConfig: f"{_SAMPLERS}.hamiltonian:draw",
+    samplers.NUTSConfig: f"{_SAMPLERS}.hamiltonian:draw",
+    samplers.MCLMCConfig: f"{_SAMPLERS}.microcanonical:draw",
+    samplers.MALAConfig: f"{_SAMPLERS}.hamiltonian:draw",
+    samplers.SGLDConfig: f"{_SAMPLERS}.langevin:draw",
+    samplers.SGNHTConfig: f"{_SAMPLERS}.thermostat:draw",
+    samplers.VIConfig: f"{_SAMPLERS}.variational:draw",
     tuning.TuningBudgetConfig: "",
     tuning.TuneConfig: "causal_meta.runners.llc.tune_llc:tune_llc",
 }
@@ -150,6 +165,16 @@ def tags(base: type[Config]) -> list[str]:
     return sorted(cls.kind for cls in _MEMBERS if issubclass(cls, base))
 
 
+def kinds(base: type[A]) -> list[type[A]]:
+    """The registered configuration classes of artifacts derived from `base`, by rank and tag."""
+    members = [cls for cls in _MEMBERS if issubclass(cls, base)]
+    return sorted(members, key=lambda cls: (cls.table_rank, cls.kind))
+
+
+@overload
+def config_class(tag: str) -> type[Config]: ...
+@overload
+def config_class(tag: str, base: type[C]) -> type[C]: ...
 def config_class(tag: str, base: type[Config] = Config) -> type[Config]:
     """The configuration class named `tag`, which must derive from `base`; raises `ConfigError`
     naming the nearest tag."""
@@ -163,7 +188,19 @@ def config_class(tag: str, base: type[Config] = Config) -> type[Config]:
 def implementation(config: Config | type[Config]) -> Any:
     """The class or function that carries out a configuration, imported now."""
     cls = config if isinstance(config, type) else type(config)
-    module, _, attribute = _MEMBERS[cls].partition(":")
+    return load(_MEMBERS[cls])
+
+
+def builder(config: ArtifactConfig | type[ArtifactConfig]) -> Builder:
+    """The function that makes an artifact of a configuration, imported now: what its class names,
+    or else its implementation."""
+    cls = config if isinstance(config, type) else type(config)
+    return load(cls.builder or _MEMBERS[cls])
+
+
+def load(place: str) -> Any:
+    """What a "module:attribute" of this table or of a configuration class names, imported now."""
+    module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 

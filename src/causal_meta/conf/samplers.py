@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from causal_meta.conf.artifacts import RunConfig
+from causal_meta.conf.artifacts import Backend, RunConfig
 from causal_meta.conf.setting import Config, ConfigError, setting
 
 
@@ -57,6 +57,11 @@ class SamplerConfig(RunConfig):
     inputs: ClassVar[tuple[str, ...]] = ("of", "tasks?")
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"of": ("network",), "tasks": ("tasks",)}
     gives: ClassVar[str] = "llc"
+    builder: ClassVar[str] = "causal_meta.runners.llc.estimate_llc:estimate_llc"
+    backend: ClassVar[Backend] = "jax"
+    extra: ClassVar[str] = "llc"
+    #: "module:class" of the transitions of torch models; empty where there are none.
+    torch_kernel: ClassVar[str] = ""
     posterior: LocalPosteriorConfig = setting(LocalPosteriorConfig())
     chains: int = setting(4, low=1)
     draws: int = setting(1000, low=10, unit="draws of each chain")
@@ -79,6 +84,16 @@ class SamplerConfig(RunConfig):
                 "tasks out."
             )
 
+    @classmethod
+    def backend_for(cls, kinds: Mapping[str, str]) -> Backend:
+        """torch for a trained graph model, which comes with tasks, and JAX for a network."""
+        return "torch" if "tasks" in kinds else cls.backend
+
+    @property
+    def least_transitions(self) -> int:
+        """The least number of transitions, or of optimiser steps, of each chain."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChainConfig(SamplerConfig):
@@ -91,6 +106,8 @@ class ChainConfig(SamplerConfig):
 
     #: Draws of each chain before the first look at the estimate, where their number is left open.
     first_draws: ClassVar[int] = 1000
+    if TYPE_CHECKING:
+        warmup: int  # a field of every member, each with its own default
     draws: int = setting(
         0,
         low=0,
@@ -128,6 +145,11 @@ class ChainConfig(SamplerConfig):
                 "made as the error of λ̂ asks for."
             )
 
+    @property
+    def least_transitions(self) -> int:
+        """The warm-up, and the draws that every chain makes."""
+        return self.warmup + (self.draws or self.first_draws) * self.thin
+
 
 @dataclass(frozen=True, kw_only=True)
 class HMCConfig(ChainConfig):
@@ -142,6 +164,9 @@ class HMCConfig(ChainConfig):
     """
 
     kind: ClassVar[str] = "hmc"
+    title: ClassVar[str] = "Hamiltonian Monte Carlo"
+    table_rank: ClassVar[int] = 10
+    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.torch_hamiltonian:Hamiltonian"
     revision: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(1000, low=20, unit="transitions")
@@ -185,6 +210,8 @@ class NUTSConfig(ChainConfig):
     """
 
     kind: ClassVar[str] = "nuts"
+    title: ClassVar[str] = "no-U-turn sampler"
+    table_rank: ClassVar[int] = 20
     revision: ClassVar[int] = 2
     warmup: int = setting(1000, low=20, unit="transitions")
     max_doublings: int = setting(10, low=1, high=15)
@@ -213,6 +240,8 @@ class MCLMCConfig(ChainConfig):
     """
 
     kind: ClassVar[str] = "mclmc"
+    title: ClassVar[str] = "microcanonical Langevin Monte Carlo"
+    table_rank: ClassVar[int] = 30
     revision: ClassVar[int] = 2
     first_draws: ClassVar[int] = 2000
     adjusted: bool = setting(False, help="accept or refuse trajectories (no bias)")
@@ -266,6 +295,9 @@ class MALAConfig(ChainConfig):
     """
 
     kind: ClassVar[str] = "mala"
+    title: ClassVar[str] = "Metropolis-adjusted Langevin algorithm"
+    table_rank: ClassVar[int] = 40
+    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.torch_hamiltonian:Hamiltonian"
     revision: ClassVar[int] = 2
     first_draws: ClassVar[int] = 2000
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
@@ -347,6 +379,9 @@ class SGLDConfig(StepConfig):
     """
 
     kind: ClassVar[str] = "sgld"
+    title: ClassVar[str] = "stochastic gradient Langevin dynamics"
+    table_rank: ClassVar[int] = 50
+    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.torch_langevin:Langevin"
     revision: ClassVar[int] = 3
     first_draws: ClassVar[int] = 2000
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
@@ -402,6 +437,9 @@ class SGNHTConfig(StepConfig):
     noise of minibatches and takes its heat out."""
 
     kind: ClassVar[str] = "sgnht"
+    title: ClassVar[str] = "stochastic gradient Nosé-Hoover thermostat"
+    table_rank: ClassVar[int] = 60
+    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.torch_langevin:Thermostat"
     revision: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(5000, low=0, unit="steps")
@@ -438,6 +476,8 @@ class VIConfig(SamplerConfig):
     """
 
     kind: ClassVar[str] = "vi"
+    title: ClassVar[str] = "variational inference"
+    table_rank: ClassVar[int] = 70
     revision: ClassVar[int] = 3
     draws: int = setting(5000, low=10, unit="draws of the mixture for each fit")
     annealed: int = setting(
@@ -472,3 +512,8 @@ class VIConfig(SamplerConfig):
         help="rows of the full loss evaluated at once (less takes less memory); 0: all of them, "
         "on a CPU 2,000 of many",
     )
+
+    @property
+    def least_transitions(self) -> int:
+        """The optimiser steps of a fit."""
+        return self.steps

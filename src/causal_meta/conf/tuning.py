@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from causal_meta.conf.artifacts import RunConfig
+from causal_meta.conf.artifacts import Backend, RunConfig
 from causal_meta.conf.samplers import (
     MALAConfig,
     MCLMCConfig,
@@ -45,6 +45,9 @@ class TuneConfig(RunConfig):
     """
 
     kind: ClassVar[str] = "tune"
+    title: ClassVar[str] = "search of a sampler's settings"
+    backend: ClassVar[Backend] = "jax"
+    extra: ClassVar[str] = "llc"
     inputs: ClassVar[tuple[str, ...]] = ("of", "reference?")
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "of": ("network",),

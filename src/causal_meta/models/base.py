@@ -7,7 +7,6 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,14 +37,18 @@ class BaseModel(nn.Module, ABC):
     """Base of the graph models. A model sees rows and masks; the truth only enters
     `calculate_loss`.
 
-    `needs_pretraining` says whether the model must be trained on a stream before it can answer.
+    `needs_pretraining`, of its configuration, says whether the model must be trained on a stream
+    before it can answer.
     """
-
-    needs_pretraining: ClassVar[bool]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+
+    @property
+    def needs_pretraining(self) -> bool:
+        """Whether the model must be trained on a stream of tasks before it can answer."""
+        return self.config.needs_pretraining
 
     @abstractmethod
     def initialise(self, generator: torch.Generator) -> None:

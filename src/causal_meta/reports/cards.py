@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from causal_meta.conf import yaml_1_2
-from causal_meta.conf.artifacts import ExperimentConfig
 from causal_meta.conf.convert import default_of, to_plain
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.conf.setting import Config
 from causal_meta.reports import figures
 from causal_meta.reports.evidence import Evidence

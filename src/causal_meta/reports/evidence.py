@@ -12,21 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causal_meta.conf.artifacts import BaselineConfig, EvaluateConfig, ExperimentConfig
 from causal_meta.conf.convert import difference, to_plain
 from causal_meta.conf.data import FamilyConfig, TableConfig
+from causal_meta.conf.evaluation import EvaluateConfig
+from causal_meta.conf.inference import MethodConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.store import Artifact, Store, StoreError
-
-#: Words for the kinds, in the order of the tables (models of our own come first).
-KINDS = {
-    "boss": "BOSS bootstrap",
-    "ges": "GES bootstrap",
-    "pc": "PC bootstrap",
-    "sortnregress": "sort-and-regress",
-    "random": "random graphs",
-    "empty": "empty graph",
-}
-_ORDERS = {"r2": "by R²", "variance": "by variance", "random": "in random order"}
 
 
 @dataclass
@@ -254,13 +245,13 @@ def _task_set(
         try:
             if run.kind == "evaluate":
                 method = by_id[run.inputs.get("posterior") or run.inputs["of"]]
-                method = by_id[method.inputs["of"]] if method.kind == "discover" else method
+                method = by_id[method.inputs["of"]] if method.config.needs_pretraining else method
                 metrics = json.loads((run.folder / "metrics.json").read_text("utf-8"))
                 found.evaluations.append(
                     Evaluation(run, method, _label(method, run, by_id, evidence), metrics)
                 )
             elif (run.folder / "posterior.npz").is_file():
-                method = by_id[run.inputs["of"]] if run.kind == "discover" else run
+                method = by_id[run.inputs["of"]] if run.config.needs_pretraining else run
                 if found.is_table:
                     found.answers.append(_answer(run, method, _label(method, run, by_id, evidence)))
         except (KeyError, OSError, ValueError) as error:
@@ -292,22 +283,14 @@ def _answer(run: Artifact, method: Artifact, label: str) -> Answer:
 
 
 def _rank(method: Artifact, label: str) -> tuple[int, str]:
-    kinds = list(KINDS)
-    return (
-        -1
-        if method.kind == "amortised"
-        else kinds.index(method.kind)
-        if method.kind in kinds
-        else len(kinds) - 1,
-        label,
-    )
+    return method.config.table_rank, label
 
 
 def _kind_word(artifact: Artifact) -> str:
     config = artifact.config
     if isinstance(config, ExperimentConfig):
-        return config.model.kind.upper()
-    return KINDS.get(artifact.kind, artifact.kind)
+        return config.model.title
+    return config.title or artifact.kind
 
 
 def _label(method: Artifact, run: Artifact, by_id: dict[str, Artifact], evidence: Evidence) -> str:
@@ -316,17 +299,16 @@ def _label(method: Artifact, run: Artifact, by_id: dict[str, Artifact], evidence
     if method.kind == "amortised":
         return evidence.name_of(method)
     config = method.config
-    if not isinstance(config, BaselineConfig):
+    if not isinstance(config, MethodConfig):
         return _kind_word(method)
-    word = KINDS.get(method.kind, method.kind)
-    if hasattr(config, "order"):
-        word += f" {_ORDERS.get(config.order, config.order)}"
     changed = (
         line.split(": ", 1) for line in difference(to_plain(type(config)()), to_plain(config))
     )
-    told = {key: values.split("-> ")[-1] for key, values in changed if key not in ("seed", "order")}
+    said = ("seed", *config.named)
+    told = {key: values.split("-> ")[-1] for key, values in changed if key not in said}
     count = f" ×{told.pop('n_samples')}" if "n_samples" in told else ""
-    return word + count + "".join(f", {key} {value}" for key, value in told.items())
+    others = "".join(f", {key} {value}" for key, value in told.items())
+    return config.name_in_tables + count + others
 
 
 def _make_unique(group: Sequence[Any]) -> None:

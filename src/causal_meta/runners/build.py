@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from causal_meta.conf.artifacts import ArtifactConfig, ExperimentConfig
-from causal_meta.conf.registry import implementation
+from causal_meta.conf import registry
+from causal_meta.conf.artifacts import ArtifactConfig
 from causal_meta.facts import Facts
 from causal_meta.facts.write import Subscriber
 from causal_meta.store import Artifact, Attempt, Store, StoreError
@@ -38,8 +38,8 @@ def make(
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("RANK", "0")) > 0:
         return _follow(store, config, inputs or {})
 
-    def builder(given: ArtifactConfig, attempt: Attempt) -> Mapping[str, Any] | None:
-        return implementation(given)(given, attempt)
+    def builder(config: ArtifactConfig, attempt: Attempt) -> Mapping[str, Any] | None:
+        return registry.builder(config)(config, attempt)
 
     return store.build(
         config,
@@ -57,13 +57,12 @@ def _follow(store: Store, config: ArtifactConfig, inputs: Mapping[str, Artifact]
     """The artifact that the first process of the group publishes. Training needs all of them;
     everything else is its work alone."""
     found = store.lookup(config, inputs)
-    if found is None and isinstance(config, ExperimentConfig):
+    if found is None and config.distributed:
         with tempfile.TemporaryDirectory() as folder:
             artifact_id = store.key(config, inputs).id
             facts = Facts(Path(folder), artifact_id, 0, config.seed)
-            implementation(config)(
-                config, Attempt(Path(folder), artifact_id, 0, dict(inputs), facts)
-            )
+            attempt = Attempt(Path(folder), artifact_id, 0, dict(inputs), facts)
+            registry.builder(config)(config, attempt)
     end = time.monotonic() + FOLLOWER_PATIENCE
     while found is None and time.monotonic() < end:
         time.sleep(0.1)

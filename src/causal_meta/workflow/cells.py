@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from causal_meta.conf.artifacts import ArtifactConfig, TargetConfig, TasksConfig
+from causal_meta.conf.artifacts import ArtifactConfig, TargetConfig
 from causal_meta.conf.data import TableConfig
 from causal_meta.conf.registry import by_tag, nearest
 from causal_meta.conf.setting import ConfigError
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.runners.inference.named_models import DEFAULT, found_model
 from causal_meta.store import Artifact, Key, Store, StoreError, key_of
 from causal_meta.store.catalog import is_study

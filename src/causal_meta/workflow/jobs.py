@@ -130,11 +130,11 @@ def _table(job: Job) -> dict[str, Any]:
 
 def _pictures(store: Store, config: ArtifactConfig) -> list[Subscriber]:
     """The subscriber that draws curves while a model is trained."""
-    if not hasattr(config, "trainer"):
+    if not config.pictures:
         return []
     from causal_meta.monitoring import subscriber
 
-    return [subscriber(store)]
+    return [subscriber(store, config.pictures)]
 
 
 def log_of(store: Store, artifact_id: str) -> str:

@@ -21,8 +21,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_meta.conf.artifacts import EvaluateConfig
 from causal_meta.conf.convert import leaves, to_plain
+from causal_meta.conf.evaluation import EvaluateConfig
 from causal_meta.conf.samplers import SamplerConfig
 from causal_meta.store import Artifact, Store, StoreError
 from causal_meta.store.catalog import link

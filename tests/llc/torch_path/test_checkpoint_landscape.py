@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from causal_meta.cli import main
-from causal_meta.conf.artifacts import ExperimentConfig, TasksConfig
 from causal_meta.conf.data import FamilyConfig
 from causal_meta.conf.models import AviciConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.conf.ranges import IntRange
 from causal_meta.conf.setting import ConfigError
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.models.base import ModelFactory
 from causal_meta.runners.build import make

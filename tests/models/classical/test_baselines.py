@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from causal_meta.conf import registry
-from causal_meta.conf.artifacts import (
-    BaselineConfig,
+from causal_meta.conf.inference import (
     BOSSConfig,
     EmptyConfig,
     GESConfig,
+    MethodConfig,
     PCConfig,
     RandomConfig,
     SortnregressConfig,
@@ -109,7 +109,7 @@ def classes(n_nodes):
 
 
 def test_every_baseline_is_tested():
-    assert {config.kind for config in CONFIGS.values()} == set(registry.tags(BaselineConfig))
+    assert {config.kind for config in CONFIGS.values()} == set(registry.tags(MethodConfig))
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -178,11 +178,12 @@ def test_missing_causal_learn_is_one_sentence(monkeypatch):
     def absent(name):
         raise ModuleNotFoundError(f"No module named {name!r}")
 
+    boss, table = make_baseline(BOSSConfig()), generator().normal(size=(20, 3))
     monkeypatch.setattr(baselines.importlib, "import_module", absent)
     with pytest.raises(
         ConfigError, match=r"need causal-learn .*pip install 'causal-meta\[baselines\]'"
     ):
-        make_baseline(BOSSConfig()).posterior_for(generator().normal(size=(20, 3)), generator())
+        boss.posterior_for(table, generator())
 
 
 def test_causal_learn_is_imported_late():

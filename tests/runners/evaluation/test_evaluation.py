@@ -8,19 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from causal_meta.conf.artifacts import (
-    DiscoverConfig,
-    EmptyConfig,
-    EvaluateConfig,
-    ExperimentConfig,
-    RandomConfig,
-    SortnregressConfig,
-    TasksConfig,
-)
 from causal_meta.conf.data import DataModuleConfig, FamilyConfig
+from causal_meta.conf.evaluation import EvaluateConfig
+from causal_meta.conf.inference import DiscoverConfig, EmptyConfig, RandomConfig, SortnregressConfig
 from causal_meta.conf.models import AviciConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.conf.setting import ConfigError
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.facts import read_events
 from causal_meta.posteriors import EmpiricalGraphs
 from causal_meta.runners.build import make

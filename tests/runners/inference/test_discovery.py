@@ -12,8 +12,9 @@ import pytest
 
 import causal_meta
 from causal_meta import discover, load_model
-from causal_meta.conf.artifacts import DiscoverConfig, ExperimentConfig
 from causal_meta.conf.convert import from_plain
+from causal_meta.conf.inference import DiscoverConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.datasets.real import read_table
 from causal_meta.runners.build import make
 from causal_meta.runners.inference import answers, named_models

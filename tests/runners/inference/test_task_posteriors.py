@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from causal_meta.conf.artifacts import (
+from causal_meta.conf.data import DataModuleConfig, FamilyConfig
+from causal_meta.conf.inference import (
     BOSSConfig,
     DiscoverConfig,
     EmptyConfig,
-    ExperimentConfig,
     PCConfig,
     RandomConfig,
     SortnregressConfig,
-    TasksConfig,
 )
-from causal_meta.conf.data import DataModuleConfig, FamilyConfig
 from causal_meta.conf.interventions import InterventionConfig
 from causal_meta.conf.models import AviciConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.conf.ranges import IntRange, fixed
 from causal_meta.conf.setting import ConfigError
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.models.base import ModelFactory
 from causal_meta.models.classical.baselines import make_baseline
 from causal_meta.posteriors import EmpiricalGraphs, IndependentEdges

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from causal_meta.conf.artifacts import PortraitConfig, TasksConfig
 from causal_meta.conf.convert import from_plain
 from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.task_sets import PortraitConfig, TasksConfig
 from causal_meta.datasets.distances import GAPS, compare_families
 from causal_meta.runners.build import make
 from causal_meta.runners.tasks.distances import distance_config, load_distance

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from causal_meta.conf.artifacts import TasksConfig
 from causal_meta.conf.convert import from_plain
 from causal_meta.conf.data import FamilyConfig
 from causal_meta.conf.graph_laws import ErdosRenyi
 from causal_meta.conf.ranges import IntRange, fixed
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.datasets.real import read_table
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.graphs import graph_hash

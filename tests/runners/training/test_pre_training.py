@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from causal_meta.conf.artifacts import EmptyConfig, ExperimentConfig
 from causal_meta.conf.data import DataModuleConfig, FamilyConfig, TaskSetConfig
+from causal_meta.conf.inference import EmptyConfig
 from causal_meta.conf.models import AviciConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.conf.ranges import IntRange
 from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.training import LambConfig, TrainerConfig

@@ -7,10 +7,10 @@ hardware.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import replace
 
+from causal_meta.conf.registry import implementation
 from causal_meta.conf.samplers import SamplerConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.draws import Draws
@@ -19,16 +19,6 @@ from causal_meta.llc.landscapes.masks import masked_parameters
 from causal_meta.llc.samplers.checkpoint import Checkpoint, Kept
 
 __all__ = ["Checkpoint", "Kept", "masked", "sample"]
-
-_FAMILIES = {
-    "hmc": "hamiltonian",
-    "nuts": "hamiltonian",
-    "mclmc": "microcanonical",
-    "mala": "hamiltonian",
-    "sgld": "langevin",
-    "sgnht": "thermostat",
-    "vi": "variational",
-}
 
 
 def sample(
@@ -53,10 +43,10 @@ def sample(
             f"{came}, but a network's w* is polished when it is built (training.polish); leave it "
             "at 0 here."
         )
-    family = importlib.import_module(f"causal_meta.llc.samplers.{_FAMILIES[config.kind]}")
-    return family.draw(
+    draws: Draws = implementation(config)(
         masked(landscape, config.posterior.mask), config, checkpoint=checkpoint, progress=progress
     )
+    return draws
 
 
 def masked(landscape: Landscape, mask: str) -> Landscape:

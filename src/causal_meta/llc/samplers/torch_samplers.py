@@ -14,28 +14,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from causal_meta.conf.registry import kinds, load
 from causal_meta.conf.samplers import (
     ChainConfig,
-    HMCConfig,
     LocalPosteriorConfig,
-    MALAConfig,
     SamplerConfig,
-    SGLDConfig,
-    SGNHTConfig,
+    StepConfig,
 )
 from causal_meta.conf.setting import ConfigError
 from causal_meta.draws import Draws
 from causal_meta.llc.landscapes.lanczos import Spectrum, spectrum
 from causal_meta.llc.landscapes.torch_landscape import TorchLandscape
 from causal_meta.llc.samplers.torch_chains import Kernel, Streams, TorchPosterior, run_chains
-from causal_meta.llc.samplers.torch_hamiltonian import Hamiltonian
-from causal_meta.llc.samplers.torch_langevin import Langevin, Thermostat
 from causal_meta.randomness import generator
 
 if TYPE_CHECKING:
     from causal_meta.llc.samplers.checkpoint import Checkpoint
 
-KINDS = ("hmc", "mala", "sgld", "sgnht")
 LANCZOS_STEPS = 12  # products with the Hessian at w*: two gradients each
 GAIN = 0.1  # nats of n β L_n that a step along the gradient may win at a minimum
 NEGATIVE = 0.1  # most negative curvature of a minimum, in units of γ
@@ -61,10 +56,11 @@ def sample_torch(
     (`TorchLandscape.batched`), else one after the other. Raises `ConfigError` for another kind, a
     mask that means nothing, a minibatch larger than the data, and a loss that is not finite at w*.
     """
-    if config.kind not in KINDS:
+    if not config.torch_kernel:
+        able = [cls.kind for cls in kinds(SamplerConfig) if cls.torch_kernel]
         raise ConfigError(
             f"{config.kind} does not sample torch models, as a trained graph model is; give one "
-            f"of {', '.join(KINDS)}."
+            f"of {', '.join(able)}."
         )
     chain = cast(ChainConfig, config)
     seen = landscape.restricted(config.posterior.mask)
@@ -109,16 +105,14 @@ def _kernel(
     start: Tensor,
     curvature: float,
 ) -> Kernel:
-    if isinstance(config, SGLDConfig | SGNHTConfig):
-        if config.batch_size > posterior.landscape.n:
-            came = f"{config.kind}.batch_size is {config.batch_size}"
-            raise ConfigError(
-                f"{came}, but there are {posterior.landscape.n} items; give at most as many, or 0 "
-                "for all of them."
-            )
-        sampler = Langevin if isinstance(config, SGLDConfig) else Thermostat
-        return sampler(posterior, config, streams, start, curvature)  # type: ignore[arg-type]
-    return Hamiltonian(posterior, cast("HMCConfig | MALAConfig", config), streams, start, curvature)
+    n = posterior.landscape.n
+    if isinstance(config, StepConfig) and config.batch_size > n:
+        raise ConfigError(
+            f"{config.kind}.batch_size is {config.batch_size}, but there are {n} items; give at "
+            "most as many, or 0 for all of them."
+        )
+    kernel: Kernel = load(config.torch_kernel)(posterior, config, streams, start, curvature)
+    return kernel
 
 
 def _prepared(

@@ -13,8 +13,6 @@ spectral radius of the matrix of edge probabilities, where lambda climbs by dual
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,7 +42,6 @@ class AviciModel(BaseModel):
     spectral radius (see `spectral_radius`), and in that padding is allowed.
     """
 
-    needs_pretraining: ClassVar[bool] = True
     penalty_weight: Tensor
     penalty_average: Tensor
     penalty_latest: Tensor

@@ -22,19 +22,20 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from causal_meta.conf.artifacts import (
-    BaselineConfig,
+from causal_meta.conf.inference import (
     BOSSConfig,
     EmptyConfig,
     GESConfig,
+    MethodConfig,
     PCConfig,
     RandomConfig,
     SortnregressConfig,
 )
+from causal_meta.conf.registry import implementation
 from causal_meta.conf.setting import ConfigError
 
 Array = NDArray[Any]
-C = TypeVar("C", bound=BaselineConfig)
+C = TypeVar("C", bound=MethodConfig)
 
 #: How often a bootstrap replicate with a constant column is drawn again before noise is added
 #: instead.
@@ -205,24 +206,15 @@ class BOSS(Bootstrap[BOSSConfig]):
         return from_endpoints(found.graph)
 
 
-_CLASSES: dict[type[BaselineConfig], type[Baseline[Any]]] = {
-    EmptyConfig: Empty,
-    RandomConfig: RandomGraphs,
-    SortnregressConfig: Sortnregress,
-    PCConfig: PC,
-    GESConfig: GES,
-    BOSSConfig: BOSS,
-}
-
-
-def make_baseline(config: BaselineConfig) -> Baseline[Any]:
+def make_baseline(config: MethodConfig) -> Baseline[Any]:
     """The baseline that `config` describes.
 
     >>> make_baseline(EmptyConfig()).posterior_for(np.zeros((10, 3)), np.random.default_rng(0)).sum(
     ... )
     np.int64(0)
     """
-    return _CLASSES[type(config)](config)
+    baseline: Baseline[Any] = implementation(config)(config)
+    return baseline
 
 
 # ------------------------------------------------------------------------------------ the bootstrap

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from causal_meta.conf.artifacts import EvaluateConfig
+from causal_meta.conf.evaluation import EvaluateConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.posteriors import EmpiricalGraphs, GraphPosterior
 from causal_meta.randomness import torch_generator

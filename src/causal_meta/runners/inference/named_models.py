@@ -6,7 +6,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from causal_meta.conf.artifacts import ExperimentConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.store import Artifact, Store, StoreError, read_artifact
 
 DEFAULT = "default"

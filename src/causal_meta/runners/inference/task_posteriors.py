@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from causal_meta.clock import cpu_seconds
-from causal_meta.conf.artifacts import BaselineConfig, DiscoverConfig, TasksConfig
 from causal_meta.conf.data import TableConfig
+from causal_meta.conf.inference import DiscoverConfig, MethodConfig
 from causal_meta.conf.setting import ConfigError
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.datasets.real import MIN_ROWS
 from causal_meta.facts import read_scalars
 from causal_meta.models.base import TOKENS_AT_ONCE, BaseModel
@@ -50,7 +51,7 @@ ENTRIES_AT_ONCE = 1 << 26
 # ---------------------------------------------------------------------------------------- baselines
 
 
-def infer_baseline(config: BaselineConfig, attempt: Attempt) -> dict[str, Any]:
+def infer_baseline(config: MethodConfig, attempt: Attempt) -> dict[str, Any]:
     """Answer every task of `attempt.inputs["of"]` with a baseline; the builder of their kinds.
     Writes `posterior.npz`.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from causal_meta.conf.artifacts import ExperimentConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.datasets.real import Table, as_table
 from causal_meta.datasets.summaries import check_table
 from causal_meta.posteriors import GraphPosterior

@@ -336,18 +336,13 @@ def _over(config: TuneConfig, trials: Sequence[Trial], spent: Mapping[str, float
 def least_gradients(config: TuneConfig, n: int) -> float:
     """What a trial costs at the least: one gradient (or one minibatch's share of it) for each
     transition of each chain."""
-    method: Any = config.method
-    steps = (
-        method.warmup + (method.draws or method.first_draws) * method.thin
-        if hasattr(method, "thin")
-        else method.steps
-    )
+    method = config.method
     share = (
         min(method.batch_size, n) / n
         if isinstance(method, StepConfig) and method.batch_size
         else 1.0
     )
-    return float(method.chains * steps * share)
+    return float(method.chains * method.least_transitions * share)
 
 
 # ------------------------------------------------------------------------------------------ records

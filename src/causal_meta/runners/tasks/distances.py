@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_meta.conf.artifacts import DistanceConfig
 from causal_meta.conf.convert import to_plain
 from causal_meta.conf.data import FamilyConfig
+from causal_meta.conf.task_sets import DistanceConfig
 from causal_meta.store.key import canonical
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from causal_meta.conf.artifacts import PortraitConfig
+from causal_meta.conf.task_sets import PortraitConfig
 
 if TYPE_CHECKING:
     from causal_meta.store import Artifact, Attempt

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from causal_meta.conf.artifacts import TasksConfig
 from causal_meta.conf.data import TableConfig
+from causal_meta.conf.task_sets import TasksConfig
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_meta.conf.artifacts import TasksConfig
 from causal_meta.conf.data import FamilyConfig, TableConfig
+from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.datasets.real import Table, truth_digest
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.task_registry import registry_of

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from causal_meta.conf.artifacts import ExperimentConfig
 from causal_meta.conf.convert import from_plain
 from causal_meta.conf.models import ModelConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.summaries import stream_summary

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from causal_meta.conf.artifacts import ExperimentConfig
+from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.datasets.data_module import CausalMetaModule
 from causal_meta.datasets.scm import SCMFamily

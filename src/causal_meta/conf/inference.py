@@ -1,0 +1,117 @@
+"""Runs that infer a posterior over graphs for every task of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from causal_meta.conf.artifacts import Backend, RunConfig
+from causal_meta.conf.setting import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscoverConfig(RunConfig):
+    """The posterior of an amortised target (`of`) for the tables of a tasks target (`tasks`)."""
+
+    kind: ClassVar[str] = "discover"
+    title: ClassVar[str] = "amortised posterior"
+    table_rank: ClassVar[int] = 0
+    backend: ClassVar[Backend] = "torch"
+    needs_pretraining: ClassVar[bool] = True
+    inputs: ClassVar[tuple[str, ...]] = ("of", "tasks")
+    takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"of": ("amortised",), "tasks": ("tasks",)}
+    gives: ClassVar[str] = "posterior"
+    n_samples: int = setting(1000, low=1, unit="graphs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig(RunConfig):
+    """Base of the methods that infer a posterior for each task of a tasks target by itself."""
+
+    takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"of": ("tasks",)}
+    gives: ClassVar[str] = "posterior"
+    backend: ClassVar[Backend] = "numpy"
+    builder: ClassVar[str] = "causal_meta.runners.inference.task_posteriors:infer_baseline"
+    #: The settings that `name_in_tables` already says.
+    named: ClassVar[tuple[str, ...]] = ()
+    n_samples: int = setting(20, low=1, unit="graphs", help="bootstrap replicates, or draws")
+
+    @property
+    def name_in_tables(self) -> str:
+        """The title, with the variant of the method where it has several."""
+        return self.title
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmptyConfig(MethodConfig):
+    """No edges at all: the anchor that every table shows."""
+
+    kind: ClassVar[str] = "empty"
+    title: ClassVar[str] = "empty graph"
+    table_rank: ClassVar[int] = 60
+    thread_safe: ClassVar[bool] = True
+    n_samples: int = setting(1, low=1, unit="graphs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomConfig(MethodConfig):
+    """Erdős–Rényi graphs of a given mean density, blind to the rows."""
+
+    kind: ClassVar[str] = "random"
+    title: ClassVar[str] = "random graphs"
+    table_rank: ClassVar[int] = 50
+    thread_safe: ClassVar[bool] = True
+    edges_per_node: float = setting(2.0, low=0, unit="edges")
+    n_samples: int = setting(100, low=1, unit="graphs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SortnregressConfig(MethodConfig):
+    """Order the variables by a score, then regress each on its predecessors with the lasso chosen
+    by BIC (Reisach et al. 2021, 2023); bootstrap."""
+
+    kind: ClassVar[str] = "sortnregress"
+    title: ClassVar[str] = "sort-and-regress"
+    table_rank: ClassVar[int] = 40
+    named: ClassVar[tuple[str, ...]] = ("order",)
+    order: Literal["variance", "r2", "random"] = setting("r2")
+
+    @property
+    def name_in_tables(self) -> str:
+        """The title with the score that orders the variables."""
+        orders = {"r2": "by R²", "variance": "by variance", "random": "in random order"}
+        return f"{self.title} {orders[self.order]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PCConfig(MethodConfig):
+    """Bootstrap of PC with Fisher's z (causal-learn)."""
+
+    kind: ClassVar[str] = "pc"
+    title: ClassVar[str] = "PC bootstrap"
+    table_rank: ClassVar[int] = 30
+    extra: ClassVar[str] = "baselines"
+    alpha: float = setting(0.05, above=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GESConfig(MethodConfig):
+    """Bootstrap of GES with BIC (causal-learn). `penalty` 0.5 is plain BIC there."""
+
+    kind: ClassVar[str] = "ges"
+    title: ClassVar[str] = "GES bootstrap"
+    table_rank: ClassVar[int] = 20
+    extra: ClassVar[str] = "baselines"
+    penalty: float = setting(0.5, above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BOSSConfig(MethodConfig):
+    """Bootstrap of BOSS with BIC (causal-learn), columns shuffled before every fit."""
+
+    kind: ClassVar[str] = "boss"
+    title: ClassVar[str] = "BOSS bootstrap"
+    table_rank: ClassVar[int] = 10
+    extra: ClassVar[str] = "baselines"
+    penalty: float = setting(2.0, above=0)
