@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from causal_meta.clock import cpu_seconds
 from causal_meta.conf.models import ModelConfig
 from causal_meta.conf.registry import implementation
-from causal_meta.posteriors import GraphPosterior
+from causal_meta.posteriors import GraphPosterior, MechanismPosterior
 from causal_meta.randomness import torch_generator
 from causal_meta.tasks import TaskBatch, full_batch
 
@@ -118,8 +118,10 @@ class BaseModel(nn.Module, ABC):
             self.config.kind,
         )
 
-    def infer_mechanism_posterior(self, batch_or_x: TaskBatch | Tensor) -> None:
-        """The posterior over mechanisms: None, for models that answer about graphs alone."""
+    def infer_mechanism_posterior(
+        self, batch_or_x: TaskBatch | Tensor
+    ) -> MechanismPosterior | None:
+        """The posterior over mechanisms; None for models that answer about graphs alone."""
         return self.posterior(as_batch(batch_or_x)).mechanism_posterior()
 
 

@@ -18,10 +18,10 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.facts import read_events
 from causal_meta.posteriors import EmpiricalGraphs
+from causal_meta.records.posteriors import read_posterior
 from causal_meta.runners.build import make
 from causal_meta.runners.evaluation.eval_metrics import METRICS, posterior_metrics, reliability_bins
 from causal_meta.runners.evaluation.evaluation import score
-from causal_meta.runners.inference.task_posteriors import read_posterior
 from causal_meta.runners.tasks.task_sets import build_tasks, load_tasks
 
 FAMILY = FamilyConfig(n_nodes=IntRange(low=3, high=6), n_rows=IntRange(low=30, high=50))
@@ -105,7 +105,7 @@ def test_the_empty_graph_scores_what_it_must(store, tasks):
 def test_padding_does_not_enter(store, tasks):
     run = make(store, RandomConfig(n_samples=40), {"of": tasks})
     tree = scored(store, tasks, run)
-    posterior, _ = read_posterior(run)
+    posterior = read_posterior(run)
     batch = load_tasks(tasks)
     assert len(set(batch.node_mask.sum(1).tolist())) > 1
     p_all, y_all = [], []

@@ -26,14 +26,13 @@ from causal_meta.models.base import ModelFactory
 from causal_meta.models.classical.baselines import make_baseline
 from causal_meta.posteriors import EmpiricalGraphs, IndependentEdges
 from causal_meta.randomness import generator, torch_generator
+from causal_meta.records.posteriors import read_posterior, read_seconds
 from causal_meta.runners.build import make
 from causal_meta.runners.inference import task_posteriors as inference
 from causal_meta.runners.inference.large_tables import table_posterior
 from causal_meta.runners.inference.task_posteriors import (
     amortised_posterior,
     artifact_posterior,
-    read_posterior,
-    sample_graphs,
 )
 from causal_meta.runners.tasks.task_sets import load_tasks
 from causal_meta.store import Store
@@ -75,7 +74,7 @@ def poisoned(batch):
 @pytest.mark.parametrize("config", RUNS, ids=IDS)
 def test_baselines_answer_every_task_from_its_own_rows(store, tasks, config):
     run = make(store, config, {"of": tasks})
-    posterior, seconds = read_posterior(run)
+    posterior, seconds = read_posterior(run), read_seconds(run)
     assert isinstance(posterior, EmpiricalGraphs)
     batch = load_tasks(tasks)
     assert posterior.graphs.shape == (4, config.n_samples, batch.n_nodes, batch.n_nodes)
@@ -173,7 +172,7 @@ def test_a_killed_baseline_goes_on_and_gives_the_same_graphs(store, tasks, monke
 def test_a_discover_run_holds_the_models_posterior_and_samples_of_it(store, tasks, target):
     config = DiscoverConfig(n_samples=200, seed=5)
     run = make(store, config, {"of": target, "tasks": tasks})
-    posterior, seconds = read_posterior(run)
+    posterior, seconds = read_posterior(run), read_seconds(run)
     assert isinstance(posterior, IndependentEdges)
     assert (seconds > 0).all()
     batch = load_tasks(tasks)
@@ -187,7 +186,7 @@ def test_a_discover_run_holds_the_models_posterior_and_samples_of_it(store, task
     assert graphs.dtype == np.uint8
     p = posterior.edge_probabilities.numpy()
     assert np.abs(graphs.mean(1) - p).max() < 4.5 * np.sqrt(0.25 / 200)
-    again = sample_graphs(posterior, 200, torch_generator(5, "discover", "graphs"))
+    again = posterior.representative_graphs(200, torch_generator(5, "discover", "graphs"))
     np.testing.assert_array_equal(again.numpy(), graphs)
 
 
@@ -222,19 +221,6 @@ def test_a_table_longer_than_the_training_tables_is_answered_in_parts(store, tas
     assert not torch.allclose(
         posterior.edge_probabilities[b], whole.edge_probabilities[b], atol=1e-6
     )
-
-
-def test_sampling_in_pieces_is_right_and_particles_are_not_resampled(monkeypatch):
-    p = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(0))
-    posterior = IndependentEdges.from_probabilities(p, torch.ones(2, 4, dtype=torch.bool))
-    monkeypatch.setattr(inference, "ENTRIES_AT_ONCE", 7 * 2 * 16)
-    graphs = sample_graphs(posterior, 4000, torch.Generator().manual_seed(1))
-    assert graphs.shape == (2, 4000, 4, 4)
-    assert (graphs.double().mean(1) - posterior.edge_probabilities).abs().max() < 4.5 * np.sqrt(
-        0.25 / 4000
-    )
-    particles = EmpiricalGraphs(graphs[:, :3], posterior.node_mask)
-    assert torch.equal(sample_graphs(particles, 100, torch.Generator()), graphs[:, :3])
 
 
 def test_wrong_artifacts_are_one_sentence(store, tasks):

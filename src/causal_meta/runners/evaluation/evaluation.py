@@ -14,8 +14,9 @@ from torch import Tensor
 
 from causal_meta.conf.evaluation import EvaluateConfig
 from causal_meta.conf.setting import ConfigError
-from causal_meta.posteriors import EmpiricalGraphs, GraphPosterior
+from causal_meta.posteriors import GraphPosterior
 from causal_meta.randomness import torch_generator
+from causal_meta.records.posteriors import read_posterior, read_seconds
 from causal_meta.runners.evaluation.eval_metrics import (
     CONVENTIONS,
     METRICS,
@@ -27,12 +28,7 @@ from causal_meta.runners.evaluation.eval_metrics import (
     reliability_bins,
     summary,
 )
-from causal_meta.runners.inference.task_posteriors import (
-    artifact_posterior,
-    read_posterior,
-    sample_graphs,
-    watched,
-)
+from causal_meta.runners.inference.task_posteriors import artifact_posterior, watched
 from causal_meta.runners.tasks.task_sets import load_tasks
 from causal_meta.tasks import TaskBatch
 
@@ -84,9 +80,8 @@ def score(posterior: GraphPosterior, truth: Tensor, config: EvaluateConfig) -> d
     Empirical posteriors are scored by their own graphs, all of them; others by `config.n_samples`
     draws, which depend on `config.seed`.
     """
-    graphs = sample_graphs(
-        posterior, config.n_samples, torch_generator(config.seed, config.kind, "graphs")
-    ).numpy()
+    source = torch_generator(config.seed, config.kind, "graphs")
+    graphs = posterior.representative_graphs(config.n_samples, source).numpy()
     probabilities, log_prob = (
         posterior.edge_probabilities.double().numpy(),
         posterior.log_prob(truth).double().numpy(),
@@ -124,19 +119,11 @@ def score(posterior: GraphPosterior, truth: Tensor, config: EvaluateConfig) -> d
 
 def _settings(posterior: GraphPosterior, n_samples: int, config: EvaluateConfig) -> dict[str, str]:
     """What the numbers of this evaluation rest on, in words."""
-    whose = (
-        "the particles of the posterior"
-        if isinstance(posterior, EmpiricalGraphs)
-        else "draws from the posterior"
-    )
-    nll = (
-        f"epsilon = 1 / {n_samples + 2} = {1 / (n_samples + 2):.3g}"
-        if isinstance(posterior, EmpiricalGraphs)
-        else "no smoothing"
-    )
+    epsilon = posterior.smoothing
+    nll = f"epsilon = 1 / {1 / epsilon:.0f} = {epsilon:.3g}" if epsilon else "no smoothing"
     return {
         "shd_reversal": f"a reversed edge costs {config.shd_reversal}",
-        "samples": f"{n_samples} graphs per task, {whose}",
+        "samples": f"{n_samples} graphs per task, {posterior.representatives}",
         "graph_nll_epsilon": nll,
         "ece_bins": f"{config.ece_bins} bins of equal width",
         "rows": "standardised per task and column before inference, except where a method reads "
@@ -188,7 +175,7 @@ def _gather(config: EvaluateConfig, inputs: Mapping[str, Artifact]) -> _Given:
             f"A task set was given with {came}; evaluate it with a run on it, of={of.id} "
             "posterior=RUN."
         )
-    posterior, seconds = read_posterior(run)
+    posterior, seconds = read_posterior(run), read_seconds(run)
     if of.id not in run.inputs.values():
         raise ConfigError(
             f"{run.id} was computed on {', '.join(run.inputs.values())} and not on {of.id}; give "

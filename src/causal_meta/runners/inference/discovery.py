@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from causal_meta.datasets.real import Table, TableError, as_table, read_truth
-from causal_meta.posteriors import load_posterior
 from causal_meta.randomness import torch_generator
+from causal_meta.records.posteriors import read_graphs, read_posterior
 from causal_meta.runners.evaluation.eval_metrics import acyclic
 from causal_meta.runners.inference.answers import Discovery
 from causal_meta.runners.inference.trained import TrainedModel, load_model
@@ -81,15 +81,8 @@ def from_run(
     run: Artifact, trained: TrainedModel, table: Table, truth: np.ndarray | None = None
 ) -> Discovery:
     """The answer that a `discover` run of the store holds, for the table of its task set."""
-    with np.load(run.folder / "posterior.npz", allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    graphs = arrays["graphs"][0].astype(np.int8)
-    return Discovery(
-        load_posterior(arrays),
-        graphs,
-        table,
-        trained.id,
-        run.seed,
-        tuple(trained.warnings(table, run.seed)),
-        truth,
-    )
+    graphs = read_graphs(run)
+    if graphs is None:
+        raise ValueError(f"{run.id} holds a posterior without graphs; delete it and run it again.")
+    warnings = tuple(trained.warnings(table, run.seed))
+    return Discovery(read_posterior(run), graphs[0], table, trained.id, run.seed, warnings, truth)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from causal_meta.models.base import BaseModel
-from causal_meta.posteriors import GraphPosterior, IndependentEdges
+from causal_meta.posteriors import GraphPosterior
 from causal_meta.randomness import generator
 from causal_meta.tasks import TaskBatch
 
@@ -57,14 +57,7 @@ def table_posterior(
         node_mask=batch.node_mask.expand(len(rows), -1),
         seeds=batch.seeds.expand(len(rows)),
     )
-    answer = model.posterior(windows)
-    if not isinstance(answer, IndependentEdges):
-        raise ValueError(
-            f"A posterior of type {answer.type_name!r} cannot be averaged over parts; give at "
-            f"most {most_rows} rows."
-        )
-    off = torch.where(torch.isfinite(answer.logits), answer.logits, 0.0).mean(dim=0, keepdim=True)
-    return IndependentEdges(off, batch.node_mask)
+    return model.posterior(windows).pooled()
 
 
 def parts_warning(n_rows: int, most_rows: int) -> list[str]:

@@ -27,10 +27,9 @@ from causal_meta.conf.inference import DiscoverConfig, MethodConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.datasets.real import MIN_ROWS
-from causal_meta.facts import read_scalars
 from causal_meta.models.base import TOKENS_AT_ONCE, BaseModel
 from causal_meta.models.classical.baselines import make_baseline
-from causal_meta.posteriors import EmpiricalGraphs, GraphPosterior, IndependentEdges, load_posterior
+from causal_meta.posteriors import EmpiricalGraphs, GraphPosterior, stack
 from causal_meta.randomness import generator, torch_generator
 from causal_meta.runners.inference.large_tables import table_posterior
 from causal_meta.runners.inference.trained import trained_model
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
 
 #: A killed baseline loses at most about so many seconds of work.
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
-#: Graphs are sampled in pieces of at most so many edge entries.
-ENTRIES_AT_ONCE = 1 << 26
 
 
 # ---------------------------------------------------------------------------------------- baselines
@@ -159,8 +156,8 @@ def infer_amortised(config: DiscoverConfig, attempt: Attempt) -> dict[str, Any]:
     posterior, seconds = amortised_posterior(
         trained.model, batch, most_rows=trained.most_rows, seed=config.seed
     )
-    graphs = sample_graphs(
-        posterior, config.n_samples, torch_generator(config.seed, config.kind, "graphs")
+    graphs = posterior.representative_graphs(
+        config.n_samples, torch_generator(config.seed, config.kind, "graphs")
     )
     write_posterior(attempt, posterior, graphs, seconds)
     said: dict[str, Any] = {"dims": _dims(posterior, config.n_samples)}
@@ -190,7 +187,7 @@ def amortised_posterior(
     rows in parts, as `discover` does (see `large_tables`). The truth is not looked at.
     """
     blind = batch.without_truth()
-    logits = torch.full((len(blind), blind.n_nodes, blind.n_nodes), -torch.inf)
+    answers: dict[int, GraphPosterior] = {}
     seconds = np.zeros(len(blind))
     for chunk in watched(list(_equal_sizes(blind, most_rows)), model.config.kind):
         begin = cpu_seconds()
@@ -200,16 +197,10 @@ def amortised_posterior(
             if part.n_rows > most_rows
             else model.posterior(part)
         )
-        if not isinstance(answer, IndependentEdges):
-            raise ValueError(
-                f"A posterior of type {answer.type_name!r} came; only independent edges can be "
-                "put together from parts of a task set."
-            )
-        logits[torch.tensor(chunk), : part.n_nodes, : part.n_nodes] = answer.logits.detach().to(
-            "cpu", torch.float32
-        )
+        answers |= {b: answer.task(place) for place, b in enumerate(chunk)}
         seconds[chunk] = (cpu_seconds() - begin) / len(chunk)
-    return IndependentEdges(logits, blind.node_mask), seconds
+    posterior = stack([answers[b] for b in range(len(blind))])
+    return posterior.padded(blind.n_nodes), seconds
 
 
 def _equal_sizes(batch: TaskBatch, most_rows: int) -> Iterator[list[int]]:
@@ -228,22 +219,6 @@ def _equal_sizes(batch: TaskBatch, most_rows: int) -> Iterator[list[int]]:
 # --------------------------------------------------------------------------------------- posteriors
 
 
-def sample_graphs(posterior: GraphPosterior, count: int, torch_source: torch.Generator) -> Tensor:
-    """Graphs [B, S, D, D] int8 to average over: the particles of an empirical posterior, all of
-    them, or `count` draws of another one."""
-    if isinstance(posterior, EmpiricalGraphs):
-        return posterior.graphs
-    n_nodes = posterior.node_mask.shape[1]
-    at_once = max(1, ENTRIES_AT_ONCE // max(1, len(posterior) * n_nodes**2))
-    return torch.cat(
-        [
-            posterior.sample(min(at_once, count - start), torch_source)
-            for start in range(0, count, at_once)
-        ],
-        dim=1,
-    )
-
-
 def write_posterior(
     attempt: Attempt, posterior: GraphPosterior, graphs: Tensor, seconds: NDArray[np.float64]
 ) -> None:
@@ -252,24 +227,6 @@ def write_posterior(
     np.savez_compressed(attempt.folder / "posterior.npz", **arrays)  # type: ignore[arg-type]
     for b, value in enumerate(seconds):
         attempt.facts.scalars(b, "infer", {"cpu_seconds": float(value)})
-
-
-def read_posterior(artifact: Artifact) -> tuple[GraphPosterior, NDArray[np.float64]]:
-    """The posterior of a run and its CPU seconds per task [B] (NaN where unknown). Raises
-    `ConfigError` if the run has none."""
-    file = artifact.folder / "posterior.npz"
-    if not file.is_file():
-        raise ConfigError(
-            f"{artifact.id}, a run of kind {artifact.kind!r}, holds no posterior; give a run such "
-            "as boss, empty or discover."
-        )
-    with np.load(file, allow_pickle=False) as arrays:
-        posterior = load_posterior(arrays)
-    told = read_scalars(artifact.folder)
-    told = told[(told["split"] == "infer") & (told["name"] == "cpu_seconds")]
-    return posterior, told.set_index("step")["value"].reindex(range(len(posterior))).to_numpy(
-        dtype=np.float64
-    )
 
 
 def _dims(posterior: GraphPosterior, n_samples: int) -> dict[str, int]:

@@ -1,0 +1,95 @@
+"""What a method reports about its own work, as one record for all methods."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+#: The counts of `MethodDiagnostics.mended` in words.
+_MENDED = {
+    "redrawn": "bootstrap replicates drawn again because a column was constant",
+    "jittered": "bootstrap replicates with noise added because their correlations were singular",
+    "without_consistent_extension": "graphs without a consistent extension, directed as far as "
+    "possible",
+}
+
+
+@dataclass(frozen=True)
+class MethodDiagnostics:
+    """Counts over the tasks that a method answered.
+
+    Args:
+        interventional_rows_left_out: rows under interventions that the method did not read.
+        mended: how often each kind of degenerate intermediate result was repaired, by its name.
+        chains: Markov chains (or particles' trajectories) that were run; 0 for other methods.
+        acceptance: share of accepted proposals, averaged over chains; None where nothing is
+            proposed.
+        restarts: runs of a search or chain that were begun anew.
+    """
+
+    interventional_rows_left_out: int = 0
+    mended: Mapping[str, int] = field(default_factory=dict)
+    chains: int = 0
+    acceptance: float | None = None
+    restarts: int = 0
+
+    @classmethod
+    def total(cls, records: Iterable[MethodDiagnostics]) -> MethodDiagnostics:
+        """The record of all tasks together: counts are added, acceptance is averaged with the
+        number of chains as weights."""
+        records = list(records)
+        mended: Counter[str] = Counter()
+        for record in records:
+            mended.update(record.mended)
+        rated = [
+            (record.acceptance, max(record.chains, 1))
+            for record in records
+            if record.acceptance is not None
+        ]
+        weight = sum(chains for _, chains in rated)
+        return cls(
+            sum(record.interventional_rows_left_out for record in records),
+            dict(sorted(mended.items())),
+            sum(record.chains for record in records),
+            sum(rate * chains for rate, chains in rated) / weight if rated else None,
+            sum(record.restarts for record in records),
+        )
+
+    def entries(self) -> dict[str, Any]:
+        """The entries of `meta.json`: rows left out and repairs always, the rest under
+        `diagnostics` where a method reports it."""
+        always = {
+            "interventional_rows_left_out": self.interventional_rows_left_out,
+            "mended": {name: int(count) for name, count in sorted(self.mended.items())},
+        }
+        rest = {
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if item.name not in always and getattr(self, item.name) != item.default
+        }
+        return always | ({"diagnostics": rest} if rest else {})
+
+    @classmethod
+    def from_entries(cls, meta: Mapping[str, Any]) -> MethodDiagnostics:
+        """The record that `entries` wrote; keys of other origin are ignored."""
+        known = {item.name for item in fields(cls)}
+        every = {**meta, **meta.get("diagnostics", {})}
+        return cls(**{name: every[name] for name in known & set(every)})
+
+    def in_words(self) -> list[str]:
+        """One sentence for each entry that is not at its default."""
+        lines = []
+        if self.interventional_rows_left_out:
+            lines.append(f"{self.interventional_rows_left_out} rows under interventions left out")
+        lines += [
+            f"{count} {_MENDED.get(name, name)}" for name, count in self.mended.items() if count
+        ]
+        if self.chains:
+            lines.append(f"{self.chains} chains")
+        if self.acceptance is not None:
+            lines.append(f"{100 * self.acceptance:.3g} % of the proposals accepted")
+        if self.restarts:
+            lines.append(f"{self.restarts} restarts")
+        return lines
