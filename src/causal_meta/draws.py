@@ -35,8 +35,6 @@ class Draws:
     cost, by `virial_groups`. `row_moments` [2, n] are mean and variance over all draws of each
     row's loss, on request (functional variance, WAIC). `corrected` says whether a Metropolis step
     takes the bias of the step size out (None: where there is an acceptance, there is).
-    `centre_error` is the standard error of `centre_loss` where that is a mean over sampled
-    minibatches.
     """
 
     loss: Floats
@@ -56,7 +54,7 @@ class Draws:
     row_moments: Floats | None = None
     independent: bool = False
     corrected: bool | None = None
-    centre_error: float = 0.0
+
     seconds: Mapping[str, float] = field(default_factory=dict)
     adapted: Mapping[str, Any] = field(default_factory=dict)
     statistics: Mapping[str, Any] = field(default_factory=dict)

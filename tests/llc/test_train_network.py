@@ -387,7 +387,7 @@ def test_the_check_tells_by_its_exit_status(target, store, capsys, monkeypatch):
     )
     status, out, _ = check(f"of={raw.id}", "--quiet")
     assert (status, len(out.splitlines())) == (1, 1)
-    assert "w* is no minimum" in out
+    assert "w* is not a minimum" in out
     status, out, _ = check(f"of={raw.id}", "--quiet", "--polish", "--budget", "3000")
     assert store.find(out.splitlines()[-1]).inputs == {"init": raw.id}
     for words, said in [

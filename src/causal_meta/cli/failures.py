@@ -9,7 +9,7 @@ from pathlib import PurePath
 from types import TracebackType
 
 LOG = "log: "  # a note on an exception: where its facts are
-_OF_LLC = ("jax", "jaxlib", "blackjax", "equinox", "optax", "arviz", "h5netcdf", "h5py", "optuna")
+_OF_LLC = ("jax", "jaxlib", "blackjax", "equinox", "optax", "h5netcdf", "h5py", "optuna")
 _EXTRAS = {
     "causallearn": "causal-meta[baselines]",
     "parsl": "causal-meta[workflow]",

@@ -1,6 +1,6 @@
-"""Local learning coefficients: loss landscapes, tempered posteriors around a point, samplers,
-estimators, and the exact values to hold them to.
+"""Local learning coefficients (LLC): loss landscapes, local posteriors around a point, samplers,
+estimators, and exact values that the estimates are tested against.
 
-JAX throughout, but for checkpoints of torch models, which have a path of their own. Float width is
-chosen per call by the `jax.enable_x64` context, never globally.
+Networks and formulas run in JAX; trained torch models have samplers of their own. The float
+precision is chosen per call by the `jax.enable_x64` context, never globally.
 """

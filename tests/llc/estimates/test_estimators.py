@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from causal_meta.draws import Draws, virial_groups
-from causal_meta.llc.centre import centre_loss
 from causal_meta.llc.estimates import diagnostics
 from causal_meta.llc.estimates.controls import controlled, controls, worst_violation
 from causal_meta.llc.estimates.estimators import estimate
@@ -653,24 +652,3 @@ def test_wbic_and_singular_fluctuation_of_a_gaussian_model():
     assert found["singular_fluctuation"] == pytest.approx(variances.sum() / math.log(n) / 2)
     other = analysed(dataclasses.replace(draws, n_beta=10.0), n=n)
     assert other["wbic"] is None
-
-
-def test_an_uncertain_centre_widens_the_interval():
-    draws = right(np.random.default_rng(20))
-    wide = analysed(dataclasses.replace(draws, centre_error=0.001))
-    assert wide["llc_error"] == pytest.approx(math.hypot(wide["llc_mcse"], 0.145))
-
-
-def test_a_centre_from_several_batches_knows_its_error():
-    rng = np.random.default_rng(23)
-    losses = rng.gamma(1.0, size=1000)
-    found = [centre_loss(rng.choice(losses, 400, replace=False), 1000) for _ in range(400)]
-    values = np.array([one.value for one in found])
-    assert abs(values.mean() - losses.mean()) < 4 * values.std() / 20
-    assert np.mean([one.error for one in found]) == pytest.approx(
-        values.std(), rel=4 / math.sqrt(800)
-    )
-    assert centre_loss(losses, 1000) == (pytest.approx(losses.mean()), 0.0)
-    for wrong in ([1.0], [1.0, math.nan], list(range(1001))):
-        with pytest.raises(ValueError, match=r"L_n|not finite"):
-            centre_loss(wrong, 1000)

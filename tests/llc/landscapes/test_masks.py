@@ -79,8 +79,8 @@ def test_the_order_of_terms_does_not_matter():
     ("mask", "says"),
     [
         ("blok.*", "No parameter is called"),
-        ("*@head:2", "heads 0 to 1"),
-        ("embed.weight@head:0", "no heads"),
+        ("*@head:2", "heads are 0 to 1"),
+        ("embed.weight@head:0", "no known heads"),
         ("embed.weight@rows:3:", "selects no entry"),
         ("scale@columns:0", "selects no entry"),
         ("embed.weight@depth:1", "@rows:a:b"),

@@ -209,7 +209,7 @@ def test_dropout_is_off_and_the_module_stays_as_it_was():
             nn.Linear(2, 1),
             5,
             lambda net, rows: nn.functional.dropout(net(rows["x"]))[:, 0],
-            "asked twice",
+            "two evaluations",
         ),
     ],
 )

@@ -356,11 +356,7 @@ def _sampler_health(draws: Draws) -> Analysis:
 def _sums(draws: Draws, analysis: Analysis) -> Analysis:
     """The interval and work-normalised numbers, from mean, error and work."""
     mean, error, work = analysis["llc_mean"], analysis["llc_mcse"], analysis["total_fges"]
-    whole = math.hypot(
-        error,
-        max(analysis["bias_left"] or 0.0, analysis["bias_unseen"] or 0.0),
-        draws.n_beta * draws.centre_error,
-    )
+    whole = math.hypot(error, max(analysis["bias_left"] or 0.0, analysis["bias_unseen"] or 0.0))
     half = t_factor(analysis["ess_mean"], draws.independent) * whole
     return {
         "llc_error": whole,

@@ -1,1 +1,1 @@
-"""Loss landscapes around a point, of networks, formulas and torch modules."""
+"""Loss landscapes around a point: of networks, of formulas, and of torch modules."""

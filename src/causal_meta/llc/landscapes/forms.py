@@ -1,8 +1,8 @@
-"""Loss landscapes of formulas, with their exact λ, m and finite-n expectations: what samplers are
-held to.
+"""Loss landscapes of formulas, with their exact λ, m and finite-n expectations, against which
+samplers are tested.
 
-A landscape of here is made again from its configuration, n and seed alone, to the last bit: rows,
-true maps and rotations are drawn from the streams (seed, "network", kind, …).
+Configuration, n and seed determine a landscape to the last bit: rows, true maps and rotations are
+drawn from the streams (seed, "network", kind, …).
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import functools
 import math
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
+from typing import TypedDict
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from causal_meta.conf.networks import NetworkModelConfig
 from causal_meta.llc.exact import oracles, quadrature
 from causal_meta.llc.exact.cubature import cubature
 from causal_meta.llc.exact.gibbs import LinearNetwork
-from causal_meta.llc.landscapes.landscape import Landscape, Rows
+from causal_meta.llc.landscapes.landscape import Landscape, Rows, Values
 from causal_meta.randomness import generator
 
 Floats = NDArray[np.float64]
@@ -30,11 +31,15 @@ Finite = Callable[[float, float], tuple[float, float]]
 
 
 def form_landscape(config: NetworkModelConfig, n: int, seed: int) -> Landscape:
-    """The landscape of a form of n rows (for a population loss n sets the temperature alone),
-    around its w*.
+    """The landscape of a formula (a "form") with n rows, around its w*; for a population loss n
+    sets the temperature alone.
 
-    `exact` holds λ and m where they are known, `expectation(nβ, γ)` the finite-n value and its
-    error. Raises `ValueError` for n < 2 and for a model that is no form.
+    Returns:
+        A landscape with λ and m in `exact` where they are known, and the exact finite-n value with
+        its error in `expectation(nβ, γ)`.
+
+    Raises:
+        ValueError: for n < 2, and for a model that is no form.
     """
     match config:
         case forms.QuadraticConfig():
@@ -53,7 +58,8 @@ def form_landscape(config: NetworkModelConfig, n: int, seed: int) -> Landscape:
             raise ValueError(f"{config.kind!r} is no formula; a form is one of {', '.join(FORMS)}.")
 
 
-# widths up to which exact draws of a linear network take a few seconds, or half a minute
+# Exact draws of a linear network take a few seconds up to the first width, half a minute up to
+# the second.
 NARROW, WIDEST = 10, 48
 FORMS = (
     "quadratic",
@@ -75,8 +81,8 @@ def _known(coefficient: oracles.Coefficient | None) -> dict[str, float]:
 
 
 def _rotation(size: int, seed: int, *names: str | int) -> Floats:
-    """A random orthogonal matrix, by Haar's law: signs are those that make R's diagonal positive
-    (Mezzadri 2007)."""
+    """A random orthogonal matrix by Haar's law: the signs make the diagonal of R positive (Mezzadri
+    2007)."""
     q, r = np.linalg.qr(generator(seed, "network", *names).standard_normal((size, size)))
     return np.asarray(q * np.sign(np.diag(r)))
 
@@ -93,9 +99,9 @@ def _quadratic(config: forms.QuadraticConfig, n: int, seed: int) -> Landscape:
         else np.eye(config.n_parameters)
     )
 
-    def loss(w: Any) -> Any:
-        turned = w @ jnp.asarray(frame, w.dtype) if config.rotated else w
-        return 0.5 * jnp.sum(jnp.asarray(values, w.dtype) * turned**2)
+    def loss(w: jax.Array) -> jax.Array:
+        rotated = w @ jnp.asarray(frame, w.dtype) if config.rotated else w
+        return 0.5 * jnp.sum(jnp.asarray(values, w.dtype) * rotated**2)
 
     return Landscape(
         name="quadratic",
@@ -107,8 +113,8 @@ def _quadratic(config: forms.QuadraticConfig, n: int, seed: int) -> Landscape:
     )
 
 
-def _powers(w: Any, exponents: tuple[int, ...]) -> Any:
-    """w_i^{e_i} as products, right for negative w, with derivatives at 0."""
+def _powers(w: jax.Array, exponents: tuple[int, ...]) -> jax.Array:
+    """w_i^{e_i} by integer powers, which are correct for negative w and differentiable at 0."""
     if len(set(exponents)) == 1:
         return w ** exponents[0]
     return jnp.stack([w[index] ** exponent for index, exponent in enumerate(exponents)])
@@ -146,8 +152,8 @@ def _normal_crossing(config: forms.NormalCrossingConfig, n: int) -> Landscape:
 def _rows(
     config: forms.TeacherFormConfig, n: int, seed: int, true_map: Floats, stds: Floats
 ) -> dict[str, Floats]:
-    """Rows x [n, N] ~ N(0, diag stds²) and y = true_map x, with noise where the sample is noisy: y
-    [n, M]."""
+    """Rows x [n, N] ~ N(0, diag stds²) and y = true_map x [n, M], with noise where the sample is
+    noisy."""
     x = generator(seed, "network", config.kind, "inputs").standard_normal((n, len(stds))) * stds
     y = x @ true_map.T
     if config.sample == "noisy":
@@ -157,11 +163,10 @@ def _rows(
     return {"x": x, "y": y}
 
 
-def _gauss(away: Any, std: float) -> Any:
-    """Negative log-likelihood of each row's residuals `away` [B, M] under N(0, std²)."""
-    return jnp.sum(away**2, -1) / (2 * std**2) + away.shape[-1] * (
-        math.log(std) + 0.5 * math.log(2 * math.pi)
-    )
+def _gauss(residuals: Values, std: float) -> jax.Array:
+    """Negative log-likelihood [B] of each row's residuals [B, M] under N(0, std²)."""
+    constant = residuals.shape[-1] * (math.log(std) + 0.5 * math.log(2 * math.pi))
+    return jnp.sum(residuals**2, -1) / (2 * std**2) + constant
 
 
 def _linear_regression(config: forms.LinearRegressionConfig, n: int, seed: int) -> Landscape:
@@ -250,21 +255,19 @@ def _monomial_expectation(config: forms.MonomialRegressionConfig, rows: Rows) ->
     if len(used) > 3:
         return None
 
-    def above(w: Floats) -> Floats:
-        f = np.prod(w ** np.array(used), axis=1)
-        found: Floats = square * f * f - 2 * cross * f
-        return found
+    def excess(w: Floats) -> Floats:
+        f: Floats = np.prod(w ** np.array(used), axis=1)
+        return square * f * f - 2 * cross * f
 
-    return lambda n_beta, gamma: cubature(above, len(used), n_beta, gamma)
+    return lambda n_beta, gamma: cubature(excess, len(used), n_beta, gamma)
 
 
 def _true_layers(config: forms.LinearNetworkConfig, seed: int) -> list[Floats]:
-    """Layers W_s [H_{s+1}, H_s] of the ranks asked for, with a product of `rank` singular values
-    `scale`, in random frames.
+    """Layers W_s [H_{s+1}, H_s] of the configured ranks, whose product has `rank` singular values
+    `scale`, each layer in random orthogonal bases.
 
-    In the frames the first r units are joined through all layers; what a layer has above r joins
-    the last units of its input, which no layer before it reaches, to units of its output that no
-    layer after it reads.
+    In these bases the first r units are connected through all layers. A rank above r connects the
+    last input units, which no earlier layer reaches, to output units that no later layer reads.
     """
     widths, rank = config.widths_of(), config.rank
     size = config.scale ** (1 / (len(widths) - 1))
@@ -272,18 +275,18 @@ def _true_layers(config: forms.LinearNetworkConfig, seed: int) -> list[Floats]:
         _rotation(width, seed, config.kind, "frame", index) for index, width in enumerate(widths)
     ]
     layers = []
-    for index, own in enumerate(config.ranks_of()):
+    for index, layer_rank in enumerate(config.ranks_of()):
         layer = np.zeros((widths[index + 1], widths[index]))
         layer[range(rank), range(rank)] = size
-        extra = np.arange(own - rank)
+        extra = np.arange(layer_rank - rank)
         layer[rank + extra, widths[index] - 1 - extra] = size
         layers.append(frames[index + 1] @ layer @ frames[index].T)
     return layers
 
 
 def gibbs_network(config: forms.LinearNetworkConfig, n: int, seed: int) -> LinearNetwork:
-    """The linear network of a form as the Gibbs sampler sees it: its K, or the moments of its n
-    rows."""
+    """The linear network of a form as input of the Gibbs sampler: its population loss K, or the
+    moments of its n rows."""
     layers = _true_layers(config, seed)
     true_map = reduce(lambda product, layer: layer @ product, layers)
     if config.sample == "population":
@@ -297,12 +300,23 @@ def gibbs_network(config: forms.LinearNetworkConfig, n: int, seed: int) -> Linea
 def _drawn(
     config: forms.LinearNetworkConfig, n: int, seed: int, n_beta: float, gamma: float
 ) -> tuple[float, float]:
-    """The expectation by exact draws, a few seconds of them, and once in a process; wide networks
-    have a smaller relative spread."""
+    """The expectation by exact draws, computed once in a process; wide networks need fewer draws,
+    since their relative spread is smaller."""
     wide = max(config.widths_of()) > NARROW
     return gibbs_network(config, n, seed).expectation(
         n_beta, gamma, chains=32 if wide else 256, sweeps=400 if wide else 1000
     )
+
+
+class _Shared(TypedDict):
+    """Arguments of `Landscape` that do not depend on the kind of sample."""
+
+    name: str
+    n: int
+    centre: Floats
+    parameter_names: dict[str, slice]
+    exact: dict[str, float]
+    expectation: Finite | None
 
 
 def _linear_network(config: forms.LinearNetworkConfig, n: int, seed: int) -> Landscape:
@@ -314,14 +328,14 @@ def _linear_network(config: forms.LinearNetworkConfig, n: int, seed: int) -> Lan
         for index in range(len(layers))
     }
 
-    def product(w: Any) -> Any:
+    def product(w: jax.Array) -> jax.Array:
         parts = (
             w[names[f"layer_{index + 1}"]].reshape(layer.shape)
             for index, layer in enumerate(layers)
         )
-        return reduce(lambda done, part: part @ done, parts)
+        return reduce(lambda before, part: part @ before, parts)
 
-    shared: dict[str, Any] = {
+    shared: _Shared = {
         "name": config.kind,
         "n": n,
         "centre": np.concatenate([layer.ravel() for layer in layers]),
@@ -341,7 +355,7 @@ def _linear_network(config: forms.LinearNetworkConfig, n: int, seed: int) -> Lan
             ),
             **shared,
         )
-    # the rows do not see every input: λ is that of fewer inputs, at ranks of their own
+    # n rows span fewer directions than there are inputs, which changes the ranks and so λ
     if n < widths[0]:
         shared["exact"] = {}
     return Landscape(

@@ -1,5 +1,5 @@
-"""Extreme eigenvalues of a symmetric matrix that is only known by its products with vectors
-(Lanczos 1950), in NumPy."""
+"""Extreme eigenvalues of a symmetric matrix from its products with vectors alone (Lanczos 1950), in
+NumPy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -14,21 +15,23 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Ritz values in rising order [K]: each lies within its `error` of an eigenvalue, and none
-    outside the spectrum's range.
+    """Ritz values: approximate eigenvalues after K steps of Lanczos.
 
-    So `lowest` is never below the lowest eigenvalue and `highest` never above the highest.
-    `vectors` [K, P] are the Ritz vectors of the lowest and the highest value alone, in this order
-    (one row where K is 1). `products` counts the products that were taken. `weights` [K], summing
-    to 1, give the estimate P Σ weights f(values) of a sum Σ f(eigenvalue) over the spectrum, from
-    the one random start (Ubaru, Chen and Saad 2017).
+    Fields:
+        values: Ritz values in ascending order, none outside the range of the spectrum; so `lowest`
+            is never below the lowest eigenvalue and `highest` never above the highest.
+        error: each value lies within its error of an eigenvalue.
+        vectors: the Ritz vectors of the lowest and of the highest value (one row where K is 1).
+        products: the number of products that were computed.
+        weights: sum to 1; P Σ weights f(values) estimates Σ f(eigenvalue) over the spectrum, from
+            one random start (Ubaru, Chen and Saad 2017).
     """
 
-    values: Floats
-    error: Floats
-    vectors: Floats
+    values: Float[np.ndarray, " K"]
+    error: Float[np.ndarray, " K"]
+    vectors: Float[np.ndarray, "ends P"]
     products: int
-    weights: Floats
+    weights: Float[np.ndarray, " K"]
 
     @property
     def lowest(self) -> float:
@@ -49,16 +52,23 @@ def spectrum(
     steps: int = 40,
     tolerance: float = 1e-3,
 ) -> Spectrum:
-    """The spectrum of a symmetric matrix [size, size] as Lanczos sees it from a random start in at
-    most `steps` products.
+    """The Ritz values of a symmetric matrix [size, size], by Lanczos from a random start in at most
+    `steps` products.
 
-    Every new direction is made orthogonal to all earlier ones twice, which keeps the method honest
-    in float64 and takes [steps, size] numbers of memory. It stops early where the highest and the
-    lowest value are known to `tolerance` times the largest size of both. Raises ValueError for
-    products that are not finite.
+    Every new direction is orthogonalised twice against all earlier ones, which keeps the method
+    stable in float64 and takes [steps, size] numbers of memory.
 
-    >>> found = spectrum(lambda v: np.array([-1.0, 0.5, 3.0]) * v, 3, np.random.default_rng(0))
-    >>> found.values.round(6).tolist(), found.products
+    Args:
+        product: the matrix times a vector [size].
+        generator: of the random start.
+        tolerance: the iteration stops early where the errors of the lowest and highest value are at
+            most this times the larger of their magnitudes.
+
+    Raises:
+        ValueError: for products that are not finite.
+
+    >>> ritz = spectrum(lambda v: np.array([-1.0, 0.5, 3.0]) * v, 3, np.random.default_rng(0))
+    >>> ritz.values.round(6).tolist(), ritz.products
     ([-1.0, 0.5, 3.0], 3)
     """
     basis = np.zeros((min(steps, size), size))

@@ -1,19 +1,22 @@
-"""A loss landscape around one point: what every sampler looks at, whatever network or formula is
-behind it."""
+"""A loss landscape around one point: the interface between samplers and the network or formula
+that they sample."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 Width = Literal["float32", "float64"]
-Rows = Mapping[str, Any]
+Values = jax.Array | NDArray[Any]
+Rows = Mapping[str, Values]
 
 
 @dataclass(frozen=True)
@@ -21,30 +24,32 @@ class Landscape:
     """The mean negative log-likelihood L_n(w) of `n` rows as a function of P flat parameters,
     around the point `centre` (w*).
 
-    `data` holds arrays whose first axis runs over the n rows. It is an argument of every function
-    and never a constant of a compiled program. `row_losses(w [P], rows) -> [B]` gives the loss of
-    each row, so that any subset of rows is a minibatch; it is None for a population loss K(w),
-    which `mean_loss(w [P], data) -> ()` gives alone (then `n` only sets the temperature, and there
-    are no minibatches).
-
-    `parameter_names` maps each parameter leaf to its slice of w; a restricted LLC chooses among
-    them. `exact` holds the exact `lambda` and `multiplicity` where they are known, and
-    `expectation(nβ, γ)` gives nβ E[L_n(w) - L_n(w*)] under the local posterior at this n, with its
-    error.
+    Fields:
+        data: arrays whose first axis runs over the n rows; an argument of every function, never a
+            constant of a compiled program.
+        row_losses: `row_losses(w [P], rows) -> [B]`, the loss of each of B rows in nats, so that
+            any subset of rows is a minibatch; None for a population loss.
+        population_loss: `population_loss(w [P]) -> ()`, the loss K(w) where there are no rows; n
+            then sets the temperature alone, and there are no minibatches.
+        parameter_names: the slice of w of each parameter leaf, from which a restricted LLC selects.
+        exact: the exact `lambda` and `multiplicity`, where they are known.
+        expectation: `expectation(nβ, γ)`, the exact nβ E[L_n(w) - L_n(w*)] under the local
+            posterior at this n, with its numerical error.
     """
 
     name: str
     n: int
-    centre: NDArray[np.floating]
+    centre: Float[Values, " P"]
     data: Rows = field(default_factory=dict)
-    row_losses: Callable[[Any, Rows], Any] | None = None
-    population_loss: Callable[[Any], Any] | None = None
+    row_losses: Callable[[jax.Array, Rows], jax.Array] | None = None
+    population_loss: Callable[[jax.Array], jax.Array] | None = None
     parameter_names: Mapping[str, slice] = field(default_factory=dict)
     exact: Mapping[str, float] = field(default_factory=dict)
     expectation: Callable[[float, float], tuple[float, float]] | None = None
 
     def __post_init__(self) -> None:
-        """Exactly one of the two losses must be given, and n must allow a temperature 1 / log n."""
+        """Exactly one of the two losses must be present, and n must allow a temperature 1 / log
+        n."""
         if (self.row_losses is None) == (self.population_loss is None):
             raise ValueError(f"{self.name}: give row losses or a population loss, one of the two.")
         if self.n < 2:
@@ -57,19 +62,19 @@ class Landscape:
         """P."""
         return len(self.centre)
 
-    def mean_loss(self, w: Any, data: Rows) -> Any:
-        """L_n(w), a scalar: the mean over the rows of `data`, or the population loss."""
+    def mean_loss(self, w: Float[jax.Array, " P"], data: Rows) -> Float[jax.Array, ""]:
+        """L_n(w): the mean loss of the rows of `data`, or the population loss."""
         if self.row_losses is None:
             assert self.population_loss is not None
             return self.population_loss(w)
         return jnp.mean(self.row_losses(w, data))
 
     def at_width(self, width: Width) -> Landscape:
-        """The same landscape with centre and floating data as JAX arrays of `width`, to be used
-        inside `float_width(width)`."""
+        """The same landscape with centre and floating-point data as JAX arrays of precision
+        `width`; to be used inside `float_width(width)`."""
         dtype = jnp.dtype(width)
 
-        def cast(values: Any) -> Any:
+        def cast(values: Values) -> jax.Array:
             return (
                 jnp.asarray(values, dtype)
                 if np.issubdtype(np.asarray(values).dtype, np.floating)
@@ -83,18 +88,18 @@ class Landscape:
                 data={key: cast(values) for key, values in self.data.items()},
             )
 
-    def restricted(self, indices: NDArray[np.integer]) -> Landscape:
-        """The landscape of the parameters `indices` alone, all others held at w*: its LLC is the
-        restricted one (Wang et al. 2024, section 3.2)."""
-        chosen, whole = np.asarray(indices), self
+    def restricted(self, indices: Int[np.ndarray, " K"]) -> Landscape:
+        """The landscape of the parameters `indices` alone, all others fixed at w*; its LLC is the
+        restricted LLC (Wang et al. 2024, section 3.2)."""
+        selected, whole = np.asarray(indices), self
 
-        def widened(w: Any) -> Any:
-            return jnp.asarray(whole.centre, w.dtype).at[chosen].set(w)
+        def widened(w: jax.Array) -> jax.Array:
+            return jnp.asarray(whole.centre, w.dtype).at[selected].set(w)
 
         rows, population = self.row_losses, self.population_loss
         return replace(
             self,
-            centre=np.asarray(self.centre)[chosen],
+            centre=np.asarray(self.centre)[selected],
             row_losses=None if rows is None else lambda w, data: rows(widened(w), data),
             population_loss=None if population is None else lambda w: population(widened(w)),
             parameter_names={},
@@ -103,8 +108,8 @@ class Landscape:
         )
 
 
-def float_width(width: Width) -> Any:
-    """The context in which JAX computes in `width`; every call of this room runs inside one.
+def float_width(width: Width) -> AbstractContextManager[None]:
+    """The context in which JAX computes in precision `width`.
 
     >>> with float_width("float64"):
     ...     jnp.zeros(1).dtype

@@ -5,40 +5,42 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from causal_meta.llc.landscapes.landscape import Landscape, Rows
 
 
 @dataclass(frozen=True)
 class LocalPosterior:
-    """What samplers sample: a landscape, the tempered number of rows `n_beta` (nβ) and the
-    localisation `gamma` (γ).
+    """The local posterior of a landscape, with nβ (`n_beta`) and localisation γ (`gamma`).
 
-    `landscape` is at the sampler's float width already. The exponent counts the loss from L_n(w*),
-    in the same float width on the same data: a constant that does not change the law, and keeps
-    single precision where it matters.
+    `landscape` is in the sampler's float precision already. `centre_loss` is L_n(w*), computed in
+    the same precision on the same data: subtracting this constant leaves the law unchanged and
+    avoids cancellation in single precision.
     """
 
     landscape: Landscape
     n_beta: float
     gamma: float
-    centre_loss: Any
+    centre_loss: jax.Array | float
 
-    def log_density(self, w: Any, data: Rows) -> Any:
-        """The log density at w [P], up to a constant."""
+    def log_density(self, w: Float[jax.Array, " P"], data: Rows) -> Float[jax.Array, ""]:
+        """The log density at w, up to a constant."""
         return self.tempered(self.landscape.mean_loss(w, data), w)
 
-    def tempered(self, loss: Any, w: Any) -> Any:
-        """The log density at w [P] whose loss is known."""
+    def tempered(
+        self, loss: Float[jax.Array, ""], w: Float[jax.Array, " P"]
+    ) -> Float[jax.Array, ""]:
+        """The log density at w, whose loss L_n(w) is already computed, up to a constant."""
         away = w - self.landscape.centre
         return -self.n_beta * (loss - self.centre_loss) - 0.5 * self.gamma * jnp.sum(away * away)
 
 
 def tempered_rows(n: int, beta: float | None = None) -> float:
-    """nβ, with β = 1 / log n unless it is given (the temperature of WBIC, Watanabe 2013).
+    """nβ, with β = 1 / log n by default (the temperature of WBIC, Watanabe 2013).
 
     >>> round(tempered_rows(1000), 2)
     144.76

@@ -1,16 +1,16 @@
-"""Which parameters a restricted LLC is taken over: the little language of `posterior.mask`
-(restricted LLC: Wang et al. 2024, arXiv:2410.02984).
+"""The parameters of a restricted LLC: the grammar of `posterior.mask` (restricted LLC: Wang et al.
+2024, arXiv:2410.02984).
 
-A mask is a list of terms, separated by `|` (or commas, which the command line keeps for itself);
-their parameters are put together, then those of the terms that begin with `-` taken away (a mask of
-such terms alone begins with all). A term is a pattern of parameter names (`*`, `?` and `[…]` as in
-file names), followed by any number of selections of entries within them:
+A mask is a list of terms separated by `|` (or by commas, which the command line uses for other
+purposes). It selects the union of the parameters of its terms, less those of the terms that begin
+with `-`; a mask of such terms alone starts from all parameters. A term is a pattern of parameter
+names (`*`, `?` and `[…]` as in file names), followed by any number of selections of entries:
 
 * `@rows:a:b` and `@columns:a:b`: the entries whose first or second index is a, …, b - 1 (either end
-  may be left out, `@rows:a` is one index);
-* `@head:h`: the entries that belong to attention head h (from 0): the head's rows of queries, keys
-  and values, fused or not, and its columns of the map back. Parameters that belong to no head are
-  not selected.
+  may be omitted; `@rows:a` is one index);
+* `@head:h`: the entries of attention head h (counted from 0): the head's rows of queries, keys and
+  values, fused or not, and its columns of the output projection. Parameters that belong to no head
+  are not selected.
 
 `blocks.0.*` is a block, `blocks.0.*@head:2` its third head, `-*.bias` all but the biases,
 `*.qkv.weight@rows:64:96` a slice of a fused weight.
@@ -39,13 +39,16 @@ def masked_parameters(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     heads: Mapping[str, NDArray[np.integer]] | None = None,
 ) -> Indices:
-    """The sorted indices into the flat parameters that `mask` selects; all of them for an empty
-    mask.
+    """The sorted indices into the flat parameters that `mask` selects; all for an empty mask.
 
-    `names` maps each parameter to its slice of the flat vector, `shapes` to its shape (a parameter
-    without one is flat), `heads` to an array of its shape with the head that each entry belongs to.
-    Raises `ConfigError` for a pattern that matches nothing, a selection that cannot be read or
-    selects nothing, and a mask that leaves no parameter.
+    Args:
+        names: the slice of the flat vector of each parameter.
+        shapes: the shape of each parameter; one without a shape is flat.
+        heads: for each parameter an array of its shape with the head of each entry (-1: none).
+
+    Raises:
+        ConfigError: for a pattern that matches nothing, a selection that cannot be read or selects
+            nothing, and a mask that leaves no parameter.
 
     >>> masked_parameters("a@rows:1 | b", {"a": slice(0, 4), "b": slice(4, 5)}, {"a": (2,
     ... 2)}).tolist()
@@ -54,10 +57,10 @@ def masked_parameters(
     terms = [term.strip() for term in re.split("[,|]", mask) if term.strip()]
     kept: set[int] = set()
     if all(term.startswith("-") for term in terms):
-        kept.update(index for where in names.values() for index in range(where.start, where.stop))
+        kept.update(index for place in names.values() for index in range(place.start, place.stop))
     for term in sorted(terms, key=lambda term: term.startswith("-")):
-        found = _selected(term.removeprefix("-").strip(), names, shapes or {}, heads or {})
-        kept = kept - set(found) if term.startswith("-") else kept | set(found)
+        indices = _selected(term.removeprefix("-").strip(), names, shapes or {}, heads or {})
+        kept = kept - set(indices) if term.startswith("-") else kept | set(indices)
     if not kept:
         raise ConfigError(f"The mask {mask!r} leaves no parameter; leave it empty for all of them.")
     return np.array(sorted(kept), dtype=np.int64)
@@ -73,15 +76,15 @@ def _selected(
     matched = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
     if not matched:
         raise ConfigError(f"No parameter is called {pattern!r}{nearest(pattern, names)}")
-    found: list[int] = []
+    indices: list[int] = []
     for name in matched:
-        where = names[name]
-        shape = shapes.get(name, (where.stop - where.start,))
-        chosen = np.ones(shape, dtype=bool)
+        place = names[name]
+        shape = shapes.get(name, (place.stop - place.start,))
+        selected = np.ones(shape, dtype=bool)
         for selection in selections:
-            chosen &= _entries(selection, shape, heads.get(name), term)
-        found += (where.start + np.flatnonzero(chosen)).tolist()
-    if not found:
+            selected &= _entries(selection, shape, heads.get(name), term)
+        indices += (place.start + np.flatnonzero(selected)).tolist()
+    if not indices:
         numbers = sorted(
             {
                 int(head)
@@ -91,22 +94,22 @@ def _selected(
                 if head >= 0
             }
         )
-        there = (
-            f"there are the heads {numbers[0]} to {numbers[-1]}"
+        available = (
+            f"the heads are {numbers[0]} to {numbers[-1]}"
             if numbers
-            else "these parameters have no heads that are known"
+            else "these parameters have no known heads"
         )
         raise ConfigError(
             f"{term!r} selects no entry of "
-            f"{matched[0]}{' and others' if len(matched) > 1 else ''}; {there}."
+            f"{matched[0]}{' and others' if len(matched) > 1 else ''}; {available}."
         )
-    return found
+    return indices
 
 
 def _entries(
     selection: str, shape: tuple[int, ...], heads: NDArray[np.integer] | None, term: str
 ) -> NDArray[np.bool_]:
-    """The entries of one parameter that one selection chooses."""
+    """The entries of one parameter that one selection selects."""
     word, _, value = (part.strip() for part in selection.partition(":"))
     try:
         if word == "head":
@@ -119,8 +122,8 @@ def _entries(
         )
     except (KeyError, ValueError):
         raise ConfigError(
-            f"{term!r} is no part of a mask; after a pattern come @rows:a:b, @columns:a:b or "
-            "@head:h."
+            f"{term!r} cannot be read as part of a mask; a pattern may be followed by @rows:a:b, "
+            "@columns:a:b or @head:h."
         ) from None
     if axis >= len(shape):
         return np.zeros(shape, dtype=bool)

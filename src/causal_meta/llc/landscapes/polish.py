@@ -1,15 +1,15 @@
-"""Descent of a loss in double precision, as far as a localised posterior can see: proximal steps,
+"""Minimisation of a loss in double precision at the scale of a localised posterior: proximal steps,
 each by Newton's method in a trust region.
 
-A network's L_n often has no minimum at all: along a valley it falls for ever by less and less. What
-a posterior around w* with localisation γ and nβ tempered rows notices of that is the *gap*, in
-units of λ̂,
+A network's L_n often has no minimum: along a valley it decreases without end, ever more slowly. Its
+effect on a posterior around w* with localisation γ and nβ tempered rows is the *gap*, in units of
+λ̂,
 
     gap(w*) = nβ (L_n(w*) - min_w [L_n(w) + γ/(2 nβ) |w - w*|²]) >= 0,
 
 by which λ̂ is too low (½ nβ gᵀ(H + γ/nβ)⁻¹g where L_n is quadratic with gradient g and Hessian H).
-It is 0 at a minimum. The descent goes to the minimiser in the brackets until the gap is small (the
-proximal point method, Rockafellar 1976).
+It is 0 at a minimum. The descent moves w* to the minimiser of the bracket until the gap is small
+(the proximal point method, Rockafellar 1976).
 """
 
 from __future__ import annotations
@@ -20,30 +20,37 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from causal_meta.llc.landscapes.surfaces import Surface
 
 Floats = NDArray[np.float64]
-_FIRST_RADIUS = 0.02  # of the trust region, beside |w|
-_SMALLEST_RADIUS = 1e-12  # of the region, beside |w|: smaller steps do not change w
-_ROUNDING = 1e-13  # relative error of the loss: predicted decreases below it are taken on trust
-_INNER = 1e-3  # by how much a proximal step shortens the gradient
-_SMALLEST_GAP = 1e-4  # in units of λ̂: what nobody will notice
-_EXACT = 1e-9  # a gradient norm that needs no shortening
-# of one Newton step; the few are allowed beyond the budget
+
+_SMALLEST_RADIUS = 1e-12  # of the trust region, relative to |w|: smaller steps do not change w
+_ROUNDING = 1e-13  # relative error of the loss: smaller predicted decreases cannot be verified
+_INNER = 1e-3  # factor by which a proximal step reduces the norm of the gradient
+_SMALLEST_GAP = 1e-4  # in units of λ̂: negligible
+_EXACT = 1e-9  # a gradient norm that needs no reduction
+# products of one Newton step; the smaller number is allowed beyond the budget
 _MOST_PRODUCTS, _FEWEST_PRODUCTS = 250, 10
 
 
 @dataclass(frozen=True)
 class Descent:
-    """How far a descent has come: `anchor` [P], the last w* reached, and its loss; `w` [P], the
-    lowest point found in its brackets; the radius of the trust region; the `work` in gradients and
-    products of L_n; the `gap` of the anchor found so far; `ended`, whether that gap is final, and
-    `over`, whether the descent is."""
+    """The state of a descent after a Newton step.
 
-    anchor: Floats
-    w: Floats
+    Fields:
+        anchor: the current w*, with its `loss`.
+        w: the lowest point so far of the bracket around the anchor.
+        radius: of the trust region.
+        work: gradients and Hessian products of L_n so far.
+        gap: the gap of the anchor by the points evaluated so far; final if `ended`.
+        over: whether the descent is finished.
+    """
+
+    anchor: Float[np.ndarray, " P"]
+    w: Float[np.ndarray, " P"]
     loss: float
     radius: float
     work: int
@@ -52,7 +59,7 @@ class Descent:
     over: bool = False
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """The next Newton step stands on these alone."""
+        """The arrays that determine the next Newton step."""
         return {
             name: np.asarray(getattr(self, name))
             for name in ("anchor", "w", "loss", "radius", "work")
@@ -66,17 +73,25 @@ def descend(
     gamma: float,
     tolerance: float,
     budget: int,
-    start: Floats | None = None,
+    start: Float[np.ndarray, " P"] | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> Iterator[Descent]:
-    """Go down in double precision, until the gap is at most `tolerance` or the work `budget`, from
-    the surface's centre, or a `state` of before.
+    """Minimise L_n in double precision from the surface's centre, until the gap is at most
+    `tolerance` or the work at least `budget`.
 
-    `start` is where the first proximal step begins to look (a saddle point is left by looking
-    beside it). Gives a `Descent` after every Newton step; going on from its state gives the same
-    numbers. A Newton step minimises g·p + ½ pᵀHp over |p| <= radius by conjugate gradients, which
-    leave along a direction of negative curvature where they meet one (Steihaug 1983). `tolerance`
-    infinite ends with the first proximal step: the gap of w*.
+    A Newton step minimises g·p + ½ pᵀHp over |p| <= radius by conjugate gradients, which move to
+    the boundary along a direction of negative curvature (Steihaug 1983).
+
+    Args:
+        tolerance: largest gap, in units of λ̂; infinite to end after the first proximal step, which
+            computes the gap of w*.
+        budget: gradients and Hessian products.
+        start: where the first proximal step starts, in place of the centre; a point beside a saddle
+            point lets the descent leave it.
+        state: of an earlier `Descent`, from which the descent resumes with the same numbers.
+
+    Returns:
+        An iterator over the `Descent` after every Newton step.
     """
     pull = gamma / n_beta
     if state is None:
@@ -107,7 +122,7 @@ def descend(
             smallest = _SMALLEST_RADIUS * max(1.0, float(np.linalg.norm(w)))
             gap = n_beta * max(0.0, now.loss - value)
             left = float(np.linalg.norm(slope))
-            # by no more is the gap larger than was found, where the bowl is convex
+            # where the bracket is convex, the gap is larger than `gap` by at most this
             missed = (n_beta * left) ** 2 / (2 * gamma)
             sure = gap > tolerance or missed <= (
                 tolerance if math.isfinite(tolerance) else max(_SMALLEST_GAP, 0.01 * gap)
@@ -134,7 +149,7 @@ def descend(
 
 @dataclass(frozen=True)
 class _Bowl:
-    """What a proximal step minimises: L_n(w) + ½ pull |w - anchor|²."""
+    """The function that a proximal step minimises: L_n(w) + ½ pull |w - anchor|²."""
 
     surface: Surface
     anchor: Floats
@@ -152,14 +167,14 @@ class _Bowl:
 def _newton(
     bowl: _Bowl, w: Floats, value: float, slope: Floats, radius: float, most: int
 ) -> tuple[Floats, float, Floats, float, int]:
-    """One step in the trust region: the point, value, slope and radius after it, and the gradients
-    and products it took."""
+    """One step in the trust region: the point, value, slope and radius after it, and the number of
+    gradients and products it took."""
     p, predicted, used = _steihaug(lambda d: bowl.product(w, d), slope, radius, most)
-    tried, tried_slope = bowl.value_and_gradient(w + p)
+    proposed, proposed_slope = bowl.value_and_gradient(w + p)
     if predicted < _ROUNDING * (1 + abs(value)):
-        gain = 1.0 if np.linalg.norm(tried_slope) < np.linalg.norm(slope) else 0.0
+        gain = 1.0 if np.linalg.norm(proposed_slope) < np.linalg.norm(slope) else 0.0
     else:
-        gain = (value - tried) / predicted
+        gain = (value - proposed) / predicted
     gain = gain if math.isfinite(gain) else -1.0
     length = float(np.linalg.norm(p))
     if gain < 0.25:
@@ -167,15 +182,15 @@ def _newton(
     elif gain > 0.75 and length > 0.9 * radius:
         radius = 2 * radius
     if gain > 1e-4:
-        w, value, slope = w + p, tried, tried_slope
+        w, value, slope = w + p, proposed, proposed_slope
     return w, value, slope, radius, used + 1
 
 
 def _steihaug(
     product: Callable[[Floats], Floats], slope: Floats, radius: float, most: int
 ) -> tuple[Floats, float, int]:
-    """Conjugate gradients for H p = -g inside the region: p [P], the decrease that the quadratic
-    model predicts, and the products used."""
+    """Conjugate gradients for H p = -g inside the region: p [P], the decrease predicted by the
+    quadratic model, and the number of products."""
     norm = float(np.linalg.norm(slope))
     enough = min(0.1, math.sqrt(norm)) * norm
     p, image, r, d = np.zeros_like(slope), np.zeros_like(slope), slope, -slope

@@ -1,16 +1,16 @@
-"""Teacher-student targets: laws of inputs and noise, the rows that a teacher makes, and the
-landscape of a student's loss on them."""
+"""Teacher-student targets: distributions of inputs and noise, the teacher's rows, and the landscape
+of a student's loss on them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from causal_meta.conf.network_data import (
@@ -26,19 +26,21 @@ from causal_meta.conf.network_data import (
     StudentTOutputNoise,
 )
 from causal_meta.conf.networks import NetworkConfig, StudentConfig
-from causal_meta.llc.landscapes.landscape import Landscape, Rows, float_width
+from causal_meta.llc.landscapes.landscape import Landscape, Rows, Values, float_width
 from causal_meta.llc.landscapes.perceptrons import Perceptron, teacher_of
 from causal_meta.randomness import generator
 
 Floats = NDArray[np.float64]
 # predictions [N, outputs], x [N, D], y [N, outputs] -> [N]
-RowLoss = Callable[[Any, Any, Any], Any]
+RowLoss = Callable[[jax.Array, Values, Values], jax.Array]
 _LOG_ROOT = 0.5 * math.log(2 * math.pi)
 
 
-def draw_inputs(law: InputLawConfig, n_rows: int, in_dim: int, seed: int) -> Floats:
-    """Inputs x [N, D] of `law`; its centres or its matrix come from a stream of their own, so that
-    more rows are rows of the same law."""
+def draw_inputs(
+    law: InputLawConfig, n_rows: int, in_dim: int, seed: int
+) -> Float[np.ndarray, "N D"]:
+    """Inputs x from the distribution `law`; its centres or its matrix come from a separate random
+    stream, so that they do not depend on the number of rows."""
     rows, shape = generator(seed, "network inputs"), generator(seed, "network input law")
     match law:
         case GaussIsoInputs():
@@ -64,9 +66,9 @@ def draw_inputs(law: InputLawConfig, n_rows: int, in_dim: int, seed: int) -> Flo
 
 
 def draw_noise(
-    law: OutputNoiseConfig, scale: float, x: Floats, n_outputs: int, seed: int
-) -> Floats:
-    """What is added to the outputs at x [N, D]: [N, outputs], in units of `scale` (σ)."""
+    law: OutputNoiseConfig, scale: float, x: Float[np.ndarray, "N D"], n_outputs: int, seed: int
+) -> Float[np.ndarray, "N outputs"]:
+    """The noise of the outputs at x, of standard deviation `scale` (σ) in the standard case."""
     rows = generator(seed, "network noise")
     size = (len(x), n_outputs)
     normal = rows.standard_normal(size)
@@ -81,8 +83,8 @@ def draw_noise(
 
 
 def draw_rows(config: NetworkConfig) -> dict[str, Floats]:
-    """The rows x [N, D] and y [N, outputs] of a teacher-student target: y = teacher(x) + noise,
-    some of the teacher's outputs dropped before."""
+    """The rows x [N, D] and y [N, outputs] of a teacher-student target: y = dropout(teacher(x)) +
+    noise."""
     student, data, seed = config.model, config.data, config.seed
     assert isinstance(student, StudentConfig)
     teacher = teacher_of(student, data.teacher)
@@ -96,22 +98,22 @@ def draw_rows(config: NetworkConfig) -> dict[str, Floats]:
 
 
 def row_loss(config: NetworkConfig) -> RowLoss:
-    """The loss of each row [N]: minus the log density of y at the network's outputs, summed over
-    the outputs, or the mean square (`mse`)."""
+    """The loss of each row [N]: -log p(y | outputs) in nats, summed over the outputs, or the mean
+    squared error (`mse`)."""
     noise, sigma = config.data.noise, config.data.noise_scale
-    chosen = {
+    laws = {
         "nll": noise,
         "gauss": None,
         "student_t": noise if isinstance(noise, StudentTOutputNoise) else StudentTOutputNoise(),
     }
     if config.loss == "mse":
         return lambda outputs, x, y: ((outputs - y) ** 2).mean(axis=-1)
-    law = chosen[config.loss]
+    law = laws[config.loss]
 
-    def normal(residual: Any, scale: Any) -> Any:
+    def normal(residual: jax.Array, scale: jax.Array | float) -> jax.Array:
         return 0.5 * (residual / scale) ** 2 + jnp.log(scale) + _LOG_ROOT
 
-    def loss(outputs: Any, x: Any, y: Any) -> Any:
+    def loss(outputs: jax.Array, x: Values, y: Values) -> jax.Array:
         residual = outputs - y
         match law:
             case HeteroOutputNoise():
@@ -141,14 +143,16 @@ def row_loss(config: NetworkConfig) -> RowLoss:
     return loss
 
 
-def network_landscape(config: NetworkConfig, data: Mapping[str, Floats], w: Floats) -> Landscape:
-    """L_n of a student on the rows `data` (x [N, D], y [N, outputs]) around the parameters w [P],
-    in double precision until it is cast."""
+def network_landscape(
+    config: NetworkConfig, data: Mapping[str, Floats], w: Float[np.ndarray, " P"]
+) -> Landscape:
+    """L_n of a student on the rows `data` (x [N, D], y [N, outputs]) around the parameters w, in
+    double precision."""
     student = config.model
     assert isinstance(student, StudentConfig)
     network, loss = Perceptron(student), row_loss(config)
 
-    def row_losses(w: Any, rows: Rows) -> Any:
+    def row_losses(w: jax.Array, rows: Rows) -> jax.Array:
         return loss(network(w, rows["x"]), rows["x"], rows["y"])
 
     sizes = "-".join(map(str, (student.in_dim, *network.widths, student.out_dim)))

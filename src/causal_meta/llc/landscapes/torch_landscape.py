@@ -1,9 +1,9 @@
-"""The loss landscape of a torch module around its weights: what the torch samplers look at
-(`llc.landscapes.landscape` is its twin in JAX).
+"""The loss landscape of a torch module around its weights, for the torch samplers
+(`llc.landscapes.landscape` is the same for JAX).
 
 The parameters of the module are one flat vector w [P], in the order of `named_parameters`; a shared
-parameter counts once. The module itself is copied: its weights, mode and buffers stay as they are,
-and the copy is in evaluation mode, so that dropout is off and running statistics stand still.
+parameter counts once. The landscape works on a copy of the module in evaluation mode, without
+dropout and with fixed running statistics; the module itself is not changed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -29,8 +30,8 @@ RowLoss = Callable[[Any, Rows], Tensor]
 Program = Callable[[Tensor, Rows], tuple[Tensor, Tensor]]
 Width = Literal["float32", "float64"]
 
-# parameters times items: above it one chain after the other is as fast as all at once, and takes
-# less memory
+# parameters times items above which evaluating the chains one by one is as fast as in one batch,
+# and takes less memory
 BATCHED_WORK = 1e7
 
 _STEPS = {torch.float32: 1e-3, torch.float64: 1e-4}  # of central differences
@@ -41,16 +42,19 @@ class TorchLandscape:
     """The mean negative log-likelihood L_n(w) = (1/n) Σ_i loss_i(w) of `n` items (rows, tasks),
     around the point `centre` (w*) [P].
 
-    `data` holds tensors whose first axis runs over the n items; `row_loss(module, rows) -> [B]`
-    calls the module as usual. At most `at_once` items go through the module at a time, which bounds
-    the memory. `names`, `shapes` and `heads` describe the entries of w for masks. After
-    `restricted` w holds the parameters `chosen` of `whole` alone, all others staying at `whole`.
+    Everything is computed on the device of `centre` (CPU or GPU) and in its float precision.
 
-    Everything is computed where `centre` lies (CPU or GPU) and in its float width.
+    Fields:
+        data: tensors whose first axis runs over the n items.
+        losses: the module with its row loss, [B] for B items.
+        at_once: the largest number of items in one pass through the module, which bounds memory.
+        names, shapes, heads: description of the entries of w, for masks.
+        whole, chosen: after `restricted`, w holds the parameters `chosen` of `whole`, and all
+            others are fixed at `whole`.
     """
 
     name: str
-    centre: Tensor
+    centre: Float[Tensor, " P"]
     data: Rows
     losses: _Losses
     at_once: int
@@ -72,41 +76,43 @@ class TorchLandscape:
 
     @property
     def device(self) -> torch.device:
-        """Where everything is computed."""
+        """The device of all computations."""
         return self.centre.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The float width of everything."""
+        """The float precision of all computations."""
         return self.centre.dtype
 
-    def item_losses(self, w: Tensor, index: Tensor | None = None) -> Tensor:
-        """The loss of the items `index` [B] (all of them without it) at w [P]: [B], with gradient
-        to w if it asks for one.
+    def item_losses(
+        self, w: Float[Tensor, " P"], index: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, " B"]:
+        """The loss of each item of `index` (by default of all) at w, differentiable by w.
 
-        All B items are in memory at once; `mean_loss` and `value_and_gradient` are not bound by
-        that.
+        All B items are in memory at once, unlike in `mean_loss` and `value_and_gradient`.
         """
         return self._row_losses(w, self.rows(index))
 
     def rows(self, index: Tensor | slice | None = None) -> Rows:
-        """The items `index`."""
+        """The items `index`, by default all."""
         return (
             self.data
             if index is None
             else {key: values[index] for key, values in self.data.items()}
         )
 
-    def mean_loss(self, w: Tensor) -> Tensor:
-        """L_n at w [..., P]: [...], without gradient."""
+    def mean_loss(self, w: Float[Tensor, "*points P"]) -> Float[Tensor, "*points"]:
+        """L_n at each point w, without gradient."""
         flat = w.reshape(-1, self.n_parameters)
         with torch.no_grad():
-            found = sum(self._sums(flat, rows) for rows in self._chunks(None))
-        return (torch.as_tensor(found) / self.n).reshape(w.shape[:-1])
+            total = sum(self._sums(flat, rows) for rows in self._chunks(None))
+        return (torch.as_tensor(total) / self.n).reshape(w.shape[:-1])
 
-    def value_and_gradient(self, w: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean losses [C] and their gradients [C, P] at w [C, P], over all items, or over the items
-        `index` [C, B], other ones for each chain."""
+    def value_and_gradient(
+        self, w: Float[Tensor, "C P"], index: Int[Tensor, "C B"] | None = None
+    ) -> tuple[Float[Tensor, " C"], Float[Tensor, "C P"]]:
+        """Mean losses and their gradients at w, over all items or, for each chain, over its items
+        `index`."""
         count = self.n if index is None else index.shape[1]
         value, gradient = w.new_zeros(len(w)), torch.zeros_like(w)
         for rows in self._chunks(index):
@@ -122,15 +128,22 @@ class TorchLandscape:
                 gradient[c] += torch.autograd.grad(total, point)[0]
         return value / count, gradient / count
 
-    def curvature(self, w: Tensor, direction: Tensor, index: Tensor | None = None) -> Tensor:
-        """The Hessian of L_n at w [..., P] times directions [..., P], by central differences of
-        gradients: two gradients each, for any module.
+    def curvature(
+        self,
+        w: Float[Tensor, "*points P"],
+        direction: Float[Tensor, "*points P"],
+        index: Int[Tensor, "C B"] | None = None,
+    ) -> Float[Tensor, "*points P"]:
+        """The Hessian of L_n at w times directions, by central differences of two gradients.
 
-        `index` [C, B] takes the mean over some items of each chain. With hand-written backward
-        passes a second derivative is not to be had from autograd; and where a network has kinks
-        (ReLU, maxima) it says nothing about the loss a little further on. The step is 10⁻⁴ in
-        float64 and 10⁻³ in float32, times max(1, |w| / sqrt P): the curvature is a mean over that
-        stretch, of relative error about 1e-8 where the loss is smooth.
+        Differences work for any module: autograd has no second derivative of hand-written backward
+        passes, and where a network has kinks (ReLU, maxima) the second derivative at a point says
+        nothing about the loss around it. The step is 10⁻⁴ in float64 and 10⁻³ in float32, times
+        max(1, |w| / sqrt P); the result is the mean curvature over that interval, with a relative
+        error of about 1e-8 where the loss is smooth.
+
+        Args:
+            index: the items of each chain over which the mean is taken, by default all.
         """
         points, along = w.reshape(-1, self.n_parameters), direction.reshape(-1, self.n_parameters)
         length = along.norm(dim=1, keepdim=True)
@@ -148,18 +161,18 @@ class TorchLandscape:
         ).reshape(w.shape)
 
     def restricted(self, mask: str) -> TorchLandscape:
-        """The landscape of the parameters that `mask` names (grammar: `llc.landscapes.masks`), all
-        others held at w*; itself for an empty mask.
+        """The landscape of the parameters that `mask` selects (grammar: `llc.landscapes.masks`),
+        all others fixed at w*; itself for an empty mask.
 
-        Raises `ConfigError` for a mask that means nothing.
+        Raises:
+            ConfigError: for a mask that cannot be read or selects nothing.
         """
         if not mask.strip():
             return self
         if self.chosen is not None:
             raise ValueError(f"{self.name} is restricted already; restrict the whole landscape.")
-        chosen = torch.from_numpy(masked_parameters(mask, self.names, self.shapes, self.heads)).to(
-            self.device
-        )
+        indices = masked_parameters(mask, self.names, self.shapes, self.heads)
+        chosen = torch.from_numpy(indices).to(self.device)
         return dataclasses.replace(self, chosen=chosen, centre=self.whole[chosen])
 
     def at_width(self, width: Width) -> TorchLandscape:
@@ -175,19 +188,19 @@ class TorchLandscape:
             data=_floats_as(self.data, dtype),
         )
 
-    def moved(self, centre: Tensor) -> TorchLandscape:
-        """The same landscape around another point [P]."""
+    def moved(self, centre: Float[Tensor, " P"]) -> TorchLandscape:
+        """The same landscape around another point."""
         whole = centre if self.chosen is None else self.whole.scatter(0, self.chosen, centre)
         return dataclasses.replace(self, centre=centre, whole=whole)
 
     @cached_property
     def batched(self) -> bool:
-        """Whether the module allows all chains to go through it at once (`torch.func.vmap`);
-        hand-written functions without a rule do not.
+        """Whether `torch.func.vmap` can evaluate the module for all chains in one batch; it cannot
+        where hand-written functions lack a batching rule.
 
-        It is done where parameters times items are at most `BATCHED_WORK` (measured,
-        `benchmarks/llc_torch.py`): the cost of a step of small modules is that of calling
-        operations, which is then paid once for all chains.
+        Batches are used where parameters times items are at most `BATCHED_WORK` (measured by
+        `benchmarks/llc_torch.py`): a step of a small module costs mainly the calls of operations,
+        which a batch makes once for all chains.
         """
         pair, rows = (
             self.centre.detach().expand(2, -1).clone().requires_grad_(),
@@ -195,13 +208,13 @@ class TorchLandscape:
         )
         try:
             (slope,) = torch.autograd.grad(self._vmapped(pair, rows, each=False).sum(), pair)
-        # what torch raises where an operation has no rule, or a branch looks at values
+        # torch raises these where an operation has no batching rule, or a branch depends on values
         except (RuntimeError, NotImplementedError):
             return False
         return bool(torch.equal(slope[0], slope[1]))
 
     def _together(self, rows: Rows, each: bool) -> bool:
-        """Whether all chains go through the module at once with these rows."""
+        """Whether all chains are evaluated in one batch with these rows."""
         items = next(iter(rows.values())).shape[1 if each else 0]
         return items * self.n_parameters <= BATCHED_WORK and self.batched
 
@@ -210,8 +223,8 @@ class TorchLandscape:
         return {}
 
     def _program(self, w: Tensor, rows: Rows, each: bool) -> Program:
-        """Sums of losses and their gradients for tensors of these shapes, as a bare list of tensor
-        operations: a third faster on small modules."""
+        """The sums of losses and their gradients for tensors of these shapes, traced to a list of
+        tensor operations, which is a third faster on small modules."""
         key = (w.shape, each, *(values.shape for values in rows.values()))
         if key not in self._programs:
 
@@ -285,14 +298,20 @@ def torch_landscape(
 ) -> TorchLandscape:
     """The landscape of any torch module around its present weights.
 
-    `data` maps names to tensors whose first axis runs over n items; `row_loss(module, rows) -> [B]`
-    is the negative log-likelihood of each of the rows it is given (a mean squared error is one only
-    up to 1/(2σ²)). All parameters of a floating type belong to w, frozen ones too: restrict it by a
-    mask. Computed on the device of the module's parameters, to which the data are moved.
+    All floating-point parameters belong to w, frozen ones too; a mask restricts it. The landscape
+    is computed on the device of the module's parameters, to which the data are moved. The module is
+    not changed.
 
-    The module is left as it is. Raises ValueError in one sentence for data of unequal lengths or
-    fewer than two items, a module without parameters, and losses that are not finite, not one per
-    row, or not the same when asked twice (dropout called by hand).
+    Args:
+        data: tensors whose first axis runs over n items.
+        row_loss: `row_loss(module, rows) -> [B]`, the negative log-likelihood of each of the rows
+            (a mean squared error is one only up to the factor 1/(2σ²)).
+        at_once: the largest number of items in one pass through the module; by default all.
+
+    Raises:
+        ValueError: for data of unequal lengths or fewer than two items, a module without
+            parameters, and losses that are not finite, not one per row, or not the same in two
+            evaluations (dropout called by hand).
 
     >>> module = nn.Linear(1, 1)
     >>> _ = module.weight.data.fill_(2.0), module.bias.data.zero_()
@@ -307,17 +326,17 @@ def torch_landscape(
     }
     lengths = sorted({len(values) for values in data.values()})
     if not parameters or len(lengths) != 1 or lengths[0] < 2:
-        came = (
+        fault = (
             "a module without parameters"
             if not parameters
             else f"data of {' and '.join(map(str, lengths)) or 'no'} items"
         )
         raise ValueError(
-            f"{name} came with {came}; give a module with parameters and at least 2 items, as "
+            f"{name} came with {fault}; give a module with parameters and at least 2 items, as "
             "many in every tensor."
         )
     device, dtype = next(iter(parameters.values())).device, getattr(torch, width)
-    own = copy.deepcopy(module).eval().to(dtype).requires_grad_(False)
+    frozen = copy.deepcopy(module).eval().to(dtype).requires_grad_(False)
     names, start = {}, 0
     for key, value in parameters.items():
         names[key], start = slice(start, start + value.numel()), start + value.numel()
@@ -327,7 +346,7 @@ def torch_landscape(
         name=name,
         centre=centre,
         data=moved,
-        losses=_Losses(own, row_loss),
+        losses=_Losses(frozen, row_loss),
         at_once=at_once or lengths[0],
         names=names,
         shapes={key: tuple(value.shape) for key, value in parameters.items()},
@@ -346,8 +365,8 @@ def _floats_as(data: Rows, dtype: torch.dtype) -> Rows:
 
 
 def _check(landscape: TorchLandscape) -> None:
-    """One loss per row, finite, and the same when asked again; the global generator stays as it
-    was."""
+    """Check that there is one finite loss per row, and the same in a second evaluation; the global
+    generator is not advanced."""
     index = torch.arange(min(landscape.n, landscape.at_once), device=landscape.device)
     with torch.no_grad(), torch.random.fork_rng():
         losses, again = (
@@ -366,19 +385,19 @@ def _check(landscape: TorchLandscape) -> None:
         )
     if not torch.equal(losses, again):
         raise ValueError(
-            f"{landscape.name}: the losses differ when asked twice; take what is random (dropout "
-            "called by hand) out of the module."
+            f"{landscape.name}: two evaluations give different losses; remove what is random "
+            "(dropout called by hand) from the module."
         )
 
 
 def heads_of(module: nn.Module) -> dict[str, np.ndarray]:
-    """The attention head that each entry of a parameter belongs to (-1: none), by the parameter's
-    name: for `@head:h` in masks.
+    """The attention head (-1: none) of each entry of a parameter, by the parameter's name; for
+    `@head:h` in masks.
 
-    Known are the blocks of this package and `torch.nn.MultiheadAttention`: the rows of queries,
-    keys and values (fused or apart) with their biases, and the columns of the map back.
+    Covers the blocks of this package and `torch.nn.MultiheadAttention`: the rows of queries, keys
+    and values (fused or separate) with their biases, and the columns of the output projection.
     """
-    found: dict[str, np.ndarray] = {}
+    heads: dict[str, np.ndarray] = {}
     for prefix, part in module.named_modules():
         if isinstance(part, AxialBlock):
             sizes, inward, back = (
@@ -399,15 +418,12 @@ def heads_of(module: nn.Module) -> dict[str, np.ndarray]:
         else:
             continue
         head = np.repeat(np.arange(sizes[0]), sizes[1])
-        own = {name: tuple(value.shape) for name, value in part.named_parameters()}
+        shapes = {name: tuple(value.shape) for name, value in part.named_parameters()}
         for name in [*names, back]:
-            if name in own:
-                along = (
-                    head
-                    if name == back
-                    else np.tile(head, own[name][0] // len(head)).reshape(
-                        -1, *[1] * (len(own[name]) - 1)
-                    )
-                )
-                found[f"{prefix}.{name}" if prefix else name] = np.broadcast_to(along, own[name])
-    return found
+            if name in shapes:
+                shape, along = shapes[name], head
+                if name != back:
+                    repeated = np.tile(head, shape[0] // len(head))
+                    along = repeated.reshape(-1, *[1] * (len(shape) - 1))
+                heads[f"{prefix}.{name}" if prefix else name] = np.broadcast_to(along, shape)
+    return heads

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float
 
 from causal_meta.llc.landscapes.torch_landscape import TorchLandscape
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    Vector = Float[np.ndarray, " P"]
 
 
 class TorchSurface:
@@ -17,20 +20,20 @@ class TorchSurface:
 
     def __init__(self, landscape: TorchLandscape) -> None:
         self.landscape = landscape.at_width("float64")
-        self.centre: Floats = self.landscape.centre.detach().cpu().numpy().astype(np.float64)
+        self.centre: Vector = self.landscape.centre.detach().cpu().numpy().astype(np.float64)
 
-    def value_and_gradient(self, w: Floats) -> tuple[float, Floats]:
-        """L_n(w) and its gradient [P]."""
+    def value_and_gradient(self, w: Vector) -> tuple[float, Vector]:
+        """L_n(w) and its gradient."""
         values, slopes = self.landscape.value_and_gradient(self._tensor(w)[None])
         return float(values[0]), slopes[0].cpu().numpy()
 
-    def product(self, w: Floats, direction: Floats) -> Floats:
-        """The Hessian of L_n at w times a direction [P]; two gradients."""
+    def product(self, w: Vector, direction: Vector) -> Vector:
+        """The Hessian of L_n at w times a direction, from two gradients."""
         return self.landscape.curvature(self._tensor(w), self._tensor(direction)).cpu().numpy()
 
-    def hessian(self, w: Floats) -> None:
-        """Never made whole."""
+    def hessian(self, w: Vector) -> None:
+        """None: the matrix is never computed."""
         return None
 
-    def _tensor(self, values: Floats) -> torch.Tensor:
+    def _tensor(self, values: Vector) -> torch.Tensor:
         return torch.as_tensor(values).to(self.landscape.centre)

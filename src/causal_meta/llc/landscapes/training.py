@@ -1,5 +1,5 @@
-"""Training of a landscape's parameters by gradient methods (optax): compiled loops of many steps
-that can be left and taken up again."""
+"""Training of a landscape's parameters by gradient methods (optax), in compiled loops of many steps
+between which it can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from causal_meta.conf.networks import NetworkTrainingConfig
-from causal_meta.llc.landscapes.landscape import Landscape, float_width
+from causal_meta.llc.landscapes.landscape import Landscape, Rows, float_width
 from causal_meta.randomness import generator
 
-RECENT = 20  # losses that early stopping looks at
+RECENT = 20  # number of losses that early stopping evaluates
 Arrays = dict[str, NDArray[Any]]
+#: parameters [P], the optimiser's state, and the last losses [RECENT]
+Carry = tuple[jax.Array, optax.OptState, jax.Array]
+_State = tuple[jax.Array, Carry, jax.Array]  # steps done, carry, losses [count]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of training that is done: completed steps, the losses of its steps, whether
-    training is over, and the state to go on from."""
+    """A completed segment of training: all completed steps, the losses of the segment's steps,
+    whether training is over, and the state from which it resumes."""
 
     step: int
     losses: NDArray[np.floating]
@@ -33,8 +38,8 @@ class Segment:
     state: Arrays
 
     @property
-    def parameters(self) -> NDArray[np.float64]:
-        """w [P]."""
+    def parameters(self) -> Float[np.ndarray, " P"]:
+        """w."""
         return np.asarray(self.state["leaf.0"], np.float64)
 
 
@@ -43,18 +48,24 @@ def train(
     config: NetworkTrainingConfig,
     seed: int,
     *,
-    state: Mapping[str, Any] | None = None,
+    state: Mapping[str, NDArray[Any]] | None = None,
     segment_steps: int = 500,
 ) -> Iterator[Segment]:
-    """Minimise L_n from `landscape.centre`, `segment_steps` steps at a time, or go on from the
-    `state` of a segment of before.
+    """Minimise L_n from `landscape.centre`, in segments of `segment_steps` steps.
 
-    Every step takes all rows (where `batch_size` is 0 or not less than n), or the next `batch_size`
-    rows of an order of all rows that is fresh in each epoch (drawn from (seed, epoch); the n mod
-    batch_size rows at its end are left out of that epoch). Training is over after `max_steps`
-    steps, or, after its warm-up, where the losses of the last 20 steps have a standard deviation
-    below `early_stop`. The loss of a step is that before it, of its rows. Going on gives the same
-    bits as not having stopped. Raises ValueError for a loss that is not finite.
+    Every step takes all rows (where `batch_size` is 0 or at least n), or the next `batch_size` rows
+    of a random order of all rows, which is drawn from (seed, epoch) for each epoch; the last n mod
+    batch_size rows of an epoch are not used. Training ends after `max_steps` steps, or, after its
+    warm-up, where the losses of the last 20 steps have a standard deviation below `early_stop`.
+
+    Args:
+        state: of an earlier segment, from which training resumes with the same bits.
+
+    Returns:
+        An iterator over segments; the loss of a step is that of its rows before the step.
+
+    Raises:
+        ValueError: for a loss that is not finite.
     """
     assert landscape.row_losses is not None
     batch = config.batch_size if config.batch_size < landscape.n else 0
@@ -76,10 +87,10 @@ def train(
         run = jax.jit(_segment(scape, optimizer, config, segment_steps, batch))
         over = step >= config.max_steps or (state is not None and bool(state["over"]))
         while not over:
-            wanted = min(segment_steps, config.max_steps - step)
+            limit = min(segment_steps, config.max_steps - step)
             rows = _orders(seed, step, segment_steps, landscape.n, batch)
             carry, losses, done = run(
-                jax.tree.unflatten(tree, leaves), scape.data, rows, wanted, step
+                jax.tree.unflatten(tree, leaves), scape.data, rows, limit, step
             )
             leaves = jax.tree.leaves(carry)
             losses = np.asarray(losses)[: int(done)]
@@ -90,7 +101,7 @@ def train(
                     "training.learning_rate."
                 )
             step += int(done)
-            over = step >= config.max_steps or int(done) < wanted
+            over = step >= config.max_steps or int(done) < limit
             kept = {f"leaf.{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
             yield Segment(
                 step, losses, over, kept | {"step": np.asarray(step), "over": np.asarray(over)}
@@ -108,12 +119,12 @@ def _optimizer(config: NetworkTrainingConfig) -> optax.GradientTransformation:
     )
 
 
-def learning_rate(config: NetworkTrainingConfig) -> Callable[[Any], Any]:
-    """The rate of a step: linear from 0 over `warmup_steps`, then constant, or half a cosine down
-    to `final_rate` of it at `max_steps`."""
+def learning_rate(config: NetworkTrainingConfig) -> Callable[[jax.Array], ArrayLike]:
+    """The learning rate by step: linear from 0 over `warmup_steps`, then constant, or half a cosine
+    down to `final_rate` times its maximum at `max_steps`."""
     peak, warm = config.learning_rate, config.warmup_steps
 
-    def rate(step: Any) -> Any:
+    def rate(step: jax.Array) -> ArrayLike:
         rising = jnp.minimum(1.0, (step + 1) / warm) if warm else 1.0
         if config.schedule == "constant":
             return peak * rising
@@ -131,8 +142,8 @@ def learning_rate(config: NetworkTrainingConfig) -> Callable[[Any], Any]:
 
 
 def _orders(seed: int, step: int, count: int, n: int, batch: int) -> NDArray[np.int32]:
-    """The rows [count, batch] of steps `step` … of training; [count, 0] where every step takes
-    all."""
+    """The rows [count, batch] of `count` steps from `step`; [count, 0] where every step takes all
+    rows."""
     if not batch:
         return np.empty((count, 0), np.int32)
     per_epoch = n // batch
@@ -155,25 +166,27 @@ def _segment(
     count: int,
     batch: int,
 ) -> Callable[..., Any]:
-    """The program of one segment: up to `wanted` of `count` steps."""
+    """The program of one segment: up to `limit` of `count` steps, after `before` earlier ones."""
     gradient = jax.value_and_grad(landscape.mean_loss)
 
-    def run(carry: Any, data: Any, rows: Any, wanted: Any, before: Any) -> Any:
-        def one(state: Any) -> Any:
+    def run(
+        carry: Carry, data: Rows, rows: jax.Array, limit: ArrayLike, before: ArrayLike
+    ) -> tuple[Carry, jax.Array, jax.Array]:
+        def one(state: _State) -> _State:
             i, (w, inner, recent), losses = state
-            chosen = {key: value[rows[i]] for key, value in data.items()} if batch else data
-            loss, slope = gradient(w, chosen)
+            batch_rows = {key: value[rows[i]] for key, value in data.items()} if batch else data
+            loss, slope = gradient(w, batch_rows)
             updates, inner = optimizer.update(slope, inner, w)
             recent = jnp.append(recent[1:], loss)
             return i + 1, (optax.apply_updates(w, updates), inner, recent), losses.at[i].set(loss)
 
-        def going(state: Any) -> Any:
+        def unfinished(state: _State) -> jax.Array:
             i, (_, _, recent), _ = state
             warm = before + i >= config.warmup_steps + RECENT
-            return (i < wanted) & ~(warm & (jnp.std(recent) < config.early_stop))
+            return (i < limit) & ~(warm & (jnp.std(recent) < config.early_stop))
 
         done, carry, losses = jax.lax.while_loop(
-            going, one, (jnp.asarray(0), carry, jnp.zeros(count, carry[2].dtype))
+            unfinished, one, (jnp.asarray(0), carry, jnp.zeros(count, carry[2].dtype))
         )
         return carry, losses, done
 

@@ -61,14 +61,6 @@ def draw_diagnostics(folder: Path, draws: Draws | None = None) -> list[Path]:
     ]
 
 
-def diagnostics_of(folder: Path) -> list[Path]:
-    """The pictures of the run in `folder`; they are drawn again if somebody deleted them. Raises
-    ValueError if its trace cannot be read."""
-    found = [folder / "diagnostics" / f"{name}.png" for name in PICTURES]
-    present = [path for path in found if path.is_file()]
-    return present or draw_diagnostics(folder)
-
-
 def _estimate(analysis: dict[str, Any]) -> str:
     if analysis["llc_mean"] is None:
         return "no chain is sound"
