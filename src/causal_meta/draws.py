@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from causal_meta.pareto import smoothed_weights
+
 Floats = NDArray[np.floating]
 
 
@@ -63,6 +65,14 @@ class Draws:
     def llc(self) -> Floats:
         """λ̂ per draw [C, T]: nβ (L_n(w) - L_n(w*)), in double precision."""
         return self.n_beta * (np.asarray(self.loss, np.float64) - float(self.centre_loss))
+
+    @property
+    def weighted_llc(self) -> Floats:
+        """λ̂ per draw [C, T], times C T and its smoothed importance weight where there are weights,
+        so that plain means are those of the posterior."""
+        if self.weights is None:
+            return self.llc
+        return self.llc * smoothed_weights(self.weights)[0] * self.llc.size
 
 
 def virial_groups(n_parameters: int, most: int = 16) -> NDArray[np.intp]:

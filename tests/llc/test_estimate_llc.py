@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from causal_meta import monitoring
 from causal_meta.cli import main
 from causal_meta.conf.samplers import HMCConfig, VIConfig
 from causal_meta.facts import read_events, read_scalars
 from causal_meta.runners.build import make
 from causal_meta.runners.llc import estimate_llc
-from causal_meta.runners.llc.chain_pictures import PICTURES, draw_diagnostics
 
 SNIPPET = Path(__file__).parent / "aggregation.txt"
 
@@ -40,27 +40,32 @@ def test_what_is_published(llc_store, made_up_target, made_up_sampler):
     assert analysis["running"]["gradients"][-1] == analysis["total_fges"] == 4 * 40_500
     assert analysis["running"]["mean"][-1] == pytest.approx(analysis["llc_mean"])
     assert analysis["running"]["seconds"][-1] == 0.75
-    assert sorted(path.stem for path in (run.folder / "diagnostics").iterdir()) == sorted(PICTURES)
+    assert not (run.folder / "diagnostics").exists(), "nobody subscribed to draw them"
     assert not (run.folder / "checkpoints").exists()
     assert run.meta["jax_enable_x64"] is True
     assert run.meta["metrics"]["llc_mean"] == analysis["llc_mean"]
     assert set(run.meta["digests"]) >= {"trace.nc", "analysis.json"}
-    assert not any(name.startswith("diagnostics") for name in run.meta["digests"])
     assert llc_store.verify() == []
     event = next(event for event in read_events(run.folder) if event["moment"] == "on_test_end")
     assert event["metrics"]["llc_mean"] == analysis["llc_mean"]
     assert len(read_scalars(run.folder)) == 2 * len(analysis["running"]["draws"])
 
 
-def test_pictures_are_drawn_again_from_the_trace(llc_store, made_up_target, made_up_sampler):
-    run = make(llc_store, HMCConfig(), {"of": made_up_target})
-    before = {path.name: path.read_bytes() for path in (run.folder / "diagnostics").iterdir()}
-    for path in (run.folder / "diagnostics").iterdir():
+def test_a_subscriber_draws_the_pictures_and_they_are_drawn_again_from_the_files(
+    llc_store, made_up_target, made_up_sampler
+):
+    subscribers = [monitoring.subscriber(llc_store, ["chains"])]
+    run = make(llc_store, HMCConfig(), {"of": made_up_target}, subscribers=subscribers)
+    folder = run.folder / "diagnostics"
+    before = {path.stem: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(before) == ["energy", "rank", "running_llc", "trace", "wnv"]
+    assert not any(name.startswith("diagnostics") for name in run.meta["digests"])
+    assert llc_store.verify() == []
+    for path in folder.iterdir():
         path.unlink()
-    draw_diagnostics(run.folder)
-    assert {
-        path.name: path.read_bytes() for path in (run.folder / "diagnostics").iterdir()
-    } == before
+    assert {path.stem: path.read_bytes() for path in monitoring.draw(run.folder, ["chains"])} == (
+        before
+    )
 
 
 def test_approximations_have_neither_ranks_nor_energy(
@@ -72,11 +77,8 @@ def test_approximations_have_neither_ranks_nor_energy(
         )
     )
     run = make(llc_store, VIConfig(), {"of": made_up_target})
-    assert sorted(path.stem for path in (run.folder / "diagnostics").iterdir()) == [
-        "running_llc",
-        "trace",
-        "wnv",
-    ]
+    drawn = [path.stem for path in monitoring.draw(run.folder, ["chains"])]
+    assert drawn == ["trace", "running_llc", "wnv"]
     analysis = json.loads((run.folder / "analysis.json").read_text())
     assert (analysis["independent"], analysis["rhat"]) == (True, None)
 

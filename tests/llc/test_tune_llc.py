@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from causal_meta import monitoring
 from causal_meta.cli import main
 from causal_meta.conf.samplers import HMCConfig, LocalPosteriorConfig, SGLDConfig
 from causal_meta.conf.setting import ConfigError
@@ -98,7 +99,9 @@ def test_the_record(tuned, llc_store):
     assert [float(row["llc_mean"]) for row in rows] == [
         trial["llc_mean"] for trial in tree["trials"]
     ]
-    assert (run.folder / "diagnostics" / "tuning.png").read_bytes().startswith(b"\x89PNG")
+    (picture,) = monitoring.draw(run.folder, ["search"])
+    assert picture == run.folder / "diagnostics" / "tuning.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
     assert not (run.folder / "checkpoints").exists()
     assert set(run.meta["digests"]) >= {"tune.json", "trials.csv", "best.yaml"}
     assert llc_store.verify() == []

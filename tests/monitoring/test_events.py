@@ -1,9 +1,13 @@
 """Pictures of a run are drawn from its facts alone, seldom, and never at the cost of the run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from causal_meta import monitoring
+from causal_meta import drawing, monitoring
+from causal_meta.conf.artifacts import ArtifactConfig
+from causal_meta.conf.registry import config_class, tags
 from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.facts import Facts, read_events, read_scalars
 from causal_meta.monitoring import events
@@ -82,8 +86,10 @@ def test_validation_and_the_end_are_drawn_and_other_moments_are_not(run):
 
 def test_nothing_to_draw_draws_nothing_and_an_unknown_family_is_refused(tmp_path, run):
     assert monitoring.handle_event(VALIDATION, tmp_path / "absent") == []
-    with pytest.raises(ValueError, match="no plot family called 'chains'"):
-        monitoring.handle_event(VALIDATION, run, ["chains"])
+    with pytest.raises(ValueError, match="no plot family called 'landscapes'"):
+        monitoring.handle_event(VALIDATION, run, ["landscapes"])
+    with pytest.raises(ValueError, match="no plot family called 'landscapes'"):
+        monitoring.subscriber(run, ["losses", "landscapes"])
 
 
 def test_version_one_facts_are_drawn(tmp_path):
@@ -111,6 +117,7 @@ def test_drawing_is_throttled_by_time_and_by_its_own_cost(monkeypatch, tmp_path)
         draw(VALIDATION)
         clock[0] += 1
     draw(VALIDATION | {"moment": "on_train_end"})
+    draw(VALIDATION | {"moment": "on_scalars"})
     moments = [moment for moment, _ in drawn]
     assert moments.count("on_train_end") == 1
     assert 4 <= len(drawn) <= 7, "a drawing of 2 seconds is allowed a tenth of the time"
@@ -120,12 +127,39 @@ def test_a_picture_that_fails_becomes_a_fact_and_the_run_goes_on(tmp_path, monke
     def broken(*_):
         raise RuntimeError("no such glyph")
 
-    monkeypatch.setitem(events.FAMILIES, "losses", broken)
+    monkeypatch.setitem(events.FAMILIES, "losses", replace(events.FAMILIES["losses"], draw=broken))
     write_run(Facts(tmp_path, "tgt_0123456789ab", 1, 0, [events.subscriber(tmp_path)]))
     moments = [event["moment"] for event in read_events(tmp_path)]
     assert moments.count("on_validation_end") == 4
     assert moments.count("on_subscriber_error") == 1
     assert not (tmp_path / "figures" / "losses.png").exists()
+
+
+def test_a_new_family_is_a_function_and_its_entry(tmp_path, monkeypatch):
+    def last(folder, event):
+        scalars = read_scalars(folder)
+        steps = {"loss": (scalars["step"], scalars["value"])}
+        return {"first": drawing.curves({"a": steps}), "second": drawing.curves({"b": steps})}
+
+    monkeypatch.setitem(
+        monitoring.FAMILIES, "toy", monitoring.Family(last, ("on_epoch_end",), "toys")
+    )
+    facts = Facts(tmp_path, "tgt_0123456789ab", 1, 0, [monitoring.subscriber(tmp_path, ["toy"])])
+    write_run(facts)
+    assert not (tmp_path / "toys").exists()
+    facts.event("on_epoch_end", step=200)
+    assert sorted(path.name for path in (tmp_path / "toys").iterdir()) == [
+        "first.png",
+        "second.png",
+    ]
+    assert not (tmp_path / "figures").exists()
+
+
+def test_every_kind_names_families_that_exist():
+    named = {name for tag in tags(ArtifactConfig) for name in config_class(tag).pictures}
+    assert named == set(monitoring.FAMILIES)
+    assert config_class("amortised").pictures == ("losses", "metrics")
+    assert config_class("hmc").pictures == ("chains",)
 
 
 def test_a_build_in_a_store_is_drawn_in_its_own_folder(tmp_path):

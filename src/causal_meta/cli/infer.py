@@ -106,9 +106,9 @@ def tell_estimate(found: Artifact, *, quiet: bool = False) -> int:
     analysis = read_analysis(found)
     check_trace(found.folder / TRACE)
     if not (found.folder / "diagnostics").is_dir():
-        from causal_meta.runners.llc.chain_pictures import draw_diagnostics
+        from causal_meta import monitoring
 
-        draw_diagnostics(found.folder)
+        monitoring.draw(found.folder, found.config.pictures)
     if not quiet:
         print("\n".join(in_words(analysis)))
     return 1 if analysis["failed_chains"] else 0

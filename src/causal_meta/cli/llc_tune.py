@@ -4,7 +4,6 @@ exact value."""
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -88,11 +87,13 @@ def _reference(
 
 
 def _tell(found: Artifact, *, quiet: bool) -> int:
-    from causal_meta.runners.llc.tune_llc import BEST, PICTURE, TUNING, draw_tuning
+    from causal_meta import monitoring
+    from causal_meta.records.files import read_json
+    from causal_meta.runners.llc.tune_llc import BEST, PICTURE, TUNING
 
-    tree = json.loads((found.folder / TUNING).read_text("utf-8"))
+    tree = read_json(found.folder / TUNING)
     if not (found.folder / PICTURE).is_file():
-        draw_tuning(found.folder, tree)
+        monitoring.draw(found.folder, found.config.pictures)
     best: Mapping[str, Any] | None = tree["best"]
     if not quiet:
         print("\n".join(_in_words(tree)))

@@ -59,8 +59,8 @@ def make(
 
 
 def _pictures(args: argparse.Namespace, store: Store, config: ArtifactConfig) -> list[Any]:
-    """The subscriber that draws curves while a model is trained."""
-    if getattr(args, "no_plots", True) or not config.pictures:
+    """The subscriber that draws the plot families of a kind, unless the user wants none."""
+    if getattr(args, "no_plots", False) or not config.pictures:
         return []
     from causal_meta.monitoring import subscriber
 

@@ -62,6 +62,7 @@ class SamplerConfig(RunConfig):
     extra: ClassVar[str] = "llc"
     #: "module:class" of the transitions of torch models; empty where there are none.
     torch_kernel: ClassVar[str] = ""
+    pictures: ClassVar[tuple[str, ...]] = ("chains",)
     posterior: LocalPosteriorConfig = setting(LocalPosteriorConfig())
     chains: int = setting(4, low=1)
     draws: int = setting(1000, low=10, unit="draws of each chain")

@@ -48,6 +48,7 @@ class TuneConfig(RunConfig):
     title: ClassVar[str] = "search of a sampler's settings"
     backend: ClassVar[Backend] = "jax"
     extra: ClassVar[str] = "llc"
+    pictures: ClassVar[tuple[str, ...]] = ("search",)
     inputs: ClassVar[tuple[str, ...]] = ("of", "reference?")
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "of": ("network",),

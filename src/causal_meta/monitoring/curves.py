@@ -1,13 +1,18 @@
-"""From the long table of scalars to the curves of the plot families `losses` and `metrics`."""
+"""The plot families `losses` and `metrics`: curves over training from the long table of scalars."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_meta.facts import read_scalars
+
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Curve = tuple[np.ndarray, np.ndarray]
 Panels = dict[str, dict[str, Curve]]
@@ -32,36 +37,54 @@ _FIRST = tuple(WORDS)
 _HIDDEN = ("steps_per_second",)
 
 
+def losses(folder: Path, event: Mapping[str, Any]) -> dict[str, Figure]:
+    """The picture `losses`: loss, its parts, speed and learning rate over training."""
+    return _figure("losses", loss_panels(read_scalars(folder)), event)
+
+
+def metrics(folder: Path, event: Mapping[str, Any]) -> dict[str, Figure]:
+    """The picture `metrics`: validation metrics over training."""
+    return _figure("metrics", metric_panels(read_scalars(folder)), event)
+
+
+def _figure(name: str, panels: Panels, event: Mapping[str, Any]) -> dict[str, Figure]:
+    if not panels:
+        return {}
+    from causal_meta import drawing
+
+    title, step = str(event.get("run_id") or ""), event.get("step")
+    title += "" if step is None else f" after {step} steps"
+    return {name: drawing.curves(panels, title=title, smooth=0.9)}
+
+
 def loss_panels(scalars: pd.DataFrame) -> Panels:
-    """The loss and its parts over training (one panel each, with the validation beside it), then
-    speed and rate."""
+    """Panels of the loss and its parts over training, each with its validation curve, then of
+    speed and learning rate."""
     train = _by_name(scalars[scalars["split"] == "train"], "train/")
     validation = _by_name(scalars[scalars["split"] == "val"], "val/")
     panels: Panels = {}
     for name in sorted((set(train) | {"loss"} & set(validation)) - set(_HIDDEN), key=_rank):
-        curves = {
-            split: source[name]
-            for split, source in (("training", train), ("validation", validation))
-            if name in source
-        }
+        sources = {"training": train, "validation": validation}
+        curves = {split: source[name] for split, source in sources.items() if name in source}
         panels[WORDS.get(name, name)] = curves
     return panels
 
 
 def metric_panels(scalars: pd.DataFrame) -> Panels:
-    """A panel per validation metric that is no part of the loss, a curve per test family; where
-    there are several, their mean first."""
-    found = _by_name(scalars[scalars["split"] == "val"], "val/")
+    """A panel per validation metric that is not part of the loss, with a curve per test family and,
+    where there are several families, their mean first."""
+    validation = _by_name(scalars[scalars["split"] == "val"], "val/")
     parts = set(_by_name(scalars[scalars["split"] == "train"], "train/")) | {"loss"}
     panels: Panels = {}
-    for name in sorted({path.rsplit("/", 1)[-1] for path in found} - parts, key=_rank):
+    for name in sorted({path.rsplit("/", 1)[-1] for path in validation} - parts, key=_rank):
         families = {
             path.rsplit("/", 1)[0]: curve
-            for path, curve in found.items()
+            for path, curve in validation.items()
             if path.endswith(f"/{name}")
         }
-        mean = {"mean of the families": found[name]} if name in found and len(families) != 1 else {}
-        panels[WORDS.get(name, name)] = mean | families or {name: found[name]}
+        has_mean = name in validation and len(families) != 1
+        mean = {"mean of the families": validation[name]} if has_mean else {}
+        panels[WORDS.get(name, name)] = mean | families or {name: validation[name]}
     return panels
 
 

@@ -1,76 +1,55 @@
-"""Event -> plot families: which pictures an event asks for, and a subscriber that keeps them cheap.
+"""From events to files: the plot families that an event calls for, drawn into the artifact's
+folder, and a subscriber that draws rarely enough to cost nothing.
 
-A family turns the scalars of a run into a figure; `figures/<family>.png` in the artifact's folder
-is replaced whenever it is drawn. Adding a family is one function and one line in `FAMILIES`. An
-error is not hidden: `Facts` records it as an event and goes on without the pictures.
+An error in a drawing is not hidden: `Facts` records it as an event, and the run continues without
+further pictures.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_meta.facts import read_scalars
-from causal_meta.monitoring.curves import Panels, loss_panels, metric_panels
+from causal_meta.monitoring.families import FAMILIES, family
 from causal_meta.store import attempts
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
+    from causal_meta.facts import Subscriber
     from causal_meta.store import Store
 
-#: Plot family -> its panels from the scalars.
-FAMILIES: dict[str, Callable[[pd.DataFrame], Panels]] = {
-    "losses": loss_panels,
-    "metrics": metric_panels,
-}
-MOMENTS = ("on_validation_end", "on_epoch_end", "on_train_end")
+#: Moments after which no other event calls for the same pictures.
+_LAST = ("on_train_end", "on_test_end")
 
 
-def draw(family: str, scalars: pd.DataFrame, title: str = "") -> Figure | None:
-    """The figure of a family, or None where the scalars hold nothing for it; raises ValueError for
-    an unknown family."""
-    if family not in FAMILIES:
-        raise ValueError(
-            f"There is no plot family called {family!r}; allowed are {', '.join(FAMILIES)}."
-        )
-    from causal_meta import drawing
-
-    panels = FAMILIES[family](scalars)
-    return drawing.curves(panels, title=title, smooth=0.9) if panels else None
-
-
-def handle_event(
-    event: dict[str, Any], folder: str | Path, families: Sequence[str] = ("losses", "metrics")
+def draw(
+    folder: str | Path, families: Sequence[str], event: Mapping[str, Any] | None = None
 ) -> list[Path]:
-    """Draw what an event asks for from the facts in `folder` (an artifact's), into its `figures/`;
-    returns the files written.
+    """Draw these plot families from the files in an artifact's `folder`; returns the files written.
 
-    Pictures are drawn at on_validation_end, on_epoch_end and on_train_end; other moments ask for
-    none.
+    Raises ValueError for an unknown family and for files that cannot be read.
     """
-    if event.get("moment") not in MOMENTS:
-        return []
     from causal_meta import drawing
 
-    scalars = read_scalars(folder)
-    title = (
-        f"{event.get('run_id') or ''} after {event['step']} steps"
-        if event.get("step") is not None
-        else str(event.get("run_id") or "")
-    )
-    figures = {family: draw(family, scalars, title) for family in families}
+    place = Path(folder)
     return [
-        drawing.save(figure, Path(folder) / "figures" / f"{family}.png")
-        for family, figure in figures.items()
-        if figure is not None
+        drawing.save(figure, place / chosen.subfolder / f"{name}.png")
+        for chosen in map(family, families)
+        for name, figure in chosen.draw(place, event or {}).items()
     ]
 
 
-def folder_of(where: str | Path | Store, event: dict[str, Any]) -> Path:
+def handle_event(
+    event: Mapping[str, Any], folder: str | Path, families: Sequence[str] = tuple(FAMILIES)
+) -> list[Path]:
+    """Draw those of the `families` that an event calls for from the files in `folder` (an
+    artifact's); returns the files written, none at most moments."""
+    moment = event.get("moment")
+    return draw(folder, [name for name in families if moment in family(name).moments], event)
+
+
+def folder_of(where: str | Path | Store, event: Mapping[str, Any]) -> Path:
     """The folder whose facts an event belongs to: `where` itself, or the folder of the event's
     attempt in a store."""
     if isinstance(where, str | Path):
@@ -86,26 +65,32 @@ def folder_of(where: str | Path | Store, event: dict[str, Any]) -> Path:
 
 def subscriber(
     where: str | Path | Store,
-    families: Sequence[str] = ("losses", "metrics"),
+    families: Sequence[str] = tuple(FAMILIES),
     *,
     every_seconds: float = 60.0,
     share: float = 0.01,
-) -> Callable[[dict[str, Any]], None]:
-    """A function for `Store.build(subscribers=…)` that calls `handle_event`, rarely enough to cost
-    nothing.
+) -> Subscriber:
+    """A subscriber of facts that draws plot families, rarely enough to cost nothing.
 
-    `where` is the store in which an attempt is at work, or the folder of an artifact. Between two
-    drawings lie at least `every_seconds`, and so long that drawing takes at most the `share` of the
-    time; on_train_end is always drawn.
+    Args:
+        where: the store in which an attempt is being made, or the folder of an artifact.
+        families: names of plot families, as in the field `pictures` of a configuration class.
+        every_seconds: least time between two drawings.
+        share: largest share of the time that drawing may take; on_train_end and on_test_end are
+            drawn whatever it costs.
+
+    Raises:
+        ValueError: for an unknown family.
     """
+    moments = {moment for name in families for moment in family(name).moments}
     not_before = -float("inf")
 
     def draw_figures(event: dict[str, Any]) -> None:
         nonlocal not_before
+        if event["moment"] not in moments:
+            return
         begin = time.monotonic()
-        if event.get("moment") not in MOMENTS or (
-            begin < not_before and event["moment"] != "on_train_end"
-        ):
+        if begin < not_before and event["moment"] not in _LAST:
             return
         handle_event(event, folder_of(where, event), families)
         end = time.monotonic()

@@ -13,6 +13,7 @@ from causal_meta import drawing
 from causal_meta.conf.labels import labels_of
 from causal_meta.conf.samplers import SamplerConfig
 from causal_meta.drawing import chains
+from causal_meta.monitoring.chains import diagnostics
 from causal_meta.reports.evidence import Evidence
 from causal_meta.reports.figures import Picture
 from causal_meta.reports.headline import Finding
@@ -201,18 +202,31 @@ def _picture(item: Estimated) -> list[Picture]:
 def _details(label: str, run: Artifact, told: dict[str, Any]) -> Html:
     """What speaks against a run, its chains that failed, and its pictures, as far as they are
     there."""
-    said = [
+    lines = [
         tag("p", tag("strong", f"{name}: "), words) for name, words in told["flag_details"].items()
     ]
-    said += [
+    lines += [
         tag("p", f"Chain {chain['chain']} failed: {chain['reason']}.")
         for chain in told["failed_chains"]
     ]
+    try:
+        images = _diagnostics(run)
+    except ValueError as error:
+        images = {}
+        lines.append(tag("p", f"There are no pictures: {error}"))
+    pictures = [picture(data, f"{name} of {label}") for name, data in images.items()]
+    return details(f"Diagnostics of {label}", *lines, *pictures)
+
+
+def _diagnostics(run: Artifact) -> dict[str, bytes]:
+    """The pictures of a sampler's run by name as PNG: those in its folder, else drawn anew. Raises
+    ValueError if its trace cannot be read."""
     files = [run.folder / "diagnostics" / f"{name}.png" for name in _DRAWN]
-    pictures = [
-        picture(file.read_bytes(), f"{file.stem} of {label}") for file in files if file.is_file()
-    ]
-    return details(f"Diagnostics of {label}", *said, *pictures)
+    ready = {file.stem: file.read_bytes() for file in files if file.is_file()}
+    if ready:
+        return ready
+    figures = diagnostics(run.folder, {})
+    return {name: drawing.png(figures[name]) for name in _DRAWN if name in figures}
 
 
 def record(item: Estimated) -> dict[str, Any]:

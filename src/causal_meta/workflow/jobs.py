@@ -90,7 +90,7 @@ def _carried_out(job: Job) -> Answer:
     from causal_meta.runners.build import make
 
     begin = time.monotonic()
-    seen: list[int] = []
+    attempts: set[int] = set()
     store = Store(job.root)
     try:
         config = from_plain(ArtifactConfig, job.config)
@@ -103,7 +103,7 @@ def _carried_out(job: Job) -> Answer:
             force=job.force,
             overrides=job.overrides,
             subscribers=[
-                lambda event: seen.append(int(event["attempt"])),
+                lambda event: attempts.add(int(event["attempt"])),
                 *_pictures(store, config),
             ],
             options={"progress": "off", **_table(job)},
@@ -112,7 +112,7 @@ def _carried_out(job: Job) -> Answer:
         return Answer(
             job.id, False, time.monotonic() - begin, True, first_cause(error), log_of(store, job.id)
         )
-    return Answer(job.id, True, time.monotonic() - begin, bool(seen))
+    return Answer(job.id, True, time.monotonic() - begin, bool(attempts))
 
 
 def _table(job: Job) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _table(job: Job) -> dict[str, Any]:
 
 
 def _pictures(store: Store, config: ArtifactConfig) -> list[Subscriber]:
-    """The subscriber that draws curves while a model is trained."""
+    """The subscriber that draws the plot families of a kind."""
     if not config.pictures:
         return []
     from causal_meta.monitoring import subscriber

@@ -18,8 +18,8 @@ from causal_meta.llc.estimates import diagnostics
 from causal_meta.llc.estimates.controls import controlled, controls, worst_violation
 from causal_meta.llc.estimates.estimators import estimate
 from causal_meta.llc.estimates.flags import FLAGS, raised
-from causal_meta.llc.estimates.pareto import smoothed_weights
 from causal_meta.llc.exact.quadrature import normal_crossing, power_sum
+from causal_meta.pareto import smoothed_weights
 
 
 def wrap(w, loss, gradient, n_beta, gamma, **more):

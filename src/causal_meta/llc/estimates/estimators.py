@@ -22,7 +22,7 @@ from causal_meta.llc.estimates.controls import (
     controls,
     worst_violation,
 )
-from causal_meta.llc.estimates.pareto import smoothed_weights
+from causal_meta.pareto import smoothed_weights
 
 Floats = NDArray[np.floating]
 Analysis = dict[str, Any]

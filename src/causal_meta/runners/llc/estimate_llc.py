@@ -1,9 +1,9 @@
-"""Local learning coefficients: a sampler around the point that a target holds, its draws, the
-estimate from them, and pictures.
+"""Local learning coefficients: a sampler around the point that a target holds, its draws and the
+estimate from them.
 
 `trace.nc` holds the draws (see `records.traces`), `analysis.json` the estimate with its errors,
-work, seconds and flags (`llc.estimates.estimators`), in strict JSON; `diagnostics/` is drawn from
-`trace.nc` and drawn again where it was deleted.
+work, seconds and flags (`llc.estimates.estimators`), in strict JSON. The plot family `chains` draws
+`diagnostics/` from both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from causal_meta.llc.estimates.estimators import estimate
 from causal_meta.llc.estimates.running import settling
 from causal_meta.records.analyses import ANALYSIS, TRACE
 from causal_meta.records.traces import write_trace
-from causal_meta.runners.llc.chain_pictures import draw_diagnostics
 from causal_meta.runners.progress import Progress
 from causal_meta.store.attempts import seal_checkpoint
 from causal_meta.store.disk import remove_tree, write_atomic
@@ -71,7 +70,6 @@ def estimate_llc(config: SamplerConfig, attempt: Attempt) -> dict[str, Any]:
     plain, _ = finite(analysis)
     write_atomic(attempt.folder / ANALYSIS, json.dumps(plain, indent=1, allow_nan=False) + "\n")
     _tell(attempt, plain)
-    draw_diagnostics(attempt.folder, draws)
     remove_tree(attempt.folder / "checkpoints")
     metrics = {name: plain[name] for name in ("llc_mean", "llc_mcse", "ess", "rhat")}
     dims = {

@@ -20,7 +20,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_meta.conf.convert import to_plain
@@ -408,7 +407,10 @@ def _publish(
     write_atomic(attempt.folder / TABLE, _table(config, trials))
     if found is not None:
         write_atomic(attempt.folder / BEST, study_text(config, of, attempt.artifact_id, found))
-    draw_tuning(attempt.folder, plain)
+    error = None if found is None else found.llc_error
+    estimate = None if found is None else found.llc_mean
+    metrics = {"llc_mean": estimate, "llc_error": error}
+    attempt.facts.event("on_test_end", step=len(trials), split="sample", metrics=metrics)
 
 
 def _table(config: TuneConfig, trials: Sequence[Trial]) -> str:
@@ -457,25 +459,3 @@ def _differences(tree: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str,
         elif value != plain.get(name):
             found[name] = value
     return found
-
-
-def draw_tuning(folder: Path, tree: Mapping[str, Any]) -> None:
-    """Draw `diagnostics/tuning.png` from the tree of `tune.json`."""
-    from causal_meta.drawing import canvas, tuning
-
-    source = (
-        "the exact value" if tree["reference"]["source"] == "exact" else tree["reference"]["source"]
-    )
-    canvas.save(
-        tuning.search(
-            tree["trials"],
-            list(tree["searched"]),
-            reference=(tree["reference"]["value"], tree["reference"]["error"]),
-            objective="log10 of the relative error"
-            if tree["objective"] == "error"
-            else "standard errors from the reference",
-            title=f"{tree['method']['kind']}: {len(tree['trials'])} trials",
-            note=f"against {source}; crosses are trials with flags",
-        ),
-        folder / PICTURE,
-    )
