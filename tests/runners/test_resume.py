@@ -32,7 +32,7 @@ DRIVER = textwrap.dedent(
     from causal_meta.runners.training import pre_training
     from causal_meta.runners.build import make
     from causal_meta.runners.training.loop import Training, fit
-    from causal_meta.store import Store
+    from causal_meta.store import Attempt, Store
 
     TOP = Path(sys.argv[1])
     FAMILY = FamilyConfig(n_nodes=IntRange(low=2, high=5), n_rows=IntRange(low=5, high=12))
@@ -90,10 +90,10 @@ DRIVER = textwrap.dedent(
                 replace(old, new)
                 if what == "after" and len(calls) == number:
                     die()
-            def armed(folder, payload, write=checkpoints.write_last):
+            def armed(attempt, *arguments, save=Attempt.save):
                 os.replace = watched
-                return write(folder, payload)
-            checkpoints.write_last = armed
+                save(attempt, *arguments)
+            Attempt.save = armed
 
     def child(work):
         pid = os.fork()

@@ -15,14 +15,16 @@ import pytest
 from causal_meta.conf.inference import EmptyConfig
 from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.facts import Facts, read_events, read_scalars
-from causal_meta.store import Store, StoreError, disk, seal_checkpoint, verified_step
+from causal_meta.store import Store, StoreError, disk
 from causal_meta.store import attempts as attempts_module
+from causal_meta.store.checkpoints import seal, verified_step
 
 # A builder of ten steps that checkpoints each, and dies by SIGKILL after step argv[2] (0: never).
 DYING = """
 import os, signal, sys
 from causal_meta.conf.task_sets import TasksConfig
-from causal_meta.store import Store, seal_checkpoint, verified_step
+from causal_meta.store import Store
+from causal_meta.store.checkpoints import seal, verified_step
 
 def train(config, attempt):
     folder = attempt.folder / "checkpoints"
@@ -32,7 +34,7 @@ def train(config, attempt):
     for step in range(step + 1, 11):
         weights += f"{step};"
         (folder / "last.pt.tmp").write_text(weights)
-        seal_checkpoint(folder / "last.pt.tmp", step)
+        seal(folder / "last.pt.tmp", step)
         attempt.facts.scalars(step, "train", {"loss": 1.0 / step})
         if step == int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -136,7 +138,7 @@ def test_a_failed_builder_is_taken_up_as_a_killed_one(store, builder):
         folder = attempt.folder / "checkpoints"
         folder.mkdir()
         (folder / "last.pt.tmp").write_text("weights")
-        seal_checkpoint(folder / "last.pt.tmp", 5)
+        seal(folder / "last.pt.tmp", 5)
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError):
@@ -166,7 +168,7 @@ def test_a_kill_inside_the_checkpoint_write_loses_no_checkpoint(tmp_path, monkey
         raise Killed
 
     (tmp_path / "last.pt.tmp").write_text("old")
-    seal_checkpoint(tmp_path / "last.pt.tmp", 1)
+    seal(tmp_path / "last.pt.tmp", 1)
     (tmp_path / "last.pt.tmp").write_text("new")
     with monkeypatch.context() as patch:
         if point == "before the sidecar":
@@ -183,10 +185,10 @@ def test_a_kill_inside_the_checkpoint_write_loses_no_checkpoint(tmp_path, monkey
                 lambda folder: kill() if (folder / "last.pt").read_text() == "new" else None,
             )
         with pytest.raises(Killed):
-            seal_checkpoint(tmp_path / "last.pt.tmp", 2)
+            seal(tmp_path / "last.pt.tmp", 2)
     assert verified_step(tmp_path) == (2 if point == "after both" else 1)
     (tmp_path / "last.pt.tmp").write_text("newer")
-    seal_checkpoint(tmp_path / "last.pt.tmp", 3)
+    seal(tmp_path / "last.pt.tmp", 3)
     assert verified_step(tmp_path) == 3
 
 
@@ -299,7 +301,7 @@ def test_a_builder_paused_past_its_lease_and_the_one_that_took_over_make_one_art
         for number in range(step + 1, 11):
             weights += f"{number};"
             (folder / "last.pt.tmp").write_text(weights)
-            seal_checkpoint(folder / "last.pt.tmp", number)
+            seal(folder / "last.pt.tmp", number)
             attempt.facts.scalars(number, "train", {"loss": 1.0 / number})
             if number == 7 and wakes == "during":
                 first.send_signal(signal.SIGCONT)

@@ -11,7 +11,7 @@ import pytest
 from causal_meta.conf.evaluation import EvaluateConfig
 from causal_meta.conf.inference import EmptyConfig, PCConfig
 from causal_meta.conf.task_sets import TasksConfig
-from causal_meta.store import StoreError, attempts, removal, seal_checkpoint, transfer
+from causal_meta.store import StoreError, attempts, removal, transfer
 
 HOURS_AGO = time.time() - 7200
 
@@ -159,9 +159,7 @@ def broken_attempt(store, seed, checkpoint=0):
 
     def fails(config, attempt):
         if checkpoint:
-            (attempt.folder / "checkpoints").mkdir()
-            (attempt.folder / "checkpoints" / "last.pt.tmp").write_text("weights")
-            seal_checkpoint(attempt.folder / "checkpoints" / "last.pt.tmp", checkpoint)
+            attempt.save({"weights": [0.5]}, checkpoint, "tensors")
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError):

@@ -1,7 +1,7 @@
 """The store: what exists is found by what it was made from. Loads neither torch nor JAX."""
 
 from causal_meta.store.artifact import Artifact, artifact_digest, read_artifact
-from causal_meta.store.attempts import Attempt, seal_checkpoint, verified_step
+from causal_meta.store.attempts import Attempt
 from causal_meta.store.key import Key, StoreError, canonical, check_name, key_of
 from causal_meta.store.objects import Builder, Store
 
@@ -17,6 +17,4 @@ __all__ = [
     "check_name",
     "key_of",
     "read_artifact",
-    "seal_checkpoint",
-    "verified_step",
 ]

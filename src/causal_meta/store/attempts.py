@@ -23,7 +23,6 @@ is held; where it cannot see a lock, a builder elsewhere may fail and be repeate
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import time
@@ -31,23 +30,30 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from causal_meta.facts import Facts
-from causal_meta.store import disk
+from causal_meta.store import checkpoints, disk
 from causal_meta.store.artifact import Artifact
+from causal_meta.store.checkpoints import Form
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _FOLDER = re.compile(r"attempt-(\d+)-[0-9a-f]{32}")
-_SIDECAR = "last.json"
 
 
 @dataclass
 class Attempt:
-    """One try at building an artifact: where the builder works and what it is given.
+    """One try at building an artifact: where the builder works and what it works with.
 
-    `folder` takes the results, `inputs` holds the artifacts by role, `resumed` tells that
+    `folder` takes the results, `inputs` holds the artifacts by role, `resumed` says that
     `checkpoints/` holds a verified checkpoint of an earlier attempt, `options` carries what cannot
     change the result (a table's path, a progress bar).
+
+    A builder that takes long calls `load` first and `save` now and then; a killed build is then
+    resumed by the next attempt from the state that was saved last. `store.checkpoints` lists the
+    forms of a state.
     """
 
     folder: Path
@@ -57,6 +63,55 @@ class Attempt:
     facts: Facts
     resumed: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    _saved: float = field(default_factory=time.monotonic, repr=False)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints; it need not exist."""
+        return self.folder / "checkpoints"
+
+    @overload
+    def load(self, form: Literal["tensors"]) -> dict[str, Any] | None: ...
+    @overload
+    def load(self, form: Literal["arrays"]) -> dict[str, NDArray[Any]] | None: ...
+    @overload
+    def load(self, form: Literal["record"]) -> Any: ...
+    def load(self, form: Form) -> Any:
+        """The state that was saved last, by this attempt or the one it continues; None if there is
+        none of this form: then the work starts anew."""
+        return checkpoints.read(self.checkpoints, form)
+
+    def save(self, state: Any, step: int, form: Form) -> None:
+        """Replace the saved state, whole and durably, and record the event `on_checkpoint`.
+
+        Args:
+            state: a dictionary of tensors and plain values ("tensors"), a dictionary of arrays
+                ("arrays"), or plain values ("record").
+            step: how much work is done; the attempt with the largest step is resumed.
+            form: how the state is stored.
+        """
+        entry = checkpoints.write(self.checkpoints, state, step, form)
+        self.facts.event(
+            "on_checkpoint",
+            step=entry.step,
+            path=f"{self.checkpoints.name}/{entry.file}",
+            digest=entry.sha256,
+        )
+        self._saved = time.monotonic()
+
+    def seconds_since_save(self) -> float:
+        """Seconds since the last `save`, or since the attempt began."""
+        return time.monotonic() - self._saved
+
+    def save_final(self, state: dict[str, Any], step: int) -> None:
+        """Replace the saved state by tensors that are published with the artifact: no trace of
+        earlier states is left, so the files depend on `state` and `step` alone."""
+        entry = checkpoints.write(self.checkpoints, state, step, "tensors")
+        checkpoints.forget_previous(self.checkpoints, entry)
+
+    def discard_checkpoints(self) -> None:
+        """Remove the checkpoints of a build that is complete and publishes none."""
+        disk.remove_tree(self.checkpoints)
 
 
 def reserve(staging: Path, artifact_id: str, patience: float = 0.0) -> tuple[Path, int, int] | None:
@@ -157,62 +212,11 @@ def clear(staging: Path, artifact_id: str) -> None:
 # -------------------------------------------------------------------------------------- checkpoints
 
 
-def seal_checkpoint(temporary: Path, step: int) -> None:
-    """Put a complete new checkpoint in place: `temporary` (named `<x>.tmp` in the same folder)
-    becomes `last.pt`, vouched for by `last.json`.
-
-    `last.json` is {"step", "sha256", "previous": {"step", "sha256"}}. It is replaced first and
-    names both the new and the old file; then `last.pt` is replaced. So a process killed anywhere in
-    between leaves a `last.pt` that one of the two entries vouches for.
-    """
-    folder = temporary.parent
-    disk.sync_file(temporary)
-    entry: dict[str, Any] = {"step": int(step), "sha256": disk.sha256(temporary)}
-    before = _vouched(folder)
-    if before is not None:
-        entry["previous"] = before
-    disk.write_atomic(folder / _SIDECAR, json.dumps(entry))
-    os.replace(temporary, folder / "last.pt")
-    disk.sync_folder(folder)
-
-
-def verified_step(checkpoints: Path) -> int | None:
-    """The step of `checkpoints`/last.pt if its digest is one that `last.json` vouches for; None if
-    torn, unvouched or absent."""
-    entry = _vouched(checkpoints)
-    return None if entry is None else int(entry["step"])
-
-
-def _entries(checkpoints: Path) -> list[dict[str, Any]]:
-    try:
-        tree = json.loads((checkpoints / _SIDECAR).read_text("utf-8"))
-    except (OSError, ValueError):
-        return []
-    found = [tree, tree.get("previous")] if isinstance(tree, dict) else []
-    return [
-        {"step": entry["step"], "sha256": entry["sha256"]}
-        for entry in found
-        if isinstance(entry, dict)
-        and type(entry.get("step")) is int
-        and isinstance(entry.get("sha256"), str)
-    ]
-
-
-def _vouched(checkpoints: Path) -> dict[str, Any] | None:
-    entries = _entries(checkpoints)
-    try:
-        digest = disk.sha256(checkpoints / "last.pt") if entries else ""
-    except OSError:
-        return None
-    return next((entry for entry in entries if entry["sha256"] == digest), None)
-
-
 def most_advanced(staging: Path, artifact_id: str) -> Path | None:
     """The folder of the attempt whose verified checkpoint is furthest: the one that `resume` would
     take; None if there is none."""
-    steps = (
-        (verified_step(path / "checkpoints"), path) for _, path in folders(staging, artifact_id)
-    )
+    paths = [path for _, path in folders(staging, artifact_id)]
+    steps = ((checkpoints.verified_step(path / "checkpoints"), path) for path in paths)
     return max(((step, path) for step, path in steps if step is not None), default=(0, None))[1]
 
 
@@ -224,12 +228,12 @@ def resume(staging: Path, artifact_id: str, into: Path) -> bool:
     there was one.
     """
     claims = [
-        (_entries(path / "checkpoints"), path)
+        (checkpoints.entries(path / "checkpoints"), path)
         for _, path in folders(staging, artifact_id)
         if path != into
     ]
     ranked = sorted(
-        ((max(entry["step"] for entry in entries), path) for entries, path in claims if entries),
+        ((max(entry.step for entry in entries), path) for entries, path in claims if entries),
         reverse=True,
     )
     for _, source in ranked:
@@ -237,7 +241,7 @@ def resume(staging: Path, artifact_id: str, into: Path) -> bool:
             # cleared away, or replaced, while we copied
             with contextlib.suppress(FileNotFoundError):
                 disk.copy_files(source / "checkpoints", into / "checkpoints")
-                if verified_step(into / "checkpoints") is not None:
+                if checkpoints.verified_step(into / "checkpoints") is not None:
                     if (source / "facts").is_dir():
                         disk.copy_files(source / "facts", into / "facts")
                     return True

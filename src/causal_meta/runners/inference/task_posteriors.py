@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
@@ -34,8 +33,6 @@ from causal_meta.randomness import generator, torch_generator
 from causal_meta.runners.inference.large_tables import table_posterior
 from causal_meta.runners.inference.trained import trained_model
 from causal_meta.runners.tasks.task_sets import columns_of, load_tasks
-from causal_meta.store.attempts import seal_checkpoint
-from causal_meta.store.disk import remove_tree
 from causal_meta.tasks import TaskBatch, collate
 
 if TYPE_CHECKING:
@@ -62,8 +59,7 @@ def infer_baseline(config: MethodConfig, attempt: Attempt) -> dict[str, Any]:
     batch = observational(given)
     baseline = make_baseline(config)
     rows = batch if baseline.needs_scale else batch.standardised()
-    work = _Unfinished.resumed(attempt) if attempt.resumed else _Unfinished()
-    saved = time.monotonic()
+    work = _Unfinished.resumed(attempt)
     for b in watched(range(len(work.graphs), len(batch)), config.kind):
         begin = cpu_seconds()
         x = rows.task(b).x.to(torch.float64).numpy()
@@ -71,16 +67,15 @@ def infer_baseline(config: MethodConfig, attempt: Attempt) -> dict[str, Any]:
         work.graphs.append(graphs)
         work.mended.update(mended)
         work.seconds.append(cpu_seconds() - begin)
-        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS and b + 1 < len(batch):
+        if attempt.seconds_since_save() > SECONDS_BETWEEN_CHECKPOINTS and b + 1 < len(batch):
             work.save(attempt)
             attempt.facts.event("heartbeat", step=b + 1, tasks=len(batch))
-            saved = time.monotonic()
     graphs = np.zeros((len(batch), config.n_samples, batch.n_nodes, batch.n_nodes), dtype=np.int8)
     for b, found in enumerate(work.graphs):
         graphs[b, :, : found.shape[-1], : found.shape[-1]] = found
     posterior = EmpiricalGraphs(torch.from_numpy(graphs), batch.node_mask)
     write_posterior(attempt, posterior, posterior.graphs, np.array(work.seconds))
-    remove_tree(attempt.folder / "checkpoints")
+    attempt.discard_checkpoints()
     left_out = int(given.row_mask.sum() - batch.row_mask.sum())
     counts = {name: int(count) for name, count in sorted(work.mended.items())}
     return {
@@ -120,21 +115,20 @@ class _Unfinished:
     mended: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def save(self, attempt: Attempt) -> None:
-        """Write `checkpoints/last.pt` whole and durably."""
-        folder = attempt.folder / "checkpoints"
-        folder.mkdir(exist_ok=True)
+        """Let a later attempt continue from here."""
         payload = {
             "graphs": [torch.from_numpy(graph) for graph in self.graphs],
             "seconds": self.seconds,
             "mended": dict(self.mended),
         }
-        torch.save(payload, folder / "last.pt.tmp")
-        seal_checkpoint(folder / "last.pt.tmp", len(self.graphs))
+        attempt.save(payload, len(self.graphs), "tensors")
 
     @classmethod
     def resumed(cls, attempt: Attempt) -> _Unfinished:
-        """What an earlier attempt had done."""
-        payload = torch.load(attempt.folder / "checkpoints" / "last.pt", weights_only=True)
+        """What an earlier attempt had done; nothing, if there was none."""
+        payload = attempt.load("tensors")
+        if payload is None:
+            return cls()
         return cls(
             [graph.numpy() for graph in payload["graphs"]],
             list(payload["seconds"]),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +27,7 @@ from causal_meta.llc.estimates.running import settling
 from causal_meta.records.analyses import ANALYSIS, TRACE
 from causal_meta.records.traces import write_trace
 from causal_meta.runners.progress import Progress
-from causal_meta.store.attempts import seal_checkpoint
-from causal_meta.store.disk import remove_tree, write_atomic
+from causal_meta.store.disk import write_atomic
 
 if TYPE_CHECKING:
     from causal_meta.store import Artifact, Attempt
@@ -70,7 +68,7 @@ def estimate_llc(config: SamplerConfig, attempt: Attempt) -> dict[str, Any]:
     plain, _ = finite(analysis)
     write_atomic(attempt.folder / ANALYSIS, json.dumps(plain, indent=1, allow_nan=False) + "\n")
     _tell(attempt, plain)
-    remove_tree(attempt.folder / "checkpoints")
+    attempt.discard_checkpoints()
     metrics = {name: plain[name] for name in ("llc_mean", "llc_mcse", "ess", "rhat")}
     dims = {
         "chains": config.chains,
@@ -130,32 +128,19 @@ def _described(
 
 
 class _Sealed:
-    """A checkpoint in the attempt's folder: the state of all chains as plain arrays, vouched for by
-    its digest (`store.attempts`)."""
+    """The states of all chains as plain arrays, kept by the attempt."""
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
-        self.folder = attempt.folder / "checkpoints"
-        self.saved = time.monotonic()
 
     def load(self) -> dict[str, NDArray[Any]] | None:
         """What an earlier attempt left, if it left anything."""
-        if not self.attempt.resumed:
-            return None
-        with np.load(self.folder / "last.pt", allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        return self.attempt.load("arrays")
 
     def save(self, arrays: dict[str, NDArray[Any]], done: int) -> None:
-        """Replace the checkpoint, whole and durably, if the last one is some seconds old."""
-        if time.monotonic() - self.saved < SECONDS_BETWEEN_CHECKPOINTS:
-            return
-        self.folder.mkdir(exist_ok=True)
-        draft = self.folder / "last.pt.tmp"
-        with draft.open("wb") as file:
-            np.savez(file, **{name: np.asarray(values) for name, values in arrays.items()})  # type: ignore[arg-type]
-        seal_checkpoint(draft, done)
-        self.attempt.facts.event("on_checkpoint", step=done)
-        self.saved = time.monotonic()
+        """Replace the checkpoint, if the last one is some seconds old."""
+        if self.attempt.seconds_since_save() >= SECONDS_BETWEEN_CHECKPOINTS:
+            self.attempt.save(arrays, done, "arrays")
 
 
 @contextlib.contextmanager

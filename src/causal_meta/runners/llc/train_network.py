@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,6 @@ from numpy.typing import NDArray
 from causal_meta.conf.networks import NetworkConfig, StudentConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.runners.progress import Progress
-from causal_meta.store.attempts import seal_checkpoint
-from causal_meta.store.disk import remove_tree
 
 if TYPE_CHECKING:
     from causal_meta.llc.landscapes.landscape import Landscape
@@ -68,7 +65,7 @@ def build_network(config: NetworkConfig, attempt: Attempt) -> dict[str, Any]:
     np.savez(attempt.folder / "params.npz", **_leaves(landscape))  # type: ignore[arg-type]
     if len(losses):
         np.savez_compressed(attempt.folder / "training.npz", losses=losses)
-    remove_tree(attempt.folder / "checkpoints")
+    attempt.discard_checkpoints()
     described = _described(config, landscape, surface, descent)
     attempt.facts.event(
         "on_train_end",
@@ -168,11 +165,7 @@ class _Place:
 
     def __init__(self, attempt: Attempt, stack: contextlib.ExitStack) -> None:
         self.attempt, self.stack = attempt, stack
-        self.saved = time.monotonic()
-        self.left: Arrays = {}
-        if attempt.resumed:
-            with np.load(attempt.folder / "checkpoints" / "last.pt", allow_pickle=False) as arrays:
-                self.left = {name: arrays[name] for name in arrays.files}
+        self.left: Arrays = attempt.load("arrays") or {}
 
     def state(self, stage: str) -> Arrays | None:
         """The state that an earlier attempt left in this stage, if it did."""
@@ -180,19 +173,8 @@ class _Place:
 
     def save(self, stage: str, done: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Replace the checkpoint, if the last one is some seconds old."""
-        if time.monotonic() - self.saved < SECONDS_BETWEEN_CHECKPOINTS:
-            return
-        folder = self.attempt.folder / "checkpoints"
-        folder.mkdir(exist_ok=True)
-        with (folder / "last.pt.tmp").open("wb") as file:
-            np.savez(
-                file,
-                stage=np.asarray(stage),
-                **{name: np.asarray(values) for name, values in arrays.items()},  # type: ignore[arg-type]
-            )
-        seal_checkpoint(folder / "last.pt.tmp", done)
-        self.attempt.facts.event("on_checkpoint", step=done)
-        self.saved = time.monotonic()
+        if self.attempt.seconds_since_save() >= SECONDS_BETWEEN_CHECKPOINTS:
+            self.attempt.save({"stage": np.asarray(stage), **arrays}, done, "arrays")
 
     def progress(self, title: str, total: int) -> Progress:
         """A bar, lines, or nothing, as the attempt's options say."""

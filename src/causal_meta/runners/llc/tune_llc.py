@@ -30,8 +30,7 @@ from causal_meta.facts.write import finite
 from causal_meta.randomness import key, seeds_of
 from causal_meta.records.analyses import read_analysis
 from causal_meta.runners.progress import Progress
-from causal_meta.store.attempts import seal_checkpoint
-from causal_meta.store.disk import remove_tree, write_atomic
+from causal_meta.store.disk import write_atomic
 
 if TYPE_CHECKING:
     from causal_meta.llc.landscapes.landscape import Landscape
@@ -115,7 +114,7 @@ def tune_llc(config: TuneConfig, attempt: Attempt) -> dict[str, Any]:
             bar.update(len(trials), {"objective": trials[-1].objective or math.nan})
     found = best_of(trials)
     _publish(config, attempt, of, trials, reference, ended, found)
-    remove_tree(attempt.folder / "checkpoints")
+    attempt.discard_checkpoints()
     metrics = (
         {}
         if found is None
@@ -349,11 +348,8 @@ def least_gradients(config: TuneConfig, n: int) -> float:
 
 def _save(attempt: Attempt, trials: Sequence[Trial]) -> None:
     """Put the record where the next attempt finds it, and the last trial into the facts."""
-    folder = attempt.folder / "checkpoints"
-    folder.mkdir(exist_ok=True)
     plain, _ = finite([asdict(trial) for trial in trials])
-    (folder / "last.pt.tmp").write_text(json.dumps(plain), "utf-8")
-    seal_checkpoint(folder / "last.pt.tmp", len(trials))
+    attempt.save(plain, len(trials), "record")
     last = trials[-1]
     told = {
         "objective": last.objective,
@@ -366,18 +362,12 @@ def _save(attempt: Attempt, trials: Sequence[Trial]) -> None:
         "tune",
         {name: value for name, value in told.items() if value is not None and math.isfinite(value)},
     )
-    attempt.facts.event("on_checkpoint", step=len(trials))
 
 
 def _loaded(attempt: Attempt) -> list[Trial]:
     """The trials of an earlier attempt, if it left any; one that the clock stopped is tried again
     if time is left."""
-    if not attempt.resumed:
-        return []
-    return [
-        Trial(**tree)
-        for tree in json.loads((attempt.folder / "checkpoints" / "last.pt").read_text("utf-8"))
-    ]
+    return [Trial(**tree) for tree in attempt.load("record") or []]
 
 
 def _publish(

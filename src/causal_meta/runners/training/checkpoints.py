@@ -1,16 +1,14 @@
 """Checkpoints of the training loop: what is in them, and reading them without running code.
 
-`last.pt` holds all that continuing needs and is vouched for by `last.json` (see
-`store.attempts.seal_checkpoint`); once training has ended, only the last weights. `best.pt` holds
-the weights that are used. The bytes depend on the state alone: a resumed run writes the files that
-an undisturbed one writes.
+`last.pt` holds all that resuming needs (see `store.checkpoints`); once training has ended, only the
+last weights. `best.pt` holds the weights that are used. The bytes depend on the state alone: a
+resumed run writes the files that an undisturbed one writes.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,8 @@ from torch import Tensor
 
 from causal_meta.conf.convert import to_plain
 from causal_meta.models.base import BaseModel
-from causal_meta.store.attempts import seal_checkpoint
-from causal_meta.store.disk import sync_file, sync_folder, write_atomic
+from causal_meta.store.checkpoints import canonical
+from causal_meta.store.disk import sync_file, sync_folder
 
 FORMAT = 1
 Weights = dict[str, Tensor]
@@ -45,40 +43,14 @@ def payload_of(model: BaseModel, weights: Weights, step: int, **further: Any) ->
     }
 
 
-def write_last(folder: Path, payload: dict[str, Any]) -> str:
-    """Replace `folder/last.pt` atomically and durably; returns its SHA-256."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "last.pt.tmp"
-    torch.save(_canonical(payload), temporary)
-    seal_checkpoint(temporary, payload["step"])
-    return str(json.loads((folder / "last.json").read_text("utf-8"))["sha256"])
-
-
-def close_last(folder: Path, payload: dict[str, Any]) -> None:
-    """Replace `last.pt` by `payload`, which training that has ended needs no optimiser in, and make
-    `last.json` name this file alone: what is published depends on the result only, and is no larger
-    than it must be."""
-    write_last(folder, payload)
-    note = json.loads((folder / "last.json").read_text("utf-8"))
-    write_atomic(folder / "last.json", json.dumps({"step": note["step"], "sha256": note["sha256"]}))
-
-
 def write_best(folder: Path, payload: dict[str, Any]) -> None:
     """Replace `folder/best.pt` atomically and durably."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "best.pt.tmp"
-    torch.save(_canonical(payload), temporary)
+    torch.save(canonical(payload), temporary)
     sync_file(temporary)
     os.replace(temporary, folder / "best.pt")
     sync_folder(folder)
-
-
-def _canonical(tree: Any) -> Any:
-    """The same tree with equal strings being one object: a pickle writes an object that comes again
-    as a reference, equal ones in full, and which of them are one object depends on history."""
-    if isinstance(tree, dict):
-        return {sys.intern(str(name)): _canonical(value) for name, value in tree.items()}
-    return sys.intern(tree) if isinstance(tree, str) else tree
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from causal_meta.randomness import key
 from causal_meta.runners.progress import Progress, Style
 from causal_meta.runners.training import checkpoints, train_metrics
 from causal_meta.runners.training.optimizers import rate
-from causal_meta.store.attempts import Attempt, verified_step
+from causal_meta.store.attempts import Attempt
 from causal_meta.tasks import TaskBatch
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Training:
             seed,
         )
         self.writes = fabric.global_rank == 0
-        self.folder: Path = attempt.folder / "checkpoints"
+        self.folder: Path = attempt.checkpoints
         self.wrapped = fabric.setup_module(model)
         self.optimizer: torch.optim.Optimizer = implementation(trainer.optimizer)(
             trainer.optimizer, model.parameters()
@@ -117,8 +117,8 @@ class Training:
     def begin(self) -> None:
         """Go on from a checkpoint, or start, and say so."""
         payload = None
-        if self.writes and verified_step(self.folder) is not None:
-            payload = checkpoints.read(self.folder / "last.pt")
+        if self.writes:
+            payload = self.attempt.load("tensors")
         payload = self.fabric.broadcast(payload)
         if payload is not None:
             checkpoints.load(self.model, payload["model"])
@@ -163,12 +163,9 @@ class Training:
                 "validated": self.validated,
                 "best": self.best | {"model": {}},
             }
-            checkpoints.close_last(
-                self.folder,
-                checkpoints.payload_of(
-                    self.model, checkpoints.weights_of(self.model), self.step, **ended
-                ),
-            )
+            weights = checkpoints.weights_of(self.model)
+            payload = checkpoints.payload_of(self.model, weights, self.step, **ended)
+            self.attempt.save_final(payload, self.step)
             total = round(self.attempt.facts.wall_s, 3)
             self.attempt.facts.event(
                 "on_train_end",
@@ -378,15 +375,12 @@ class Training:
             payload = checkpoints.payload_of(
                 self.model, checkpoints.weights_of(self.model), self.step, **further
             )
-            digest = checkpoints.write_last(self.folder, payload)
+            self.attempt.save(payload, self.step, "tensors")
             if self.best["model"]:
                 checkpoints.write_best(
                     self.folder,
                     checkpoints.payload_of(self.model, self.best["model"], self.best["step"]),
                 )
-            self.attempt.facts.event(
-                "on_checkpoint", step=self.step, path="checkpoints/last.pt", digest=digest
-            )
 
     def beat(self) -> None:
         """A sign of life, at most every `HEARTBEAT_SECONDS`."""
