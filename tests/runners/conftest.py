@@ -20,7 +20,7 @@ def untrained():
         model = ModelFactory.build(config.model, config.seed)
         checkpoints.write_best(
             attempt.folder / "checkpoints",
-            checkpoints.payload_of(model, checkpoints.weights_of(model), 0),
+            checkpoints.payload(checkpoints.header_of(model), checkpoints.weights_of(model), 0),
         )
         return {}
 

@@ -31,7 +31,8 @@ DRIVER = textwrap.dedent(
     from causal_meta.runners.training import checkpoints
     from causal_meta.runners.training import pre_training
     from causal_meta.runners.build import make
-    from causal_meta.runners.training.loop import Training, fit
+    from causal_meta.runners.training.graph_training import train_graph_model as train
+    from causal_meta.runners.training.loop import Training
     from causal_meta.store import Attempt, Store
 
     TOP = Path(sys.argv[1])
@@ -54,7 +55,7 @@ DRIVER = textwrap.dedent(
         )
 
     def build(wanted, attempt):
-        return fit(ModelFactory.build(wanted.model, wanted.seed), CausalMetaModule(wanted.data,
+        return train(ModelFactory.build(wanted.model, wanted.seed), CausalMetaModule(wanted.data,
             wanted.seed), wanted.trainer, attempt, wanted.seed)
 
     def die(*_):
@@ -63,11 +64,12 @@ DRIVER = textwrap.dedent(
     def kill_in_step(step):
         train = Training.train
         def wrapped(self, batch):
-            after = self.model.after_step
+            model = self.trainable.model
+            after = model.after_step
             if self.step >= step:  # with the optimiser moved and the dual state not
-                self.model.after_step = die
+                model.after_step = die
             train(self, batch)
-            self.model.after_step = after
+            model.after_step = after
         Training.train = wrapped
 
     def kill_in_write(what, number):
@@ -165,10 +167,10 @@ DRIVER = textwrap.dedent(
             pre_training.stream_summary = lambda family, seed: {"left_out": np.zeros(1)}
             state = {}
             def watched(model, *rest):
-                result = fit(model, *rest)
+                result = train(model, *rest)
                 state.update(model.state_dict())
                 return result
-            pre_training.fit = watched
+            pre_training.train_graph_model = watched
             artifact = make(Store(TOP / "two", patience=20), config(0, steps=12, dropout=0.0))
             state.pop("penalty_latest")  # each process's own
             digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values(

@@ -84,7 +84,7 @@ def targets(llc_store):
         model = ModelFactory.build(config.model, config.seed)
         checkpoints.write_best(
             attempt.folder / "checkpoints",
-            checkpoints.payload_of(model, checkpoints.weights_of(model), 0),
+            checkpoints.payload(checkpoints.header_of(model), checkpoints.weights_of(model), 0),
         )
         return {}
 

@@ -13,9 +13,9 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.models.base import BaseModel
 from causal_meta.posteriors import EmpiricalGraphs, IndependentEdges
 from causal_meta.runners.evaluation import eval_metrics
+from causal_meta.runners.training.loop import better
 from causal_meta.runners.training.train_metrics import (
     METRIC_DIRECTIONS,
-    better,
     compute_predictive_nll,
     direction,
     linear_gaussian_nll,

@@ -10,37 +10,36 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from causal_meta.conf.convert import to_plain
-from causal_meta.models.base import BaseModel
 from causal_meta.store.checkpoints import canonical
 from causal_meta.store.disk import sync_file, sync_folder
+
+if TYPE_CHECKING:
+    from causal_meta.models.base import BaseModel
 
 FORMAT = 1
 Weights = dict[str, Tensor]
 
 
-def weights_of(model: BaseModel) -> Weights:
+def weights_of(model: nn.Module) -> Weights:
     """A copy of all parameters and buffers, on the CPU."""
     return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
 
 
-def payload_of(model: BaseModel, weights: Weights, step: int, **further: Any) -> dict[str, Any]:
-    """What a checkpoint file holds: format, kind and configuration of the model, completed steps,
-    weights, and `further` entries."""
+def header_of(model: BaseModel) -> dict[str, Any]:
+    """The first entries of a model's checkpoint file: format, kind and configuration."""
     config = json.dumps(to_plain(model.config), sort_keys=True)
-    return {
-        "format": FORMAT,
-        "kind": model.config.kind,
-        "config": config,
-        "step": step,
-        "model": weights,
-        **further,
-    }
+    return {"format": FORMAT, "kind": model.config.kind, "config": config}
+
+
+def payload(header: dict[str, Any], weights: Weights, step: int, **further: Any) -> dict[str, Any]:
+    """What a checkpoint file holds: the header, completed steps, weights, and `further` entries."""
+    return {**header, "step": step, "model": weights, **further}
 
 
 def write_best(folder: Path, payload: dict[str, Any]) -> None:
@@ -57,7 +56,7 @@ def read(file: Path) -> dict[str, Any]:
     """The contents of a checkpoint, on the CPU; only tensors and plain types are accepted. Raises
     ValueError with one sentence."""
     try:
-        payload = torch.load(file, map_location="cpu", weights_only=True)
+        tree = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(
             f"There is no checkpoint {file.name} in {file.parent}; rebuild the artifact or give "
@@ -69,18 +68,18 @@ def read(file: Path) -> dict[str, Any]:
             "not one of ours."
         ) from None
     if (
-        not isinstance(payload, dict)
-        or payload.get("format") != FORMAT
-        or not isinstance(payload.get("model"), dict)
+        not isinstance(tree, dict)
+        or tree.get("format") != FORMAT
+        or not isinstance(tree.get("model"), dict)
     ):
         raise ValueError(
             f"{file.name} is no checkpoint of this package: it lacks 'format' {FORMAT} and 'model'."
         )
-    return payload
+    return tree
 
 
 def load(
-    model: BaseModel,
+    model: nn.Module,
     weights: Weights,
     *,
     parameters_only: bool = False,
@@ -90,12 +89,14 @@ def load(
 
     `parameters_only` leaves the buffers, such as the multipliers of a dual ascent, as they are.
     """
-    own: dict[str, Tensor] = (
-        dict(model.named_parameters()) if parameters_only else model.state_dict()
-    )
-    theirs = {name: value for name, value in weights.items() if name in own or not parameters_only}
-    for name in [*own, *theirs]:
-        here, there = (tuple(side[name].shape) if name in side else None for side in (own, theirs))
+    present: Weights = dict(model.named_parameters()) if parameters_only else model.state_dict()
+    taken = {
+        name: value for name, value in weights.items() if name in present or not parameters_only
+    }
+    for name in [*present, *taken]:
+        here, there = (
+            tuple(side[name].shape) if name in side else None for side in (present, taken)
+        )
         if here != there:
             shapes = " and ".join(
                 f"{'no' if shape is None else list(shape)} in {where}"
@@ -105,7 +106,7 @@ def load(
                 f"The weights do not fit: {name} has shape {shapes}; give both the same model "
                 "settings."
             )
-    model.load_state_dict(theirs, strict=not parameters_only)
+    model.load_state_dict(taken, strict=not parameters_only)
 
 
 def flat_optimizer(optimizer: torch.optim.Optimizer) -> Weights:

@@ -1,233 +1,248 @@
-"""The training loop: one stream, one model, one order of events.
+"""The training loop: the order of events, records, checkpoints, resuming, processes.
 
-A step is: batch, model, loss, backward, clip, optimiser step, `after_step`; then, where they are
-due, the record, the validation and the checkpoint. Batch s and everything random in step s are
-functions of (seed, s) alone, never of history, so a run that was killed goes on from its last
-checkpoint to the same weights, bit for bit, on equal hardware with an equal number of threads.
+What is trained is a `Trainable`. A step is its update on one batch; then, where they are due, the
+record, the validation and the checkpoint. Batch s and everything random in step s are functions of
+(seed, s) alone, never of history, so a run that was killed and resumed from its last checkpoint
+ends with the same weights, bit for bit, on equal hardware with an equal number of threads.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import inspect
-import json
-import logging
-import os
+import math
 import time
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sized
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from causal_meta.conf.convert import to_plain
-from causal_meta.conf.registry import implementation
-from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.training import TrainerConfig
-from causal_meta.datasets.data_module import CausalMetaModule
-from causal_meta.models.base import TOKENS_AT_ONCE, BaseModel, evaluating
 from causal_meta.randomness import key
 from causal_meta.runners.progress import Progress, Style
-from causal_meta.runners.training import checkpoints, train_metrics
+from causal_meta.runners.training import checkpoints
+from causal_meta.runners.training.checkpoints import Weights
+from causal_meta.runners.training.devices import open_fabric, undisturbed
 from causal_meta.runners.training.optimizers import rate
 from causal_meta.store.attempts import Attempt
-from causal_meta.tasks import TaskBatch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 HEARTBEAT_SECONDS = 30.0
-_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+Batch = TypeVar("Batch", bound=Sized)
+Direction = Literal["min", "max"]
+Parts = dict[str, Float[Tensor, ""]]
+
+
+class Trainable(ABC, Generic[Batch]):
+    """What the loop trains: it owns its modules, its one or several optimisers, its loss and its
+    batches.
+
+    The methods are called in this order: `direction`, `prepare`, perhaps `load`, `description`,
+    `batches`; then `step` for every batch, and now and then `totals`, `validate`, `weights` and
+    `state`. The seed of torch's generator is set before every step and every validation.
+    """
+
+    #: The parts returned by `step` that end the training as soon as one is not finite.
+    must_be_finite: ClassVar[tuple[str, ...]] = ("loss", "gradient_norm")
+
+    @abstractmethod
+    def direction(self, monitor: str) -> Direction:
+        """Whether the validation metric `monitor` is better when smaller or larger; raises
+        `ConfigError` for a name that `validate` does not return."""
+
+    @abstractmethod
+    def prepare(self, fabric: Fabric) -> None:
+        """Move the modules to the device, wrap them for its precision and processes, and make the
+        optimisers."""
+
+    @abstractmethod
+    def batches(self, start_step: int) -> Iterator[Batch]:
+        """This process's part of the batches of step `start_step` (0-based) and all later ones, on
+        the device. The parts of all processes have equal length."""
+
+    @abstractmethod
+    def step(self, batch: Batch, step: int) -> Parts:
+        """Update the weights by one batch; `step` is 0-based.
+
+        Returns scalars without gradient, on the device, the same names at every step: "loss", which
+        the progress bar shows, those in `must_be_finite`, and any others to record.
+        """
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Metrics by name, computed by the first process alone; empty if there is nothing to
+        validate on, and then the latest weights count as the best."""
+
+    @abstractmethod
+    def weights(self) -> Weights:
+        """A copy, on the CPU, of the weights that are published, by name."""
+
+    @abstractmethod
+    def state(self) -> Weights:
+        """What resuming needs beside the weights (states of optimisers, weights that are not
+        published) as tensors by name; at least one."""
+
+    @abstractmethod
+    def load(self, weights: Weights, state: Weights | None) -> None:
+        """Continue from `weights` and `state`; without a state if the training had ended."""
+
+    @abstractmethod
+    def header(self) -> dict[str, Any]:
+        """The first entries of every checkpoint file: "format" and what the weights belong to."""
+
+    def totals(self) -> dict[str, float]:
+        """Counts of this process since it began, under names that do not change; the record holds
+        their sums over all processes."""
+        return {}
+
+    def description(self) -> dict[str, Any]:
+        """What the event `on_start` says of this training."""
+        return {}
 
 
 def fit(
-    model: BaseModel, module: CausalMetaModule, trainer: TrainerConfig, attempt: Attempt, seed: int
+    trainable: Trainable[Batch], trainer: TrainerConfig, attempt: Attempt, seed: int
 ) -> dict[str, Any]:
-    """Train `model` on the stream of `module` for `trainer.max_steps` steps and leave
-    checkpoints/{last,best}.pt in the attempt's folder.
+    """Train for `trainer.max_steps` steps and leave checkpoints/{last,best}.pt in the attempt's
+    folder.
 
-    Goes on from a verified checkpoint in the folder if there is one. Started by torchrun, every
-    process takes its part of each batch, and the first alone writes. The global random state and
-    the number of threads are afterwards as they were. Returns `metrics` (of best.pt), `best_step`,
-    `steps` and `tasks`. Raises `ConfigError` for settings that do not go together, and RuntimeError
-    if training diverges.
+    Resumes a verified checkpoint in the folder if there is one. Started by torchrun, every process
+    takes its part of each batch, and the first alone writes. The global random state and the number
+    of threads are restored at the end.
+
+    Returns:
+        `metrics` (of best.pt), `best_step`, `steps` and `tasks` (items of all batches).
+
+    Raises:
+        ConfigError: settings that do not go together.
+        RuntimeError: the training diverges.
     """
-    train_metrics.direction(trainer.monitor, module.config.test)
+    direction = trainable.direction(trainer.monitor)
     fabric = open_fabric(trainer)
-    with _undisturbed(trainer, fabric.device):
-        run = Training(fabric, model, module, trainer, attempt, seed)
+    with undisturbed(trainer, fabric.device):
+        run = Training(fabric, trainable, trainer, attempt, seed, direction)
         run.begin()
         style: Style = attempt.options.get("progress", "auto") if run.writes else "off"
         with Progress(trainer.max_steps, run.step, style) as progress:
-            for batch in run.batches():
+            for batch in islice(trainable.batches(run.step), trainer.max_steps - run.step):
                 run.train(batch)
                 shown = run.record() if run.is_due(trainer.log_every_n_steps) else {}
                 if run.is_due(trainer.val_check_interval):
                     run.validate()
                 if run.is_due(trainer.checkpoint_every_n_steps):
                     run.save()
-                run.beat()
+                run.heartbeat()
                 progress.update(run.step, shown)
         return run.end()
 
 
-class Training:
-    """The state of a training run and what can be done with it. `step` counts the finished
-    steps."""
+class Training(Generic[Batch]):
+    """The state of a training run. `step` counts the completed steps."""
 
     def __init__(
         self,
         fabric: Fabric,
-        model: BaseModel,
-        module: CausalMetaModule,
+        trainable: Trainable[Batch],
         trainer: TrainerConfig,
         attempt: Attempt,
         seed: int,
+        direction: Direction,
     ) -> None:
-        self.fabric, self.model, self.module, self.trainer, self.attempt, self.seed = (
-            fabric,
-            model,
-            module,
-            trainer,
-            attempt,
-            seed,
-        )
+        self.fabric, self.trainable, self.trainer = fabric, trainable, trainer
+        self.attempt, self.seed, self.direction = attempt, seed, direction
         self.writes = fabric.global_rank == 0
-        self.folder: Path = attempt.checkpoints
-        self.wrapped = fabric.setup_module(model)
-        self.optimizer: torch.optim.Optimizer = implementation(trainer.optimizer)(
-            trainer.optimizer, model.parameters()
-        )
-        self.stepper: Any = fabric.setup_optimizers(self.optimizer)
-        self.families: Mapping[str, Any] = module.test_dataloader() if self.writes else {}
-        self.way = train_metrics.direction(trainer.monitor, module.config.test)
+        trainable.prepare(fabric)
         self.step = self.tasks = self.validated = 0
         self.best: dict[str, Any] = {"step": 0, "metrics": {}, "model": {}}
         # first step with a number that is not finite
         self.first_bad = torch.full((), -1, dtype=torch.int64, device=fabric.device)
-        self.sums: dict[str, Tensor] = {}
+        self.sums: Parts = {}
         self.window = Window()
-        self.last_beat = time.perf_counter()
+        self.last_heartbeat = time.perf_counter()
 
     # ---------------------------------------------------------------------------- beginning and end
 
     def begin(self) -> None:
-        """Go on from a checkpoint, or start, and say so."""
-        payload = None
-        if self.writes:
-            payload = self.attempt.load("tensors")
+        """Resume a checkpoint, or start, and record which."""
+        payload = self.attempt.load("tensors") if self.writes else None
         payload = self.fabric.broadcast(payload)
         if payload is not None:
-            checkpoints.load(self.model, payload["model"])
+            # the entry is called "optimizer" since the first version; without it, the training had
+            # ended and was not yet published
+            self.trainable.load(payload["model"], payload.get("optimizer"))
             self.step, self.tasks, self.validated, self.best = (
                 payload[name] for name in ("step", "tasks", "validated", "best")
             )
-            if "optimizer" in payload:
-                checkpoints.load_optimizer(self.optimizer, payload["optimizer"])
-            elif self.writes:  # killed between the end of training and publication
-                self.best["model"] = checkpoints.read(self.folder / "best.pt")["model"]
-        self.model.train()
+            if "optimizer" not in payload and self.writes:
+                best = checkpoints.read(self.attempt.checkpoints / "best.pt")
+                self.best["model"] = best["model"]
         if self.writes:
             moment = "on_start" if payload is None else "on_resume"
             self.attempt.facts.event(moment, step=self.step, **self._description())
         self.window = Window()
 
     def _description(self) -> dict[str, Any]:
-        told = json.dumps(describe(self.module), sort_keys=True)
         return {
-            "data": {
-                "sha256": hashlib.sha256(told.encode()).hexdigest(),
-                "families": sorted(self.module.config.test),
-            },
+            **self.trainable.description(),
             "device": str(self.fabric.device),
             "precision": self.trainer.precision,
             "processes": self.fabric.world_size,
             "torch_threads": torch.get_num_threads(),
-            "n_parameters": sum(p.numel() for p in self.model.parameters()),
             "max_steps": self.trainer.max_steps,
         }
 
     def end(self) -> dict[str, Any]:
-        """The last validation and checkpoint; what is published lies in the folder afterwards."""
+        """Validate and save a last time, and leave in the folder what is published."""
         if self.validated < self.step or not self.best["model"]:
             self.validate()
         self.require_finite()
-        redrawn: Any = self.redrawn()
+        totals: dict[str, Any] = dict(self.totals())
+        best = self.best | {"model": {}}
         if self.writes:
             self.save()
-            ended = {
-                "tasks": self.tasks,
-                "validated": self.validated,
-                "best": self.best | {"model": {}},
-            }
-            weights = checkpoints.weights_of(self.model)
-            payload = checkpoints.payload_of(self.model, weights, self.step, **ended)
-            self.attempt.save_final(payload, self.step)
-            total = round(self.attempt.facts.wall_s, 3)
+            ended = {"tasks": self.tasks, "validated": self.validated, "best": best}
+            self.attempt.save_final(self._payload(self.trainable.weights(), **ended), self.step)
+            seconds = round(self.attempt.facts.wall_s, 3)
             self.attempt.facts.event(
                 "on_train_end",
                 step=self.step,
-                metrics=self.best["metrics"],
-                total_time_s=total,
+                metrics=best["metrics"],
+                total_time_s=seconds,
                 tasks=self.tasks,
-                **redrawn,
+                **totals,
             )
         self.fabric.barrier()
         return {
-            "metrics": self.best["metrics"],
-            "best_step": self.best["step"],
+            "metrics": best["metrics"],
+            "best_step": best["step"],
             "steps": self.step,
             "tasks": self.tasks,
         }
 
     # ---------------------------------------------------------------------------------------- steps
 
-    def batches(self) -> Iterator[TaskBatch]:
-        """The batches of the remaining steps, on the device; the global batch's part of this
-        process."""
-        stream = self.module.train_dataloader(
-            start_step=self.step, rank=self.fabric.global_rank, world_size=self.fabric.world_size
-        )
-        for batch in islice(stream, self.trainer.max_steps - self.step):
-            yield self._placed(batch)
-
-    def _placed(self, batch: TaskBatch) -> TaskBatch:
-        if self.fabric.device.type == "cpu":
-            return batch
-        if self.fabric.device.type == "cuda" and not batch.x.is_pinned():
-            batch = batch.pin_memory()
-        return batch.to(self.fabric.device, non_blocking=True)
-
-    def train(self, batch: TaskBatch) -> None:
-        """One step."""
+    def train(self, batch: Batch) -> None:
+        """Carry out one step."""
         torch.manual_seed(key(self.seed, "dropout", self.step, self.fabric.global_rank)[0] >> 1)
-        output = self.wrapped(batch)
-        loss, parts = self.model.calculate_loss(output, batch)
-        self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(
-            self.wrapped,
-            self.stepper,
-            max_norm=self.trainer.gradient_clip_norm,
-            error_if_nonfinite=False,
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate(self.trainer, self.step)
-        self.stepper.step()
-        self.stepper.zero_grad(set_to_none=True)
-        assert norm is not None  # clip_gradients returns it whenever max_norm is given
-        self._note(parts | {"loss": loss.detach(), "gradient_norm": norm.detach()})
+        self._note(self.trainable.step(batch, self.step))
         self.step += 1
-        self.tasks += len(batch) * self.fabric.world_size
-        self.window.add(len(batch) * self.fabric.world_size)
-        self.model.after_step(self.step)
+        size = len(batch) * self.fabric.world_size
+        self.tasks += size
+        self.window.add(size)
 
-    def _note(self, parts: Mapping[str, Tensor]) -> None:
-        """Add up the parts of the loss and mark the first step that is not finite, without waiting
-        for the device."""
-        bad = ~torch.isfinite(parts["loss"] + parts["gradient_norm"]) & (self.first_bad < 0)
+    def _note(self, parts: Parts) -> None:
+        """Add up the parts and mark the first step that is not finite, without waiting for the
+        device."""
+        first, *others = self.trainable.must_be_finite
+        total = parts[first]
+        for name in others:
+            total = total + parts[name]
+        bad = ~torch.isfinite(total) & (self.first_bad < 0)
         self.first_bad = torch.where(bad, self.step + 1, self.first_bad)
         for name, value in parts.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
@@ -254,62 +269,53 @@ class Training:
         self.require_finite()
         count, seconds, tasks = self.window.take()
         names = list(self.sums)
-        means = self.fabric.all_reduce(
+        means: Any = self.fabric.all_reduce(
             torch.stack([self.sums[name].float() for name in names]) / count, reduce_op="mean"
         )
         self.sums = {}
-        values = dict(zip(names, means.tolist(), strict=True))  # type: ignore[union-attr]
-        redrawn = self.redrawn()
+        values = dict(zip(names, means.tolist(), strict=True))
+        totals = self.totals()
         speed = {
             "steps_per_second": count / seconds,
             "tasks_per_second": tasks / seconds,
             "learning_rate": rate(self.trainer, self.step - 1),
         }
         if self.writes:
-            self.attempt.facts.scalars(
-                self.step,
-                "train",
-                {f"train/{name}": value for name, value in (values | speed | redrawn).items()},
-            )
+            scalars = {f"train/{name}": value for name, value in (values | speed | totals).items()}
+            self.attempt.facts.scalars(self.step, "train", scalars)
         return {
             "loss": values["loss"],
             "steps/s": speed["steps_per_second"],
             "tasks/s": speed["tasks_per_second"],
         }
 
-    def redrawn(self) -> dict[str, float]:
-        """How many graphs of the stream were drawn again because a test set has them, and how many
-        models because their values overflowed: in all processes of this attempt."""
-        stream = self.module.stream
-        counts = torch.tensor(
-            [0.0, 0.0] if stream is None else [stream.collisions, stream.overflows],
-            dtype=torch.float64,
-        )
-        totals: Any = self.fabric.all_reduce(counts.to(self.fabric.device), reduce_op="sum")
-        return dict(zip(("redrawn_graphs", "redrawn_models"), totals.tolist(), strict=True))
+    def totals(self) -> dict[str, float]:
+        """The totals of the trainable over all processes of this attempt."""
+        totals = self.trainable.totals()
+        if not totals:
+            return {}
+        counts = torch.tensor(list(totals.values()), dtype=torch.float64)
+        sums: Any = self.fabric.all_reduce(counts.to(self.fabric.device), reduce_op="sum")
+        return dict(zip(totals, sums.tolist(), strict=True))
 
     def validate(self) -> None:
-        """Metrics of every test family; keep the weights if the monitored metric is the best so
-        far. Without families they are kept always."""
+        """Validate; keep the weights if the monitored metric is the best so far, or if there are no
+        metrics."""
         self.require_finite()
         self.validated = self.step
         if not self.writes:
             return
         with self.window.paused():
-            metrics = self._validation_metrics()
+            torch.manual_seed(key(self.seed, "validation", self.step)[0] >> 1)
+            metrics = self.trainable.validate()
             monitored = metrics.get(self.trainer.monitor, float("nan"))
             before = self.best["metrics"].get(self.trainer.monitor, float("nan"))
             improved = (
-                not self.families
-                or not self.best["model"]
-                or train_metrics.better(monitored, before, self.way)
+                not metrics or not self.best["model"] or better(monitored, before, self.direction)
             )
             if improved:
-                self.best = {
-                    "step": self.step,
-                    "metrics": metrics,
-                    "model": checkpoints.weights_of(self.model),
-                }
+                weights = self.trainable.weights()
+                self.best = {"step": self.step, "metrics": metrics, "model": weights}
             if metrics:
                 self.attempt.facts.scalars(self.step, "val", metrics)
                 self.attempt.facts.event(
@@ -320,74 +326,42 @@ class Training:
                     improved=improved,
                 )
 
-    @torch.no_grad()
-    def _validation_metrics(self) -> dict[str, float]:
-        """`val/<family>/<metric>` for every family and `val/<metric>`, their mean."""
-        metrics: dict[str, float] = {}
-        torch.manual_seed(key(self.seed, "validation", self.step)[0] >> 1)
-        with evaluating(self.model):
-            for family, loader in self.families.items():
-                per_task: dict[str, list[Tensor]] = {}
-                for batch in islice(loader, self.trainer.limit_val_batches):
-                    for name, values in self._scores(self._placed(batch)).items():
-                        per_task.setdefault(name, []).append(values.cpu())
-                metrics |= {
-                    f"val/{family}/{name}": value
-                    for name, value in train_metrics.means(per_task).items()
-                }
-        for name in sorted({path.rsplit("/", 1)[1] for path in metrics}):
-            of_families = torch.tensor(
-                [metrics[f"val/{family}/{name}"] for family in self.families], dtype=torch.float64
-            )
-            metrics[f"val/{name}"] = float(of_families.nanmean())
-        return metrics
-
-    def _scores(self, batch: TaskBatch) -> dict[str, Tensor]:
-        """The loss and its parts, and the metrics of the posterior, per task [B]; so few tasks at a
-        time that memory stays bounded."""
-        at_once = max(1, TOKENS_AT_ONCE // (batch.n_rows * batch.n_nodes))
-        found: dict[str, list[Tensor]] = {}
-        for start in range(0, len(batch), at_once):
-            part = batch.slice(start, start + at_once)
-            with self.fabric.autocast():
-                output = self.model(part)
-            output = output.float()
-            loss, parts = self.model.calculate_loss(output, part)
-            shared = {
-                name: value.double().expand(len(part))
-                for name, value in (parts | {"loss": loss}).items()
-            }
-            for name, value in (
-                shared
-                | train_metrics.posterior_metrics(self.model.posterior_of(output, part), part)
-            ).items():
-                found.setdefault(name, []).append(value)
-        return {name: torch.cat(values) for name, values in found.items()}
-
     def save(self) -> None:
         """Write last.pt, which also holds the best weights, and best.pt from them."""
         self.require_finite()
         if not self.writes:
             return
         with self.window.paused():
-            further: dict[str, Any] = {"optimizer": checkpoints.flat_optimizer(self.optimizer)}
-            further |= {"tasks": self.tasks, "validated": self.validated, "best": self.best}
-            payload = checkpoints.payload_of(
-                self.model, checkpoints.weights_of(self.model), self.step, **further
+            payload = self._payload(
+                self.trainable.weights(),
+                optimizer=self.trainable.state(),
+                tasks=self.tasks,
+                validated=self.validated,
+                best=self.best,
             )
             self.attempt.save(payload, self.step, "tensors")
             if self.best["model"]:
-                checkpoints.write_best(
-                    self.folder,
-                    checkpoints.payload_of(self.model, self.best["model"], self.best["step"]),
+                best = checkpoints.payload(
+                    self.trainable.header(), self.best["model"], self.best["step"]
                 )
+                checkpoints.write_best(self.attempt.checkpoints, best)
 
-    def beat(self) -> None:
-        """A sign of life, at most every `HEARTBEAT_SECONDS`."""
+    def _payload(self, weights: Weights, **further: Any) -> dict[str, Any]:
+        return checkpoints.payload(self.trainable.header(), weights, self.step, **further)
+
+    def heartbeat(self) -> None:
+        """Record that the process is alive, at most every `HEARTBEAT_SECONDS`."""
         now = time.perf_counter()
-        if self.writes and now - self.last_beat >= HEARTBEAT_SECONDS:
-            self.last_beat = now
+        if self.writes and now - self.last_heartbeat >= HEARTBEAT_SECONDS:
+            self.last_heartbeat = now
             self.attempt.facts.event("heartbeat", step=self.step)
+
+
+def better(value: float, than: float, direction: Direction) -> bool:
+    """Whether a metric has improved; NaN never has, and anything is better than NaN."""
+    if math.isnan(value):
+        return False
+    return math.isnan(than) or (value < than if direction == "min" else value > than)
 
 
 class Window:
@@ -398,16 +372,17 @@ class Window:
         self.begin = time.perf_counter()
 
     def add(self, tasks: int) -> None:
+        """Count one step of so many tasks."""
         self.steps += 1
         self.tasks += tasks
 
     def take(self) -> tuple[int, float, int]:
-        """Steps, seconds and tasks, and begin anew."""
+        """Steps, seconds and tasks; a new window begins."""
         now = time.perf_counter()
-        found = (self.steps, max(now - self.begin, 1e-9), self.tasks)
+        taken = (self.steps, max(now - self.begin, 1e-9), self.tasks)
         self.steps = self.tasks = 0
         self.begin = now
-        return found
+        return taken
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -415,83 +390,3 @@ class Window:
         stopped = time.perf_counter()
         yield
         self.begin += time.perf_counter() - stopped
-
-
-# ------------------------------------------------------------------------------------- surroundings
-
-
-def describe(module: CausalMetaModule) -> dict[str, Any]:
-    """`module.describe()` without the settings that change no batch, such as the number of
-    workers."""
-    return module.describe() | {"config": to_plain(module.config, identity_only=True)}
-
-
-def open_fabric(trainer: TrainerConfig) -> Fabric:
-    """Device, precision and processes: one process, or those that torchrun started (it sets
-    WORLD_SIZE). Raises `ConfigError`."""
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-    from lightning_fabric.strategies import DDPStrategy
-
-    world = int(os.environ.get("WORLD_SIZE", "1")) if TorchElasticEnvironment.detect() else 1
-    kind, _, index = trainer.device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (
-        index and not (kind == "cuda" and index.isdigit() and world == 1)
-    ):
-        raise ConfigError(
-            f"trainer.device is {trainer.device!r}; allowed are auto, cpu, cuda, and in a single "
-            "process cuda:0, cuda:1, …"
-        )
-    # not mps: losses need float64
-    accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if kind == "auto" else kind
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world)) if world > 1 else 1
-    with _quiet("lightning_fabric"):
-        try:
-            fabric = Fabric(
-                accelerator=accelerator,
-                devices=[int(index)] if index else local,
-                num_nodes=world // local,
-                strategy=DDPStrategy(**_without_buffers()) if world > 1 else "auto",
-                precision=_PRECISION[trainer.precision],  # type: ignore[arg-type]
-                plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
-            )
-        except (ValueError, RuntimeError) as error:
-            raise ConfigError(
-                f"trainer.device is {trainer.device!r}, which this machine does not have ({error})."
-            ) from None
-        fabric.launch()
-    return fabric
-
-
-def _without_buffers() -> dict[str, Any]:
-    """Buffers need not be sent to every process before each step, since they are the same in all of
-    them; in the word that this torch has for it."""
-    known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
-    return {
-        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
-    }
-
-
-@contextlib.contextmanager
-def _quiet(library: str) -> Iterator[None]:
-    """Let a library's logger tell warnings only."""
-    logger = logging.getLogger(library)
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-@contextlib.contextmanager
-def _undisturbed(trainer: TrainerConfig, device: torch.device) -> Iterator[None]:
-    """Give the global random state and the number of threads back as they were."""
-    before = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        try:
-            if trainer.threads:
-                torch.set_num_threads(trainer.threads)
-            yield
-        finally:
-            torch.set_num_threads(before)

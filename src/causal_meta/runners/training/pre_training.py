@@ -15,7 +15,7 @@ from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.summaries import stream_summary
 from causal_meta.models.base import BaseModel, ModelFactory
 from causal_meta.runners.training import checkpoints
-from causal_meta.runners.training.loop import describe, fit
+from causal_meta.runners.training.graph_training import describe, train_graph_model
 from causal_meta.store.artifact import Artifact
 from causal_meta.store.attempts import Attempt
 
@@ -48,10 +48,10 @@ def build_amortised(config: ExperimentConfig, attempt: Attempt) -> dict[str, Any
         )
     if "init" in attempt.inputs:
         _start_from(model, attempt.inputs["init"])
-    result = fit(model, module, config.trainer, attempt, config.seed)
-    told = describe(module) | {"family_statistics": module.statistics()}
+    result = train_graph_model(model, module, config.trainer, attempt, config.seed)
+    record = describe(module) | {"family_statistics": module.statistics()}
     (attempt.folder / "data.json").write_text(
-        json.dumps(told, indent=1, sort_keys=True) + "\n", "utf-8"
+        json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8"
     )
     np.savez_compressed(
         attempt.folder / "stream_summary.npz",

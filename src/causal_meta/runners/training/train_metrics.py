@@ -3,7 +3,6 @@ rows."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -14,11 +13,12 @@ from causal_meta.graphs import is_acyclic
 from causal_meta.models.base import BaseModel
 from causal_meta.posteriors import GraphPosterior, pair_mask
 from causal_meta.randomness import torch_generator
+from causal_meta.runners.training.loop import Direction
 from causal_meta.tasks import TaskBatch, full_batch
 
 #: Whether a validation metric is better when smaller ("min") or larger ("max"); the mean over
 #: families and each family have the same names.
-METRIC_DIRECTIONS: dict[str, str] = {
+METRIC_DIRECTIONS: dict[str, Direction] = {
     "val/loss": "min",
     "val/auroc": "max",
     "val/auprc": "max",
@@ -28,7 +28,7 @@ METRIC_DIRECTIONS: dict[str, str] = {
 }
 
 
-def direction(monitor: str, families: Iterable[str] = ()) -> str:
+def direction(monitor: str, families: Iterable[str] = ()) -> Direction:
     """ "min" or "max" for `val/<metric>` or `val/<family>/<metric>`; raises `ConfigError` for any
     other name.
 
@@ -38,19 +38,12 @@ def direction(monitor: str, families: Iterable[str] = ()) -> str:
     names = dict(METRIC_DIRECTIONS)
     for family in families:
         names |= {
-            f"val/{family}/{name.removeprefix('val/')}": way
-            for name, way in METRIC_DIRECTIONS.items()
+            f"val/{family}/{name.removeprefix('val/')}": smaller_or_larger
+            for name, smaller_or_larger in METRIC_DIRECTIONS.items()
         }
     if monitor not in names:
         raise ConfigError(f"trainer.monitor is {monitor!r}; allowed are {', '.join(names)}.")
     return names[monitor]
-
-
-def better(value: float, than: float, way: str) -> bool:
-    """Whether a metric has improved; NaN never has, and anything is better than NaN."""
-    if math.isnan(value):
-        return False
-    return math.isnan(than) or (value < than if way == "min" else value > than)
 
 
 def marginal_metrics(
