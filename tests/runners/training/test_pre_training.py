@@ -144,10 +144,10 @@ def test_init_takes_the_parameters_and_leaves_the_rest(built, monkeypatch):
 
     def watched(model, *rest):
         seen.update(copy.deepcopy(model.state_dict()))
-        return fit(model, *rest)
+        return train(model, *rest)
 
-    fit = pre_training.fit
-    monkeypatch.setattr(pre_training, "fit", watched)
+    train = pre_training.train_graph_model
+    monkeypatch.setattr(pre_training, "train_graph_model", watched)
     child = make(store, experiment(seed=1), {"init": artifact})
     best = load_weights(artifact)
     parameters = dict(best.named_parameters())
