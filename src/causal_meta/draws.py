@@ -1,59 +1,66 @@
-"""What a sampler leaves behind: losses along its chains, what they cost, and what it adapted."""
+"""The result of a sampler: losses along its chains, their cost, and its adapted settings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from causal_meta.pareto import smoothed_weights
 
-Floats = NDArray[np.floating]
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True)
 class Draws:
     """C chains of T draws of a local posterior, after warm-up.
 
-    `loss` [C, T] is L_n over all rows at each draw, `centre_loss` L_n(w*), both in the sampler's
-    float width; `distance` [C, T] is |w - w*|; `projection` [C, T, K] is w - w* on K fixed random
-    directions of unit length. `energy`, `acceptance` and `divergent` [C, T] are None where the
-    sampler has none. `parameters` [C, T, P] are kept on request only. `gradients` [C, T] counts
-    gradients of the loss over all rows (a minibatch of b rows counts b / n) since the chain began,
-    warm-up included. `seconds` has the wall times `compile`, `warmup` and `sampling`; `adapted`
-    what was tuned, per chain. Draws of `independent=True` are no chain (variational
-    approximations): neither R-hat nor autocorrelation means anything for them, and `weights` [C,
-    T], if given, are their log importance ratios, without which they follow the approximation and
-    not the posterior.
-
-    `virial` [C, T, J] is (w - w*) . grad U summed over each of J groups of neighbouring parameters,
-    for the exponent U = nβ (L_n - L_n(w*)) + (γ/2) |w - w*|² over all rows; group j holds
-    `virial_sizes[j]` of the P parameters. Integration by parts says E[virial_j] = virial_sizes[j]
-    for a right sampler of any landscape (Euler's identity), which both checks a sampler and lowers
-    the error of λ̂ (`llc.estimates.controls`); samplers that hold the gradient record it at no
-    cost, by `virial_groups`. `row_moments` [2, n] are mean and variance over all draws of each
-    row's loss, on request (functional variance, WAIC). `corrected` says whether a Metropolis step
-    takes the bias of the step size out (None: where there is an acceptance, there is).
+    Fields:
+        loss: L_n over all rows at each draw, in the sampler's float precision.
+        centre_loss: L_n(w*), in the same precision.
+        n_beta, gamma: nβ and γ of the posterior.
+        distance: |w - w*|.
+        projection: w - w* along K fixed random directions of unit length.
+        gradients: gradients of the loss over all rows since the chain began, warm-up included (a
+            minibatch of b rows counts b / n).
+        energy, acceptance, divergent: None where the sampler has none.
+        parameters: w, on request only.
+        weights: log importance ratios of independent draws; without them the draws follow the
+            approximation, not the posterior.
+        virial: (w - w*) . grad U, summed over each of J groups of neighbouring parameters
+            (`virial_groups`), for U = nβ (L_n - L_n(w*)) + (γ/2) |w - w*|² over all rows.
+        virial_sizes: the number of parameters of each group. Integration by parts gives
+            E[virial_j] = virial_sizes[j] on any landscape, which tests a sampler and reduces the
+            error of λ̂ (`llc.estimates.controls`).
+        row_moments: mean and variance over all draws of each row's loss, on request (functional
+            variance).
+        independent: whether the draws are independent (variational approximations), so that R-hat
+            and autocorrelation have no meaning.
+        corrected: whether a Metropolis step removes the bias of the step size; None: if there is an
+            acceptance.
+        seconds: wall times of `compile`, `warmup` and `sampling`.
+        adapted: what was tuned, per chain.
+        statistics: further numbers of the sampler.
     """
 
-    loss: Floats
+    loss: Float[np.ndarray, "C T"]
     centre_loss: float
     n_beta: float
     gamma: float
-    distance: Floats
-    projection: Floats
-    gradients: Floats
-    energy: Floats | None = None
-    acceptance: Floats | None = None
-    divergent: NDArray[np.bool_] | None = None
-    parameters: Floats | None = None
-    weights: Floats | None = None
-    virial: Floats | None = None
+    distance: Float[np.ndarray, "C T"]
+    projection: Float[np.ndarray, "C T K"]
+    gradients: Float[np.ndarray, "C T"]
+    energy: Float[np.ndarray, "C T"] | None = None
+    acceptance: Float[np.ndarray, "C T"] | None = None
+    divergent: Bool[np.ndarray, "C T"] | None = None
+    parameters: Float[np.ndarray, "C T P"] | None = None
+    weights: Float[np.ndarray, "C T"] | None = None
+    virial: Float[np.ndarray, "C T J"] | None = None
     virial_sizes: tuple[int, ...] = ()
-    row_moments: Floats | None = None
+    row_moments: Float[np.ndarray, "2 n"] | None = None
     independent: bool = False
     corrected: bool | None = None
 
@@ -62,22 +69,22 @@ class Draws:
     statistics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def llc(self) -> Floats:
-        """λ̂ per draw [C, T]: nβ (L_n(w) - L_n(w*)), in double precision."""
+    def llc(self) -> Float[np.ndarray, "C T"]:
+        """λ̂ per draw: nβ (L_n(w) - L_n(w*)), in double precision."""
         return self.n_beta * (np.asarray(self.loss, np.float64) - float(self.centre_loss))
 
     @property
-    def weighted_llc(self) -> Floats:
-        """λ̂ per draw [C, T], times C T and its smoothed importance weight where there are weights,
+    def weighted_llc(self) -> Float[np.ndarray, "C T"]:
+        """λ̂ per draw, times C T and its smoothed importance weight where there are weights,
         so that plain means are those of the posterior."""
         if self.weights is None:
             return self.llc
         return self.llc * smoothed_weights(self.weights)[0] * self.llc.size
 
 
-def virial_groups(n_parameters: int, most: int = 16) -> NDArray[np.intp]:
-    """The group of each of P parameters, [P]: min(P, `most`) runs of neighbours whose sizes differ
-    by at most one.
+def virial_groups(n_parameters: int, most: int = 16) -> Int[np.ndarray, " P"]:
+    """The group of each of P parameters: min(P, `most`) runs of neighbours whose sizes differ by at
+    most one.
 
     >>> virial_groups(5, most=2).tolist()
     [0, 0, 0, 1, 1]

@@ -1,22 +1,30 @@
-"""Pareto-smoothed importance sampling (Vehtari, Simpson, Gelman, Yao and Gabry 2024): weights of an
-approximation towards the posterior."""
+"""Pareto-smoothed importance sampling (Vehtari, Simpson, Gelman, Yao and Gabry 2024): importance
+weights of draws from an approximation of the posterior."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 Floats = NDArray[np.floating]
 
 
-def smoothed_weights(log_ratios: Floats) -> tuple[Floats, float]:
-    """Weights that sum to one, of the shape of `log_ratios` (log p - log q, up to a constant), and
-    the tail index k of their ratios.
+def smoothed_weights(
+    log_ratios: Float[np.ndarray, "*draws"],
+) -> tuple[Float[np.ndarray, "*draws"], float]:
+    """Importance weights, which sum to one, and the tail index k of the S importance ratios.
 
-    The largest min(S / 5, 3 sqrt S) ratios are replaced by quantiles of the generalised Pareto law
-    fitted to them. Above k = 0.7 no mean of these weights is to be trusted. k is infinite where
-    there are fewer than 5 ratios in the tail, and 0 where all are equal; ratios that are not finite
-    have no weight.
+    The largest min(S / 5, 3 sqrt S) ratios are replaced by quantiles of the generalised Pareto
+    distribution fitted to them. Above k = 0.7 weighted means cannot be trusted. k is infinite where
+    the tail has fewer than 5 ratios, and 0 where all are equal.
+
+    Args:
+        log_ratios: log p - log q, up to a constant; those that are not finite get no weight.
     """
     flat = np.asarray(log_ratios, np.float64).reshape(-1)
     finite = np.isfinite(flat)
@@ -46,9 +54,9 @@ def smoothed_weights(log_ratios: Floats) -> tuple[Floats, float]:
     return (weights / weights.sum()).reshape(np.shape(log_ratios)), shape
 
 
-def fit_generalised_pareto(ascending: Floats) -> tuple[float, float]:
-    """Shape k and scale of the generalised Pareto law of sorted positive values (Zhang and Stephens
-    2009), k drawn towards 0.5 by ten prior draws."""
+def fit_generalised_pareto(ascending: Float[np.ndarray, " S"]) -> tuple[float, float]:
+    """Shape k and scale of the generalised Pareto distribution fitted to sorted positive values
+    (Zhang and Stephens 2009), with k shrunk towards 0.5 by a prior worth ten draws."""
     size = len(ascending)
     grid = 30 + int(np.sqrt(size))
     quartile = ascending[int(size / 4 + 0.5) - 1]

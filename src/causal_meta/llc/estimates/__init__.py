@@ -1,1 +1,1 @@
-"""Estimates of the learning coefficient from draws, their errors and flags."""
+"""Estimates of the learning coefficient from draws, with their errors and flags."""

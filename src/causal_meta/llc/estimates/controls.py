@@ -1,27 +1,30 @@
-"""Control variates of λ̂ from integration by parts, and the check of a sampler that they are.
+"""Control variates of λ̂ from integration by parts, which also test whether a sampler is correct.
 
 For a density p ∝ exp(-U) on R^P and a smooth vector field f, E[div f - f . grad U] = 0 (Stein's
 identity; Assaraf and Caffarel 1999, Mira, Solgi and Imparato 2013 use it for zero-variance Monte
-Carlo). With x = w - w*, l = nβ (L_n(w) - L_n(w*)) and U = l + (γ/2) |x|², the fields that need
-nothing but the loss, the distance and the virial x . grad U are
+Carlo). With x = w - w*, l = nβ (L_n(w) - L_n(w*)) and U = l + (γ/2) |x|², these fields need only
+the loss, the distance and the virial x . grad U:
 
     f = x on a group j of parameters    z_j = P_j - x_j . grad_j U
     f = γ |x|² x                        z   = γ |x|² (P + 2 - x . grad U)
     f = l x                             z   = l (P - x . grad U) + x . grad l
 
-On a quasi-homogeneous loss, l = Σ_j x_j . grad_j l / k_j, the first line alone takes away all of
-the variance of l but that of γ |x|²: for a power sum λ̂ is then known from a handful of draws.
-Where curvature changes along valleys less is won.
+On a quasi-homogeneous loss, l = Σ_j x_j . grad_j l / k_j, the first line alone removes all of the
+variance of l except that of γ |x|²: for a power sum λ̂ is then known from a handful of draws. The
+gain is smaller where the curvature changes along valleys.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 from causal_meta.draws import Draws
 from causal_meta.llc.estimates.diagnostics import ess_mean, mcse
@@ -29,24 +32,26 @@ from causal_meta.llc.estimates.diagnostics import ess_mean, mcse
 Floats = NDArray[np.floating]
 
 TAKEN: Final = 1 / 2
-"""Share of the regression that is taken off, so that no error is below half of the bare one: a
-narrow valley that no chain has entered moves the means of the identities by less than their own
-errors show, and all that is taken off with them. On y = x w1 w2² chains of HMC, NUTS and MCLMC were
-2 to 5 % low, and 2 % high at an error of 0.3 % with all of the regression taken off."""
+"""Share of the regression on the control variates that is subtracted, so that no error is below
+half of the uncontrolled one. A narrow valley that no chain has entered shifts the means of the
+identities by less than their standard errors show, and a full regression would trust them: on
+y = x w1 w2² chains of HMC, NUTS and MCLMC were 2 to 5 % low, and with the full regression 2 % high
+at an error of 0.3 %."""
 
 REPAIRED: Final = 29 / 30
-"""The same where the identities fail as the step of an uncorrected sampler lets them: then they
-measure its bias. What is left keeps an error that the draws show."""
+"""The same share where the identities fail by the step size of an uncorrected sampler, and so
+measure its bias. The rest keeps an error that is estimated from the draws."""
 
 MOST_MOVED: Final = 1.5
-"""How far control variates may move λ̂, in bare standard errors. The half of a regression that they
-take off has at most half of one, so that a right mean moves by three times that in 1 of 400 runs:
-beyond, either mean may be the one that lies, and the error is at least their difference."""
+"""How far control variates may move λ̂, in uncontrolled standard errors. The half of the regression
+that they subtract has a standard deviation of at most 1/2, so that a correct mean moves by more
+than this in 1 of 400 runs. Beyond it either mean may be wrong, and the error is at least their
+difference."""
 
 
-def controls(draws: Draws) -> Floats | None:
-    """The control variates z [C, T, J + 2] of a run, each of mean zero under its posterior; None if
-    it kept no virial."""
+def controls(draws: Draws) -> Float[np.ndarray, "C T J+2"] | None:
+    """The control variates z of a run, each of mean zero under its posterior; None if the draws
+    have no virial."""
     if draws.virial is None:
         return None
     virial = np.asarray(draws.virial, np.float64)
@@ -67,21 +72,24 @@ def controls(draws: Draws) -> Floats | None:
 
 @dataclass(frozen=True)
 class Controlled:
-    """A series with its control variates taken off: `series` [C, T], and the mean `shift` that they
-    took off."""
+    """A series less its regression on control variates: `series` [C, T], and the mean `shift` that
+    was subtracted."""
 
     series: Floats
     shift: float
 
 
 def controlled(
-    series: Floats, variates: Floats, weights: Floats | None = None, share: float = TAKEN
+    series: Float[np.ndarray, "C T"],
+    variates: Float[np.ndarray, "C T K"],
+    weights: Float[np.ndarray, "C T"] | None = None,
+    share: float = TAKEN,
 ) -> Controlled:
-    """`series` [C, T] less `share` of its regression on `variates` [C, T, K] (mean zero).
+    """`series` less `share` of its regression on `variates`, which have mean zero.
 
-    The coefficients for each chain come from the other chains, so that chance agreement within a
-    chain biases nothing; one chain alone uses its own. `weights` [C, T] sum to one over all draws;
-    without them all draws count alike.
+    The coefficients for each chain are fitted to the other chains, so that chance correlation
+    within a chain causes no bias; a single chain uses its own. `weights` sum to one over all draws
+    (equal by default).
     """
     chains = len(series)
     if not np.isfinite(variates).all():
@@ -108,8 +116,8 @@ def controlled(
 
 
 def _coefficients(series: Floats, variates: Floats, root: Floats) -> Floats:
-    """Least squares of `series` on `variates` and a constant; directions that hardly vary get
-    none."""
+    """Least squares of `series` on `variates` and a constant; near-constant directions get the
+    coefficient 0."""
     columns = variates.reshape(-1, variates.shape[2])
     design = np.concatenate([np.ones((len(columns), 1)), columns], axis=1) * root.reshape(-1, 1)
     solution, *_ = np.linalg.lstsq(design, series.reshape(-1) * root.reshape(-1), rcond=1e-8)
@@ -117,12 +125,16 @@ def _coefficients(series: Floats, variates: Floats, root: Floats) -> Floats:
 
 
 class Violation(NamedTuple):
-    """The largest |mean / standard error| of all identities, and the mean of P - x . grad U in
-    parameters (`gap`) and in its standard errors.
+    """How far the identities of the control variates are from their mean of zero.
 
-    `law_score` is the score where no identity is known from more effective draws than |w - w*|² is:
-    what balances an identity are rare draws far out, and chains that renew their distance seldom
-    have met few of them, whatever the autocorrelation of the identity itself.
+    Fields:
+        score: the largest |mean / standard error| of all identities.
+        law_score: the same with standard errors that assume no more effective draws than |w - w*|²
+            has. The mean of an identity depends on rare draws at a large distance; chains whose
+            distance is strongly autocorrelated contain few of them, whatever the autocorrelation of
+            the identity.
+        gap: the mean of P - x . grad U, in numbers of parameters.
+        gap_score: the same in standard errors.
     """
 
     score: float
@@ -132,21 +144,25 @@ class Violation(NamedTuple):
 
     @property
     def of_steps(self) -> bool:
-        """Whether the virial is too large by more than chance, as uncorrected steps of a finite
-        size make it."""
+        """Whether the virial is significantly too large, the effect of uncorrected steps of finite
+        size."""
         return self.gap_score < -3.0
 
 
-def worst_violation(draws: Draws, weights: Floats | None = None) -> Violation | None:
+def worst_violation(
+    draws: Draws, weights: Float[np.ndarray, "C T"] | None = None
+) -> Violation | None:
     """How far all identities (`controls`, and the sum P - x . grad U of the first kind) are from
-    their mean of zero.
+    their mean of zero; None without virials, or where they are not finite.
 
-    A right sampler gives a value of a normal law for each; a sampler of another law is off by many.
-    Chains that a step too large for narrow valleys keeps out of them, which R-hat and the other
-    identities do not show, are off by ten in the identity of γ |x|² x. For one Langevin step of
-    size ε without correction the mean of the sum is exactly -(ε/4) E|grad U|²: twice its bias on a
-    quadratic loss, with the other sign. Independent draws come with `weights` [C, T] that sum to
-    one. None without virials, or where they are not finite.
+    For a correct sampler each score is standard normal; a sampler of another distribution has large
+    ones. Chains that never enter narrow valleys because their step is too large, which R-hat and
+    the other identities do not show, have scores of ten in the identity of γ |x|² x. For one
+    Langevin step of size ε without correction the mean of the sum is exactly -(ε/4) E|grad U|²:
+    twice its bias on a quadratic loss, with the opposite sign.
+
+    Args:
+        weights: of independent draws; they sum to one.
     """
     variates = controls(draws)
     if variates is None or not np.isfinite(variates).all():
@@ -167,7 +183,7 @@ def worst_violation(draws: Draws, weights: Floats | None = None) -> Violation | 
 
 
 def _score(values: Floats, weights: Floats | None) -> float:
-    """Mean / standard error of chains, or of weighted independent draws."""
+    """Mean over standard error of chains, or of weighted independent draws."""
     if weights is None:
         return float(values.mean()) / max(mcse(values), 1e-300)
     mean = float((weights * values).sum())

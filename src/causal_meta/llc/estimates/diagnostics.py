@@ -1,24 +1,31 @@
 """Effective sample sizes, R-hat and drift of chains [C, T], in NumPy (Vehtari, Gelman, Simpson,
 Carpenter and Bürkner 2021).
 
-The formulas are ArviZ's, number for number; they are here because importing ArviZ takes longer than
+The results are those of ArviZ; they are computed here because importing ArviZ takes longer than
 sampling a small target.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
+
+    Chains = Float[np.ndarray, "C T"]
+
 Floats = NDArray[np.floating]
 
 
-def effective_size(chains: Floats) -> float:
-    """Effective sample size of the mean of `chains` [C, T] as they are: CT / (1 + 2 Σ ρ_t), by
-    Geyer's initial monotone sequence.
+def effective_size(chains: Chains) -> float:
+    """Effective sample size of the mean of `chains`: CT / (1 + 2 Σ ρ_t), by Geyer's initial
+    monotone sequence.
 
-    The autocorrelations ρ_t are taken against the variance within and between chains, so chains
+    The autocorrelations ρ_t are relative to the variance within and between chains, so that chains
     that disagree count for few draws.
     """
     values = np.asarray(chains, np.float64)
@@ -39,41 +46,40 @@ def effective_size(chains: Floats) -> float:
     return values.size / max(tau, 1 / np.log10(values.size))
 
 
-def autocovariance(values: Floats) -> Floats:
-    """Autocovariances [C, T] at lags 0 … T-1 of each row of `values` [C, T], divided by T at every
-    lag."""
+def autocovariance(values: Chains) -> Chains:
+    """Autocovariances of each chain at lags 0 … T-1, all divided by T."""
     length = values.shape[1]
     padded = 1 << (2 * length - 1).bit_length()
     spectrum = np.fft.rfft(values - values.mean(1, keepdims=True), padded, axis=1)
     return np.fft.irfft(np.abs(spectrum) ** 2, padded, axis=1)[:, :length] / length
 
 
-def split(chains: Floats) -> Floats:
-    """First and last halves as chains of their own, [2C, T // 2]: a chain that moves disagrees with
+def split(chains: Chains) -> Float[np.ndarray, "2*C T//2"]:
+    """First and last halves as separate chains, so that a chain with a trend disagrees with
     itself."""
     half = chains.shape[1] // 2
     return np.concatenate([chains[:, :half], chains[:, -half:]])
 
 
-def normal_scores(values: Floats) -> Floats:
-    """Ranks (ties share their mean) as normal quantiles, Φ⁻¹((rank - 3/8) / (size + 1/4))."""
+def normal_scores(values: Shaped[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
+    """Ranks (ties get their mean rank) as normal quantiles, Φ⁻¹((rank - 3/8) / (size + 1/4))."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2
     return np.asarray(ndtri((ranks[places] - 0.375) / (values.size + 0.25))).reshape(values.shape)
 
 
-def ess_mean(chains: Floats) -> float:
+def ess_mean(chains: Chains) -> float:
     """Effective sample size of the mean, of split chains."""
     return effective_size(split(chains))
 
 
-def ess_bulk(chains: Floats) -> float:
-    """Effective sample size of normal scores of split chains: sees disagreement where the mean need
-    not exist."""
+def ess_bulk(chains: Chains) -> float:
+    """Effective sample size of normal scores of split chains; defined even where the mean does not
+    exist."""
     return effective_size(normal_scores(split(chains)))
 
 
-def ess_tail(chains: Floats) -> float:
+def ess_tail(chains: Chains) -> float:
     """The smaller effective sample size of the 5 % and 95 % quantiles."""
     return min(
         effective_size(split((chains <= np.quantile(chains, level)).astype(np.float64)))
@@ -81,9 +87,9 @@ def ess_tail(chains: Floats) -> float:
     )
 
 
-def rhat(chains: Floats) -> float:
-    """Rank-normalised split R-hat: the larger of that of the values and that of their distance from
-    the median."""
+def rhat(chains: Chains) -> float:
+    """Rank-normalised split R-hat: the larger of that of the values and that of their distances
+    from the median."""
     halves = split(chains)
     return max(
         _plain_rhat(normal_scores(halves)),
@@ -98,21 +104,20 @@ def _plain_rhat(chains: Floats) -> float:
     return float(np.sqrt(between / within + (length - 1) / length)) if within > 0 else float("inf")
 
 
-def mcse(chains: Floats) -> float:
-    """Monte Carlo standard error of the mean over all draws: standard deviation /
-    sqrt(ess_mean)."""
+def mcse(chains: Chains) -> float:
+    """Monte Carlo standard error of the mean over all draws, sd / sqrt(ess_mean)."""
     return float(np.std(chains, ddof=1)) / float(np.sqrt(ess_mean(chains)))
 
 
-def mcse_with(chains: Floats, slow: Floats) -> tuple[float, float]:
-    """Monte Carlo standard error of the mean of `chains` [C, T], and the effective draws that tell
-    it, where part of it goes with `slow` [C, T].
+def mcse_with(chains: Chains, slow: Chains) -> tuple[float, float]:
+    """Monte Carlo standard error of the mean of `chains`, and its effective number of draws, where
+    `chains` depend in part on the slowly varying series `slow`.
 
-    With the slope b of the values on `slow` the error is sqrt(b² mcse(slow)² + mcse(rest)²), rest =
-    chains - b slow: Geyer's sum stops where noise hides the autocorrelations, so that a small part
-    of the variance which changes slowly is missed in the sum and seen when it stands alone. The
-    effective draws are those of Welch and Satterthwaite, (Σ e²)² / Σ (e⁴ / draws). Never below the
-    plain `mcse`.
+    With b the slope of `chains` on `slow` and rest = chains - b slow, the error is
+    sqrt(b² mcse(slow)² + mcse(rest)²), and never below the plain `mcse`: Geyer's sum stops where
+    noise exceeds the autocorrelations, and so misses a slowly varying component with a small share
+    of the variance, unless that component is isolated. The effective number of draws follows Welch
+    and Satterthwaite, (Σ e²)² / Σ (e⁴ / draws).
     """
     plain, around = (mcse(chains), ess_mean(chains)), slow - slow.mean()
     spread = float((around**2).mean())
@@ -129,12 +134,11 @@ def mcse_with(chains: Floats, slow: Floats) -> tuple[float, float]:
     )
 
 
-def drift(chains: Floats) -> float:
-    """How many standard errors the mean of the first fifth of the chains lies above that of their
-    last half (Geweke 1992 used a tenth).
+def drift(chains: Chains) -> float:
+    """The mean of the first fifth of the chains minus that of their last half, in standard errors
+    (Geweke 1992 used a tenth).
 
-    The error of both is taken from the last half, where a warm-up that was too short has been
-    forgotten.
+    Both errors are estimated from the last half, which a warm-up that was too short affects least.
     """
     length = chains.shape[1]
     first, last = chains[:, : max(length // 5, 2)], chains[:, -(length // 2) :]

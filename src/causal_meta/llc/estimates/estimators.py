@@ -1,11 +1,11 @@
-"""λ̂ with an error bar from the draws of one run, and everything that speaks against it."""
+"""The estimate λ̂ with its error from the draws of one run, and the diagnostics behind its flags."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,19 +31,27 @@ Analysis = dict[str, Any]
 def estimate(
     draws: Draws, *, n: int, n_parameters: int, check: Mapping[str, Any] | None = None
 ) -> Analysis:
-    """λ̂ = nβ (E[L_n(w)] - L_n(w*)) (Lau et al. 2023, equation 12) with its Monte Carlo error, as a
-    tree of numbers that strict JSON can hold.
+    """λ̂ = nβ (E[L_n(w)] - L_n(w*)) (Lau et al. 2023, equation 12) with its errors, diagnostics and
+    flags.
 
-    `n` is the number of rows, `n_parameters` P, and `check` what is known of w* (`is_minimum`:
-    bool). The mean `llc_mean` is over all draws of the chains that did not fail, less its control
-    variates where the draws kept their virial and these have mean zero as they should
-    (`llc.estimates.controls`); `llc_mean_plain` is the bare mean. `llc_std` is the standard
-    deviation of λ̂ over draws, `llc_mcse` the Monte Carlo standard error of `llc_mean`, which
-    counts autocorrelation and disagreement of chains; `llc_error` adds the bias of the step size
-    that is left, and `interval` holds 95 % by a t law. Work is counted in gradients over all rows,
-    warm-up and failed chains included (`total_fges`); `wnv` is llc_mcse² x total_fges. `flags`
-    names what is wrong by the words of `llc.estimates.flags.FLAGS`, `flag_details` says by how
-    much. Numbers that do not exist are None.
+    Args:
+        n: the number of rows.
+        n_parameters: P.
+        check: the result of the check of w*, `is_minimum: bool`; None if there was none.
+
+    Returns:
+        A tree of values for strict JSON; numbers that do not exist are None. Among them:
+
+        - llc_mean: the mean over all draws of the chains that did not fail, controlled
+          (`llc.estimates.controls`) where the draws have a virial with the mean that it should
+          have; llc_mean_plain: the uncontrolled mean.
+        - llc_std: the standard deviation of λ̂ over draws.
+        - llc_mcse: the Monte Carlo standard error of llc_mean, which includes autocorrelation and
+          disagreement of chains; llc_error adds the remaining bias of the step size, and interval
+          is the 95 % interval by a t distribution.
+        - total_fges: the work in gradients over all rows, warm-up and failed chains included; wnv:
+          llc_mcse² x total_fges.
+        - flags: names of `llc.estimates.flags.FLAGS`; flag_details: the numbers behind each.
     """
     reasons = failures(draws)
     kept = [chain for chain, reason in enumerate(reasons) if not reason]
@@ -77,8 +85,7 @@ def estimate(
 
 
 OUT = 1e60
-"""Losses and distances from which on a chain has left the numbers: powers of them are no longer
-finite."""
+"""Losses and distances above which a chain counts as diverged: powers of them overflow."""
 NUMBERS: tuple[str, ...] = (
     "llc_mean",
     "llc_std",
@@ -122,30 +129,30 @@ NUMBERS: tuple[str, ...] = (
     "step_rule",
     "pareto_k",
 )
-"""Numbers of an analysis that are None where a run cannot give them."""
+"""Numbers of an analysis, None where a run does not have them."""
 
 
 def failures(draws: Draws) -> list[str]:
-    """Why each chain cannot be used, [C]; empty text where it can."""
-    found = []
+    """The reason why each of the C chains cannot be used; an empty string where it can."""
+    reasons = []
     for loss, distance in zip(
         np.asarray(draws.loss, np.float64), np.asarray(draws.distance, np.float64), strict=True
     ):
         bad = ~((np.abs(loss) < OUT) & (distance < OUT))
         if bad.any():
-            found.append(
+            reasons.append(
                 f"{int(bad.sum())} of {len(loss)} draws are not finite or above {OUT:g}, the "
                 f"first at draw {int(bad.argmax())}"
             )
         elif not draws.independent and np.ptp(loss) == 0:
-            found.append("the chain never moved")
+            reasons.append("the chain never moved")
         else:
-            found.append("")
-    return found
+            reasons.append("")
+    return reasons
 
 
 def chosen(draws: Draws, chains: list[int]) -> Draws:
-    """The draws of some chains alone."""
+    """The draws of the selected chains."""
     arrays: dict[str, Any] = {
         name: None if value is None else np.asarray(value)[chains]
         for name in (
@@ -166,7 +173,7 @@ def chosen(draws: Draws, chains: list[int]) -> Draws:
 
 
 def _of_chains(draws: Draws) -> Analysis:
-    """Mean and error of Markov chains, and how well they mixed."""
+    """Mean, error and mixing diagnostics of Markov chains."""
     plain = draws.llc
     variates = controls(draws)
     violation = worst_violation(draws)
@@ -221,8 +228,8 @@ def _of_chains(draws: Draws) -> Analysis:
 
 
 def _distance_effect(draws: Draws) -> float:
-    """The error of λ̂ that goes with the error of the mean of |w - w*|²: the slope of λ̂ on it
-    times its Monte Carlo standard error."""
+    """The error of λ̂ due to that of the mean of |w - w*|²: the slope of λ̂ on |w - w*|² times the
+    Monte Carlo standard error of its mean."""
     square, series = np.asarray(draws.distance, np.float64) ** 2, draws.llc
     spread = float(square.var())
     slope = (
@@ -234,41 +241,41 @@ def _distance_effect(draws: Draws) -> float:
 
 
 def _corrected(draws: Draws) -> bool:
-    """Whether a Metropolis step takes out the bias of the step size."""
+    """Whether a Metropolis step removes the bias of the step size."""
     return draws.acceptance is not None if draws.corrected is None else draws.corrected
 
 
 def _step_bias(
     draws: Draws, shift: float, chance: float, violation: Violation | None, bare: bool
 ) -> Analysis:
-    """What an uncorrected step adds to λ̂, by the virial where it was kept, else by the rule 1 / (1
-    - εh/4) for the largest curvature h.
+    """The bias of λ̂ by an uncorrected step ε: from the virial where there is one, else by the rule
+    1 / (1 - εh/4) for the largest curvature h.
 
-    With virials the control variates take the bias off to first order: exactly for a quadratic loss
-    but for the share of γ. Of what they took off, a share |virial gap| / P is counted as left, and
-    what they leave by design. The rule holds one direction of curvature h: it is a bound. Where the
-    identities do not show a bias, it may be there: what the control variates leave of the rule's,
-    at the mean curvature, is counted as left. As much as they took off beyond its standard error
-    `chance` may be a bias too (`bias_unseen`): it widens the error, and is too uncertain for a
-    flag.
+    With virials the control variates remove the bias to first order, for a quadratic loss exactly
+    except for the part of γ. Of the shift that they subtract, the share |virial gap| / P counts as
+    remaining bias (`bias_left`), and so does the share that they leave by design. The rule is exact
+    for one direction of curvature h, and so an upper bound. Where the identities do not show a
+    bias, there may still be one: then the part of the rule's bias, at the mean curvature, that
+    control variates do not remove counts as remaining. The shift beyond its standard error `chance`
+    may be a bias as well (`bias_unseen`); it widens the error, but is too uncertain for a flag.
 
-    A step of second order (`step_order` 2: averaged noise, the thermostat) is right on a quadratic.
-    The rule is then squared, and unseen is what places add that are too stiff for the step (εh >
-    1): as much as if λ̂ were wrong there by itself.
+    A step of second order (`step_order` 2: averaged noise, the thermostat) is exact on a quadratic
+    loss. The rule is then squared, and `bias_unseen` is the contribution of places that are too
+    stiff for the step (εh > 1), as if λ̂ were entirely wrong there.
     """
     if _corrected(draws):
         return {}
-    found: Analysis = {}
+    result: Analysis = {}
     mean, second = float(draws.llc.mean()), draws.adapted.get("step_order", 1) == 2
     step, largest, usual = (
         float(np.max(draws.adapted.get(name, math.nan)))
         for name in ("step_size", "curvature", "mean_curvature")
     )
     if math.isfinite(ratio := step * largest / 4):
-        found["step_rule"] = ratio
+        result["step_rule"] = ratio
         if violation is None:
             bias = mean * (ratio**2 if second else ratio) if ratio < 1 else math.inf
-            found |= {
+            result |= {
                 "bias_estimate": _number(bias),
                 "bias_left": _number(bias),
                 "bias_rule": "curvature",
@@ -280,26 +287,26 @@ def _step_bias(
             else abs(violation.gap) / sum(draws.virial_sizes)
             + (1 - REPAIRED if violation.of_steps else 0.0)
         )
-        # otherwise the shift is chance, and the plain mean knows its error
+        # otherwise the shift is chance, which the error of the plain mean includes
         left = abs(shift) * share if violation.of_steps or not bare else 0.0
         if second:
-            found["bias_unseen"] = abs(mean) * float(draws.adapted.get("stiff_share", 0.0))
-        elif not violation.of_steps:  # too small for them to show
+            result["bias_unseen"] = abs(mean) * float(draws.adapted.get("stiff_share", 0.0))
+        elif not violation.of_steps:  # a bias too small for the identities to show
             rule = np.nan_to_num(step * (usual if math.isfinite(usual) else largest) / 4)
             left = max(left, mean * float(rule) * (1.0 if bare else 1 - TAKEN))
-            found["bias_unseen"] = (
+            result["bias_unseen"] = (
                 0.0 if bare else math.sqrt(max(shift**2 - chance**2, 0.0)) * (1 - TAKEN) / TAKEN
             )
-        found |= {"bias_estimate": shift, "bias_left": left, "bias_rule": "virial"}
-    return found
+        result |= {"bias_estimate": shift, "bias_left": left, "bias_rule": "virial"}
+    return result
 
 
 def weighted(draws: Draws) -> Analysis:
-    """Mean and error of independent draws of an approximation, weighted towards the posterior where
-    their ratios are known.
+    """Mean and error of independent draws of an approximation, by importance weights where the
+    draws have them.
 
-    Weights are kept where their tail is too heavy to be trusted, which is flagged: draws of a
-    mixture with a defensive part say nothing without them.
+    The weights are used even where their tail is too heavy to be trusted, which is flagged, since
+    the unweighted draws of a mixture with a defensive component estimate nothing.
     """
     plain = draws.llc
     weights = np.full(plain.shape, 1 / plain.size)
@@ -336,7 +343,7 @@ def weighted(draws: Draws) -> Analysis:
 
 
 def _sampler_health(draws: Draws) -> Analysis:
-    """Divergences, acceptance, draws below w*, and what the float width can resolve."""
+    """Divergences, acceptance, draws below w*, and the resolution of the float precision."""
     series = draws.llc
     diverged, acceptance = draws.divergent, draws.acceptance
     deep, _ = flags.BELOW_CENTRE
@@ -354,7 +361,7 @@ def _sampler_health(draws: Draws) -> Analysis:
 
 
 def _sums(draws: Draws, analysis: Analysis) -> Analysis:
-    """The interval and work-normalised numbers, from mean, error and work."""
+    """The interval, and the errors normalised by work."""
     mean, error, work = analysis["llc_mean"], analysis["llc_mcse"], analysis["total_fges"]
     whole = math.hypot(error, max(analysis["bias_left"] or 0.0, analysis["bias_unseen"] or 0.0))
     half = t_factor(analysis["ess_mean"], draws.independent) * whole
@@ -367,26 +374,26 @@ def _sums(draws: Draws, analysis: Analysis) -> Analysis:
 
 
 def _information(draws: Draws, analysis: Analysis) -> Analysis:
-    """Watanabe's criteria: WBIC = n E[L_n] at β = 1 / log n (2013, definition 4), and, where
-    moments of row losses were kept over all chains, the functional variance V = Σ_i Var(row loss i)
-    and the singular fluctuation ν = β V / 2 (2010, equation 21), at the run's own β and γ."""
+    """Watanabe's criteria at the β and γ of the run: WBIC = n E[L_n] at β = 1 / log n (2013,
+    definition 4), and, with moments of row losses over all chains, the functional variance V = Σ_i
+    Var(row loss i) and the singular fluctuation ν = β V / 2 (2010, equation 21)."""
     n = analysis["n"]
-    found: Analysis = {}
+    criteria: Analysis = {}
     if math.isclose(draws.n_beta * math.log(n), n, rel_tol=1e-9):
-        found["wbic"] = n * (float(draws.centre_loss) + analysis["llc_mean"] / draws.n_beta)
+        criteria["wbic"] = n * (float(draws.centre_loss) + analysis["llc_mean"] / draws.n_beta)
     if draws.row_moments is not None and not analysis["failed_chains"]:
         variance = _number(np.asarray(draws.row_moments, np.float64)[1].sum())
         fluctuation = None if variance is None else draws.n_beta / n * variance / 2
-        found |= {"functional_variance": variance, "singular_fluctuation": fluctuation}
-    return found
+        criteria |= {"functional_variance": variance, "singular_fluctuation": fluctuation}
+    return criteria
 
 
 def t_factor(effective: float, independent: bool = False, level: float = 0.95) -> float:
-    """Half-width of the interval in standard errors: the t quantile with as many degrees as the
-    estimate of the error has.
+    """Half-width of the interval in standard errors: the t quantile with the degrees of freedom of
+    the error's estimate.
 
-    A variance estimated from autocorrelated chains of N effective draws is worth about N / 4
-    independent squares.
+    A variance estimated from autocorrelated chains of N effective draws has about N / 4 degrees of
+    freedom.
 
     >>> round(t_factor(40), 2), round(t_factor(1e6), 2)
     (2.23, 1.96)
@@ -395,7 +402,7 @@ def t_factor(effective: float, independent: bool = False, level: float = 0.95) -
     return float(stdtrit(max(degrees, 1.0), 0.5 + level / 2))
 
 
-def _number(value: Any) -> float | None:
-    """A float that strict JSON can hold, or None."""
+def _number(value: SupportsFloat) -> float | None:
+    """A finite float, or None."""
     number = float(value)
     return number if math.isfinite(number) else None

@@ -1,11 +1,11 @@
-"""λ from several estimates: to no localisation (γ → 0), to no step size (ε → 0), and over
-temperatures (nβ)."""
+"""Extrapolation of λ from several estimates: to zero localisation (γ → 0), to zero step size (ε →
+0), and over temperatures (nβ)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Limit:
-    """A fitted limit: its `value` and standard `error`, the `model` in words, its `coefficients`
-    (the value first), the share of worse fits among right ones, `p_value` (None without degrees of
-    freedom), and the `curve` fitted at the points given, [K].
+    """A fitted limit.
 
-    Where the fit is worse than the errors allow, `error` is enlarged by the square root of chi² per
-    degree of freedom.
+    Fields:
+        value, error: the limit and its standard error, which is multiplied by the square root of
+            chi² per degree of freedom where that exceeds 1.
+        model: the fitted formula in words.
+        coefficients: of the model, the limit first.
+        p_value: of the chi² test of the fit; None without degrees of freedom.
+        curve: the fitted values at the K points.
     """
 
     value: float
@@ -44,17 +47,22 @@ def to_zero(
     """The limit at x = 0 of values with independent `errors` at points x >= 0, by a polynomial
     fitted with weights 1 / errors².
 
-    Without `degree` it is the lowest from 1 to 3 whose fit is as good as one of five right ones,
-    with a degree of freedom left. γ and ε enter this way: on Σ c_i w_i^{2 k_i} λ̂ is smooth in γ,
-    for a regular model λ - γ/2 Σ 1/(nβ h_i) + …, and a Langevin step shifts it by O(ε). Keep the
-    largest x so small that the shift is a fraction of λ. Raises `ValueError` for fewer than two
-    different points or errors that are not positive.
+    Suits γ and ε: on Σ c_i w_i^{2 k_i} λ̂ is smooth in γ, for a regular model λ - γ/2 Σ 1/(nβ h_i) +
+    …, and a Langevin step shifts λ̂ by O(ε). The largest x should be so small that the shift is a
+    fraction of λ.
+
+    Args:
+        degree: of the polynomial; by default the lowest from 1 to 3 whose fit has a p-value above
+            0.2, with at least one degree of freedom.
+        letter: the symbol of x in the description of the model.
+
+    Raises:
+        ValueError: for fewer than two different points, or errors that are not positive.
     """
     x_, y, e = _points(x, values, errors)
-    most = 1 if degree is None else degree
-    tried = range(1, min(3, len(x_) - 2) + 1) if degree is None else [degree]
+    orders = range(1, min(3, len(x_) - 2) + 1) if degree is None else [degree]
     limit = None
-    for order in tried or [most]:
+    for order in orders or [1]:
         if order >= len(x_):
             raise ValueError(
                 f"A polynomial of degree {order} needs more than {len(x_)} points; give more "
@@ -81,9 +89,10 @@ def to_no_localisation(
 ) -> Limit:
     """λ as γ → 0 from estimates at one temperature.
 
-    With multiplicity 1 by `to_zero`. With m > 1 the approach is logarithmic, λ̂ = λ - (m - 1) / (a
-    - b log γ) with b >= 0 (homogeneous forms, from Z ∝ t^-λ (log t + c)^{m-1} and t ∝ nβ γ^-κ):
-    three unknowns, so at least three values of γ, better over several decades.
+    With multiplicity 1 by `to_zero`. With m > 1 the convergence is logarithmic, λ̂ = λ - (m - 1) /
+    (a - b log γ) with b >= 0 (for homogeneous forms, from Z ∝ t^-λ (log t + c)^{m-1} and t ∝ nβ
+    γ^-κ). This has three unknowns and needs at least three values of γ, better over several
+    decades.
     """
     if multiplicity == 1:
         return to_zero(gammas, values, errors, letter="γ")
@@ -121,10 +130,13 @@ def over_temperatures(
     """λ from estimates λ̂ = nβ (E[L_n] - L_0) at several temperatures, by E[L_n] = L_min + λ / (nβ)
     - (m - 1) / (nβ log nβ) (Watanabe 2013).
 
-    With `offset` L_min is fitted, so that an L_0 that is not the minimum's, which shifts λ̂ by nβ
-    (L_min - L_0), does no harm: λ is the slope of E[L_n] against 1 / nβ. With `gamma` > 0 a term in
-    γ / nβ is fitted too (localisation weighs most where nβ is small). Raises `ValueError` if the
-    temperatures are fewer than the unknowns.
+    Args:
+        offset: whether to fit L_min; then λ is the slope of E[L_n] against 1 / nβ, and an L_0 that
+            is not the minimum, which shifts λ̂ by nβ (L_min - L_0), does not matter.
+        gamma: if above 0, a term in γ / nβ is fitted (localisation matters most at small nβ).
+
+    Raises:
+        ValueError: if there are fewer temperatures than unknowns.
     """
     x, y, e = _points(n_betas, values, errors)
     if (x <= 1).any():
@@ -143,18 +155,11 @@ def over_temperatures(
         raise ValueError(
             f"{len(x)} temperatures cannot settle {len(columns)} unknowns; give more runs."
         )
-    found = _linear(np.stack(columns, 1), y, e, " ".join(words))
+    limit = _linear(np.stack(columns, 1), y, e, " ".join(words))
     if multiplicity == 1:
-        return found
-    shifted = np.asarray(found.curve) - (multiplicity - 1) / np.log(x)
-    return Limit(
-        found.value,
-        found.error,
-        found.model,
-        found.coefficients,
-        found.p_value,
-        tuple(float(v) for v in shifted),
-    )
+        return limit
+    shifted = np.asarray(limit.curve) - (multiplicity - 1) / np.log(x)
+    return replace(limit, curve=tuple(float(v) for v in shifted))
 
 
 def _points(
@@ -166,9 +171,7 @@ def _points(
             f"Points, values and errors must be as many, not {len(x_)}, {len(y)} and {len(e)}."
         )
     if not (np.isfinite(x_) & np.isfinite(y) & np.isfinite(e)).all() or (e <= 0).any():
-        raise ValueError(
-            "Every point needs a finite value and an error above 0; leave failed runs out."
-        )
+        raise ValueError("Every point needs a finite value and an error above 0; omit failed runs.")
     if len(np.unique(x_)) < 2:
         raise ValueError("An extrapolation needs runs at two different points at least.")
     return x_, y, e

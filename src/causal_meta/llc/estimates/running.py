@@ -1,4 +1,4 @@
-"""How an estimate settles as its chains grow."""
+"""The convergence of an estimate as its chains grow."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from causal_meta.llc.estimates.diagnostics import mcse
 from causal_meta.llc.estimates.estimators import chosen, failures, weighted
 
 Floats = NDArray[np.floating]
-LEAST = 20  # draws of a chain from which on an error is told
+LEAST = 20  # smallest number of draws of a chain for which an error is computed
 
 
 @dataclass(frozen=True)
 class Settling:
-    """At K points: draws of each chain, gradients of all chains together (warm-up included), λ̂
-    from these draws alone and its error, each [K]."""
+    """The running estimate at K points, each field [K]: draws of each chain, gradients of all
+    chains together (warm-up included), and λ̂ from these draws with its error."""
 
     draws: NDArray[np.integer]
     gradients: Floats
@@ -29,12 +29,11 @@ class Settling:
 
 
 def settling(draws: Draws, points: int = 20) -> Settling:
-    """λ̂ from the first t draws of the chains that did not fail, at `points` values of t evenly
-    spaced up to all of them, T.
+    """λ̂ from the first t draws of the chains that did not fail, at `points` evenly spaced values of
+    t up to T.
 
-    As in `estimators.estimate`, the mean is less its control variates where that lowers the error;
-    so the last point is the estimate itself. Empty where no chain is sound, or there are fewer than
-    20 draws.
+    As in `estimators.estimate`, control variates are used where they lower the error, so that the
+    last point is the estimate itself. Empty where all chains failed, or with fewer than 20 draws.
     """
     kept = [chain for chain, reason in enumerate(failures(draws)) if not reason]
     length = draws.loss.shape[1]
@@ -43,25 +42,25 @@ def settling(draws: Draws, points: int = 20) -> Settling:
     sound = chosen(draws, kept)
     plain, variates = sound.llc, controls(sound)
     at = np.unique(np.linspace(max(LEAST, length // points), length, points).astype(int))
-    told = []
+    estimates = []
     for t in at:
         if draws.independent:
-            found = weighted(_first(sound, t))
-            told.append((found["llc_mean"], found["llc_mcse"]))
+            partial = weighted(_first(sound, t))
+            estimates.append((partial["llc_mean"], partial["llc_mcse"]))
             continue
         series = plain[:, :t]
         error = mcse(series)
         if variates is not None:
             other = controlled(series, variates[:, :t]).series
-            if (less := mcse(other)) < error:
-                series, error = other, less
-        told.append((float(series.mean()), error))
-    mean, error_ = np.array(told).T
-    return Settling(at, np.asarray(draws.gradients, np.float64)[:, at - 1].sum(0), mean, error_)
+            if (smaller := mcse(other)) < error:
+                series, error = other, smaller
+        estimates.append((float(series.mean()), error))
+    mean, errors = np.array(estimates).T
+    return Settling(at, np.asarray(draws.gradients, np.float64)[:, at - 1].sum(0), mean, errors)
 
 
 def _first(draws: Draws, t: int) -> Draws:
-    """What the estimate of independent draws takes, of the first t of each chain."""
+    """The first t of each chain of independent draws, with the arrays that their estimate needs."""
     arrays: dict[str, Any] = {
         name: None if (value := getattr(draws, name)) is None else np.asarray(value)[:, :t]
         for name in ("loss", "distance", "weights", "virial")

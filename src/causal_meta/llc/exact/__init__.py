@@ -1,1 +1,1 @@
-"""Exact learning coefficients and finite-n expectations, which samplers are held to."""
+"""Exact learning coefficients and finite-n expectations, against which samplers are tested."""

@@ -36,15 +36,23 @@ def cubature(
     tolerance: float = 1e-6,
     evaluations: int = 50_000_000,
 ) -> Expectation:
-    """Any K(w), given as `loss(w [B, d]) -> [B]` with w* = 0, in d <= 3 dimensions: adaptive
-    cubature in log |w| and angles.
+    """nβ E[K] for any K(w) of d <= 3 parameters with w* = 0, by adaptive cubature in log |w| and
+    angles.
 
-    Cells are halved, along the axis on which rules of 3 and of 7 nodes differ most, where they
-    matter most for nβ E[K], until the differences sum to less than `tolerance`. So that no narrow
-    valley falls between the nodes, nβ is raised to its value by factors of 4 and the cells are
-    kept: a valley is seen while it is wide, and followed. Good for valleys in any direction; the
-    price grows with (nβ)^{1/2} in three dimensions. Raises `ValueError` if d or γ is out of range
-    or the evaluations do not suffice.
+    The cells with the largest errors are halved, along the axis on which rules of 3 and of 7 nodes
+    differ most, until these differences sum to less than `tolerance`. So that no narrow valley
+    falls between the nodes, nβ is raised to its value by factors of 4 on the cells of the previous
+    stage, which resolve a valley while it is still wide. This works for valleys in any direction;
+    the cost grows with (nβ)^{1/2} in three dimensions.
+
+    Args:
+        loss: K(w [B, d]) -> [B].
+        dimension: d.
+        tolerance: of nβ E[K].
+        evaluations: the largest number of evaluations of K.
+
+    Raises:
+        ValueError: if d or γ is out of range, or the evaluations do not suffice.
     """
     if not 1 <= dimension <= 3 or gamma <= 0:
         raise ValueError(
@@ -66,7 +74,7 @@ def cubature(
             if left < 0:
                 raise ValueError(
                     f"{evaluations} evaluations leave an error of {error.sum():.1e} at nβ = "
-                    f"{tempered:g}; ask for a tolerance above {tolerance:g}."
+                    f"{tempered:g}; use a tolerance above {tolerance:g}."
                 )
             cells = cells.without(chosen).joined(
                 _Cells(lower, upper, *_measure(loss, dimension, lower, upper, tempered, gamma))
@@ -90,8 +98,8 @@ def _first_cells(dimension: int, n_beta: float, gamma: float) -> tuple[Floats, F
 
 
 class _Cells(NamedTuple):
-    """Boxes of the cubature with their integrals of the weight (mass) and of the weight times nβ K
-    (moment), and errors along each axis."""
+    """Cells of the cubature with the integrals of the weight (mass) and of the weight times nβ K
+    (moment), and the errors along each axis."""
 
     lower: Floats
     upper: Floats
@@ -100,22 +108,21 @@ class _Cells(NamedTuple):
     mass_error: Floats
     moment_error: Floats
 
-    def _wrong(self, value: float, dimension: int) -> Floats:
-        """What each axis of each cell adds to the error of moment / mass, the expectation
-        `value`."""
-        wrong: Floats = np.abs(self.moment_error - value * self.mass_error) / float(
-            np.sum(self.mass)
-        )
-        # the second axis of a line is its two halves
-        return wrong[:, :1] if dimension == 1 else wrong
+    def _errors(self, value: float, dimension: int) -> Floats:
+        """The contribution of each axis of each cell to the error of the expectation `value` =
+        moment / mass."""
+        total = float(np.sum(self.mass))
+        errors: Floats = np.abs(self.moment_error - value * self.mass_error) / total
+        # in one dimension the second axis is the sign of w
+        return errors[:, :1] if dimension == 1 else errors
 
     def expectation(self, dimension: int) -> tuple[float, Floats]:
         """nβ E[K], and the error of each cell."""
         value = float(np.sum(self.moment) / np.sum(self.mass))
-        return value, self._wrong(value, dimension).max(1)
+        return value, self._errors(value, dimension).max(1)
 
     def worst_axis(self, value: float, dimension: int) -> NDArray[np.integer]:
-        return self._wrong(value, dimension).argmax(1)
+        return self._errors(value, dimension).argmax(1)
 
     def without(self, chosen: NDArray[np.bool_]) -> _Cells:
         return _Cells(*(part[~chosen] for part in self))
@@ -147,15 +154,15 @@ def _measure(
     n_beta: float,
     gamma: float,
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mass and moment of each cell, and by axis the difference that three nodes in place of seven
-    make."""
+    """Mass and moment of each cell, and for each axis their change with three nodes instead of
+    seven."""
     axes = lower.shape[1]
     grid = np.stack(np.meshgrid(*(_X,) * axes, indexing="ij"), -1).reshape(-1, axes)
     # the first is Kronrod's along all axes
     rules = np.stack(
         [_tensor([_G if a == b else _K for b in range(axes)]) for a in range(-1, axes)], 1
     )
-    found, many = [], max(1, _AT_ONCE // len(grid))
+    parts, many = [], max(1, _AT_ONCE // len(grid))
     for first in range(0, len(lower), many):
         half = 0.5 * (upper[first : first + many] - lower[first : first + many])
         points = (lower[first : first + many] + half)[:, None] + half[:, None] * grid
@@ -165,8 +172,8 @@ def _measure(
             half.prod(1), len(grid)
         )
         # [2, cells, 1 + axes]
-        found.append(np.stack([weight, weight * energy]).reshape(2, len(half), len(grid)) @ rules)
-    total = np.concatenate(found, 1)
+        parts.append(np.stack([weight, weight * energy]).reshape(2, len(half), len(grid)) @ rules)
+    total = np.concatenate(parts, 1)
     return (
         total[0, :, 0],
         total[1, :, 0],

@@ -1,9 +1,9 @@
-"""Linear networks at finite n, exactly up to a stated standard error: Gibbs sampling in NumPy,
-independent of every gradient and of JAX.
+"""Finite-n expectations of linear networks, exact up to a stated standard error: Gibbs sampling in
+NumPy, without gradients and JAX.
 
-Given all other layers, each layer of a linear network has a Gaussian posterior, drawn exactly (no
-step size, no rejection, no bias). Every such conditional also has nβ E[K | others] in closed form,
-and its mean over the draws is the estimate (Rao and Blackwell).
+Conditional on all other layers, each layer of a linear network has a Gaussian posterior, which is
+drawn exactly (no step size, no rejection, no bias). Every such conditional also has nβ E[K |
+others] in closed form, and the mean of these over the draws is the estimate (Rao and Blackwell).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class LinearNetwork:
     """K(W_1 … W_L) = ½ |W_L ⋯ W_1 R - Y|², around the layers `centre`, W_s of shape [H_{s+1}, H_s].
 
     `root` R [H_1, k] is a square root of the inputs' second moments and `target` Y [H_{L+1}, k] the
-    cross moments in the same coordinates, both over the noise's standard deviation: rows enter
-    through them alone (`from_rows`), and a population loss has R = I, Y the true map.
+    cross moments in the same coordinates, both divided by the noise's standard deviation. They are
+    sufficient statistics of rows (`from_rows`); a population loss has R = I and Y the true map.
     """
 
     centre: tuple[Floats, ...]
@@ -39,8 +39,8 @@ class LinearNetwork:
     def from_rows(
         cls, centre: Sequence[Floats], x: Floats, y: Floats, noise_std: float
     ) -> LinearNetwork:
-        """The network whose K is mean |y - W_L ⋯ W_1 x|² / (2 noise_std²) over rows x [n, H_1], y
-        [n, H_{L+1}], up to a constant."""
+        """The network with K = mean |y - W_L ⋯ W_1 x|² / (2 noise_std²), up to a constant, over the
+        rows x [n, H_1] and y [n, H_{L+1}]."""
         values, vectors = np.linalg.eigh(x.T @ x / len(x))
         kept = values > 1e-12 * values[-1]
         roots = np.sqrt(values[kept])
@@ -53,9 +53,9 @@ class LinearNetwork:
 
     def loss(self, layers: Sequence[Floats]) -> Floats:
         """K of layers [..., H_{s+1}, H_s]."""
-        away = reduce(lambda product, layer: layer @ product, layers, self.root) - self.target
-        found: Floats = 0.5 * np.sum(away * away, axis=(-2, -1))
-        return found
+        residual = reduce(lambda product, layer: layer @ product, layers, self.root) - self.target
+        total: Floats = np.sum(residual * residual, axis=(-2, -1))
+        return 0.5 * total
 
     def expectation(
         self, n_beta: float, gamma: float, *, chains: int = 128, sweeps: int = 1000, seed: int = 0
@@ -63,13 +63,15 @@ class LinearNetwork:
         """nβ E[K(w) - K(w*)] under exp(-nβ K - (γ/2) |w - w*|²), with its standard error, from
         `chains` independent chains that start at w*.
 
-        The first fifth of the sweeps is left out, and at least 100 where that leaves half of them:
-        blocks that are 0 at w* take so long to grow. The error is that of the mean over chains, so
-        that no autocorrelation enters it, with what the two halves of the sweeps differ beyond it,
-        and that of rounding, which counts above nβ = 1e13. Each sweep draws every layer given the
-        others, then moves along the directions that leave K unchanged (`_turned`), in which the
-        draws alone would go slowly. Raises `ValueError` without localisation, which alone holds
-        those directions.
+        Each sweep draws every layer conditional on the others, then moves along the directions that
+        leave K unchanged (`_turned`), in which the draws alone would mix slowly. The first fifth of
+        the sweeps is discarded, and at least 100 where that leaves half of them, since blocks that
+        are 0 at w* need so long to grow. The error is that of the mean over chains, which needs no
+        autocorrelation; to it are added the difference of the two halves of the sweeps, where it
+        is significant, and the rounding error, which matters above nβ = 1e13.
+
+        Raises:
+            ValueError: for γ <= 0, without which the posterior is not proper.
         """
         if gamma <= 0:
             raise ValueError(
@@ -81,13 +83,13 @@ class LinearNetwork:
         burn = max(sweeps // 5, min(100, sweeps // 2))
         kept = np.zeros((sweeps - burn, chains))
         for sweep in range(sweeps):
-            found = np.zeros(chains)
+            means = np.zeros(chains)
             for place in range(len(layers)):
-                found += self._draw(layers, place, n_beta, gamma, random) / len(layers)
+                means += self._draw(layers, place, n_beta, gamma, random) / len(layers)
             for hidden in range(1, len(layers)):
                 self._turned(layers, hidden, gamma, random)
             if sweep >= burn:
-                kept[sweep - burn] = found
+                kept[sweep - burn] = means
         first, second = np.array_split(kept, 2)
         change = first.mean(0) - second.mean(0)
         drift = max(
@@ -105,11 +107,11 @@ class LinearNetwork:
         gamma: float,
         random: np.random.Generator,
     ) -> Floats:
-        """Draw one layer given the others, in place; return nβ E[K | others] [C].
+        """Draw one layer conditional on the others, in place; return nβ E[K | others] [C].
 
-        With P the product of the layers after it and Q of what is before it, K = ½ |P W Q - Y|². In
-        the eigenvectors U of PᵀP and V of QQᵀ the elements of UᵀWV are independent, with precision
-        nβ p_i q_j + γ.
+        With P the product of the later layers and Q that of the earlier layers and R, K = ½ |P W Q
+        - Y|². In the eigenvectors U of PᵀP and V of QQᵀ the elements of UᵀWV are independent, with
+        precision nβ p_i q_j + γ.
         """
         chains = len(layers[0])
         eye, root = (
@@ -129,25 +131,17 @@ class LinearNetwork:
         mean = (n_beta * pull + gamma * (left @ self.centre[place] @ v)) / precision
         drawn = mean + random.standard_normal(mean.shape) / np.sqrt(precision)
         layers[place] = u @ drawn @ np.swapaxes(v, 1, 2)
-        found: Floats = (
-            0.5
-            * n_beta
-            * (
-                np.sum(strength * (mean * mean + 1 / precision) - 2 * mean * pull, (1, 2))
-                + np.sum(self.target**2)
-            )
-        )
-        return found
+        square: Floats = np.sum(strength * (mean * mean + 1 / precision) - 2 * mean * pull, (1, 2))
+        return 0.5 * n_beta * (square + np.sum(self.target**2))
 
     def _turned(
         self, layers: list[Floats], hidden: int, gamma: float, random: np.random.Generator
     ) -> None:
-        """Metropolis moves (W_s, W_{s+1}) → (G W_s, W_{s+1} G⁻¹), G = exp(t a bᵀ) with random unit
-        vectors a, b and normal t: K stays as it is.
+        """Metropolis moves (W_s, W_{s+1}) → (G W_s, W_{s+1} G⁻¹) that leave K unchanged, in place:
+        G = exp(t a bᵀ) with random unit vectors a, b and normal t.
 
-        G and G⁻¹ are equally likely, so a move is accepted with the ratio of the localisation's
-        densities times the Jacobian
-        |det G|^{H_s - H_{s+2}}, log det G = t a·b.
+        G and G⁻¹ are equally likely, so the acceptance ratio is that of the localisation's
+        densities times the Jacobian |det G|^{H_s - H_{s+2}}, log det G = t a·b.
         """
         below, above = layers[hidden - 1], layers[hidden]
         width, chains = below.shape[1], len(below)

@@ -1,10 +1,8 @@
-"""Exact learning coefficients λ and multiplicities m: what λ̂ tends to as n grows.
+"""Exact learning coefficients λ and multiplicities m, the limits of λ̂ as n grows, as fractions.
 
-λ is the real log canonical threshold of K at w*: the volume of {K < ε} near w* shrinks as ε^λ (-log
-ε)^{m-1}, and the tempered expectation nβ E[K] tends to λ - (m - 1) / log(nβ) + … . At the n one
-has, it can still be far from λ: `quadrature` and `gibbs` have that value.
-
-All in fractions; integers in, no library but Python's own.
+λ is the real log canonical threshold of K at w*: the volume of {K < ε} near w* decreases as ε^λ
+(-log ε)^{m-1}, and the tempered expectation nβ E[K] tends to λ - (m - 1) / log(nβ) + … . At finite
+n it can be far from λ; `quadrature` and `gibbs` compute that value.
 """
 
 from __future__ import annotations
@@ -26,8 +24,8 @@ class Coefficient(NamedTuple):
 
 
 def regular(n_parameters: int, flat: int = 0) -> Coefficient:
-    """A regular model of P parameters, `flat` directions of which do not change it: λ = (P - flat)
-    / 2, m = 1.
+    """A regular model of P parameters with `flat` directions along which it is constant: λ = (P -
+    flat) / 2, m = 1.
 
     >>> regular(10)
     Coefficient(value=Fraction(5, 1), multiplicity=1)
@@ -47,10 +45,11 @@ def power_sum(exponents: Sequence[int]) -> Coefficient:
 
 def normal_crossing(exponents: Sequence[int], jacobian: Sequence[int] | None = None) -> Coefficient:
     """K = Π w_i^{e_i} under a prior density ∝ Π |w_i|^{h_i}: λ = min (h_i + 1) / e_i over e_i > 0,
-    m the number of minimisers.
+    m the number of minimisers (Watanabe 2009, section 2.3: after Hironaka's resolution every K is
+    of this form, locally).
 
-    `jacobian` are the h_i, 0 without (Watanabe 2009, section 2.3: after Hironaka's resolution every
-    K is of this form, locally).
+    Args:
+        jacobian: the h_i, by default 0.
 
     >>> normal_crossing([2, 2, 4], jacobian=[0, 0, 1])
     Coefficient(value=Fraction(1, 2), multiplicity=3)
@@ -68,11 +67,11 @@ def normal_crossing(exponents: Sequence[int], jacobian: Sequence[int] | None = N
 
 
 def reduced_rank(n_inputs: int, n_hidden: int, n_outputs: int, rank: int) -> Coefficient:
-    """Reduced-rank regression y = BAx + e with a true map of rank r: λ least over all (A, B) of
-    that map, and m.
+    """Reduced-rank regression y = BAx + e with a true map of rank r: the smallest λ over all (A, B)
+    of that map, and its m, by the sizes N, H, M and r (Aoyagi and Watanabe 2005, main theorem).
 
-    Four cases of the sizes N, H, M and r (Aoyagi and Watanabe 2005, main theorem). Raises
-    `ValueError` where r exceeds a size.
+    Raises:
+        ValueError: where r exceeds a size.
 
     >>> reduced_rank(5, 4, 5, 2)
     Coefficient(value=Fraction(21, 2), multiplicity=1)
@@ -101,9 +100,12 @@ def reduced_rank_at(
 
     With q = Ma + bN - ab, p = M - b, n = N - a, h = H - a - b + r and c_t = hn + t (p - h - n) +
     t²: λ = (q + min_t c_t) / 2 over 0 <= t <= min(h, n), m the number of minimisers. q / 2 counts
-    directions in which the point is regular, the rest is the zero map through widths n, h, p.
-    Proposed in 2026 (an open thread, no paper); its minimum over (a, b) is `reduced_rank` in all
-    1,808 cases of sizes up to 8. Raises `ValueError` for impossible ranks.
+    directions in which the point is regular, the rest is the zero map through widths n, h, p. The
+    formula is not from a paper; its minimum over (a, b) equals `reduced_rank` in all 1,808 cases of
+    sizes up to 8.
+
+    Raises:
+        ValueError: for impossible ranks.
 
     >>> [float(reduced_rank_at(5, 4, 5, 2, *ranks).value) for ranks in ((2, 2), (3, 3), (4, 2))]
     [10.5, 10.5, 11.0]
@@ -120,10 +122,10 @@ def reduced_rank_at(
 
 
 def active_widths(excess: Sequence[int]) -> tuple[int, ...]:
-    """The set S of layers, as indices, that decides a deep linear network's λ, given D_s = H_s - r
-    for each width.
+    """The set S of layer indices that determines the λ of a deep linear network with excess widths
+    D_s = H_s - r.
 
-    S is the one set of l + 1 >= 2 indices with max_S D < min_{not S} D, sum_S D >= l max_S D and
+    S is the unique set of l + 1 >= 2 indices with max_S D < min_{not S} D, sum_S D >= l max_S D and
     sum_S D < l min_{not S} D (Aoyagi 2024, theorem 1).
 
     >>> active_widths([3, 2, 2, 3]), active_widths([9, 1, 1, 9])
@@ -136,19 +138,22 @@ def active_widths(excess: Sequence[int]) -> tuple[int, ...]:
         if enough and (not left or (chosen[-1] < left[0] and sum(chosen) < (size - 1) * left[0])):
             return tuple(sorted(order[:size]))
     raise ValueError(
-        f"No set of layers decides the excess widths {list(excess)}; they must be at least two "
-        "and not negative."
+        f"The excess widths {list(excess)} have no set of active layers; there must be at least "
+        "two, none of them negative."
     )
 
 
 def deep_linear(widths: Sequence[int], rank: int) -> Coefficient:
-    """A deep linear network of widths H_1 … H_{L+1} with a true map of rank r: λ least over all
-    parameters of that map, and m.
+    """A deep linear network of widths H_1 … H_{L+1} with a true map of rank r: the smallest λ over
+    all parameters of that map, and its m.
 
     With S of `active_widths`, l = |S| - 1, s = sum_S D and a = s - (⌈s/l⌉ - 1) l:
     λ = (r (H_1 + H_{L+1}) - r²) / 2 + a (l - a) / (4l) - (l (l - 1) / 4) (s/l)² + ½ sum_{i<j in S}
-    D_i D_j and m = a (l - a) + 1 (Aoyagi 2024, theorem 1; the degenerate cases of its remark 1,
-    some D_s = 0, need no rule of their own here). Raises `ValueError` where r exceeds a width.
+    D_i D_j and m = a (l - a) + 1 (Aoyagi 2024, theorem 1; the formulas also cover the degenerate
+    cases of its remark 1, where some D_s = 0).
+
+    Raises:
+        ValueError: where r exceeds a width.
 
     >>> deep_linear([4, 3, 3, 4], 1)
     Coefficient(value=Fraction(11, 2), multiplicity=3)
@@ -174,11 +179,14 @@ def deep_linear_at(pattern: Pattern) -> Coefficient | None:
     """A deep linear network at a point with given ranks of partial products: the local λ and m, or
     None where no formula is known.
 
-    `pattern[i][j]`, i <= j, is the rank of the product of the layers between widths i and j, and
-    `pattern[i][i]` the width H_i. A hidden width that is entered by an injective layer, or left by
-    a surjective one, can be dropped: around such a point the product of the two layers is as free
-    as one layer. What remains is regular (one layer), has the local value of reduced-rank
-    regression (two layers), or Aoyagi's value where all layers have the rank of the true map.
+    A hidden width after an injective layer or before a surjective one can be dropped: near such a
+    point the product of the two layers takes all values of a single layer. The remaining network is
+    regular (one layer), has the local λ of reduced-rank regression (two layers), or Aoyagi's value
+    where all layers have the rank of the true map.
+
+    Args:
+        pattern: `pattern[i][j]`, i <= j, is the rank of the product of the layers between widths i
+            and j, and `pattern[i][i]` the width H_i.
 
     >>> deep_linear_at(rank_pattern([4, 3, 3, 4], 1, [1, 1, 1]))
     Coefficient(value=Fraction(11, 2), multiplicity=3)
@@ -196,7 +204,7 @@ def deep_linear_at(pattern: Pattern) -> Coefficient | None:
 
 
 def _is_free(pattern: Pattern, kept: Sequence[int], place: int) -> bool:
-    """Whether the hidden width at `place` is entered by an injective layer or left by a surjective
+    """Whether the hidden width at `place` follows an injective layer or precedes a surjective
     one."""
     before, here, after = kept[place - 1 : place + 2]
     return (
@@ -206,8 +214,8 @@ def _is_free(pattern: Pattern, kept: Sequence[int], place: int) -> bool:
 
 
 def rank_pattern(widths: Sequence[int], rank: int, ranks: Sequence[int]) -> list[list[int]]:
-    """The ranks of partial products where layers have the given ranks and every product of two or
-    more layers has rank `rank`.
+    """The ranks of partial products where the layers have the ranks `ranks` and every product of
+    two or more layers has rank `rank`.
 
     >>> rank_pattern([5, 4, 5], 2, [3, 2])
     [[5, 3, 2], [0, 4, 2], [0, 0, 5]]

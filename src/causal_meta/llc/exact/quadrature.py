@@ -1,41 +1,51 @@
-"""Exact finite-n expectations nβ E[K] under exp(-nβ K(w) - (γ/2) |w|²): what a perfect sampler
-returns, in double precision and without sampling.
+"""Exact finite-n expectations nβ E[K] under exp(-nβ K(w) - (γ/2) |w|²), the values that a perfect
+sampler estimates, in double precision and without sampling.
 
-Closed forms for Gaussian posteriors; one contour integral for normal crossings of any dimension;
+Closed forms for Gaussian posteriors; a contour integral for normal crossings of any dimension;
 one-dimensional quadrature for sums of powers; a Pfaffian for the zero map through two linear
-layers. Any K of at most three parameters: `cubature`; linear networks in general: `gibbs`.
+layers. `cubature` has any K of at most three parameters, `gibbs` linear networks in general.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import loggamma
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 Floats = NDArray[np.float64]
 
 
 class Expectation(NamedTuple):
-    """nβ E[L_n(w) - L_n(w*)] and its error: an estimate of the quadrature's, or the standard error
-    of a Monte Carlo mean."""
+    """nβ E[L_n(w) - L_n(w*)] and its error: an estimate of the error of the quadrature, or the
+    standard error of a Monte Carlo mean."""
 
     value: float
     error: float
 
 
 def gaussian(
-    curvatures: Floats, n_beta: float, gamma: float, offset: Floats | None = None
+    curvatures: Float[np.ndarray, " P"],
+    n_beta: float,
+    gamma: float,
+    offset: Float[np.ndarray, " P"] | None = None,
 ) -> Expectation:
-    """K = ½ Σ h_i (w_i - o_i)² - ½ Σ h_i o_i², so K(0) = 0: a Gaussian posterior, in closed form.
+    """nβ E[K] for K = ½ Σ h_i (w_i - o_i)² - ½ Σ h_i o_i², so that K(0) = 0: a Gaussian posterior,
+    in closed form.
 
     nβ E[K] = ½ Σ [nβ h_i / (nβ h_i + γ) + nβ h_i ((m_i - o_i)² - o_i²)] with m_i = nβ h_i o_i / (nβ
-    h_i + γ). `curvatures` h_i >= 0 [P] are the Hessian's eigenvalues, `offset` o [P] the way from
-    w* to the minimum in its eigenvectors.
+    h_i + γ).
+
+    Args:
+        curvatures: the Hessian's eigenvalues h_i >= 0.
+        offset: o, the minimum minus w* in the basis of the Hessian's eigenvectors; by default 0.
 
     >>> gaussian(np.ones(10), 1000 / np.log(1000), 1.0).value.__round__(3)
     4.966
@@ -51,8 +61,8 @@ def gaussian(
 def power_sum(
     exponents: Sequence[int], n_beta: float, gamma: float, coefficients: Sequence[float] = ()
 ) -> Expectation:
-    """K = Σ c_i w_i^{e_i} with even e_i: a sum over coordinates, each the trapezoidal rule in log
-    |w|, which converges exponentially.
+    """nβ E[K] for K = Σ c_i w_i^{e_i} with even e_i: a sum over coordinates, each by the
+    trapezoidal rule in log |w|, which converges exponentially.
 
     >>> power_sum([2, 4], 10_000 / np.log(10_000), 1.0).value.__round__(4)
     0.7472
@@ -67,7 +77,7 @@ def power_sum(
 def _one_power(
     exponent: int, tempered: float, gamma: float, step: float = 0.02
 ) -> tuple[float, float]:
-    """E[t w^e] under exp(-t w^e - γ w² / 2), and what doubling the step changes."""
+    """E[t w^e] under exp(-t w^e - γ w² / 2), and its change when the step is doubled."""
     scale = (
         tempered ** (-1 / exponent) if gamma == 0 else min(tempered ** (-1 / exponent), gamma**-0.5)
     )
@@ -85,14 +95,19 @@ def normal_crossing(
     coefficient: float = 1.0,
     jacobian: Sequence[float] | None = None,
 ) -> Expectation:
-    """K = c Π w_i^{e_i} under a prior ∝ Π |w_i|^{h_i} exp(-γ w_i² / 2), in any dimension: one
-    integral over a line in the complex plane.
+    """nβ E[K] for K = c Π w_i^{e_i} under a prior ∝ Π |w_i|^{h_i} exp(-γ w_i² / 2), in any
+    dimension: one integral along a line in the complex plane.
 
     By Mellin's inversion, with F(s) = Γ(s) (nβ c)^{-s} Π (γ/2)^{e_i s / 2} Γ((1 + h_i - e_i s) /
     2), nβ E[K] = ∫ s F(s) ds / ∫ F(s) ds along Re s = x, 0 < x < λ. The first pole to the right is
-    at λ, of order m: its residue is the limit of large n. x is where F is least, and the
-    trapezoidal rule converges exponentially. Needs γ > 0 where some coordinate is not held by K;
-    raises `ValueError` otherwise.
+    at λ, of order m; its residue gives the limit of large n. x is the minimiser of F, and the
+    trapezoidal rule converges exponentially.
+
+    Args:
+        jacobian: the h_i, by default 0.
+
+    Raises:
+        ValueError: for γ <= 0, since K is constant along the axes.
 
     >>> [normal_crossing([2, 2], n / np.log(n), 1.0).value.__round__(4) for n in (1e4, 1e9)]
     [0.3912, 0.4497]
@@ -112,8 +127,8 @@ def normal_crossing(
             loggamma((1 + h - e * s) / 2) + e * s / 2 * math.log(gamma / 2)
             for e, h in zip(powers, tilts, strict=True)
         )
-        found: NDArray[np.complex128] = loggamma(s) - s * math.log(n_beta * coefficient) + gammas
-        return found
+        first: NDArray[np.complex128] = loggamma(s)
+        return first - s * math.log(n_beta * coefficient) + gammas
 
     saddle = minimize_scalar(
         lambda x: float(log_f(np.asarray([complex(x)]))[0].real),
@@ -137,8 +152,8 @@ def normal_crossing(
 def zero_map(
     n_inputs: int, n_hidden: int, n_outputs: int, n_beta: float, gamma: float
 ) -> Expectation:
-    """K = ½ |BA|² around A = B = 0 (reduced-rank regression with rank 0), for any N, H, M and γ >
-    0.
+    """nβ E[K] for K = ½ |BA|² around A = B = 0 (reduced-rank regression with rank 0), for any N, H,
+    M and γ > 0.
 
     A is integrated out: given B [M, H] with singular values s_i it is Gaussian, nβ E[K | B] = (N /
     2) Σ nβ s_i² / (nβ s_i² + γ), and it leaves the weight Π (nβ s_i² + γ)^{-N/2}. The s_i have
@@ -163,8 +178,8 @@ def zero_map(
 
 
 def _pfaffian_mean(outer: int, hidden: int, inner: int, ratio: float, panels: int) -> float:
-    """The expectation of `zero_map` in units where γ = 1, with nβ/γ² = `ratio`: the outer factor's
-    singular values by quadrature in log s."""
+    """The expectation of `zero_map` in units where γ = 1, with nβ/γ² = `ratio`: quadrature over log
+    s for the singular values s of the outer factor."""
     size, order = min(outer, hidden), 16
     edges = np.linspace(min(0.0, -0.5 * math.log(ratio)) - 36, math.log(12), panels + 1)
     nodes, weights = np.polynomial.legendre.leggauss(order)
