@@ -164,7 +164,7 @@ def test_pictures_that_are_gone_and_a_trace_that_was_cut_off(
     (run.folder / "trace.nc").write_bytes(data[: len(data) // 2])
     capsys.readouterr()
     assert main(["infer", "hmc", "of=made_up"]) == 2
-    assert "is cut off in the middle" in capsys.readouterr().err
+    assert "is truncated" in capsys.readouterr().err
     assert "trace.nc" in llc_store.verify()[0]
 
 

@@ -88,9 +88,7 @@ def test_a_trace_that_was_cut_off_says_so(made_up, tmp_path, share):
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     for read in (read_trace, check_trace):
-        with pytest.raises(
-            ValueError, match=r"is cut off in the middle or no trace .* delete the folder"
-        ):
+        with pytest.raises(ValueError, match=r"is truncated or not a trace .* delete the folder"):
             read(path)
     path.unlink()
     with pytest.raises(ValueError, match="is missing"):

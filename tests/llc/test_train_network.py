@@ -25,7 +25,7 @@ from causal_meta.llc.landscapes.landscape import Landscape
 from causal_meta.llc.landscapes.training import learning_rate, train
 from causal_meta.runners.build import make
 from causal_meta.runners.llc import train_network
-from causal_meta.runners.llc.points import look_at, polished
+from causal_meta.runners.llc.points import check_point, polished
 from causal_meta.runners.llc.train_network import load_landscape
 from causal_meta.store import Store
 
@@ -95,38 +95,38 @@ def test_the_landscape_that_is_loaded_is_the_one_that_was_built(target):
         == (landscape.n, 4, landscape.n_parameters)
     )
     assert meta["jax_enable_x64"] is True
-    point = look_at(target, None, LocalPosteriorConfig())
-    assert point.is_minimum, point.found.sentence
-    assert (point.found.loss, point.loss_float32) == (
+    point = check_point(target, None, LocalPosteriorConfig())
+    assert point.is_minimum, point.minimum.sentence
+    assert (point.minimum.loss, point.loss_float32) == (
         meta["metrics"]["L0"],
         meta["metrics"]["L0_float32"],
     )
-    assert point.found.gap <= 1e-4 * len(w) * 1.01
+    assert point.minimum.gap <= 1e-4 * len(w) * 1.01
     assert meta["metrics"]["is_minimum"] is True
     assert len(arrays(target, "training.npz")["losses"]) == 900
     assert not (target.folder / "checkpoints").exists()
 
 
 def test_a_mask_is_looked_at_alone(target):
-    point = look_at(target, None, LocalPosteriorConfig(mask="layers.0.*", gamma=3.0))
-    whole = look_at(target, None, LocalPosteriorConfig(gamma=3.0))
-    assert point.found.n_parameters == 15
-    assert point.found.ends.highest <= whole.found.ends.highest * (1 + 1e-9)  # interlacing
-    assert point.found.gamma == 3.0
+    point = check_point(target, None, LocalPosteriorConfig(mask="layers.0.*", gamma=3.0))
+    whole = check_point(target, None, LocalPosteriorConfig(gamma=3.0))
+    assert point.minimum.n_parameters == 15
+    assert point.minimum.ends.highest <= whole.minimum.ends.highest * (1 + 1e-9)  # interlacing
+    assert point.minimum.gamma == 3.0
     with pytest.raises(ConfigError, match="nothing"):
-        look_at(target, None, LocalPosteriorConfig(mask="nothing"))
+        check_point(target, None, LocalPosteriorConfig(mask="nothing"))
 
 
 def test_a_network_without_polish_is_told_apart_and_can_be_polished(store):
     raw = make(store, compose("network", [*WORDS, "training.polish=false"]), options=QUIET)
     assert raw.meta["metrics"]["is_minimum"] is False
-    point = look_at(raw, None, LocalPosteriorConfig())
+    point = check_point(raw, None, LocalPosteriorConfig())
     assert not point.is_minimum
     assert "float32" in point.notes[0]
     smooth = polished(store, raw, budget=3000, tolerance=1e-4, options=QUIET)
     assert smooth.inputs == {"init": raw.id}
     assert (arrays(smooth, "data.npz")["y"] == arrays(raw, "data.npz")["y"]).all()
-    assert look_at(smooth, None, LocalPosteriorConfig()).is_minimum
+    assert check_point(smooth, None, LocalPosteriorConfig()).is_minimum
     assert not (smooth.folder / "training.npz").exists()
 
 
@@ -134,7 +134,7 @@ def test_files_that_were_changed_are_named(target, store, tmp_path):
     copy = Store(shutil.copytree(store.root, tmp_path / "copy", symlinks=True)).find(target.id)
     params = arrays(copy, "params.npz")
     np.savez(copy.folder / "params.npz", **params | {"layers.0.bias": params["layers.0.bias"] + 1})
-    point = look_at(copy, None, LocalPosteriorConfig())
+    point = check_point(copy, None, LocalPosteriorConfig())
     assert "not those of the build" in point.notes[0]
     np.savez(
         copy.folder / "params.npz", **params | {"layers.0.bias": params["layers.0.bias"] * np.nan}

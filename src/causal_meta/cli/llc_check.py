@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from causal_meta.conf.compose import compose
     from causal_meta.conf.samplers import HMCConfig
     from causal_meta.conf.setting import ConfigError
-    from causal_meta.runners.llc.points import BUDGET, look_at
+    from causal_meta.runners.llc.points import BUDGET, check_point
 
     words = split(args.words, HMCConfig, "")
     other = next((word for word in words.settings if not word.startswith("posterior.")), None)
@@ -75,12 +75,12 @@ def run(args: argparse.Namespace) -> int:
     of = inputs["of"]
     if args.polish:
         of = _polished(args, store, of)
-    point = look_at(of, inputs.get("tasks"), config.posterior, budget=args.budget or BUDGET)
+    point = check_point(of, inputs.get("tasks"), config.posterior, budget=args.budget or BUDGET)
     if not args.quiet:
         _print(point)
     print(
         " ".join(
-            [point.found.sentence, *(f"{note[:1].upper()}{note[1:]}." for note in point.notes)]
+            [point.minimum.sentence, *(f"{note[:1].upper()}{note[1:]}." for note in point.notes)]
         )
     )
     if args.polish:
@@ -127,7 +127,7 @@ def _print(point: Point) -> None:
 
 def _rows(point: Point) -> Iterator[tuple[str, str, str]]:
     """Name, number and what to make of it."""
-    found, ends, advice = point.found, point.found.ends, point.found.advice
+    found, ends, advice = point.minimum, point.minimum.ends, point.minimum.advice
     yield (
         "parameters P, rows n",
         f"{found.n_parameters:,}, {point.n:,}",

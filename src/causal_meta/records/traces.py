@@ -1,11 +1,11 @@
-"""`trace.nc`: the draws of a sampler in ArviZ's layout, so that `arviz.from_netcdf` opens it, of
-ArviZ 0.23 as of 1.x.
+"""`trace.nc`: the draws of a sampler in ArviZ's layout, for `arviz.from_netcdf` of ArviZ 0.23 and
+1.x.
 
-Group `posterior` holds what has a law (llc, loss, distance, projection, and w if its parameters
-were kept), `sample_stats` what tells of the sampler (energy, acceptance_rate, diverging, gradients,
-virial, log_weights), `constant_data` the moments of the losses of the rows. Dimensions are chain,
-draw, direction, parameter, group, row. The file is written by h5netcdf alone, which takes a tenth
-of xarray's time; no clock is in it, so equal draws give equal bytes.
+Group `posterior` holds functions of the sampled parameters (llc, loss, distance, projection, and w
+on request), `sample_stats` diagnostics of the sampler (energy, acceptance_rate, diverging,
+gradients, virial, log_weights), `constant_data` the moments of the row losses. Dimensions are
+chain, draw, direction, parameter, group, row. h5netcdf writes the file in a tenth of xarray's time;
+there is no time stamp in it, so that equal draws give equal bytes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from causal_meta.draws import Draws
+
+if TYPE_CHECKING:
+    import h5netcdf
 
 #: name of `Draws` -> (group, name in the file, further dimension)
 _LAYOUT: Final[dict[str, tuple[str, str, str]]] = {
@@ -38,13 +41,12 @@ _SCALARS = ("centre_loss", "n_beta", "gamma")
 
 
 def write_trace(path: Path, draws: Draws, attributes: Mapping[str, str] | None = None) -> None:
-    """Write the draws to the new file `path`; `attributes` are kept at its root, beside those that
-    reading it back needs."""
+    """Write the draws to the new file `path`, with `attributes` at its root."""
     import h5netcdf
 
     chains, length = draws.loss.shape
     with h5netcdf.File(path, "w") as file:
-        for name, value in {**(attributes or {}), **_told(draws)}.items():
+        for name, value in {**(attributes or {}), **_scalars(draws)}.items():
             file.attrs[name] = value
         groups = {name: file.create_group(name) for name in ("posterior", "sample_stats")}
         for group in groups.values():
@@ -67,78 +69,77 @@ def write_trace(path: Path, draws: Draws, attributes: Mapping[str, str] | None =
                 rows.create_variable(name, ("row",), data=np.asarray(values))
 
 
-def _told(draws: Draws) -> dict[str, Any]:
-    """What of the draws is no array along the chains."""
-    scalars = {name: float(getattr(draws, name)) for name in _SCALARS}
-    return scalars | {
+def _scalars(draws: Draws) -> dict[str, float | int | str]:
+    """The values that are not arrays along the chains."""
+    return {
+        **{name: float(getattr(draws, name)) for name in _SCALARS},
         "independent": int(draws.independent),
         "virial_sizes": json.dumps(list(draws.virial_sizes)),
     }
 
 
-def _dimension(group: Any, name: str, size: int) -> None:
+def _dimension(group: h5netcdf.Group, name: str, size: int) -> None:
     group.dimensions[name] = size
     group.create_variable(name, (name,), data=np.arange(size))
 
 
-def _variable(group: Any, name: str, values: NDArray[Any], further: str = "") -> None:
-    """A variable along chain, draw and perhaps one dimension more; what is large is compressed.
-    NetCDF has no truth values: int8 they are."""
+def _variable(
+    group: h5netcdf.Group, name: str, values: NDArray[np.generic], further: str = ""
+) -> None:
+    """Add a variable along chain, draw and at most one further dimension; large ones are
+    compressed, and truth values, which NetCDF lacks, stored as int8."""
     dims = ("chain", "draw", further) if further else ("chain", "draw")
-    whole = values.astype(np.int8) if values.dtype == bool else values
-    squeeze: dict[str, Any] = (
-        {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-        if whole.nbytes > 1 << 20
-        else {}
-    )
-    variable = group.create_variable(name, dims, data=whole, **squeeze)
+    stored = values.astype(np.int8) if values.dtype == bool else values
+    compression = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    options = compression if stored.nbytes > 1 << 20 else {}
+    variable = group.create_variable(name, dims, data=stored, **options)
     if values.dtype == bool:
-        variable.attrs["dtype"] = "bool"  # xarray's word for it
+        variable.attrs["dtype"] = "bool"  # as xarray marks it
 
 
 def read_trace(path: Path) -> Draws:
-    """The draws in a `trace.nc`, but for what was adapted and the seconds it took, which
-    `analysis.json` tells.
+    """The draws in a `trace.nc`, without the adapted settings and seconds, which are in
+    `analysis.json`.
 
-    Raises ValueError in one sentence for a file that is missing, cut off or not of our making.
+    Raises:
+        ValueError: in one sentence, for a file that is missing, truncated or of another program.
     """
     with _opened(path) as file:
-        found: dict[str, Any] = {name: float(file.attrs[name]) for name in _SCALARS}
-        found["independent"] = bool(file.attrs["independent"])
-        found["virial_sizes"] = tuple(json.loads(file.attrs["virial_sizes"]))
+        fields: dict[str, Any] = {name: float(file.attrs[name]) for name in _SCALARS}
+        fields["independent"] = bool(file.attrs["independent"])
+        fields["virial_sizes"] = tuple(json.loads(file.attrs["virial_sizes"]))
         for field, (group, name, _) in _LAYOUT.items():
             if name in file[group].variables:
-                found[field] = file[group].variables[name][...]
+                fields[field] = file[group].variables[name][...]
         if "constant_data" in file.groups:
             rows = file["constant_data"].variables
-            found["row_moments"] = np.stack(
-                [rows["row_loss_mean"][...], rows["row_loss_variance"][...]]
-            )
-    found.setdefault("projection", np.zeros((*found["loss"].shape, 0)))
-    if "divergent" in found:
-        found["divergent"] = found["divergent"].astype(bool)
-    return Draws(**found)
+            moments = ("row_loss_mean", "row_loss_variance")
+            fields["row_moments"] = np.stack([rows[name][...] for name in moments])
+    fields.setdefault("projection", np.zeros((*fields["loss"].shape, 0)))
+    if "divergent" in fields:
+        fields["divergent"] = fields["divergent"].astype(bool)
+    return Draws(**fields)
 
 
 def check_trace(path: Path) -> None:
-    """Raise ValueError in one sentence if a `trace.nc` is missing or was cut off; reads its head
-    alone."""
+    """Raise ValueError in one sentence if a `trace.nc` is missing or truncated; reads only its
+    header."""
     with _opened(path):
         pass
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[h5netcdf.File]:
     import h5netcdf
 
-    again = f"delete the folder {path.parent} to have the run made again"
+    remedy = f"delete the folder {path.parent} to have the run made again"
     if not path.is_file():
-        raise ValueError(f"{path} is missing; {again}.")
+        raise ValueError(f"{path} is missing; {remedy}.")
     try:
         with h5netcdf.File(path, "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError) as error:
         raise ValueError(
-            f"{path} is cut off in the middle or no trace of this package "
-            f"({' '.join(str(error).split())[:120]}); {again}."
+            f"{path} is truncated or not a trace of this package "
+            f"({' '.join(str(error).split())[:120]}); {remedy}."
         ) from None

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from causal_meta.conf.convert import leaves, to_plain
 from causal_meta.conf.evaluation import EvaluateConfig
 from causal_meta.conf.samplers import SamplerConfig
+from causal_meta.records.analyses import read_analysis
 from causal_meta.store import Artifact, Store, StoreError
 from causal_meta.store.catalog import link
 from causal_meta.store.disk import disk_errors, write_atomic
@@ -191,7 +192,7 @@ def _metrics(run: Artifact) -> dict[str, Any]:
 
 
 def _estimate(run: Artifact) -> dict[str, Any]:
-    analysis = json.loads((run.folder / "analysis.json").read_text("utf-8"))
+    analysis = read_analysis(run)
     words = {"failed_chains": len(analysis["failed_chains"]), "flags": ", ".join(analysis["flags"])}
     return (
         {name: analysis.get(name) for name in ESTIMATES}

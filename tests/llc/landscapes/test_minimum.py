@@ -143,7 +143,7 @@ def test_what_comes_in_and_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="gamma is 0"):
         examine(surface, n_beta=10, gamma=0.0)
     broken = Formula([1.0], lambda w: math.nan, lambda w: w, lambda w: np.eye(1))
-    with pytest.raises(ValueError, match="no point to sample around"):
+    with pytest.raises(ValueError, match="no posterior around this point"):
         examine(broken, n_beta=10, gamma=1)
 
 

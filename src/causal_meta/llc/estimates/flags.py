@@ -25,7 +25,7 @@ FLAGS: Final[dict[str, str]] = {
     "slow_directions": "the distance from w* has not converged: flat directions have a relaxation "
     "time of 1 / gamma, which exceeds the length of the chains",
     "escape": "the chains move away from w* until their end: raise gamma",
-    "law_violated": "the mean of (w - w*) . grad U is not the number of parameters, its value under "
+    "law_violated": "the mean of (w - w*) . grad U is not the number of parameters, as it is under "
     "the posterior: the draws follow another distribution",
     "step_size_bias": "the step is too large: its estimated bias exceeds 2 % of the estimate, or "
     "the Monte Carlo error where the bias is not corrected",

@@ -1,5 +1,5 @@
-"""The loss landscape of a trained graph model over a set of tasks: what its local learning
-coefficient is taken of."""
+"""The loss landscape of a trained graph model over a set of tasks, whose local learning coefficient
+is estimated."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta.conf.setting import ConfigError
@@ -19,8 +20,7 @@ from causal_meta.tasks import TaskBatch
 if TYPE_CHECKING:
     from causal_meta.store import Artifact
 
-# cells (rows times variables) of the tasks that one forward and backward pass takes; bounds its
-# memory
+# largest number of cells (rows times variables) in one forward and backward pass; bounds memory
 CELLS_AT_ONCE = 1 << 14
 
 
@@ -31,14 +31,15 @@ def checkpoint_landscape(
     target; n counts the tasks.
 
     The loss of a task is the negative log-likelihood of its true graph in nats, -log q(G | x, w),
-    under the model's posterior of the whole table, standardised as in training, with dropout off.
+    under the model's posterior of the whole table, standardised as in training, without dropout.
     For AVICI it is the sum of the binary cross-entropies over the D (D - 1) ordered pairs of real
-    variables: D (D - 1) times the mean that training takes, so that L_n is a true negative
-    log-likelihood, and without the penalty on cycles. The weights are no minimum of it: they were
-    trained on other tasks, with a penalty, and stopped early.
+    variables: D (D - 1) times the mean that is the training loss, so that L_n is a negative
+    log-likelihood, and without the penalty on cycles. The weights are not a minimum of it: they
+    were trained on other tasks, with a penalty, and stopped early.
 
-    Raises `ConfigError` for tasks without a truth or fewer than two of them, and for graphs that
-    the model gives no probability.
+    Raises:
+        ConfigError: for tasks without a truth or fewer than two of them, and for graphs of
+            probability 0 under the model.
     """
     batch = load_tasks(tasks)
     if batch.adjacency is None:
@@ -64,8 +65,8 @@ def model_landscape(
     width: Width = "float64",
     device: str = "cpu",
 ) -> TorchLandscape:
-    """The landscape of any graph model around its weights over raw tasks with their truth: see
-    `checkpoint_landscape`."""
+    """The landscape of any graph model around its weights over raw tasks with their truth (see
+    `checkpoint_landscape`)."""
     ready = batch.standardised()
     data = {item.name: getattr(ready, item.name) for item in fields(ready)}
     at_once = max(1, CELLS_AT_ONCE // max(1, batch.n_rows * batch.n_nodes))
@@ -77,12 +78,12 @@ def model_landscape(
         raise ConfigError(str(error)) from None
 
 
-def graph_losses(model: BaseModel, rows: Rows) -> Tensor:
-    """-log q(G | x) of each task of a standardised batch in nats, [B]; NaN where the model's output
-    is not a number."""
+def graph_losses(model: BaseModel, rows: Rows) -> Float[Tensor, " B"]:
+    """-log q(G | x) of each task of a standardised batch in nats; NaN where the model's output is
+    NaN."""
     batch = TaskBatch(**dict(rows))
     assert batch.adjacency is not None
     output = model(batch)
     broken = torch.isnan(output).flatten(1).any(1)
-    found = -model.posterior_of(torch.nan_to_num(output), batch).log_prob(batch.adjacency)
-    return found.masked_fill(broken, torch.nan)
+    losses = -model.posterior_of(torch.nan_to_num(output), batch).log_prob(batch.adjacency)
+    return losses.masked_fill(broken, torch.nan)

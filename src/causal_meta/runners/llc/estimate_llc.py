@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,34 +32,49 @@ from causal_meta.store.disk import write_atomic
 if TYPE_CHECKING:
     from causal_meta.store import Artifact, Attempt
 
-#: A killed run loses at most about so many seconds of work, or one segment.
+#: A killed run loses at most about this many seconds of work, or one segment.
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
-Tell = Callable[[int, int], None]
+Report = Callable[[int, int], None]  # draws done, draws in all
+
+
+class _Target(NamedTuple):
+    """The properties of a target that an estimate needs: numbers of rows and parameters, exact
+    values, and whether w* is known to be a minimum."""
+
+    n: int
+    n_parameters: int
+    exact: dict[str, float]
+    is_minimum: bool | None
 
 
 def estimate_llc(config: SamplerConfig, attempt: Attempt) -> dict[str, Any]:
     """Sample the posterior around the point of `attempt.inputs["of"]` and estimate its learning
     coefficient; the builder of all samplers.
 
-    A killed run goes on from the checkpoint of its last segment and ends with the same draws.
-    Chains that failed are named in `analysis.json` and left out of the mean. Returns dims and
-    metrics for `meta.json`. Raises `ConfigError` for a mask or a step that means nothing, and
-    ValueError where the loss is not finite at w*.
+    A killed run resumes from the checkpoint of its last segment and ends with the same draws.
+    `analysis.json` names the chains that failed; the estimate excludes them.
+
+    Returns:
+        Dims and metrics for `meta.json`.
+
+    Raises:
+        ConfigError: for a mask or a step that cannot be used.
+        ValueError: where the loss is not finite at w*.
     """
     of = attempt.inputs["of"]
-    with _watched(config, attempt) as tell:
-        draws, told = _sampled(config, of, attempt.inputs.get("tasks"), _Sealed(attempt), tell)
+    with _progress(config, attempt) as report:
+        draws, target = _sampled(config, of, attempt.inputs.get("tasks"), _Sealed(attempt), report)
     write_trace(
         attempt.folder / TRACE,
         draws,
         {"inference_library": "causal_meta", "sampler": config.kind, "target_id": of.id},
     )
-    check = None if told["is_minimum"] is None else {"is_minimum": told["is_minimum"]}
-    analysis = estimate(draws, n=told["n"], n_parameters=told["n_parameters"], check=check)
+    check = None if target.is_minimum is None else {"is_minimum": target.is_minimum}
+    analysis = estimate(draws, n=target.n, n_parameters=target.n_parameters, check=check)
     analysis |= _seconds(draws, analysis, attempt) | {
         "sampler": config.kind,
         "target_id": of.id,
-        "exact": told["exact"],
+        "exact": target.exact,
         "adapted": dict(draws.adapted),
         "statistics": dict(draws.statistics),
         "running": _running(draws),
@@ -67,14 +82,14 @@ def estimate_llc(config: SamplerConfig, attempt: Attempt) -> dict[str, Any]:
     }
     plain, _ = finite(analysis)
     write_atomic(attempt.folder / ANALYSIS, json.dumps(plain, indent=1, allow_nan=False) + "\n")
-    _tell(attempt, plain)
+    _record(attempt, plain)
     attempt.discard_checkpoints()
     metrics = {name: plain[name] for name in ("llc_mean", "llc_mcse", "ess", "rhat")}
     dims = {
         "chains": config.chains,
         "draws": analysis["draws"],
-        "n": told["n"],
-        "p": told["n_parameters"],
+        "n": target.n,
+        "p": target.n_parameters,
     }
     return {"dims": dims, "metrics": metrics, "jax_enable_x64": config.precision == "float64"}
 
@@ -83,48 +98,38 @@ def estimate_llc(config: SamplerConfig, attempt: Attempt) -> dict[str, Any]:
 
 
 def _sampled(
-    config: SamplerConfig, of: Artifact, tasks: Artifact | None, place: _Sealed, tell: Tell
-) -> tuple[Draws, dict[str, Any]]:
-    """The draws, and what is known of the landscape: n, n_parameters, exact values, and whether w*
-    was found to be a minimum."""
+    config: SamplerConfig, of: Artifact, tasks: Artifact | None, checkpoint: _Sealed, report: Report
+) -> tuple[Draws, _Target]:
+    """The draws, and the properties of their target."""
     if tasks is not None:
         from causal_meta.llc.samplers.torch_samplers import sample_torch
         from causal_meta.runners.llc.checkpoint_landscape import checkpoint_landscape
 
-        seen = checkpoint_landscape(of, tasks, width=config.precision)
-        draws = sample_torch(seen, config, checkpoint=place, progress=tell)
-        return draws, _described(
-            seen.n,
-            seen.restricted(config.posterior.mask).n_parameters,
-            {},
-            draws.statistics["centre"]["is_minimum"],
+        of_model = checkpoint_landscape(of, tasks, width=config.precision)
+        draws = sample_torch(of_model, config, checkpoint=checkpoint, progress=report)
+        n_parameters = of_model.restricted(config.posterior.mask).n_parameters
+        return draws, _Target(
+            of_model.n, n_parameters, {}, draws.statistics["centre"]["is_minimum"]
         )
     if config.posterior.polish:
         raise ConfigError(
             "posterior.polish is for trained graph models; a network is polished when it is built "
-            "(training.polish), so leave it out."
+            "(training.polish), so omit it."
         )
     from causal_meta.llc.samplers import masked, sample
     from causal_meta.runners.llc.train_network import load_landscape
 
     landscape = load_landscape(of)
-    draws = sample(landscape, config, checkpoint=place, progress=tell)
+    draws = sample(landscape, config, checkpoint=checkpoint, progress=report)
     restricted = masked(landscape, config.posterior.mask)
     exact = dict(restricted.exact)
     if restricted.expectation is not None:
-        # no finite posterior without localisation, or one that no quadrature reaches
+        # the posterior is not proper without localisation, or the quadrature does not converge
         with contextlib.suppress(ValueError):
             value, error = restricted.expectation(draws.n_beta, draws.gamma)
             exact |= {"expected": float(value), "expected_error": float(error)}
-    return draws, _described(
-        landscape.n, restricted.n_parameters, exact, of.meta.get("metrics", {}).get("is_minimum")
-    )
-
-
-def _described(
-    n: int, n_parameters: int, exact: Mapping[str, float], is_minimum: bool | None
-) -> dict[str, Any]:
-    return {"n": n, "n_parameters": n_parameters, "exact": dict(exact), "is_minimum": is_minimum}
+    is_minimum = of.meta.get("metrics", {}).get("is_minimum")
+    return draws, _Target(landscape.n, restricted.n_parameters, exact, is_minimum)
 
 
 class _Sealed:
@@ -144,13 +149,13 @@ class _Sealed:
 
 
 @contextlib.contextmanager
-def _watched(config: SamplerConfig, attempt: Attempt) -> Iterator[Tell]:
-    """What a sampler tells its segments to: a bar, lines, or nothing, as the attempt's options
-    say."""
+def _progress(config: SamplerConfig, attempt: Attempt) -> Iterator[Report]:
+    """A function that shows the progress of a sampler as a bar, as lines, or not at all, by the
+    attempt's options."""
     with contextlib.ExitStack() as stack:
         shown: list[Progress] = []
 
-        def tell(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             if not shown:
                 shown.append(
                     stack.enter_context(
@@ -159,18 +164,18 @@ def _watched(config: SamplerConfig, attempt: Attempt) -> Iterator[Tell]:
                         )
                     )
                 )
-            shown[0].total = total  # a run whose error is still too large grows
+            shown[0].total = total  # a run whose error is still too large is lengthened
             shown[0].update(done)
 
-        yield tell
+        yield report
 
 
 # ----------------------------------------------------------------------------------------- analysis
 
 
 def _seconds(draws: Draws, analysis: Mapping[str, Any], attempt: Attempt) -> dict[str, Any]:
-    """Wall seconds of the parts, compilation apart, and the work-normalised variance in seconds of
-    warm-up and sampling."""
+    """Wall seconds of compilation, warm-up and sampling, and the variance normalised by the seconds
+    of the last two."""
     parts = {
         f"{name}_sec": float(draws.seconds[name]) if name in draws.seconds else None
         for name in ("compile", "warmup", "sampling")
@@ -186,20 +191,17 @@ def _seconds(draws: Draws, analysis: Mapping[str, Any], attempt: Attempt) -> dic
 
 
 def _running(draws: Draws) -> dict[str, list[float]]:
-    """λ̂ and its error as the chains grow, with gradients and seconds of all chains together
+    """The running estimate with its error, and with gradients and seconds of all chains together
     (warm-up included, compilation not)."""
-    found = settling(draws)
+    running = settling(draws)
     length = draws.loss.shape[1]
-    begin, spent = (
-        float(draws.seconds.get("warmup", 0.0)),
-        float(draws.seconds.get("sampling", 0.0)),
-    )
-    told = dataclasses.asdict(found) | {"seconds": begin + spent * found.draws / length}
-    return {name: np.asarray(values).tolist() for name, values in told.items()}
+    warmup, sampling = (float(draws.seconds.get(name, 0.0)) for name in ("warmup", "sampling"))
+    fields = dataclasses.asdict(running) | {"seconds": warmup + sampling * running.draws / length}
+    return {name: np.asarray(values).tolist() for name, values in fields.items()}
 
 
-def _tell(attempt: Attempt, analysis: Mapping[str, Any]) -> None:
-    """The running estimate as curves, the result as an event."""
+def _record(attempt: Attempt, analysis: Mapping[str, Any]) -> None:
+    """Record the running estimate as scalars and the result as an event."""
     running = analysis["running"]
     for at, mean, error in zip(running["draws"], running["mean"], running["error"], strict=True):
         attempt.facts.scalars(int(at), "sample", {"llc": mean, "llc_mcse": error})

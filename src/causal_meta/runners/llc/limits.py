@@ -1,10 +1,10 @@
-"""Limits of learning coefficients from several runs on one target: runs that differ in one setting,
-the fit, and a picture. Loads no JAX."""
+"""Limits of learning coefficients from several runs on one target: the runs that differ in one
+setting, the fit, and a picture. Loads no JAX."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,18 +28,18 @@ SWEPT: dict[str, tuple[str, ...]] = {
     "beta": ("posterior.beta", "posterior.beta_mode"),
     "step": ("step_fraction", "step_size", "step_rule"),
 }
-"""What a limit can be taken in, and the settings in which its runs may differ (and in their seeds).
-"""
+"""The quantities that can be extrapolated, each with the settings in which its runs may differ,
+besides their seeds."""
 LETTERS = {"gamma": "γ", "beta": "nβ", "step": "ε"}
-#: Flags of runs that say nothing about their posterior's value; too wide an error or a step's bias
-#: only weighs less, or is what is fitted.
+#: Flags that do not exclude a run: a large error only lowers its weight, and the bias of the step
+#: is what is extrapolated.
 _BEARABLE = {"mcse_above_2_percent", "step_size_bias"}
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a sweep: where it lies (γ, nβ or ε), its λ̂ with its error, and the flags for
-    which it is left out of the fit."""
+    """One run of a sweep: its γ, nβ or ε (`at`), its λ̂ with its error, and the flags that exclude
+    it from the fit."""
 
     run: Artifact
     at: float
@@ -50,24 +50,24 @@ class Point:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs of one sampler that differ in what is swept alone, by rising values; `label` says what
-    they share, `exact` has λ where it is known."""
+    """Runs of one sampler that differ only in the swept quantity `by`, by ascending values; `label`
+    describes their common settings, `exact` has λ where it is known."""
 
     by: str
     label: str
     points: tuple[Point, ...]
-    exact: dict[str, Any]
+    exact: dict[str, float]
     gamma: float
 
     @property
     def used(self) -> list[Point]:
-        """The points that are fitted."""
+        """The points that enter the fit."""
         return [point for point in self.points if not point.left_out]
 
 
 def sweeps(runs: Sequence[Artifact], by: str) -> list[Sweep]:
-    """The runs in groups that differ in what is swept (`by` of SWEPT) and in seeds alone; those of
-    two or more values, the longest first."""
+    """The groups of runs that differ only in the swept quantity (`by`, a key of SWEPT) and in
+    seeds, with two or more values, the largest first."""
     groups: dict[str, list[Artifact]] = {}
     for run in runs:
         shared = {
@@ -78,38 +78,29 @@ def sweeps(runs: Sequence[Artifact], by: str) -> list[Sweep]:
         groups.setdefault(
             json.dumps([shared, sorted(run.inputs.items())], sort_keys=True, default=str), []
         ).append(run)
-    found = [_sweep(group, by) for group in groups.values()]
-    several = [sweep for sweep in found if len({point.at for point in sweep.points}) > 1]
+    candidates = [_sweep(group, by) for group in groups.values()]
+    several = [sweep for sweep in candidates if len({point.at for point in sweep.points}) > 1]
     return sorted(several, key=lambda sweep: -len(sweep.points))
 
 
 def _sweep(runs: Sequence[Artifact], by: str) -> Sweep:
-    told = [(run, read_analysis(run)) for run in runs]
-    points = sorted(
-        (_point(run, analysis, by) for run, analysis in told), key=lambda point: point.at
-    )
+    analyses = [read_analysis(run) for run in runs]
+    pairs = zip(runs, analyses, strict=True)
+    points = sorted((_point(run, tree, by) for run, tree in pairs), key=lambda point: point.at)
     words = [
         word for word in label_of(runs[0].config).split(" ") if word.split("=")[0] not in SWEPT[by]
     ]
-    return Sweep(
-        by, " ".join(words), tuple(points), dict(told[0][1]["exact"]), float(told[0][1]["gamma"])
-    )
+    first = analyses[0]
+    return Sweep(by, " ".join(words), tuple(points), dict(first["exact"]), float(first["gamma"]))
 
 
-def _point(run: Artifact, analysis: dict[str, Any], by: str) -> Point:
+def _point(run: Artifact, analysis: Mapping[str, Any], by: str) -> Point:
     if by == "step":
-        steps = np.asarray(analysis["adapted"].get("step_size", np.nan), float)
-        at, value, error = (
-            float(steps.mean()),
-            analysis["llc_mean_plain"],
-            analysis["llc_mcse_plain"],
-        )
+        at = float(np.asarray(analysis["adapted"].get("step_size", np.nan), float).mean())
+        value, error = analysis["llc_mean_plain"], analysis["llc_mcse_plain"]
     else:
-        at, value, error = (
-            float(analysis["gamma" if by == "gamma" else "n_beta"]),
-            analysis["llc_mean"],
-            analysis["llc_error"],
-        )
+        at = float(analysis["gamma" if by == "gamma" else "n_beta"])
+        value, error = analysis["llc_mean"], analysis["llc_error"]
     out = [flag for flag in analysis["flags"] if flag not in _BEARABLE]
     if value is None or not error or not np.isfinite(at):
         out = out or ["no number"]
@@ -117,10 +108,14 @@ def _point(run: Artifact, analysis: dict[str, Any], by: str) -> Point:
 
 
 def fit(sweep: Sweep, *, multiplicity: int | None = None) -> Limit:
-    """The limit of a sweep: γ → 0, ε → 0, or λ over temperatures; m as given, else the target's,
-    else 1. Four temperatures or more have the weight of the localisation fitted too.
+    """The limit of a sweep: γ → 0, ε → 0, or λ over temperatures. From four temperatures on, a term
+    for the localisation is fitted too.
 
-    Raises ConfigError if too few of the runs can be used.
+    Args:
+        multiplicity: m; by default that of the target where it is known, else 1.
+
+    Raises:
+        ConfigError: if too few of the runs can be used.
     """
     used = sweep.used
     m = int(sweep.exact.get("multiplicity") or 1) if multiplicity is None else multiplicity
@@ -145,17 +140,17 @@ def fit(sweep: Sweep, *, multiplicity: int | None = None) -> Limit:
         ) from None
 
 
-def draw_limit(sweep: Sweep, found: Limit, path: Path) -> Path:
-    """The picture of a fitted sweep, into the file `path`."""
+def draw_limit(sweep: Sweep, limit: Limit, path: Path) -> Path:
+    """Draw a fitted sweep into the file `path`."""
     from causal_meta.drawing import canvas, limits
 
     used = sweep.used
     x, y, e = ([getattr(point, name) for point in used] for name in ("at", "value", "error"))
     at = 0.0 if sweep.by != "beta" else max(x) * 1.5
-    fitted = limits.Fitted(at, found.value, found.error, found.curve)
+    fitted = limits.Fitted(at, limit.value, limit.error, limit.curve)
     known = sweep.exact.get("lambda") if sweep.by != "step" else None
     label = {"gamma": "localisation γ", "beta": "tempered rows nβ", "step": "step size ε"}[sweep.by]
-    note = f"{sweep.label}; {found.model}; limit {found.value:.4g} ± {found.error:.2g}"
+    note = f"{sweep.label}; {limit.model}; limit {limit.value:.4g} ± {limit.error:.2g}"
     return canvas.save(
         limits.limit(
             x,

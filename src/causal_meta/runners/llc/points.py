@@ -1,5 +1,5 @@
-"""Whether the w* of a target is a minimum: of a network target, or of a trained graph model over a
-set of tasks."""
+"""Checks whether the w* of a target is a minimum: of a network target, or of a trained graph model
+over a set of tasks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,24 @@ if TYPE_CHECKING:
     from causal_meta.llc.landscapes.minimum import Minimum
     from causal_meta.store import Artifact, Store
 
-_SAME = 1e-6  # by how much, beside 1, the loss may differ from the one that was recorded
+_SAME = 1e-6  # largest difference between the loss and the recorded one, relative to 1 + |loss|
 BUDGET, PRODUCTS = 2000, 100
 
 
 @dataclass(frozen=True)
 class Point:
-    """What is known of a w*: the check itself, n, L_n(w*) in single precision (None for torch
-    models), the gradient norm that n rows have by chance at the truth (None without rows), exact
-    values where they are known, and `notes`, each a reason not to trust the point."""
+    """The check of a w*.
 
-    found: Minimum
+    Fields:
+        minimum: the result of the check.
+        n: the number of rows or tasks.
+        loss_float32: L_n(w*) in single precision; None for torch models.
+        gradient_noise: the expected gradient norm of n rows at the truth; None without rows.
+        exact: exact values where they are known.
+        notes: further reasons against the point, as clauses.
+    """
+
+    minimum: Minimum
     n: int
     loss_float32: float | None = None
     gradient_noise: float | None = None
@@ -38,15 +45,15 @@ class Point:
 
     @property
     def is_minimum(self) -> bool:
-        """Whether nothing speaks against w*."""
-        return not self.found.flags and not self.notes
+        """Whether there is no reason against w*."""
+        return not self.minimum.flags and not self.notes
 
 
-def look_at(
+def check_point(
     of: Artifact, tasks: Artifact | None, posterior: LocalPosteriorConfig, *, budget: int = BUDGET
 ) -> Point:
-    """Look at the w* of a target under the temperature, the localisation and the mask of
-    `posterior`. Raises `ConfigError` and ValueError."""
+    """Check the w* of a target under the temperature, the localisation and the mask of `posterior`,
+    with at most `budget` gradients and Hessian products. Raises `ConfigError` and ValueError."""
     return (
         _graph_model(of, tasks, posterior, budget)
         if tasks is not None
@@ -64,15 +71,15 @@ def _network(of: Artifact, posterior: LocalPosteriorConfig, budget: int) -> Poin
     whole = load_landscape(of)
     landscape = masked(whole, posterior.mask)
     n_beta, gamma = temperature(posterior, landscape.n, landscape.n_parameters)
-    found = examine(
+    minimum = examine(
         LandscapeSurface(landscape), n_beta=n_beta, gamma=gamma, budget=budget, products=PRODUCTS
     )
     notes, recorded = [], of.meta.get("metrics", {}).get("L0")
-    if isinstance(recorded, int | float) and abs(recorded - found.loss) > _SAME * (
+    if isinstance(recorded, int | float) and abs(recorded - minimum.loss) > _SAME * (
         1 + abs(recorded)
     ):
         notes.append(
-            f"L_n(w*) is {found.loss:.9g} here and {recorded:.9g} in meta.json: rows or "
+            f"L_n(w*) is {minimum.loss:.9g} here and {recorded:.9g} in meta.json: rows or "
             "parameters are not those of the build"
         )
     config = of.config
@@ -80,11 +87,11 @@ def _network(of: Artifact, posterior: LocalPosteriorConfig, budget: int) -> Poin
         training = config.training
         if not training.polish and training.precision == "float32":
             notes.append(
-                "w* was found in float32 and not polished, while samplers count the loss from it "
-                "in their own float width"
+                "w* was trained in float32 and not polished, while samplers compute L_n(w*) in "
+                "their own float precision"
             )
     return Point(
-        found,
+        minimum,
         landscape.n,
         loss_at(landscape, "float32"),
         gradient_noise(landscape),
@@ -103,30 +110,34 @@ def _graph_model(
 
     landscape = checkpoint_landscape(of, tasks).restricted(posterior.mask)
     tempered = TorchPosterior.of(landscape, posterior)
-    found = examine(
+    minimum = examine(
         TorchSurface(landscape),
         n_beta=tempered.n_beta,
         gamma=tempered.gamma,
         budget=budget,
         products=PRODUCTS,
     )
-    return Point(found, landscape.n)
+    return Point(minimum, landscape.n)
 
 
 def polished(
-    store: Store, of: Artifact, *, budget: int, tolerance: float, **recorded: Any
+    store: Store, of: Artifact, *, budget: int, tolerance: float, **arguments: Any
 ) -> Artifact:
-    """A network target of its own whose w* is that of `of`, polished: the same configuration with
-    `init` the old target and no training.
+    """A new network target whose w* is that of `of`, polished: the same configuration with the old
+    target as `init` and no training.
 
-    `recorded` goes to `make` (name, subscribers, options). Raises `ConfigError` for a target of
-    another kind.
+    Args:
+        budget, tolerance: of the polish (`NetworkTrainingConfig`).
+        arguments: of `make` (name, subscribers, options).
+
+    Raises:
+        ConfigError: for a target of another kind.
     """
     config = of.config
     if not isinstance(config, NetworkConfig):
         raise ConfigError(
-            f"--polish makes network targets, and {of.id} is of kind {of.kind}; its samplers "
-            "polish w* first, posterior.polish=STEPS."
+            f"--polish makes network targets, and {of.id} is of kind {of.kind}; let its samplers "
+            "polish w* first (posterior.polish=STEPS)."
         )
     training = dataclasses.replace(
         config.training, polish=True, polish_budget=budget, polish_tolerance=tolerance
@@ -134,5 +145,5 @@ def polished(
     if isinstance(config.model, StudentConfig):
         training = dataclasses.replace(training, max_steps=0)
     return make(
-        store, dataclasses.replace(config, training=training, name=""), {"init": of}, **recorded
+        store, dataclasses.replace(config, training=training, name=""), {"init": of}, **arguments
     )

@@ -1,9 +1,9 @@
-"""Network targets: rows, training and polish of a student network, or a formula at the point it
-names; and back from the artifact to its landscape.
+"""Network targets: rows, training and polish of a student network, or a formula at its point; and
+the landscape of a stored target.
 
 `data.npz` holds the rows (of a student x [N, D] and y [N, outputs]), `params.npz` the parameters w*
-by name, both in float64; `training.npz` the losses of the training's steps. JAX is imported when
-there is something to build or to load.
+by name, both in float64; `training.npz` the losses of the training's steps. JAX is imported only to
+build or load a target.
 """
 
 from __future__ import annotations
@@ -29,17 +29,22 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
-# localisation for which w* is polished and looked at; others: `causal-meta llc check --gamma`
+# localisation of the polish and the check of w*; others: `causal-meta llc check posterior.gamma=…`
 GAMMA = 1.0
 
 
 def build_network(config: NetworkConfig, attempt: Attempt) -> dict[str, Any]:
-    """Make the rows, train the student, polish w*, and look whether it is a minimum; the builder of
-    kind `network`.
+    """Generate the rows, train the student, polish w*, and check whether it is a minimum; the
+    builder of kind `network`.
 
-    A killed build goes on from its last checkpoint and ends with the same parameters. Returns dims
-    and metrics for `meta.json`. Raises `ConfigError` for an `init` of another model, and ValueError
-    for a training that diverges.
+    A killed build resumes from its last checkpoint and ends with the same parameters.
+
+    Returns:
+        Dims and metrics for `meta.json`.
+
+    Raises:
+        ConfigError: for an `init` of another model.
+        ValueError: for a training that diverges.
     """
     from causal_meta.llc.landscapes.surfaces import LandscapeSurface
 
@@ -77,8 +82,8 @@ def build_network(config: NetworkConfig, attempt: Attempt) -> dict[str, Any]:
 
 
 def load_landscape(artifact: Artifact) -> Landscape:
-    """The loss landscape of a `network` target around its w*, on the rows it was made with, in
-    float64. Raises ValueError for another kind."""
+    """The loss landscape of a `network` target around its w*, on its stored rows, in float64.
+    Raises ValueError for another kind."""
     config = artifact.config
     if not isinstance(config, NetworkConfig):
         raise ValueError(
@@ -86,16 +91,15 @@ def load_landscape(artifact: Artifact) -> Landscape:
             "build network …)."
         )
     data, params = (_arrays(artifact, name) for name in ("data.npz", "params.npz"))
-    return _landscape(
-        config, data, np.concatenate([value.reshape(-1) for value in params.values()])
-    )
+    w = np.concatenate([value.reshape(-1) for value in params.values()])
+    return _landscape(config, data, w)
 
 
 def _landscape(
     config: NetworkConfig, data: Mapping[str, Floats] | None, w: Floats | None
 ) -> Landscape:
-    """The landscape of a configuration, with the rows and the point given, or those that it
-    says."""
+    """The landscape of a configuration, with the rows `data` around w; by default with the rows and
+    the initial point of the configuration."""
     if isinstance(config.model, StudentConfig):
         from causal_meta.llc.landscapes.perceptrons import Perceptron
         from causal_meta.llc.landscapes.targets import draw_rows, network_landscape
@@ -109,17 +113,17 @@ def _landscape(
         return network_landscape(config, draw_rows(config) if data is None else data, first)
     from causal_meta.llc.landscapes.forms import form_landscape
 
-    found = form_landscape(config.model, config.data.n_rows, config.seed)
+    form = form_landscape(config.model, config.data.n_rows, config.seed)
     return dataclasses.replace(
-        found,
-        data=found.data if data is None else dict(data),
-        centre=found.centre if w is None else w,
+        form,
+        data=form.data if data is None else dict(data),
+        centre=form.centre if w is None else w,
     )
 
 
 def _first(config: NetworkConfig, attempt: Attempt) -> Landscape:
-    """The landscape around the point where the work begins: that of `init`, fresh parameters, or
-    the point that a formula names."""
+    """The landscape around the initial point: that of `init`, random parameters, or the point of a
+    formula."""
     init = attempt.inputs.get("init")
     if init is None:
         return _landscape(config, None, None)
@@ -136,39 +140,39 @@ def _arrays(artifact: Artifact, name: str) -> dict[str, Floats]:
     not finite."""
     try:
         with np.load(artifact.folder / name, allow_pickle=False) as arrays:
-            found = {key: np.asarray(arrays[key]) for key in arrays.files}
+            stored = {key: np.asarray(arrays[key]) for key in arrays.files}
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise ValueError(
             f"{name} of {artifact.id} cannot be read ({type(error).__name__}); delete the target "
             "and build it again."
         ) from None
-    if not all(np.isfinite(values).all() for values in found.values()):
+    if not all(np.isfinite(values).all() for values in stored.values()):
         raise ValueError(
             f"{name} of {artifact.id} holds values that are not finite; delete the target and "
             "build it again."
         )
-    return found
+    return stored
 
 
 def _leaves(landscape: Landscape) -> dict[str, Floats]:
     """w* by the names of its leaves, in their order; one leaf `w` where there are none."""
     w = np.asarray(landscape.centre, np.float64)
-    return {name: w[where] for name, where in landscape.parameter_names.items()} or {"w": w}
+    return {name: w[place] for name, place in landscape.parameter_names.items()} or {"w": w}
 
 
-# ------------------------------------------------------------------------------------ the way to w*
+# ------------------------------------------------------------------------------ training and polish
 
 
 class _Place:
-    """Where training and polish leave their state, are shown and are written down. A state is plain
-    arrays, and a `stage`."""
+    """Checkpoints, progress and records of training and polish. A checkpoint is plain arrays with
+    the name of its `stage`."""
 
     def __init__(self, attempt: Attempt, stack: contextlib.ExitStack) -> None:
         self.attempt, self.stack = attempt, stack
         self.left: Arrays = attempt.load("arrays") or {}
 
     def state(self, stage: str) -> Arrays | None:
-        """The state that an earlier attempt left in this stage, if it did."""
+        """The state of an earlier attempt that ended in this stage, if any."""
         return self.left if self.left and str(self.left["stage"]) == stage else None
 
     def save(self, stage: str, done: int, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -177,7 +181,7 @@ class _Place:
             self.attempt.save({"stage": np.asarray(stage), **arrays}, done, "arrays")
 
     def progress(self, title: str, total: int) -> Progress:
-        """A bar, lines, or nothing, as the attempt's options say."""
+        """A progress bar, lines, or nothing, by the attempt's options."""
         return self.stack.enter_context(
             Progress(total, style=self.attempt.options.get("progress", "auto"), title=title)
         )
@@ -186,7 +190,7 @@ class _Place:
 def _trained(
     config: NetworkConfig, landscape: Landscape, place: _Place
 ) -> tuple[Floats, NDArray[np.floating]]:
-    """w after the training's steps, and the losses of all steps."""
+    """w after training, and the losses of all steps."""
     from causal_meta.llc.landscapes.training import train
 
     if (polishing := place.state("polish")) is not None:
@@ -200,10 +204,10 @@ def _trained(
     shown = place.progress("training", config.training.max_steps)
     for segment in train(landscape, config.training, config.seed, state=state):
         w, losses = segment.parameters, np.concatenate((losses, segment.losses))
-        told = {"loss": float(segment.losses.mean())} if len(segment.losses) else {}
-        shown.update(segment.step, told)
+        metrics = {"loss": float(segment.losses.mean())} if len(segment.losses) else {}
+        shown.update(segment.step, metrics)
         place.attempt.facts.scalars(
-            segment.step, "train", {f"train/{name}": value for name, value in told.items()}
+            segment.step, "train", {f"train/{name}": value for name, value in metrics.items()}
         )
         place.save("training", segment.step, segment.state | {"losses": losses})
     return w, losses
@@ -216,7 +220,7 @@ def _polished(
     losses: NDArray[np.floating],
     place: _Place,
 ) -> Descent:
-    """The end of the descent from the surface's centre."""
+    """The last state of the descent from the surface's centre."""
     from causal_meta.llc.landscapes.local_posterior import tempered_rows
     from causal_meta.llc.landscapes.minimum import polish
     from causal_meta.llc.landscapes.surfaces import DENSE
@@ -249,13 +253,12 @@ def _described(
     from causal_meta.llc.landscapes.perceptrons import Perceptron
     from causal_meta.llc.landscapes.surfaces import loss_at
 
-    searched = descent if descent is not None and descent.ended else None
-    found = examine(
+    minimum = examine(
         surface,
         n_beta=tempered_rows(landscape.n),
         gamma=GAMMA,
         budget=2000 if descent is None else 60,
-        known=searched,
+        known=descent if descent is not None and descent.ended else None,
     )
     student = config.model if isinstance(config.model, StudentConfig) else None
     dims: dict[str, Any] = {"n": landscape.n, "p": landscape.n_parameters}
@@ -266,21 +269,21 @@ def _described(
             "widths": list(Perceptron(student).widths),
         }
     metrics = {
-        "L0": found.loss,
+        "L0": minimum.loss,
         "L0_float32": loss_at(landscape, "float32"),
-        "gradient_norm": found.gradient_norm,
-        "lowest_eigenvalue": found.ends.lowest,
-        "highest_eigenvalue": found.ends.highest,
-        "laplace": found.ends.laplace,
-        "gap": found.gap,
-        "is_minimum": not found.flags,
+        "gradient_norm": minimum.gradient_norm,
+        "lowest_eigenvalue": minimum.ends.lowest,
+        "highest_eigenvalue": minimum.ends.highest,
+        "laplace": minimum.ends.laplace,
+        "gap": minimum.gap,
+        "is_minimum": not minimum.flags,
     }
-    known = {name: float(value) for name, value in landscape.exact.items()}
+    exact = {name: float(value) for name, value in landscape.exact.items()}
     wide = student is None or descent is not None or config.training.precision == "float64"
     return {
         "dims": dims,
         "metrics": metrics,
-        "verdict": found.sentence,
-        "exact": known,
+        "verdict": minimum.sentence,
+        "exact": exact,
         "jax_enable_x64": wide,
     }

@@ -1,14 +1,13 @@
 """A search for a sampler's settings: trials of a method on one target within a budget, judged
 against a reference, the next ones chosen by Optuna.
 
-`tune.json` holds the reference, every trial with its seed, settings, estimate, work and flags, what
-was spent, and the best trial; `trials.csv` the same trials as a table; `best.yaml` a study file
+`tune.json` holds the reference, every trial with its seed, settings, estimate, work and flags, the
+spent budget, and the best trial; `trials.csv` the same trials as a table; `best.yaml` a study file
 with the best settings; `diagnostics/tuning.png` the objective against each setting.
 
-Optuna is asked for suggestions alone. Its study is made again from our own record before each of
-them, with a sampler seeded by the trial's number, so that a killed search, which goes on from that
-record, asks what an unbroken one would have asked, and no storage of Optuna's (of which one
-unpickles) is read.
+Optuna only suggests settings. Its study is rebuilt from our own record before each suggestion, with
+a sampler seeded by the trial's number. So a resumed search gets the suggestions of an uninterrupted
+one, and no storage of Optuna's, some of which unpickle objects, is read.
 """
 
 from __future__ import annotations
@@ -37,17 +36,16 @@ if TYPE_CHECKING:
     from causal_meta.store import Artifact, Attempt
 
 TUNING, TABLE, BEST, PICTURE = "tune.json", "trials.csv", "best.yaml", "diagnostics/tuning.png"
-# what Optuna, which only orders trials, is told beside the objective of one with flags
+# added to the objective of trials with flags for Optuna, which only ranks trials
 _FLAGGED = 1e6
-#: Flags that speak of the target or of the length of the chains, not of the settings: the objective
-#: has the second already.
+#: Flags that do not count against the settings: they are about the target, or about the length of
+#: the chains, which the objective includes.
 NO_FAILURE = frozenset({"not_a_minimum", "float_width", "low_ess", "mcse_above_2_percent"})
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What trials are judged by: λ_ref, its standard error, and where it comes from (a run's id, or
-    "exact")."""
+    """The reference value of λ, with its standard error and its source (a run's id, or "exact")."""
 
     value: float
     error: float
@@ -57,8 +55,8 @@ class Reference:
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of settings tried: `state` is "ok", "flagged", "failed" or "stopped" (out of time);
-    only the first has a say in what is best."""
+    """A trial of settings: `state` is "ok", "flagged", "failed" or "stopped" (out of time); only
+    trials with state "ok" can be the best."""
 
     number: int
     seed: int
@@ -83,10 +81,15 @@ class _OutOfTime(Exception):
 def tune_llc(config: TuneConfig, attempt: Attempt) -> dict[str, Any]:
     """Carry out the search and publish its record; the builder of `tune`.
 
-    No trial begins that the budget's gradients cannot pay by what trials cost so far, and a trial
-    is stopped between two segments of its chains when the budget's seconds end. Returns dims and
-    metrics. Raises `ConfigError` for a reference of another target or posterior, without a usable
-    one, and for a budget below the price of one trial.
+    A trial starts only if the remaining gradients of the budget cover the largest cost of a trial
+    so far; it is stopped between two segments of its chains when the budget's seconds end.
+
+    Returns:
+        Dims and metrics for `meta.json`.
+
+    Raises:
+        ConfigError: without a usable reference on the same target and posterior, and for a budget
+            below the cost of one trial.
     """
     from causal_meta.runners.llc.train_network import load_landscape
 
@@ -144,21 +147,21 @@ def best_of(trials: Sequence[Trial], state: str = "ok") -> Trial | None:
 def reference_of(
     config: TuneConfig, of: Artifact, run: Artifact | None, landscape: Landscape
 ) -> Reference:
-    """The estimate of the run given as reference, or the exact finite-n value of the landscape.
-    Raises `ConfigError` if neither can be used."""
+    """The estimate of the reference run, or without one the exact finite-n value of the landscape.
+    Raises `ConfigError` if it cannot be used."""
     if run is None:
         from causal_meta.llc.samplers import masked
         from causal_meta.llc.samplers.prepared import temperature
 
-        seen = masked(landscape, config.method.posterior.mask)
-        if seen.expectation is None:
+        posterior = config.method.posterior
+        restricted = masked(landscape, posterior.mask)
+        if restricted.expectation is None:
             raise ConfigError(
                 f"No exact value is known for {of.id}; give reference=RUN, a run of hmc or nuts "
                 "on it."
             )
-        value, error = seen.expectation(
-            *temperature(config.method.posterior, seen.n, seen.n_parameters)
-        )
+        n_beta, gamma = temperature(posterior, restricted.n, restricted.n_parameters)
+        value, error = restricted.expectation(n_beta, gamma)
         return Reference(value, error, "exact")
     if (
         getattr(run.config, "posterior", None) != config.method.posterior
@@ -171,8 +174,7 @@ def reference_of(
     analysis = read_analysis(run)
     if analysis["llc_mean"] is None or analysis["llc_error"] is None:
         raise ConfigError(
-            f"{run.id} has no estimate to judge others by, since its chains failed; give another "
-            "reference."
+            f"{run.id} has no estimate, since its chains failed; give another reference."
         )
     return Reference(analysis["llc_mean"], analysis["llc_error"], run.id, tuple(analysis["flags"]))
 
@@ -181,24 +183,24 @@ def reference_of(
 
 
 def suggested(config: TuneConfig, trials: Sequence[Trial]) -> dict[str, Any]:
-    """The settings of the next trial: first the method's own, then Optuna's, by a tree-structured
-    Parzen estimator (Bergstra et al. 2011).
+    """The settings of the next trial: first those of the configured method, then suggestions of
+    Optuna by a tree-structured Parzen estimator (Bergstra et al. 2011).
 
-    Trials that are flagged count as worse than all others, in the order of their objectives; those
-    that failed or were stopped as worse still.
+    Flagged trials rank below all others, by their objectives; trials that failed or were stopped
+    rank last.
     """
     import optuna
     from optuna.trial import TrialState, create_trial
 
     ranges = {name: _range(config, name, *limits) for name, limits in config.searched.items()}
-    own = {
+    first = {
         name: getattr(config.method, "fraction" if name == "step_fraction" else name)
         for name in ranges
     }
     if not trials and all(
-        low <= own[name] <= high for name, (low, high) in config.searched.items()
+        low <= first[name] <= high for name, (low, high) in config.searched.items()
     ):
-        return own
+        return first
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(
         seed=key(config.seed, "tune", "suggest", len(trials))[0] >> 33,
@@ -219,7 +221,8 @@ def suggested(config: TuneConfig, trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def _range(config: TuneConfig, name: str, low: float, high: float) -> Any:
-    """Whole numbers or real ones; by their logarithm where they span a factor of ten."""
+    """The distribution of a setting, integer or real; logarithmic where the range spans a factor of
+    ten."""
     from optuna.distributions import FloatDistribution, IntDistribution
 
     log = low > 0 and high >= 10 * low
@@ -258,14 +261,14 @@ def _tried(
 
     try:
         draws = sample(landscape, method, progress=watch)
-        seen = masked(landscape, method.posterior.mask)
-        analysis = estimate(draws, n=seen.n, n_parameters=seen.n_parameters)
+        restricted = masked(landscape, method.posterior.mask)
+        analysis = estimate(draws, n=restricted.n, n_parameters=restricted.n_parameters)
     except _OutOfTime:
         return replace(
             trial,
             state="stopped",
             seconds=time.monotonic() - begin,
-            reason="the seconds of the budget ended",
+            reason="the budget's seconds were spent",
         )
     except ValueError as error:
         if number == 0:
@@ -279,8 +282,8 @@ def _tried(
 def judged(
     trial: Trial, analysis: Mapping[str, Any], reference: Reference, objective: str
 ) -> Trial:
-    """The trial with its estimate, its objective, and its state: flags other than `NO_FAILURE` make
-    it "flagged", no estimate makes it "failed"."""
+    """The trial with its estimate, objective and state: "flagged" with flags outside `NO_FAILURE`,
+    "failed" without an estimate."""
     work: dict[str, Any] = {
         "gradients": analysis["total_fges"] or 0.0,
         "flags": list(analysis["flags"]),
@@ -316,7 +319,8 @@ def _spent(trials: Sequence[Trial]) -> dict[str, float]:
 
 
 def _over(config: TuneConfig, trials: Sequence[Trial], spent: Mapping[str, float], n: int) -> str:
-    """Which part of the budget cannot pay another trial; empty text if it can."""
+    """The part of the budget that does not suffice for another trial; an empty string if the budget
+    does."""
     if config.budget.seconds and spent["seconds"] >= config.budget.seconds:
         return "seconds"
     if not config.budget.gradients:
@@ -332,8 +336,8 @@ def _over(config: TuneConfig, trials: Sequence[Trial], spent: Mapping[str, float
 
 
 def least_gradients(config: TuneConfig, n: int) -> float:
-    """What a trial costs at the least: one gradient (or one minibatch's share of it) for each
-    transition of each chain."""
+    """The least cost of a trial in gradients over all rows: one (or a minibatch's share of one) for
+    each transition of each chain."""
     method = config.method
     share = (
         min(method.batch_size, n) / n
@@ -351,7 +355,7 @@ def _save(attempt: Attempt, trials: Sequence[Trial]) -> None:
     plain, _ = finite([asdict(trial) for trial in trials])
     attempt.save(plain, len(trials), "record")
     last = trials[-1]
-    told = {
+    scalars = {
         "objective": last.objective,
         "llc": last.llc_mean,
         "gradients": last.gradients,
@@ -360,7 +364,11 @@ def _save(attempt: Attempt, trials: Sequence[Trial]) -> None:
     attempt.facts.scalars(
         last.number,
         "tune",
-        {name: value for name, value in told.items() if value is not None and math.isfinite(value)},
+        {
+            name: value
+            for name, value in scalars.items()
+            if value is not None and math.isfinite(value)
+        },
     )
 
 
@@ -421,31 +429,32 @@ def _table(config: TuneConfig, trials: Sequence[Trial]) -> str:
     return text.getvalue()
 
 
-def study_text(config: TuneConfig, of: Artifact, run_id: str, found: Trial) -> str:
-    """A study file (its runs can be pasted into others) that runs the method with the best
-    settings, and what differs from the defaults."""
+def study_text(config: TuneConfig, of: Artifact, run_id: str, best: Trial) -> str:
+    """A study file that runs the method with the settings of the trial `best`; it lists only what
+    differs from the defaults."""
     import yaml
 
-    method = replace(config.method, seed=0, **config.typed(found.settings))
+    method = replace(config.method, seed=0, **config.typed(best.settings))
     entry = {
         "run": method.kind,
         "of": of.id,
         **_differences(to_plain(method), to_plain(type(method)())),
-        **config.typed(found.settings),
+        **config.typed(best.settings),
     }
-    said = (
-        f"# The best of {run_id}: {method.kind} on {of.id}, trial {found.number}, λ̂ = "
-        f"{found.llc_mean:.5g} ± {found.llc_error:.2g}\n"
+    title = (
+        f"# The best of {run_id}: {method.kind} on {of.id}, trial {best.number}, λ̂ = "
+        f"{best.llc_mean:.5g} ± {best.llc_error:.2g}\n"
     )
-    return said + yaml.safe_dump({"name": f"tuned_{method.kind}", "runs": [entry]}, sort_keys=False)
+    study = {"name": f"tuned_{method.kind}", "runs": [entry]}
+    return title + yaml.safe_dump(study, sort_keys=False)
 
 
 def _differences(tree: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    differences: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping) and isinstance(plain.get(name), Mapping):
             inner = _differences(value, plain[name])
-            found |= {name: inner} if inner else {}
+            differences |= {name: inner} if inner else {}
         elif value != plain.get(name):
-            found[name] = value
-    return found
+            differences[name] = value
+    return differences
