@@ -72,9 +72,9 @@ def test_gradients_are_those_of_differences(name):
         w = np.asarray(landscape.centre) + 0.3 * np.random.default_rng(1).standard_normal(
             landscape.n_parameters
         )
-        gradient = np.asarray(jax.grad(loss)(w))
-        steps = jnp.asarray(w + 1e-5 * np.concatenate([np.eye(len(w)), -np.eye(len(w))]))
-        values = np.asarray(jax.vmap(loss)(steps))
+        steps = w + 1e-5 * np.concatenate([np.eye(len(w)), -np.eye(len(w))])
+        both = jax.jit(lambda w, steps: (jax.grad(loss)(w), jax.vmap(loss)(steps)))
+        gradient, values = map(np.asarray, both(w, steps))
     differences = (values[: len(w)] - values[len(w) :]) / 2e-5
     assert differences == pytest.approx(gradient, rel=1e-5, abs=1e-6 * np.abs(gradient).max())
     assert differences != pytest.approx(2 * gradient, rel=1e-5, abs=1e-6 * np.abs(gradient).max())
@@ -88,14 +88,12 @@ def test_the_point_and_its_loss(name):
     sample = getattr(config, "sample", "population")
     with float_width("float64"):
         landscape, loss = functions(config)
-        value, gradient = (
-            float(loss(landscape.centre)),
-            np.asarray(jax.grad(loss)(landscape.centre)),
-        )
+        value, gradient = jax.jit(jax.value_and_grad(loss))(landscape.centre)
+        value, gradient = float(value), np.asarray(gradient)
         rows = (
             None
             if landscape.row_losses is None
-            else np.asarray(landscape.row_losses(landscape.centre, landscape.data))
+            else np.asarray(jax.jit(landscape.row_losses)(landscape.centre, landscape.data))
         )
     if sample == "population":
         assert abs(value) < 1e-28
@@ -124,20 +122,20 @@ def test_the_point_and_its_loss(name):
 def test_minibatches_and_precision(name):
     """The mean over two halves of the rows is the mean over all; in single precision the loss is
     the same to single precision."""
-    landscape, found = form_landscape(ALL[name], N, 3), {}
+    landscape, losses = form_landscape(ALL[name], N, 3), {}
     for width, tolerance in (("float32", 1e-4), ("float64", 1e-12)):
         with float_width(width):
             at = landscape.at_width(width)
-            w = at.centre + 0.1
-            found[width] = float(at.mean_loss(w, at.data))
+            w, mean_loss = at.centre + 0.1, jax.jit(at.mean_loss)
+            losses[width] = float(mean_loss(w, at.data))
             assert jnp.asarray(at.centre).dtype == width
             if at.row_losses is not None:
                 halves = [
-                    at.mean_loss(w, {key: value[part] for key, value in at.data.items()})
+                    mean_loss(w, {key: value[part] for key, value in at.data.items()})
                     for part in (slice(0, N // 2), slice(N // 2, N))
                 ]
-                assert sum(map(float, halves)) / 2 == pytest.approx(found[width], rel=tolerance)
-    assert found["float32"] == pytest.approx(found["float64"], rel=1e-4)
+                assert sum(map(float, halves)) / 2 == pytest.approx(losses[width], rel=tolerance)
+    assert losses["float32"] == pytest.approx(losses["float64"], rel=1e-4)
 
 
 def linear(config, seed=3):

@@ -110,7 +110,12 @@ def test_from_the_command_line_to_the_estimate_and_back(llc_store, targets, caps
     assert captured.out.split()[-1] == run.id
     assert "in the store already" in captured.err
     assert (
-        main(["infer", "mala", *WORDS, "warmup=60", "posterior.polish=60", "posterior.gamma=100"])
+        main(
+            [
+                *("infer", "mala", *WORDS, "warmup=60", "thin=2"),
+                *("posterior.polish=60", "posterior.gamma=100"),
+            ]
+        )
         == 0
     )
     polished = json.loads(
@@ -131,7 +136,11 @@ def test_what_does_not_go_together_is_refused(llc_store, targets, capsys):
         ("nuts", ["of=first", "tasks=held"], "hmc, mala, sgld, sgnht do"),
         ("sgld", ["of=first"], "needs the tasks that its loss is taken over"),
         ("sgld", [*WORDS, "batch_size=9"], "there are 8 items"),
-        ("mala", ["of=first", "tasks=held", "posterior.mask=blocks.0.*@head:2"], "heads 0 to 1"),
+        (
+            "mala",
+            ["of=first", "tasks=held", "posterior.mask=blocks.0.*@head:2"],
+            "heads are 0 to 1",
+        ),
         ("mala", ["of=held", "tasks=held"], "mala takes network, amortised as of"),
     ):
         assert main(["infer", kind, *words]) == 2

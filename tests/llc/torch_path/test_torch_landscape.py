@@ -23,16 +23,19 @@ def test_losses_and_gradients_are_those_of_jax(pair):
 
     there, here = pair
     assert list(here.names) == list(there.parameter_names)
-    w = some_points(3, 13)
+    w, direction = some_points(3, 13), np.linspace(-1, 1, 13)
+
+    @jax.jit
+    def expected(points, direction, data):
+        def loss(v):
+            return there.mean_loss(v, data)
+
+        values, slopes = jax.vmap(jax.value_and_grad(loss))(points)
+        product = jax.jvp(jax.grad(loss), (points[0],), (direction,))[1]
+        return there.row_losses(points[0], data), values, slopes, product
+
     with float_width("float64"):
-        rows = there.row_losses(np.asarray(w[0]), there.data)
-        values, slopes = jax.vmap(jax.value_and_grad(lambda v: there.mean_loss(v, there.data)))(
-            np.asarray(w)
-        )
-        direction = np.linspace(-1, 1, 13)
-        product = jax.jvp(
-            jax.grad(lambda v: there.mean_loss(v, there.data)), (np.asarray(w[0]),), (direction,)
-        )[1]
+        rows, values, slopes, product = expected(np.asarray(w), direction, there.data)
     np.testing.assert_allclose(here.item_losses(w[0]).detach().numpy(), rows, rtol=1e-10)
     value, slope = here.value_and_gradient(w)
     np.testing.assert_allclose(value, values, rtol=1e-10)
