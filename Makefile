@@ -1,5 +1,6 @@
 # `make demo`, `make test`: each does all the set-up it needs.
 PY := .venv/bin/python
+PYTEST := $(PY) -m pytest -q --durations=10
 CM := .venv/bin/causal-meta
 STAMP := .venv/.installed
 
@@ -14,18 +15,23 @@ lint: setup
 	.venv/bin/ruff format --check src tests benchmarks
 	.venv/bin/mypy
 
-# JAX and processes that fork do not meet in one process, so two processes share the tests.
+# JAX and processes that fork do not meet in one pytest process. Tests that start processes wait for
+# most of their time, so three jobs fill two cores.
+APART := tests/llc tests/workflow tests/store tests/cli tests/runners
 test: lint
-	$(MAKE) --no-print-directory -j2 test-llc test-rest
+	$(MAKE) --no-print-directory -j3 --output-sync=target test-llc test-processes test-rest
 
 test-llc:
-	$(PY) -m pytest -q tests/llc
+	$(PYTEST) tests/llc
+
+test-processes:
+	$(PYTEST) $(filter-out tests/llc,$(APART))
 
 test-rest:
-	$(PY) -m pytest -q --ignore=tests/llc
+	$(PYTEST) $(APART:%=--ignore=%)
 
-# The demonstration: a small model trained in three minutes, beside the embedded default, the baselines and a real table. Everything found in the
-# store is not made again.
+# The demonstration: a small model trained in three minutes, beside the embedded default, the
+# baselines and a real table. What is in the store already is not made again.
 demo: setup
 	$(CM) study experiments/demonstration.yaml
 	$(CM) discover sklearn:diabetes --out runs/answers/diabetes

@@ -7,6 +7,30 @@ from causal_meta.threads import sleep_while_waiting
 sleep_while_waiting()  # before any test module imports torch
 
 
+@pytest.fixture
+def every():
+    """Run a check for every case of a mapping from names; all failures are reported at once."""
+
+    def run(check, cases):
+        errors = []
+        for name, case in cases.items():
+            try:
+                check(case)
+            except Exception as error:
+                error.add_note(f"the case {name}")
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} of {len(cases)} cases fail", errors)
+
+    return run
+
+
+@pytest.fixture
+def few_trees(monkeypatch):
+    """Small forests in the distances between families, where the classifier is not the subject."""
+    monkeypatch.setattr("causal_meta.datasets.distances._TREES", 3)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     """Small tensors on a machine that others use: more threads only wait for each other."""

@@ -224,9 +224,12 @@ HEAVY = (
 def test_the_front_door_is_light(code):
     """Neither torch nor JAX nor any other heavy library, and under 0.4 CPU-seconds (the best of
     three: the machine may be busy)."""
-    runs = [run_light(code) for _ in range(3)]
-    assert "HEAVY []" in runs[0][1]
-    assert min(seconds for seconds, _ in runs) < 0.4
+    for _ in range(3):
+        seconds, out = run_light(code)
+        assert "HEAVY []" in out
+        if seconds < 0.4:
+            return
+    pytest.fail(f"{seconds} CPU-seconds")
 
 
 def test_listing_a_store_loads_neither_torch_nor_jax(tmp_path):
@@ -281,6 +284,26 @@ def test_importing_changes_nothing_outside():
         if not isinstance(node, ast.FunctionDef | ast.ClassDef)
         for call in ast.walk(node)
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(CHANGES_OUTSIDE)
+    ]
+
+
+def calls(tree: ast.Module, names: tuple[str, ...]) -> list[ast.Call]:
+    """Calls of plain functions by these names."""
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in names
+    ]
+
+
+def test_runners_do_not_probe_configurations():
+    """What a runner needs to know of a kind is a field of the kind's configuration."""
+    assert not [
+        f"{line_of(path, call)} {ast.unparse(call)}"
+        for path, tree in TREES.items()
+        if room(path) == "runners"
+        for call in calls(tree, ("hasattr",))
+        if ast.unparse(call.args[0]).endswith("config")
     ]
 
 

@@ -38,12 +38,12 @@ def test_plain_tree_round_trip(cls):
     assert from_plain(cls, to_plain(cls())) == cls()
 
 
-@pytest.mark.parametrize(
-    ("name", "base", "tree"),
-    all_presets(),
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_every_preset_is_valid_and_survives_yaml(name, base, tree):
+def test_every_preset_is_valid_and_survives_yaml(every):
+    every(check_preset, {name: (base, tree) for name, base, tree in all_presets()})
+
+
+def check_preset(preset):
+    base, tree = preset
     config = from_plain(base, tree)
     assert from_plain(base, yaml_1_2.load(yaml_1_2.dump(to_plain(config)))) == config
 

@@ -222,6 +222,7 @@ def test_no_global_generator_is_touched(module):
     assert random.getstate() == before[2]
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_distances_of_the_training_family_to_the_test_sets(module):
     """Those of `family_distances`, and the set that is drawn from the training family is at
     distance 0 within the error."""

@@ -18,7 +18,7 @@ from causal_meta.conf.convert import from_plain
 from causal_meta.conf.data import FamilyConfig
 from causal_meta.datasets.scm import SCMFamily
 
-COUNT, ROWS = 300, 100
+COUNT, ROWS = 200, 100
 
 
 def erdos_renyi(rng, d, edges):

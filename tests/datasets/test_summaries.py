@@ -78,7 +78,7 @@ def bound(share, count):
 
 @pytest.mark.parametrize(("n_nodes", "n_rows"), SIZES)
 def test_at_most_5_percent_of_held_in_tables_are_warned_about(summary, n_nodes, n_rows):
-    warned = [bool(check_table(x, summary)) for x in tables(150, n_nodes, n_rows, "held in")]
+    warned = [bool(check_table(x, summary)) for x in tables(60, n_nodes, n_rows, "held in")]
     assert np.mean(warned) <= bound(0.05, len(warned))
 
 
@@ -87,7 +87,7 @@ def test_about_1_percent_of_the_stream_is_warned_about(summary):
     for sets of ten tables of one size."""
     family = SCMFamily(WIDE)
     warned = []
-    for k in range(60):
+    for k in range(40):
         seeds = seeds_of(23, "stream", start=10 * k, count=10)
         nodes, rows = family.shapes(seeds[:1])[0]
         warned += [
@@ -103,7 +103,7 @@ def test_at_least_95_percent_of_shifted_tables_are_warned_about(summary, shift):
     warned = [
         bool(check_table(shift(x, rng), summary))
         for size in SIZES
-        for x in tables(50, *size, "shifted")
+        for x in tables(30, *size, "shifted")
     ]
     assert np.mean(warned) >= 0.95
 

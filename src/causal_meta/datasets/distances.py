@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 MIN_TASKS = 20
 SMOOTHING = 0.01
 _FOLDS = 5
+_TREES = 100  # of a forest
 GAPS = {
     "nonlinearity_gap": "nonlinearity",
     "linear_residual_gap": "linear_residual",
@@ -283,9 +284,8 @@ def classifier_auroc(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Estimate:
         held = [np.isin(np.arange(len(o)), o[fold::_FOLDS]) for o in order]
         x = np.concatenate([a[~held[0]], b[~held[1]]])
         y = np.repeat([0, 1], [(~held[0]).sum(), (~held[1]).sum()])
-        forest = RandomForestClassifier(100, min_samples_leaf=3, random_state=states[fold]).fit(
-            x, y
-        )
+        forest = RandomForestClassifier(_TREES, min_samples_leaf=3, random_state=states[fold])
+        forest.fit(x, y)
         low, high = (
             forest.predict_proba(part[inside])[:, 1]
             for part, inside in ((a, held[0]), (b, held[1]))

@@ -366,11 +366,11 @@ def test_boss_does_not_read_the_order_of_the_file():
     draws = generator(4)
     weights = np.triu((draws.random((7, 7)) < 0.7) * draws.normal(size=(7, 7)), 1)
     x = standardised(linear_table(weights, 40, seed=draws))
-    boss = make_baseline(BOSSConfig(n_samples=150, penalty=0.5))
+    boss = make_baseline(BOSSConfig(n_samples=80, penalty=0.5))
 
     def unshuffled(table, seed):
         draws = generator(seed)
-        return np.stack([boss.fit(resample(table, draws), draws) for _ in range(150)])
+        return np.stack([boss.fit(resample(table, draws), draws) for _ in range(80)])
 
     mirrored = unshuffled(x[:, ::-1], 2)[:, ::-1, ::-1]
     assert _largest_z(unshuffled(x, 1), mirrored) > 5.5  # what the shuffling is for

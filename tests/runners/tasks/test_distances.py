@@ -23,6 +23,8 @@ TWO = from_plain(
 )
 SIZE = {"n_tasks": 20, "n_rows": 30}
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
