@@ -276,7 +276,7 @@ import numpy as np
 from causal_meta import drawing
 drawing.png(drawing.matrix(np.zeros((2, 2)), "ab"))
 drawing.png(drawing.graph(np.ones((2, 2)), "ab"))
-assert matplotlib.rcParams.copy() == before and "matplotlib.pyplot" not in sys.modules and
-    "torch" not in sys.modules
+assert matplotlib.rcParams.copy() == before
+assert not {"matplotlib.pyplot", "torch"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)

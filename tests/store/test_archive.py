@@ -233,12 +233,12 @@ def block(name, content, header=None):
     )
 
 
-OWN = "tgt_000000000000/"
+TGT = "tgt_000000000000/"
 EVIL = [
-    "/etc/cron.d/x", "../x", OWN + "../../x", OWN + "..", OWN + "a/../../../x", OWN + "./a", OWN,
-    OWN + "/etc/x", OWN + "a//b", "x",
-    "tgt_111111111111/a", OWN + "a\\..\\b", OWN + "C:", OWN + "a\nb", OWN + "a\0b",
-    OWN + "x" * 256, OWN + "\ud800",
+    "/etc/cron.d/x", "../x", TGT + "../../x", TGT + "..", TGT + "a/../../../x", TGT + "./a", TGT,
+    TGT + "/etc/x", TGT + "a//b", "x",
+    "tgt_111111111111/a", TGT + "a\\..\\b", TGT + "C:", TGT + "a\nb", TGT + "a\0b",
+    TGT + "x" * 256, TGT + "\ud800",
 ]  # fmt: skip
 
 
@@ -260,7 +260,7 @@ def test_a_path_that_leads_elsewhere_is_refused(other, tmp_path, name):
 @given(st.text(min_size=1, max_size=30))
 def test_no_listed_path_is_ever_written_outside(tmp_path_factory, text):
     folder = tmp_path_factory.mktemp("evil")
-    name = OWN + text
+    name = TGT + text
     try:
         header = archive.header(name, 4)
     except UnicodeEncodeError:
@@ -276,7 +276,7 @@ def test_no_listed_path_is_ever_written_outside(tmp_path_factory, text):
     }
 
 
-def member(kind, name=OWN + "data.npz", link="/etc/passwd", size=0):
+def member(kind, name=TGT + "data.npz", link="/etc/passwd", size=0):
     head = tarfile.TarInfo(name)
     head.type, head.linkname, head.size = kind, link, size
     return head.tobuf()
@@ -296,7 +296,7 @@ def member(kind, name=OWN + "data.npz", link="/etc/passwd", size=0):
     ],
 )
 def test_links_and_special_files_are_refused(other, tmp_path, kind):
-    name = OWN + "data.npz"
+    name = TGT + "data.npz"
     refused(
         other,
         forged(tmp_path / "evil.tar", {name: b""}, headers={name: member(kind)}),
@@ -307,11 +307,11 @@ def test_links_and_special_files_are_refused(other, tmp_path, kind):
 @pytest.mark.parametrize(
     ("forgery", "saying"),
     [
-        ({"contents": {OWN + "a": b"", OWN + "A": b""}}, "same place"),
-        ({"contents": {OWN + "a": b"", OWN + "a/b": b""}}, "same place"),
-        ({"contents": {OWN + "a": b"x"}, "headers": {OWN + "a": archive.header(OWN + "b", 1)}},
+        ({"contents": {TGT + "a": b"", TGT + "A": b""}}, "same place"),
+        ({"contents": {TGT + "a": b"", TGT + "a/b": b""}}, "same place"),
+        ({"contents": {TGT + "a": b"x"}, "headers": {TGT + "a": archive.header(TGT + "b", 1)}},
         "something else"),
-        ({"contents": {OWN + "a": b"x"}, "headers": {OWN + "a": archive.header(OWN + "a",
+        ({"contents": {TGT + "a": b"x"}, "headers": {TGT + "a": archive.header(TGT + "a",
         10**12)}}, "something else"),
         ({"contents": {}, "ids": ["../x"]}, "not a list of different ids"),
         ({"contents": {}, "ids": ["tgt_000000000000"] * 2}, "not a list of different ids"),
@@ -319,8 +319,8 @@ def test_links_and_special_files_are_refused(other, tmp_path, kind):
         ({"contents": {}, "names": {"x": "tgt_111111111111"}}, "means no artifact"),
         ({"contents": {}, "format": "causal_meta archive 2"}, "its format is 'causal_meta "
                                                               "archive 2'"),
-        ({"contents": {OWN + "a": b"x"}}, "holds no meta.json"),
-        ({"contents": {OWN + "meta.json": b"{}"}}, "incomplete or altered"),
+        ({"contents": {TGT + "a": b"x"}}, "holds no meta.json"),
+        ({"contents": {TGT + "meta.json": b"{}"}}, "incomplete or altered"),
     ],
 )  # fmt: skip
 def test_a_forged_list_is_refused(other, tmp_path, forgery, saying):
@@ -346,7 +346,7 @@ def test_more_than_may_be_taken_is_refused_before_anything_is_written(packed, ot
     with pytest.raises(StoreError, match="would take"):
         other.take(packed, largest=10)
     assert is_untouched(other)
-    name = OWN + "data.npz"
+    name = TGT + "data.npz"
     huge = forged(tmp_path / "huge.tar", {}, files={name: [10**18, "0" * 64]})
     refused(other, huge, saying="would take 1,000,000,000,000,000,000 bytes")
 

@@ -1,4 +1,5 @@
-"""Killed, torn, at the same time: whatever happens to builders, one whole artifact comes out."""
+"""Builders that are killed, leave half-written files or run at the same time still publish one
+complete artifact."""
 
 import contextlib
 import errno
@@ -74,7 +75,7 @@ def test_a_killed_builder_is_taken_up_from_its_checkpoint(store, python):
     every = read_scalars(made.folder, all_attempts=True)
     assert every["attempt"].tolist() == [1] * 4 + [2] * 3 + [3] * 3
     assert every["step"].tolist() == list(range(1, 11))
-    assert every["wall_s"].is_monotonic_increasing  # time goes on over attempts
+    assert every["wall_s"].is_monotonic_increasing  # the clock continues over attempts
     assert not attempt_folders(store)
     assert store.verify() == []
 
@@ -108,7 +109,7 @@ def test_a_checkpoint_that_cannot_be_verified_is_not_used(store, python, builder
     store.build(TasksConfig(), {}, builder)
     (attempt,) = builder.attempts
     assert (attempt.number, attempt.resumed) == (2, False)
-    # nothing of the torn one came along
+    # nothing of the damaged one was kept
     assert set(store.find("tgt_").meta["digests"]) == {
         "config.yaml",
         "data.npz",
@@ -253,15 +254,15 @@ def test_nobody_waits_for_the_dead(store, python, builder):
 
 
 def test_a_stopped_process_is_waited_for_only_so_long_and_loses(store, python, new_builder):
-    """A paused builder holds its lock; the newcomer goes on after `patience`, wins, and the paused
-    one takes the winner's when it wakes."""
+    """A paused builder holds its lock; the newcomer continues after `patience`, wins, and the
+    paused one takes the winner's when it wakes."""
     process = python(RACING, store.root, 0, 1, 30.0)
     while not (store.root.parent / "began-0").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGSTOP)
     try:
         made = Store(store.root, patience=0.3).build(TasksConfig(), {}, new_builder(b"newcomer"))
-        assert len(attempt_folders(store)) == 1  # that of the paused one: it lives
+        assert len(attempt_folders(store)) == 1  # that of the paused one, which is alive
     finally:
         process.send_signal(signal.SIGCONT)
     out, err = process.communicate()
@@ -287,12 +288,12 @@ def until_stopped(process):
 def test_a_builder_paused_past_its_lease_and_the_one_that_took_over_make_one_artifact(
     store, python, wakes
 ):
-    """The newcomer goes on from the paused one's checkpoint. The paused one wakes when the newcomer
-    has published, or in the midst of its work and then publishes first: nothing is written twice
-    into one folder, and both get the same artifact."""
+    """The newcomer continues from the paused one's checkpoint. The paused one wakes when the
+    newcomer has published, or in the midst of its work and then publishes first: nothing is
+    written twice into one folder, and both get the same artifact."""
     first = python(PAUSING, store.root, 4)
     until_stopped(first)
-    told = []
+    answers = []
 
     def take_over(config, attempt):
         folder = attempt.folder / "checkpoints"
@@ -305,19 +306,19 @@ def test_a_builder_paused_past_its_lease_and_the_one_that_took_over_make_one_art
             attempt.facts.scalars(number, "train", {"loss": 1.0 / number})
             if number == 7 and wakes == "during":
                 first.send_signal(signal.SIGCONT)
-                told.append(first.communicate(timeout=60))
+                answers.append(first.communicate(timeout=60))
         (attempt.folder / "result").write_text(weights)
 
     try:
         made = Store(store.root, patience=0.3).build(TasksConfig(), {}, take_over)
         if wakes == "after":
-            assert len(attempt_folders(store)) == 1  # it lives
+            assert len(attempt_folders(store)) == 1  # it is alive
             first.send_signal(signal.SIGCONT)
-            told.append(first.communicate(timeout=60))
+            answers.append(first.communicate(timeout=60))
     finally:
         first.kill()
         first.wait()
-    assert told == [(f"{made.id}\n", "")]
+    assert answers == [(f"{made.id}\n", "")]
     assert made.meta["attempt"] == (2 if wakes == "after" else 1)
     assert (made.folder / "result").read_text() == UNDISTURBED
     every = read_scalars(made.folder, all_attempts=True)
@@ -351,7 +352,9 @@ print(Store(root).build(TasksConfig(), {}, builder).id)
 
 
 @pytest.mark.parametrize(("pause", "works"), [(0.2, 0), (0, 1)], ids=["heartbeats", "silent"])
-def test_a_builder_is_waited_for_as_long_as_its_heart_beats(store, python, builder, pause, works):
+def test_a_builder_is_waited_for_as_long_as_it_gives_heartbeats(
+    store, python, builder, pause, works
+):
     process = python(BEATING, store.root, 5.0, pause)
     while not (store.root.parent / "began").exists():
         time.sleep(0.01)

@@ -35,33 +35,35 @@ def result(config, attempt):
 
 def carry_out(store, act):
     """One thing that users and crashes do."""
-    what, *given = act
+    deed, *arguments = act
     file = store.root / "targets" / catalog.CATALOG
     target = (
-        store.lookup(TasksConfig(seed=given[0]))
-        if given and what != "tear" and what != "damage"
+        store.lookup(TasksConfig(seed=arguments[0]))
+        if arguments and deed != "tear" and deed != "damage"
         else None
     )
-    if what == "build":
-        store.build(TasksConfig(seed=given[0]), {}, result)
-    elif what == "run" and target is not None:
-        store.build(EmptyConfig(seed=given[1]), {"of": target}, result)
-    elif what == "remove" and target is not None:
+    if deed == "build":
+        store.build(TasksConfig(seed=arguments[0]), {}, result)
+    elif deed == "run" and target is not None:
+        store.build(EmptyConfig(seed=arguments[1]), {"of": target}, result)
+    elif deed == "remove" and target is not None:
         store.remove(store.plan_removal(target.id), force=True)
-    elif what == "delete by hand" and target is not None:
+    elif deed == "delete by hand" and target is not None:
         shutil.rmtree(target.folder)
-    elif what == "crash before the entry" and target is None:
+    elif deed == "crash before the entry" and target is None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(catalog, "add", lambda artifact, root: None)
-            store.build(TasksConfig(seed=given[0]), {}, result)
-    elif what == "tear" and file.exists():
-        file.write_bytes(file.read_bytes()[: -given[0]])
-    elif what == "damage" and file.exists():
+            store.build(TasksConfig(seed=arguments[0]), {}, result)
+    elif deed == "tear" and file.exists():
+        file.write_bytes(file.read_bytes()[: -arguments[0]])
+    elif deed == "damage" and file.exists():
         data = file.read_bytes()
-        file.write_bytes(data[: given[0]] + given[1] + data[given[0] + len(given[1]) :])
-    elif what == "lose the file":
+        file.write_bytes(
+            data[: arguments[0]] + arguments[1] + data[arguments[0] + len(arguments[1]) :]
+        )
+    elif deed == "lose the file":
         file.unlink(missing_ok=True)
-    elif what == "rebuild":
+    elif deed == "rebuild":
         store.rebuild_catalog()
 
 
@@ -80,12 +82,12 @@ def test_after_any_history_the_catalog_is_that_of_the_folders(tmp_path_factory, 
         altered = (altered or act[0] == "damage") and act[0] not in ("rebuild", "lose the file")
         ids = [line["target_id"] for line in store.catalog()]
         assert sorted(ids) == sorted(line["target_id"] for line in from_folders(store))
-        # bytes that were changed may still be a line; then it is told as it stands, until the
+        # bytes that were changed may still be a line; then it is listed as it stands, until the
         # catalog is rebuilt
         if not altered:
             assert store.catalog() == from_folders(store)
-        told = [problem for problem in store.verify() if "rebuild-catalog" not in problem]
-        assert told == []
+        problems = [problem for problem in store.verify() if "rebuild-catalog" not in problem]
+        assert problems == []
     store.rebuild_catalog()
     assert store.verify() == []
     file = store.root / "targets" / catalog.CATALOG
@@ -95,7 +97,7 @@ def test_after_any_history_the_catalog_is_that_of_the_folders(tmp_path_factory, 
         assert read_lines(target.folder / catalog.RUNS) == runs
 
 
-def test_torn_lines_are_passed_over_and_told(store, target, run, builder):
+def test_torn_lines_are_skipped_and_reported(store, target, run, builder):
     for file in (store.root / "targets" / catalog.CATALOG, target.folder / catalog.RUNS):
         assert torn_lines(file) == []
         whole = file.read_text()
@@ -149,9 +151,9 @@ for pages in range(int(sys.argv[2])):
         os.ftruncate(file.fileno(), max(0, file.tell() + free - 4096 * pages))
     try:
         publish(1)
-        told = ""
+        message = ""
     except StoreError as error:
-        told = str(error)
+        message = str(error)
     after = state()
     kept = all(after[key] == value for key, value in before.items()) and store.names().items(
         ) >= names.items()
@@ -161,7 +163,7 @@ for pages in range(int(sys.argv[2])):
     store.sweep(store.leftovers(idle=0), idle=0)
     whole = len(store.artifacts()) == 4 and store.names().keys() == {"n0", "n1"} and len(
         store.catalog()) == 2
-    print(json.dumps([told, kept, wrong, whole, store.verify(), [str(item.path) for
+    print(json.dumps([message, kept, wrong, whole, store.verify(), [str(item.path) for
         item in store.leftovers(idle=0)]]), flush=True)
     store.remove(store.plan_removal("n1"), force=True)
     store.rebuild_catalog()
@@ -200,11 +202,12 @@ def test_a_disk_that_fills_up_at_any_step_loses_nothing(tmp_path, python):
     assert err == ""
     cases = [json.loads(line) for line in out.splitlines()]
     assert len(cases) == 24
-    refused = [told for told, *_ in cases if told]
+    refused = [message for message, *_ in cases if message]
     assert 5 < len(refused) < 24, "the disk was never full, or always"
     assert all(
-        "no space left" in told and told.endswith(".") and "\n" not in told for told in refused
+        "no space left" in message and message.endswith(".") and "\n" not in message
+        for message in refused
     )
-    assert not any(told for told, *_ in cases[-3:])
-    for told, kept, wrong, whole, problems, left in cases:
-        assert (kept, wrong, whole, problems, left) == (True, [], True, [], []), told
+    assert not any(message for message, *_ in cases[-3:])
+    for message, kept, wrong, whole, problems, left in cases:
+        assert (kept, wrong, whole, problems, left) == (True, [], True, [], []), message

@@ -25,8 +25,8 @@ def builder(config, attempt):
     with (attempt.folder / "data.npz").open("wb") as file:
         file.write(bytes(2_000_000))
 try:
-    print(Store(sys.argv[1]).build(TasksConfig(seed=int(sys.argv[2])), {}, builder, name=f"n{
-        sys.argv[2]}").id)
+    config, name = TasksConfig(seed=int(sys.argv[2])), "n" + sys.argv[2]
+    print(Store(sys.argv[1]).build(config, {}, builder, name=name).id)
 except StoreError as error:
     print("StoreError", error)
 """
@@ -51,7 +51,7 @@ def test_a_full_disk_is_a_sentence_and_nothing_is_lost(store, target, run, pytho
     assert store.names() == {"first": target.id}
 
 
-def test_after_the_disk_is_mended_the_same_command_works(store, python):
+def test_the_same_command_works_once_the_disk_does(store, python):
     python(WRITING, store.root, 2, 1_000_000).communicate()
     out, _ = python(WRITING, store.root, 2, "none").communicate()
     assert store.find("n2").id == out.strip()

@@ -12,6 +12,8 @@ import json
 import os
 import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -109,23 +111,34 @@ def published(store):
 
 
 @pytest.fixture
-def base(store, target, run, new_builder, tmp_path):
+def memory():
+    """A folder in memory where there is one: thousands of flushes are waited for."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def base(memory, new_builder):
     """A store with a named target, two runs, of which one is stale, and an archive of what another
     store holds."""
+    store = Store(memory / "runs", patience=0)
+    target = store.build(TasksConfig(seed=1), {}, new_builder(), name="first")
+    run = store.build(EmptyConfig(), {"of": target}, new_builder(b"posterior"))
     scored = store.build(
         EvaluateConfig(), {"of": target, "posterior": run}, new_builder(b"old score")
     )
     shutil.rmtree(run.folder)
     store.build(EmptyConfig(), {"of": target}, new_builder(b"another posterior"))
-    other = Store(tmp_path / "elsewhere", patience=0)
+    other = Store(memory / "elsewhere", patience=0)
     theirs = other.build(TasksConfig(seed=8), {}, new_builder(b"theirs"))
     other.build(EmptyConfig(), {"of": theirs}, new_builder(b"their run"))
-    other.pack(archive.closure(other, [theirs], runs=True), tmp_path / "archive.tar")
+    other.pack(archive.closure(other, [theirs], runs=True), memory / "archive.tar")
     return store, scored
 
 
 def expected(verb, store, scored):
-    """The problems that the verb is there to mend, and the ids that it may take away or replace."""
+    """The problems that the verb repairs, and the ids that it may take away or replace."""
     stale = f"{scored.id} is stale"
     lost = {scored.id} if verb in ("stale", "remove") else set()
     return stale, lost
@@ -155,12 +168,12 @@ def test_a_kill_before_any_call_loses_nothing(base, python, verb, every):
     assert len(cases) > (3 if verb in ("name", "catalog") else 8), "the counter counts nothing"
     undisturbed = published(Store(cases[-1][0]))
     for root, _ in cases:
-        found = Store(root, patience=0)
-        after = published(found)
+        reopened = Store(root, patience=0)
+        after = published(reopened)
         assert all(after[key] == value for key, value in before.items() if key not in lost), root
         assert set(after) <= set(undisturbed) | lost, root
-        assert found.names().items() >= names.items(), root
-        wrong = [problem for problem in found.verify() if not problem.startswith(stale)]
+        assert reopened.names().items() >= names.items(), root
+        wrong = [problem for problem in reopened.verify() if not problem.startswith(stale)]
         assert wrong == [], (root, wrong)
 
 
@@ -181,18 +194,18 @@ def test_the_same_command_after_a_kill_does_the_rest(base, python, verb):
         for key, files in published(Store(cases[-1])).items()
     }
     for root in cases:
-        found = Store(root, patience=0)
+        reopened = Store(root, patience=0)
         assert {
-            key: {"data.npz": files["data.npz"]} for key, files in published(found).items()
+            key: {"data.npz": files["data.npz"]} for key, files in published(reopened).items()
         } == whole, root
         assert [
-            problem for problem in found.verify() if "is stale" not in problem or verb == "stale"
+            problem for problem in reopened.verify() if "is stale" not in problem or verb == "stale"
         ] == [], root
-        found.sweep(found.leftovers(idle=0), idle=0)
-        assert found.leftovers(idle=0) == [], root
-        listed = [line["target_id"] for line in found.catalog()]
+        reopened.sweep(reopened.leftovers(idle=0), idle=0)
+        assert reopened.leftovers(idle=0) == [], root
+        listed = [line["target_id"] for line in reopened.catalog()]
         assert sorted(listed) == sorted(
-            artifact.id for artifact in found.artifacts() if artifact.is_target
+            artifact.id for artifact in reopened.artifacts() if artifact.is_target
         ), root
 
 
@@ -314,16 +327,16 @@ for act in (
         for folder in folders:
             folder.chmod(0o755)
     assert err == ""
-    told = out.splitlines()
-    assert len(told) == 6
+    sentences = out.splitlines()
+    assert len(sentences) == 6
     assert all(
         line.startswith("The store") and "permission denied" in line and line.endswith(".")
-        for line in told
-    ), told
+        for line in sentences
+    ), sentences
     assert published(store) == before
 
 
-# ------------------------------------------------------------------------------------------- crowds
+# --------------------------------------------------------------------------- many processes at once
 
 CROWD = """
 import json, os, sys, time

@@ -1,4 +1,4 @@
-"""SQL over the manifests: it says what the folders say, and reads nothing else."""
+"""SQL over the manifests: its answers are those of the folders, and it reads nothing else."""
 
 import json
 import subprocess

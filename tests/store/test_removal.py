@@ -63,7 +63,7 @@ def test_what_others_need_is_refused_and_they_are_named(store, target, run, scor
     before = everything(store)
     with pytest.raises(StoreError, match="cannot be removed") as caught:
         store.remove(store.plan_removal(token))
-    assert all(found in str(caught.value) for found in named)
+    assert all(name in str(caught.value) for name in named)
     assert str(caught.value).endswith("--force.")
     assert everything(store) == before
     assert store.plan_removal(token).depend == {scored.id: (run.id,)}
@@ -181,12 +181,12 @@ def test_leftovers_are_found_each_with_its_kind_and_go(store, target, run, score
     shutil.rmtree(run.folder)
     for folder in (dead, working, draft, store.staging / "import-0123"):
         age(folder)
-    found = {(item.path, item.kind) for item in store.leftovers()}
-    view = store.root / "experiments" / "first"
-    assert found == {
+    leftovers = {(item.path, item.kind) for item in store.leftovers()}
+    links = store.root / "experiments" / "first"
+    assert leftovers == {
         (dead, "staging"), (working, "work"), (draft, "staging"), (store.staging / "import-0123",
-        "staging"), (view / "results" / "gone", "view"),
-        (view / "inference" / run.id, "view"), (store.root / "targets" / "tgt_000000000000",
+        "staging"), (links / "results" / "gone", "view"),
+        (links / "inference" / run.id, "view"), (store.root / "targets" / "tgt_000000000000",
         "orphan"), (scored.folder, "orphan"),
     }  # fmt: skip
     gone = store.sweep([item for item in store.leftovers() if item.kind in ("staging", "view")])
@@ -243,7 +243,7 @@ def test_an_attempt_that_is_alive_is_never_touched(store, python, paused):
         (folder,) = store.staging.glob("tgt_*/attempt-*-*")
         age(folder)
         assert store.leftovers(idle=0) == []
-        wrong = removal.Leftover(folder, "staging", "a checker that is told a lie", 0)
+        wrong = removal.Leftover(folder, "staging", "an entry that is wrong", 0)
         assert store.sweep([wrong], idle=0) == []
     finally:
         process.send_signal(signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""Built once, found again, never mixed up."""
+"""An artifact is built once, found by its configuration, and never taken for another one."""
 
 import json
 import os
@@ -262,13 +262,13 @@ def test_a_field_outside_the_identity_may_differ(store, target):
 )
 def test_an_unreadable_meta_json_is_a_sentence(store, target, content):
     (target.folder / "meta.json").write_text(content)
-    for look in (
+    for read in (
         lambda: store.find("first"),
         lambda: store.lookup(TasksConfig(seed=1)),
         lambda: read_artifact(target.folder),
     ):
         with pytest.raises(StoreError, match=r"meta\.json") as caught:
-            look()
+            read()
         assert one_sentence(caught)
     assert store.artifacts() == []
     assert len(store.verify()) == 1
@@ -398,7 +398,7 @@ def test_a_name_whose_artifact_is_gone_says_so(store, target):
 
 def test_looking_up_writes_nothing(tmp_path, store, target, run):
     empty = Store(tmp_path / "nowhere")
-    for look in (
+    for read in (
         empty.artifacts,
         empty.catalog,
         empty.verify,
@@ -406,7 +406,7 @@ def test_looking_up_writes_nothing(tmp_path, store, target, run):
         empty.rebuild_catalog,
         lambda: empty.lookup(TasksConfig()),
     ):
-        look()
+        read()
     with pytest.raises(StoreError, match="holds nothing"):
         empty.find("first")
     assert not (tmp_path / "nowhere").exists()
@@ -443,7 +443,7 @@ def test_a_name_points_to_one_artifact_until_it_is_forced(store, target, builder
     with pytest.raises(StoreError, match=f"means {target.id} already") as caught:
         store.build(TasksConfig(seed=2), {}, builder, name="first")
     assert one_sentence(caught)
-    assert not builder.attempts  # told before the work, not after it
+    assert not builder.attempts  # refused before the work, not after it
     other = store.build(TasksConfig(seed=2), {}, builder, name="first", force=True)
     assert store.names() == {"first": other.id}
     assert store.find("first") == other
@@ -472,7 +472,7 @@ def test_a_store_of_a_newer_format_is_left_alone(store, target, text, saying):
     with pytest.raises(StoreError, match=saying) as caught:
         Store(store.root)
     assert "\n" not in str(caught.value)
-    file.unlink()  # as stores were before they said their format
+    file.unlink()  # as stores were before they recorded their format
     assert Store(store.root).find("first") == target
     Store(store.root).build(TasksConfig(seed=1), {}, None)
     assert not file.exists()  # looking up writes nothing
@@ -510,14 +510,14 @@ def test_the_view_by_name_links_into_the_store(store, target, run, builder):
         (attempt.folder / "metrics.json").write_text("{}")
 
     scored = store.build(EvaluateConfig(), {"of": target, "posterior": run}, scores)
-    view = store.root / "experiments" / "first"
-    assert (view / "config.yaml").read_text() == (target.folder / "config.yaml").read_text()
-    assert (view / "results" / scored.id / "metrics.json").is_file()
-    assert (view / "inference" / run.id / "meta.json").is_file()
-    assert not os.path.isabs(os.readlink(view / "config.yaml"))
+    links = store.root / "experiments" / "first"
+    assert (links / "config.yaml").read_text() == (target.folder / "config.yaml").read_text()
+    assert (links / "results" / scored.id / "metrics.json").is_file()
+    assert (links / "inference" / run.id / "meta.json").is_file()
+    assert not os.path.isabs(os.readlink(links / "config.yaml"))
     other = store.build(TasksConfig(seed=2), {}, builder, name="first", force=True)
-    assert (view / "config.yaml").read_text() == (other.folder / "config.yaml").read_text()
-    assert not list((view / "results").iterdir())
+    assert (links / "config.yaml").read_text() == (other.folder / "config.yaml").read_text()
+    assert not list((links / "results").iterdir())
 
 
 def test_where_links_fail_the_view_holds_pointers(store, builder, monkeypatch):

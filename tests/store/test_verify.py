@@ -24,7 +24,7 @@ def test_a_sound_store_has_no_problems(store, target, run):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "problem"),
     [
         (lambda t: (t.folder / "data.npz").write_bytes(b"num"), "data.npz is changed."),
         (lambda t: (t.folder / "data.npz").write_bytes(b"numberz"), "data.npz is changed."),
@@ -57,13 +57,13 @@ def test_a_sound_store_has_no_problems(store, target, run):
         "no config",
     ],
 )
-def test_verify_names_what_is_wrong(store, target, damage, told):
+def test_verify_names_what_is_wrong(store, target, damage, problem):
     damage(target)
     for problems in (store.verify(), store.verify("first")):
-        if told is None:
+        if problem is None:
             assert problems == []
         else:
-            assert [line for line in problems if line.startswith(target.id) and told in line], (
+            assert [line for line in problems if line.startswith(target.id) and problem in line], (
                 problems
             )
             assert all(line.endswith(".") and "\n" not in line for line in problems)
@@ -122,7 +122,7 @@ def test_the_catalog_can_be_rebuilt(store, target, run, builder):
     assert [path.read_text() for path in files] == before
 
 
-def test_a_torn_catalog_is_read_and_goes_on(store, target, builder):
+def test_a_torn_catalog_is_read_and_appended_to(store, target, builder):
     path = store.root / "targets" / "_catalog.jsonl"
     lines = store.catalog()
     path.write_text(path.read_text()[:-20])

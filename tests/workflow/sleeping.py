@@ -25,6 +25,13 @@ class SleepConfig(TargetConfig):
     deadly: bool = setting(False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class NapConfig(SleepConfig):
+    """The same, of another kind."""
+
+    kind: ClassVar[str] = "nap"
+
+
 def build_sleep(config, attempt):
     if config.deadly:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -34,12 +41,13 @@ def build_sleep(config, attempt):
 
 
 def register():
-    registry._MEMBERS[SleepConfig] = "sleeping:build_sleep"
+    registry._MEMBERS[SleepConfig] = registry._MEMBERS[NapConfig] = "sleeping:build_sleep"
     registry.by_tag.cache_clear()
 
 
 def unregister():
     registry._MEMBERS.pop(SleepConfig, None)
+    registry._MEMBERS.pop(NapConfig, None)
     registry.by_tag.cache_clear()
 
 

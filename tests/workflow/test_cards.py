@@ -1,4 +1,4 @@
-"""Cards say what they mean; what stands against an executor is told in one sentence, with the line,
+"""Cards are read as documented; what speaks against an executor is one sentence, with the line,
 before anything is made."""
 
 import importlib.util
@@ -132,11 +132,11 @@ def test_words_for_here():
 def test_mistakes_in_a_card_are_told_with_their_line(text, saying, card, tmp_path, monkeypatch):
     with_schedulers(tmp_path, monkeypatch)
     file = card(text)
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         executor_of(file, 1)
-    assert saying in str(told.value)
-    assert str(told.value).startswith(file)
-    assert str(told.value).count("\n") == 0
+    assert saying in str(caught.value)
+    assert str(caught.value).startswith(file)
+    assert str(caught.value).count("\n") == 0
 
 
 def test_a_scheduler_that_is_not_there(card, monkeypatch, tmp_path):

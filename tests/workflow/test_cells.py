@@ -1,5 +1,4 @@
-"""A study file means what it says: sweeps, patterns, references; every mistake is one sentence with
-its line."""
+"""Study files: sweeps, patterns, references; every mistake is one sentence with its line."""
 
 import re
 
@@ -20,7 +19,7 @@ def kinds(study):
 
 
 def test_ids_are_those_of_single_commands_and_inputs_come_first(study):
-    found = study(
+    described = study(
         "targets:\n  - {target: tasks, name: a, data: wide, seed: 3, overrides: {n_tasks: 4, "
         "data.n_nodes: 5}}\n"
         "runs:\n  - {run: evaluate, of: a, posterior: empty, n_samples: 7}\n  - {run: empty, of: "
@@ -30,14 +29,14 @@ def test_ids_are_those_of_single_commands_and_inputs_come_first(study):
     ids = [key_of(tasks, {}).id]
     ids.append(key_of(compose("empty"), {"of": ids[0]}).id)
     ids.append(key_of(compose("evaluate", ["n_samples=7"]), {"of": ids[0], "posterior": ids[1]}).id)
-    assert [cell.id for cell in found.cells] == ids
-    assert found.cells[0].name == "a"
+    assert [cell.id for cell in described.cells] == ids
+    assert described.cells[0].name == "a"
 
 
 @pytest.mark.parametrize("seeds", ["0..2", "[0, 1, 2]", "{from: 0, to: 2}"])
 def test_seeds_are_a_range_or_a_list(study, seeds):
-    found = study(f"targets:\n  - {{target: tasks, name: a, seed: {seeds}, %}}\n")
-    assert [(cell.config.seed, cell.name) for cell in found.cells] == [
+    described = study(f"targets:\n  - {{target: tasks, name: a, seed: {seeds}, %}}\n")
+    assert [(cell.config.seed, cell.name) for cell in described.cells] == [
         (0, "a-seed0"),
         (1, "a-seed1"),
         (2, "a-seed2"),
@@ -45,15 +44,15 @@ def test_seeds_are_a_range_or_a_list(study, seeds):
 
 
 def test_lists_expand_and_overrides_go_over_the_preset_that_a_sweep_chose(study):
-    found = study(
+    described = study(
         "targets:\n  - {target: tasks, name: a, data: [wide, linear_er], overrides: "
         "{data.n_nodes: [3, 4], n_tasks: 2}}\n"
     )
-    told = {
+    overridden = {
         (cell.name, cell.config.data.n_nodes.low, len(cell.config.data.mechanisms) > 1)
-        for cell in found.cells
+        for cell in described.cells
     }
-    assert told == {
+    assert overridden == {
         (f"a-{data}-n_nodes{n}", n, data == "wide")
         for data in ("wide", "linear_er")
         for n in (3, 4)
@@ -61,38 +60,38 @@ def test_lists_expand_and_overrides_go_over_the_preset_that_a_sweep_chose(study)
 
 
 def test_a_list_of_overrides_is_tried_one_after_the_other_and_keys_may_be_nested(study):
-    found = study(
+    described = study(
         "targets:\n  - {target: tasks, overrides: [{n_tasks: 2, data: {n_nodes: 3}}, {n_tasks: "
         "5}]}\n"
     )
-    assert [(cell.config.n_tasks, cell.config.data.n_nodes.low) for cell in found.cells] == [
+    assert [(cell.config.n_tasks, cell.config.data.n_nodes.low) for cell in described.cells] == [
         (2, 3),
         (5, 20),
     ]
 
 
 def test_values_that_would_be_called_alike_are_numbered(study):
-    found = study(
+    described = study(
         "targets:\n  - {target: tasks, name: a, data: [{preset: wide, n_nodes: 3}, {preset: wide, "
         "n_nodes: 4}], n_tasks: 2}\n"
     )
-    assert [(cell.name, cell.config.data.n_nodes.low) for cell in found.cells] == [
+    assert [(cell.name, cell.config.data.n_nodes.low) for cell in described.cells] == [
         ("a-wide_0", 3),
         ("a-wide_1", 4),
     ]
 
 
 def test_a_pattern_takes_what_fits_and_runs_go_with_their_targets(study):
-    found = study(
+    described = study(
         "targets:\n  - {target: tasks, name: small, seed: 0..1, %}\n  - {target: tasks, name: "
         "other, seed: 9, %}\n"
         "samplers:\n  - {run: [empty, random], of: 'small*'}\n  - {run: evaluate, of: '*', "
         "posterior: '*'}\n"
     )
-    assert kinds(found).count("empty") == 2
-    assert kinds(found).count("evaluate") == 4
-    by_id = found.by_id
-    for cell in found.cells:
+    assert kinds(described).count("empty") == 2
+    assert kinds(described).count("evaluate") == 4
+    by_id = described.by_id
+    for cell in described.cells:
         if cell.kind == "evaluate":
             assert by_id[cell.inputs["posterior"]].inputs["of"] == cell.inputs["of"]
 
@@ -102,17 +101,17 @@ def test_what_is_not_in_the_file_is_looked_for_in_the_store(study, store):
         store, compose("tasks", ["n_tasks=2", "data.n_nodes=3", "data.n_rows=20"]), name="kept"
     )
     assert study("runs:\n  - {run: empty, of: 'kep*'}\n").cells[0].inputs == {"of": stored.id}
-    found = study("runs:\n  - {run: evaluate, of: default, tasks: kept}\n")
-    assert found.others.keys() == {stored.id, found.cells[0].inputs["of"]}
-    assert not store.folder_of(found.cells[0].inputs["of"])  # reading a study writes nothing
+    described = study("runs:\n  - {run: evaluate, of: default, tasks: kept}\n")
+    assert described.others.keys() == {stored.id, described.cells[0].inputs["of"]}
+    assert not store.folder_of(described.cells[0].inputs["of"])  # reading a study writes nothing
 
 
 def test_a_name_that_several_kinds_share_means_what_fits(study):
-    found = study(
+    described = study(
         "targets:\n  - {target: tasks, name: a, %}\nruns:\n  - {run: [empty, random], of: a, "
         "name: a}\n  - {run: evaluate, of: a, posterior: a}\n"
     )
-    assert [cell.name for cell in found.cells] == ["a", "a-empty", "a-random", "", ""]
+    assert [cell.name for cell in described.cells] == ["a", "a-empty", "a-random", "", ""]
 
 
 def test_the_file_goes_before_the_store(study, store):
@@ -121,8 +120,10 @@ def test_the_file_goes_before_the_store(study, store):
         compose("tasks", ["n_tasks=2", "data.n_nodes=3", "data.n_rows=20", "seed=8"]),
         name="a1",
     )
-    found = study("targets:\n  - {target: tasks, name: a2, %}\nruns:\n  - {run: empty, of: 'a*'}\n")
-    assert found.cells[1].inputs == {"of": found.cells[0].id}
+    described = study(
+        "targets:\n  - {target: tasks, name: a2, %}\nruns:\n  - {run: empty, of: 'a*'}\n"
+    )
+    assert described.cells[1].inputs == {"of": described.cells[0].id}
 
 
 WRONG = {
@@ -203,11 +204,11 @@ def test_a_mistake_is_one_sentence_with_its_line(study, store, case):
     text, line, saying = WRONG[case]
     with pytest.raises(ConfigError) as error:
         study(text)
-    said = str(error.value)
-    assert re.search(rf"s\.yaml, line {line}\b", said), said
-    assert saying in said
-    assert said.endswith(".")
-    assert "\n" not in said
+    message = str(error.value)
+    assert re.search(rf"s\.yaml, line {line}\b", message), message
+    assert saying in message
+    assert message.endswith(".")
+    assert "\n" not in message
     assert not store.root.exists()
 
 
@@ -282,11 +283,11 @@ def test_a_table_is_the_target_that_the_single_command_makes(
 
 
 def test_tables_and_families_make_one_sweep(study, table):
-    found = study(
+    described = study(
         "targets:\n  - {target: tasks, name: a, data: [wide, {table: tables/mine.csv}, {table: "
         "'sklearn:wine'}]}\n"
     )
-    assert [(cell.name, cell.table is None) for cell in found.cells] == [
+    assert [(cell.name, cell.table is None) for cell in described.cells] == [
         ("a-wide", True),
         ("a-mine", False),
         ("a-sklearn_wine", False),

@@ -32,7 +32,7 @@ def states(outcome, plan):
 
 
 def counted(plan):
-    return {kind: dict(found) for kind, found in plan.counts().items()}
+    return {kind: dict(counts) for kind, counts in plan.counts().items()}
 
 
 @pytest.fixture
@@ -62,11 +62,11 @@ def test_what_exists_is_not_made_again(plan, store):
         "random": {"missing": 2},
         "evaluate": {"missing": 4},
     }
-    told = []
-    outcome = carry_out(first, store, notify=lambda cell, state: told.append((cell.id, state)))
+    moments = []
+    outcome = carry_out(first, store, notify=lambda cell, state: moments.append((cell.id, state)))
     assert outcome.ok
     assert set(states(outcome, first)) == {"built"}
-    assert [state for key, state in told if key == first.cells[0].id] == ["running", "built"]
+    assert [state for key, state in moments if key == first.cells[0].id] == ["running", "built"]
     assert store.names()["a-seed0"] == first.cells[0].id
     again = plan(STUDY)
     assert again.to_make == []
@@ -218,9 +218,9 @@ def test_first_causes_name_the_place():
         except KeyError as error:
             raise RuntimeError("outer") from error
     except RuntimeError as error:
-        told = first_cause(error)
-    assert told.startswith("RuntimeError: outer; first cause: KeyError: 'x' (")
-    assert "test_execute.py, line" in told
+        cause = first_cause(error)
+    assert cause.startswith("RuntimeError: outer; first cause: KeyError: 'x' (")
+    assert "test_execute.py, line" in cause
     assert first_cause(ConfigError("What came is wrong.")) == "What came is wrong."
 
 

@@ -33,8 +33,8 @@ HARNESS = """
 import contextlib, io, json, os, shutil, signal, sys
 from pathlib import Path
 import pyarrow.parquet, torch
-import causal_meta.runners.evaluation.evaluation, causal_meta.runners.inference.task_posteriors,
-    causal_meta.runners.tasks.task_sets, causal_meta.reports.gallery
+import causal_meta.runners.evaluation.evaluation, causal_meta.runners.inference.task_posteriors
+import causal_meta.runners.tasks.task_sets, causal_meta.reports.gallery
 from causal_meta.cli import main
 from causal_meta.store import disk
 
@@ -137,13 +137,13 @@ def check(stores):
         assert store.leftovers(idle=0) == []
 
 
-def test_a_driver_killed_at_any_step_of_a_study_is_gone_on_from(killed):
+def test_a_study_whose_driver_was_killed_at_any_step_is_resumed(killed):
     stores = killed(every=29)
     assert len(stores) > 5, "the counter counts nothing"
     check(stores)
 
 
-def test_a_driver_killed_while_it_writes_results_is_gone_on_from(killed, place):
+def test_a_study_whose_driver_was_killed_while_writing_results_is_resumed(killed, place):
     *_, done = killed(every=10**6)
     done.root.rename(place / "made")
     for folder in (place / "made" / "experiments").iterdir():

@@ -41,17 +41,17 @@ def card(**settings):
 
 def digests(store, plan):
     """The digest of every artifact; of scores, which tell how long answers took, the means."""
-    found = [store.read(store.root / cell.path) for cell in plan.cells]
+    artifacts = [store.read(store.root / cell.path) for cell in plan.cells]
     return [
         artifact.meta["metrics"] if artifact.kind == "evaluate" else artifact.digest
-        for artifact in found
+        for artifact in artifacts
     ]
 
 
 def processes_of(store):
     """The processes of Parsl that work for a store, by what they are: blocks and managers with what
     they began, and interchanges begun here."""
-    found = {"manager": [], "books": [], "worker": [], "interchange": []}
+    processes = {"manager": [], "books": [], "worker": [], "interchange": []}
     for process in psutil.process_iter():
         try:
             words = " ".join(process.cmdline())
@@ -60,23 +60,23 @@ def processes_of(store):
                 and str(store) in words
                 and "python" in process.name()
             ):
-                found["manager"].append(process)
+                processes["manager"].append(process)
                 books, *workers = [
                     child
                     for child in process.children()
                     if "spawn_main" in " ".join(child.cmdline())
                 ] or [None]
-                found["books"] += [books] if books else []
-                found["worker"] += workers
+                processes["books"] += [books] if books else []
+                processes["worker"] += workers
             elif "interchange" in words and process.ppid() == os.getpid():
-                found["interchange"].append(process)
+                processes["interchange"].append(process)
         except psutil.Error:
             continue
-    return found
+    return processes
 
 
-def all_of(found):
-    return [process for several in found.values() for process in several]
+def all_of(processes):
+    return [process for several in processes.values() for process in several]
 
 
 def wait_until(true, seconds=30):
@@ -126,13 +126,13 @@ def test_a_failure_in_a_thread_is_an_answer(plan, store, sleep, monkeypatch):
 
 
 def test_kinds_that_change_what_threads_share_are_refused(plan, store):
-    asked = plan("targets:\n  - {target: tasks, %}\nruns:\n  - {run: boss, of: tasks}\n")
+    requested = plan("targets:\n  - {target: tasks, %}\nruns:\n  - {run: boss, of: tasks}\n")
     with pytest.raises(
         ConfigError,
         match=r"s.yaml, line 4: boss cannot be made in threads, since .*; use --executor "
         r"processes\.$",
     ):
-        carry_out(asked, store, executor="threads")
+        carry_out(requested, store, executor="threads")
     assert not store.root.exists() or store.catalog() == []
 
 
@@ -145,27 +145,27 @@ def test_local_workers_are_other_processes_on_loopback_and_leave_nothing(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
     first = plan(STUDY)
-    heard, seen = set(), []
+    addresses, workers = set(), []
 
-    def look(cell, state):
+    def note_processes(cell, state):
         if state == "built":
-            seen[:] = all_of(processes_of(store.root))
-            for process in [psutil.Process(), *seen]:
-                heard.update(
+            workers[:] = all_of(processes_of(store.root))
+            for process in [psutil.Process(), *workers]:
+                addresses.update(
                     line.laddr.ip.removeprefix("::ffff:")
                     for line in process.net_connections("inet")
                     if line.status == "LISTEN"
                 )
 
     before = set(tmp_path.iterdir())
-    outcome = carry_out(first, store, executor=card(), notify=look)
+    outcome = carry_out(first, store, executor=card(), notify=note_processes)
     assert outcome.ok
     pids = {answer.worker.rpartition(":")[2] for answer in outcome.answers.values()}
     assert len(pids) == 2
     assert str(os.getpid()) not in pids
-    assert heard == {"127.0.0.1"}
-    assert seen
-    assert not any(process.is_running() and process.status() != "zombie" for process in seen)
+    assert addresses == {"127.0.0.1"}
+    assert workers
+    assert not any(process.is_running() and process.status() != "zombie" for process in workers)
     assert set(tmp_path.iterdir()) - before <= {store.root}  # and not in the working directory
     assert not (store.root / "experiments" / "s" / "parsl").exists()
     alone = Store(tmp_path / "alone", patience=0)
@@ -174,7 +174,7 @@ def test_local_workers_are_other_processes_on_loopback_and_leave_nothing(
     assert store.verify() == []
 
 
-def test_processes_that_are_killed_cost_nothing_but_time(plan, study, store, sleep, tmp_path):
+def test_killed_processes_cost_only_time(plan, study, store, sleep, tmp_path):
     first, done, killed = plan(SLEEPS), [], []
 
     def kill(cell, state):
@@ -183,9 +183,9 @@ def test_processes_that_are_killed_cost_nothing_but_time(plan, study, store, sle
             {1: "interchange", 3: "worker", 5: "books"}.get(len(done)) if state == "built" else None
         )
         if victim:
-            found = processes_of(store.root)[victim][0]
-            killed.append((victim, found.pid))
-            found.kill()
+            victim_process = processes_of(store.root)[victim][0]
+            killed.append((victim, victim_process.pid))
+            victim_process.kill()
 
     outcome = carry_out(first, store, executor=card(tries=10), notify=kill)
     assert outcome.ok
@@ -225,7 +225,7 @@ def working(plan, store, sleep, tmp_path):
     assert not all_of(processes_of(tmp_path))
 
 
-def test_workers_that_are_killed_while_they_wait_cost_nothing_but_time(working, tmp_path):
+def test_workers_killed_while_they_wait_cost_only_time(working, tmp_path):
     """One of them holds the lock of its block's queue then."""
     workers, others = working
     for process in processes_of(tmp_path)["worker"]:
@@ -235,7 +235,7 @@ def test_workers_that_are_killed_while_they_wait_cost_nothing_but_time(working, 
     assert [workers.answer().ok for _ in others] == [True, True]
 
 
-def test_a_job_that_is_given_to_a_dead_interchange_does_not_wait_for_ever(working):
+def test_a_job_sent_to_a_dead_interchange_does_not_wait_for_ever(working):
     """The socket to it has noticed already, nothing else has."""
     import zmq
 
@@ -250,15 +250,17 @@ def test_a_job_that_is_given_to_a_dead_interchange_does_not_wait_for_ever(workin
 
 
 def test_a_job_whose_workers_all_die_has_failed_and_stops_no_other(plan, store, sleep):
-    asked = plan("targets:\n  - {target: sleep, deadly: true}\n  - {target: sleep, seed: 1..3}\n")
-    outcome = carry_out(asked, store, executor=card(tries=2))
+    requested = plan(
+        "targets:\n  - {target: sleep, deadly: true}\n  - {target: sleep, seed: 1..3}\n"
+    )
+    outcome = carry_out(requested, store, executor=card(tries=2))
     assert sorted(outcome.states.values()) == ["built", "built", "built", "failed"]
     cause = next(answer.cause for answer in outcome.answers.values() if not answer.ok)
     assert cause.startswith("its worker was lost (WorkerLost: Task failure due to loss of worker")
     assert cause.endswith(", 2 times")
 
 
-def test_blocks_that_end_at_once_are_told_with_what_they_said(plan, store, sleep):
+def test_blocks_that_end_at_once_are_reported_with_their_last_line(plan, store, sleep):
     outcome = carry_out(
         plan(SLEEPS), store, executor=card(worker_init="echo no such module >&2; exit 3", tries=2)
     )
@@ -332,7 +334,7 @@ def test_what_a_killed_driver_left_is_cleared_and_a_living_one_is_not_disturbed(
     )
 
 
-def test_nothing_outlives_a_driver_that_is_killed_and_the_same_command_goes_on(
+def test_nothing_outlives_a_driver_that_is_killed_and_the_same_command_resumes(
     store, sleep, tmp_path
 ):
     file, where = tmp_path / "s.yaml", tmp_path / "here.yaml"

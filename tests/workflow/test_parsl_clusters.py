@@ -17,7 +17,7 @@ from schedulers_for_tests import Pods, put_on_path
 from causal_meta.workflow import carry_out, plan_of
 from causal_meta.workflow.cards import executor_of
 
-STUDY = "targets:\n  - {target: sleep, name: s, seed: 0..3, seconds: 0.3}\n  - {target: tasks, %}\n"
+STUDY = "targets:\n  - {target: sleep, name: s, seed: 0..3, seconds: 0.3}\n  - {target: nap}\n"
 NEEDS = """
 address: 127.0.0.1
 heartbeat: 1
@@ -37,7 +37,7 @@ CARDS = {
 }
 # what must stand in what is submitted for jobs of kind sleep, two of which share a block, and for
 # the others
-WANTED = {
+EXPECTED = {
     "slurm": (
         [
             "--cpus-per-task=8",
@@ -97,17 +97,17 @@ def card(request, tmp_path, monkeypatch, sleep):
     server.close()
 
 
-def test_what_is_submitted_says_what_jobs_need_and_carries_them_out(plan, store, card):
+def test_submissions_state_the_needs_of_jobs_and_carry_them_out(plan, store, card):
     kind, file, kept = card
-    asked = plan(STUDY)
-    outcome = carry_out(asked, store, executor=executor_of(str(file), 1))
+    requested = plan(STUDY)
+    outcome = carry_out(requested, store, executor=executor_of(str(file), 1))
     assert outcome.ok, [answer.cause for answer in outcome.answers.values()]
     pids = {answer.worker for answer in outcome.answers.values()}
     assert len(pids) == 3
     assert not any(worker.endswith(f":{os.getpid()}") for worker in pids)
     slept = [
         store.read(store.root / cell.path).meta["gpu"]
-        for cell in asked.cells
+        for cell in requested.cells
         if cell.kind == "sleep"
     ]
     assert set(slept) == {"0", "1"}  # a worker on each GPU
@@ -118,11 +118,11 @@ def test_what_is_submitted_says_what_jobs_need_and_carries_them_out(plan, store,
         return
     with_gpus = [text for text in submitted if re.search("gpus", text)]
     without = [text for text in submitted if text not in with_gpus]
-    assert all(words in text for text in with_gpus for words in WANTED[kind][0])
-    assert all(words in text for text in without for words in WANTED[kind][1])
+    assert all(words in text for text in with_gpus for words in EXPECTED[kind][0])
+    assert all(words in text for text in without for words in EXPECTED[kind][1])
     assert with_gpus
     assert without
-    assert plan_of(asked.study, store).to_make == []
+    assert plan_of(requested.study, store).to_make == []
 
 
 def _check_pods(pods):
@@ -141,8 +141,8 @@ def _check_pods(pods):
         assert pod["path"].endswith("/namespaces/science/pods")
         assert "export FROM_THE_CARD=1" in container["args"][1]
     resources, seconds = (
-        {has: found(pod["spec"]["containers"][0]) for has, pod in by_gpu.items()}
-        for found in (_limits, _seconds)
+        {has: value_of(pod["spec"]["containers"][0]) for has, pod in by_gpu.items()}
+        for value_of in (_limits, _seconds)
     )
     assert resources[True] == {
         "cpu": "8.0",
@@ -162,7 +162,7 @@ def _seconds(container):
     return re.search(r"timeout (\d+) ", container["args"][1]).group(1)
 
 
-def test_blocks_that_a_scheduler_has_forgotten_have_ended_and_one_that_is_silent_says_nothing(
+def test_a_block_that_the_scheduler_forgot_has_ended_and_silence_changes_nothing(
     card, tmp_path, monkeypatch
 ):
     """Otherwise a study would wait for them for ever."""
@@ -344,10 +344,10 @@ def test_a_real_slurm_carries_out_a_study_and_a_cancelled_block_costs_only_time(
     (tmp_path / "run.sh").write_text(
         SLURM_RUN.replace("HOME", str(home)).replace("STORE", "/nowhere").replace("240", "1")
     )
-    told = subprocess.run([*apart, *more], capture_output=True, text=True, timeout=300)
-    assert told.returncode == 2
+    refusal = subprocess.run([*apart, *more], capture_output=True, text=True, timeout=300)
+    assert refusal.returncode == 2
     assert (
         "line 4: Slurm takes no block for jobs of kind sleep (Requested node configuration is not "
-        "available)" in told.stderr
+        "available)" in refusal.stderr
     )
     assert not Path(tmp_path / "other" / "targets").exists()
