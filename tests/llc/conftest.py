@@ -24,8 +24,8 @@ def _single_precision_outside():
 
 @pytest.fixture(scope="session")
 def made_up():
-    """A function that makes draws with a known law, without a sampler; `made_up.p` is their number
-    of parameters."""
+    """A function that generates draws of a known distribution without a sampler; `made_up.p` is
+    their number of parameters."""
     _draws.p = P
     return _draws
 
@@ -38,7 +38,7 @@ def llc_store(tmp_path, monkeypatch):
 
 @pytest.fixture
 def made_up_target(llc_store):
-    """A network target that nobody trained: only its record counts here."""
+    """A network target without training, for tests that need only its record."""
     record = {
         "dims": {"n": 1000, "d": 4, "p": 6},
         "metrics": {"L0": 0.25, "is_minimum": True},
@@ -49,8 +49,8 @@ def made_up_target(llc_store):
 
 @pytest.fixture
 def made_up_sampler(monkeypatch, made_up):
-    """Put a function in place of `llc.samplers.sample`: by default 4000 draws of each chain that
-    the configuration wants."""
+    """Replace `llc.samplers.sample` by a function, by default one that generates 4000 draws of each
+    configured chain."""
     landscape = Landscape(
         "made up", 1000, np.zeros(6), population_loss=lambda w: 0.5 * (w * w).sum(), exact={
             "lambda": 3.0, "multiplicity": 1},

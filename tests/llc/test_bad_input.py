@@ -1,5 +1,5 @@
-"""What cannot give an honest number gives a flag or a clear error, through the command line: never
-a silent number."""
+"""Input without a valid estimate gives a flag or a clear error on the command line, never a number
+without a warning."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ QUICK = ["chains=2", "draws=100", "warmup=100"]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A store with a network that was hardly trained and a formula with w* at its minimum."""
+    """A store with a network after three training steps and a formula with w* at its minimum."""
     home = tmp_path_factory.mktemp("store")
     assert main(["build", "network", *TINY, "--name", "raw", "--store", str(home), "--quiet"]) == 0
     assert (
@@ -46,13 +46,13 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def run(home, capsys):
-    """Run a command; its status, its last line, and what it said on standard error."""
+    """Run a command; returns its status, its last line, and its standard error."""
 
     def command(*words):
         capsys.readouterr()
         status = main([*words, "--store", str(home)])
-        said = capsys.readouterr()
-        return status, (said.out.splitlines() or [""])[-1], said.err
+        output = capsys.readouterr()
+        return status, (output.out.splitlines() or [""])[-1], output.err
 
     return command
 
@@ -62,11 +62,11 @@ def analysis(home, run_id):
 
 
 def test_a_point_that_is_no_minimum_is_flagged_and_so_is_a_negative_estimate(run, home):
-    status, found, _ = run("infer", "hmc", "of=raw", *QUICK)
-    told = analysis(home, found)
+    status, run_id, _ = run("infer", "hmc", "of=raw", *QUICK)
+    result = analysis(home, run_id)
     assert status == 0
-    assert told["llc_mean"] < 0
-    assert {"not_a_minimum", "negative_llc"} <= set(told["flags"])
+    assert result["llc_mean"] < 0
+    assert {"not_a_minimum", "negative_llc"} <= set(result["flags"])
 
 
 def test_a_step_that_is_too_large_is_flagged_and_one_that_diverges_fails(run, home):
@@ -81,55 +81,55 @@ def test_a_step_that_is_too_large_is_flagged_and_one_that_diverges_fails(run, ho
         "step_rule=fixed",
         "noise=independent",
     ]
-    status, found, _ = run(*words, "step_size=3e-3")
+    status, run_id, _ = run(*words, "step_size=3e-3")
     assert status == 0
-    assert {"step_size_bias", "law_violated"} & set(analysis(home, found)["flags"])
-    status, found, _ = run(*words, "step_size=10")
-    told = analysis(home, found)
+    assert {"step_size_bias", "law_violated"} & set(analysis(home, run_id)["flags"])
+    status, run_id, _ = run(*words, "step_size=10")
+    result = analysis(home, run_id)
     assert status == 1
-    assert [chain["chain"] for chain in told["failed_chains"]] == [0, 1]
-    assert told["llc_mean"] is None
+    assert [chain["chain"] for chain in result["failed_chains"]] == [0, 1]
+    assert result["llc_mean"] is None
 
 
 def test_one_row_has_no_temperature(run):
-    status, _, said = run("build", "network", *TINY, "data.n_rows=1")
+    status, _, output = run("build", "network", *TINY, "data.n_rows=1")
     assert status == 2
-    assert "n_rows is 1; it must be at least 2" in said
+    assert "n_rows is 1; it must be at least 2" in output
 
 
-def test_a_mask_that_means_nothing(run):
-    status, _, said = run("infer", "hmc", "of=raw", "posterior.mask=layers.7.*", *QUICK)
+def test_an_unknown_mask_is_refused(run):
+    status, _, output = run("infer", "hmc", "of=raw", "posterior.mask=layers.7.*", *QUICK)
     assert status == 2
-    assert "layers.7.*" in said
+    assert "layers.7.*" in output
 
 
 def test_minibatches_of_a_loss_without_rows(run):
-    status, _, said = run("infer", "sgld", "of=form", "batch_size=10")
+    status, _, output = run("infer", "sgld", "of=form", "batch_size=10")
     assert status == 2
-    assert "without rows" in said
+    assert "without rows" in output
 
 
-def test_a_target_of_another_float_width_has_its_loss_taken_again(run, home):
-    """The target is in float64; in float32 L_n(w*) is computed anew on the same data, and what the
-    width cannot resolve is flagged."""
+def test_the_loss_is_recomputed_in_the_float_precision_of_the_sampler(run, home):
+    """The target is in float64; in float32 L_n(w*) is recomputed on the same data, and the float
+    resolution is reported."""
     from causal_meta.runners.llc.train_network import load_landscape
 
-    status, found, _ = run("infer", "mala", "of=raw", "precision=float32", *QUICK)
-    told, target = analysis(home, found), Store(home).find("raw")
+    status, run_id, _ = run("infer", "mala", "of=raw", "precision=float32", *QUICK)
+    result, target = analysis(home, run_id), Store(home).find("raw")
     landscape = load_landscape(target).at_width("float32")
     assert status == 0
-    assert told["centre_loss"] == pytest.approx(
+    assert result["centre_loss"] == pytest.approx(
         float(landscape.mean_loss(landscape.centre, landscape.data)), rel=1e-6
     )
-    assert told["centre_loss"] != target.meta["metrics"]["L0"]
-    assert Store(home).find(found).meta["jax_enable_x64"] is False
-    assert told["float_resolution"] > 0
+    assert result["centre_loss"] != target.meta["metrics"]["L0"]
+    assert Store(home).find(run_id).meta["jax_enable_x64"] is False
+    assert result["float_resolution"] > 0
 
 
 def test_inputs_that_are_no_network(run):
-    status, _, said = run("infer", "hmc", "of=nothing")
+    status, _, output = run("infer", "hmc", "of=nothing")
     assert status == 2
-    assert "nothing called 'nothing'" in said
+    assert "nothing called 'nothing'" in output
 
 
 def test_without_jax_one_sentence_names_what_to_install(home):

@@ -1,8 +1,8 @@
-"""A small calibration study: default runs on targets with exact values, at seeds of their own;
+"""A small calibration study: default runs on targets with exact values, at other seeds;
 `benchmarks/llc_calibration.py` is the large one.
 
-A run without flags has |z| < 5; with 16 runs the false-alarm rate is below 1e-3, heavy tails of the
-error's error included.
+A run without flags has |z| < 5; with 16 runs the false-alarm rate is below 1e-3, including the
+heavy tails of the errors' errors.
 """
 
 import importlib.util
@@ -50,13 +50,13 @@ def test_intervals_of_default_runs_cover(lines):
     assert sum(study.covers(line) for line in lines) >= 12
 
 
-def test_a_walk_in_narrow_valleys_is_right_or_caught():
-    """MALA in the cross of (w1 w2)², whose valleys narrow as they go out."""
+def test_runs_in_narrow_valleys_are_right_or_flagged():
+    """MALA in the cross of (w1 w2)², whose valleys become narrower with distance."""
     for line in lines_of("crossing", "mala"):
         assert line["flags"] or abs(study.score(line)) < 5
 
 
-def test_a_wrong_sampler_is_caught(monkeypatch):
+def test_a_wrong_sampler_is_flagged(monkeypatch):
     """Langevin steps of 1.6 / h_max: each run is flagged, and none of the plain means is right."""
     wrong = samplers.SGLDConfig(noise="independent", step_fraction=1.6, warmup=2000, thin=10)
     monkeypatch.setitem(study.SAMPLERS, "sgld", wrong)

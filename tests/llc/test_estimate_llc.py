@@ -1,5 +1,5 @@
-"""The runner of samplers, with made-up draws in place of a sampler: what it publishes, what it
-resumes, what it says of failed chains."""
+"""The runner of samplers, with synthetic draws in place of a sampler: published files, resumption,
+and failed chains."""
 
 import json
 import os
@@ -20,15 +20,15 @@ from causal_meta.runners.llc import estimate_llc
 SNIPPET = Path(__file__).parent / "aggregation.txt"
 
 
-def test_what_is_published(llc_store, made_up_target, made_up_sampler):
+def test_the_published_files(llc_store, made_up_target, made_up_sampler):
     run = make(llc_store, HMCConfig(), {"of": made_up_target})
     analysis = json.loads((run.folder / "analysis.json").read_text(), parse_constant=pytest.fail)
-    wanted = (
+    names = (
         "llc_mean llc_std llc_mcse interval ess ess_bulk ess_tail rhat divergences "
         "acceptance total_fges walltime_sec wnv sampler_config flags "
     )
-    wanted += "failed_chains compile_sec warmup_sec sampling_sec wnv_sec exact adapted running"
-    assert set(wanted.split()) <= analysis.keys()
+    names += "failed_chains compile_sec warmup_sec sampling_sec wnv_sec exact adapted running"
+    assert set(names.split()) <= analysis.keys()
     assert abs(analysis["llc_mean"] - 300 / 101) < 4.5 * analysis["llc_mcse"]  # false alarm 1e-5
     assert analysis["sampler_config"]["kind"] == "hmc"
     assert analysis["exact"] == {
@@ -83,17 +83,17 @@ def test_approximations_have_neither_ranks_nor_energy(
     assert (analysis["independent"], analysis["rhat"]) == (True, None)
 
 
-def test_a_killed_run_goes_on_from_its_last_segment(
+def test_a_killed_run_resumes_from_its_last_segment(
     llc_store, made_up_target, made_up_sampler, made_up, monkeypatch
 ):
     monkeypatch.setattr(estimate_llc, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    seen = []
+    segments = []
 
     def dies_in_its_third_segment(landscape, config, checkpoint, progress):
         state = checkpoint.load()
         done = 0 if state is None else int(state["done"])
         for segment in range(done, 4):
-            seen.append(segment)
+            segments.append(segment)
             if segment == 2 and done == 0:
                 raise KeyboardInterrupt
             checkpoint.save(
@@ -107,12 +107,12 @@ def test_a_killed_run_goes_on_from_its_last_segment(
     with pytest.raises(KeyboardInterrupt):
         make(llc_store, HMCConfig(), {"of": made_up_target})
     run = make(llc_store, HMCConfig(), {"of": made_up_target})
-    assert seen == [0, 1, 2, 2, 3]
+    assert segments == [0, 1, 2, 2, 3]
     assert [event["moment"] for event in read_events(run.folder)].count("on_resume") == 1
 
 
 @pytest.mark.parametrize("bad", [[2], [0, 1, 2, 3]])
-def test_a_failed_chain_is_named_and_the_status_says_so_each_time(
+def test_a_failed_chain_is_named_and_sets_the_exit_status(
     llc_store, made_up_target, made_up_sampler, made_up, capsys, bad
 ):
     def failing(landscape, config, **further):
@@ -134,7 +134,7 @@ def test_a_failed_chain_is_named_and_the_status_says_so_each_time(
     assert main(["llc", "compare", "of=made_up"]) == (1 if len(bad) < 4 else 2)
 
 
-def test_asked_again_it_is_answered_without_jax(llc_store, made_up_target, made_up_sampler, capsys):
+def test_a_stored_run_is_shown_without_jax(llc_store, made_up_target, made_up_sampler, capsys):
     assert main(["infer", "hmc", "of=made_up"]) == 0
     first = capsys.readouterr()
     assert "built in" in first.err
@@ -150,9 +150,7 @@ def test_asked_again_it_is_answered_without_jax(llc_store, made_up_target, made_
     assert "in the store already" in done.stderr
 
 
-def test_pictures_that_are_gone_and_a_trace_that_was_cut_off(
-    llc_store, made_up_target, made_up_sampler, capsys
-):
+def test_deleted_pictures_and_a_truncated_trace(llc_store, made_up_target, made_up_sampler, capsys):
     main(["infer", "hmc", "of=made_up"])
     run = llc_store.find(capsys.readouterr().out.split()[-1])
     for path in (run.folder / "diagnostics").iterdir():
@@ -168,20 +166,20 @@ def test_pictures_that_are_gone_and_a_trace_that_was_cut_off(
     assert "trace.nc" in llc_store.verify()[0]
 
 
-def test_inputs_that_do_not_fit(llc_store, made_up_target, made_up_sampler, capsys):
+def test_unsuitable_inputs_are_refused(llc_store, made_up_target, made_up_sampler, capsys):
     main(["infer", "hmc", "of=made_up"])
     run = capsys.readouterr().out.split()[-1]
-    for words, said in (
+    for words, message in (
         ([f"of={run}"], "hmc takes network, amortised as of"),
         (["of=nobody"], "nothing called 'nobody'"),
         (["of=made_up", "draws=1"], "hmc.draws is 1; give at least 10, or 0"),
         (["of=made_up", "step=1"], "hmc has no setting or input 'step'"),
     ):
         assert main(["infer", "hmc", *words]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
-def test_the_aggregation_that_users_know_works_as_it_stands(
+def test_the_aggregation_of_earlier_systems_works_unchanged(
     llc_store, made_up_target, made_up_sampler, monkeypatch
 ):
     """The snippet of lambda-hat's page on its output layout, word for word."""
@@ -190,14 +188,14 @@ def test_the_aggregation_that_users_know_works_as_it_stands(
     monkeypatch.chdir(llc_store.root.parent)
     space: dict = {}
     exec(compile(SNIPPET.read_text(), str(SNIPPET), "exec"), space)
-    found = space["aggregate_results"]("runs")
-    assert len(found) == 2
-    assert set(found["sampler"]) == {"hmc"}
-    assert set(found["n_data"]) == {20_000}
-    assert found["llc_mean"].between(2, 4).all()
+    table = space["aggregate_results"]("runs")
+    assert len(table) == 2
+    assert set(table["sampler"]) == {"hmc"}
+    assert set(table["n_data"]) == {20_000}
+    assert table["llc_mean"].between(2, 4).all()
 
 
-def test_what_facts_say_of_runs(llc_store, made_up_target, made_up_sampler):
+def test_the_facts_of_runs(llc_store, made_up_target, made_up_sampler):
     from causal_meta.facts import aggregate_results
 
     make(llc_store, HMCConfig(seed=5), {"of": made_up_target})

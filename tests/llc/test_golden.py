@@ -1,7 +1,7 @@
 """A seeded network and a seeded run of every sampler that stay what they were: if one of these
 changes, raise `revision` of its kind.
 
-Compared with tolerance, so that another processor passes and another law does not. In
+Compared with a tolerance that another processor passes and another distribution does not. In
 `tests/runners/test_golden.py` are the kinds without JAX.
 """
 
@@ -71,7 +71,7 @@ def form(store):
 
 
 def numbers(run):
-    """Mean and last estimate of the chains, and how far they went."""
+    """Mean and last estimate of the chains, and their mean distance."""
     analysis = json.loads((run.folder / "analysis.json").read_text())
     assert not analysis["failed_chains"]
     from causal_meta.records.traces import read_trace

@@ -1,5 +1,5 @@
 """The report of a store with learning coefficients: numbers, flags, failed chains and pictures come
-from the artifacts, and nothing is left out."""
+from the artifacts, all of them."""
 
 import json
 
@@ -24,8 +24,8 @@ def test_a_report_tells_estimates_flags_and_failures(
     make(llc_store, SGLDConfig(precond="rmsprop"), {"of": made_up_target})
     folder = run_report(llc_store, "made_up")
     page = (folder / "report.html").read_text()
-    told = json.loads((sound.folder / "analysis.json").read_text())
-    assert f"{told['llc_mean']:.3f}\u00a0±\u00a0{told['llc_error']:.3f}" in page
+    analysis = json.loads((sound.folder / "analysis.json").read_text())
+    assert f"{analysis['llc_mean']:.3f}\u00a0±\u00a0{analysis['llc_error']:.3f}" in page
     assert "Complexity of made_up" in page
     assert (
         "The exact expectation at this n, β and γ is 2.9703. The exact limit of large n is λ = 3."
@@ -36,7 +36,7 @@ def test_a_report_tells_estimates_flags_and_failures(
     assert page.count("<img") == 1 + 4 + 4
     summary = json.loads((folder / "inference" / "summary.json").read_text())["coefficients"]
     assert [run["sampler"] for run in summary[0]["runs"]] == ["hmc", "sgld precond=rmsprop"]
-    assert summary[0]["runs"][0]["llc_mean"] == told["llc_mean"]
+    assert summary[0]["runs"][0]["llc_mean"] == analysis["llc_mean"]
     assert list((folder / "inference" / "figures").iterdir())
     assert run_report(llc_store, "made_up") == folder
 

@@ -59,24 +59,27 @@ def test_results_of_worker_processes_hold_estimates(home):
     assert (table["total_fges"] > 2 * 120).all()
     assert (table["failed_chains"] == 0).all()
     assert table["exact_lambda"].tolist() == [0.75, 5.0]
-    found = aggregate_results(home / "runs").set_index("run_id")
-    assert found.loc[table["id"], "llc_mean"].tolist() == table["llc_mean"].tolist()
+    runs = aggregate_results(home / "runs").set_index("run_id")
+    assert runs.loc[table["id"], "llc_mean"].tolist() == table["llc_mean"].tolist()
 
 
-def test_carried_out_here_it_finds_everything_or_makes_the_same(home, tmp_path, capsys):
+def test_a_study_in_process_reuses_or_reproduces_the_runs(home, tmp_path, capsys):
     assert main(["study", str(home / "small.yaml"), "--store", str(home / "runs")]) == 0
     assert "Everything is there." in capsys.readouterr().out
     only = ["--only", "name=form-quadratic"]
-    assert main(["study", str(home / "small.yaml"), "--store", str(tmp_path / "here"), *only]) == 0
-    there, here = (
-        Store(home / "runs").find("form-quadratic"),
-        Store(tmp_path / "here").find("form-quadratic"),
+    assert (
+        main(["study", str(home / "small.yaml"), "--store", str(tmp_path / "in_process"), *only])
+        == 0
     )
-    assert there.digest == here.digest
+    by_workers, in_process = (
+        Store(home / "runs").find("form-quadratic"),
+        Store(tmp_path / "in_process").find("form-quadratic"),
+    )
+    assert by_workers.digest == in_process.digest
 
 
-def test_failed_chains_are_told_and_the_status_is_1(home, capsys):
+def test_failed_chains_are_reported_with_status_1(home, capsys):
     (home / "broken.yaml").write_text(BROKEN)
     assert main(["study", str(home / "broken.yaml"), "--store", str(home / "runs")]) == 1
-    said = capsys.readouterr().err
-    assert said.count("2 of the chains of sgld") == 1
+    errors = capsys.readouterr().err
+    assert errors.count("2 of the chains of sgld") == 1

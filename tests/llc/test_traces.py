@@ -1,5 +1,5 @@
-"""`trace.nc` gives back the draws, opens in ArviZ and in xarray (as ArviZ 1.x does), has no clock
-in it, and says so when it was cut off."""
+"""`trace.nc` gives back the draws, opens in ArviZ and in xarray (as ArviZ 1.x does), has no time
+stamp in it, and is refused when truncated."""
 
 import dataclasses
 import time
@@ -25,7 +25,7 @@ def full(made_up, **further):
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_what_is_read_is_what_was_written(made_up, tmp_path, whole):
+def test_reading_gives_the_draws_that_were_written(made_up, tmp_path, whole):
     draws = (
         full(made_up)
         if whole
@@ -34,9 +34,9 @@ def test_what_is_read_is_what_was_written(made_up, tmp_path, whole):
         )
     )
     write_trace(tmp_path / "trace.nc", draws)
-    found = read_trace(tmp_path / "trace.nc")
+    stored = read_trace(tmp_path / "trace.nc")
     for field in dataclasses.fields(draws):
-        value, other = getattr(draws, field.name), getattr(found, field.name)
+        value, other = getattr(draws, field.name), getattr(stored, field.name)
         if field.name in ("seconds", "adapted", "statistics"):
             assert other == {}  # these are in analysis.json
         elif isinstance(value, np.ndarray):
@@ -57,19 +57,19 @@ def test_arviz_and_xarray_open_it(made_up, tmp_path):
         warnings.simplefilter("ignore")
         import arviz
 
-        found = arviz.from_netcdf(path)
-        summary = arviz.summary(found, var_names=["llc"], round_to="none")
-    assert {"posterior", "sample_stats"} <= set(found.groups())
-    np.testing.assert_array_equal(found.posterior["llc"].values, draws.llc)
-    assert found.sample_stats["diverging"].dtype == bool
-    assert int(found.sample_stats["diverging"].sum()) == 1
+        stored = arviz.from_netcdf(path)
+        summary = arviz.summary(stored, var_names=["llc"], round_to="none")
+    assert {"posterior", "sample_stats"} <= set(stored.groups())
+    np.testing.assert_array_equal(stored.posterior["llc"].values, draws.llc)
+    assert stored.sample_stats["diverging"].dtype == bool
+    assert int(stored.sample_stats["diverging"].sum()) == 1
     assert summary["ess_bulk"].item() == pytest.approx(diagnostics.ess_bulk(draws.llc), rel=1e-6)
     assert summary["ess_tail"].item() == pytest.approx(diagnostics.ess_tail(draws.llc), rel=1e-6)
     assert summary["r_hat"].item() == pytest.approx(diagnostics.rhat(draws.llc), rel=1e-6)
     with xarray.open_datatree(path) as tree:
         assert tree["posterior"]["w"].dims == ("chain", "draw", "parameter")
         assert tree.attrs["sampler"] == "hmc"
-    found.close()
+    stored.close()
 
 
 def test_equal_draws_give_equal_bytes(made_up, tmp_path):
@@ -81,7 +81,7 @@ def test_equal_draws_give_equal_bytes(made_up, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
-def test_a_trace_that_was_cut_off_says_so(made_up, tmp_path, share):
+def test_a_truncated_trace_is_refused(made_up, tmp_path, share):
     path = tmp_path / "trace.nc"
     write_trace(path, full(made_up))
     check_trace(path)

@@ -44,7 +44,7 @@ WORDS = [
 
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_once(tmp_path_factory):
-    """Builds of the same shape share their programs, as they do on the command line."""
+    """Builds of the same shape share their compiled programs."""
     from jax.experimental import compilation_cache
 
     settings = {
@@ -72,8 +72,8 @@ def target(store):
 
 
 def arrays(artifact, name):
-    with np.load(artifact.folder / name) as found:
-        return {key: found[key] for key in found.files}
+    with np.load(artifact.folder / name) as stored:
+        return {key: stored[key] for key in stored.files}
 
 
 # ---------------------------------------------------------------------------------------- artifacts
@@ -107,7 +107,7 @@ def test_the_landscape_that_is_loaded_is_the_one_that_was_built(target):
     assert not (target.folder / "checkpoints").exists()
 
 
-def test_a_mask_is_looked_at_alone(target):
+def test_a_mask_restricts_the_check(target):
     point = check_point(target, None, LocalPosteriorConfig(mask="layers.0.*", gamma=3.0))
     whole = check_point(target, None, LocalPosteriorConfig(gamma=3.0))
     assert point.minimum.n_parameters == 15
@@ -117,7 +117,7 @@ def test_a_mask_is_looked_at_alone(target):
         check_point(target, None, LocalPosteriorConfig(mask="nothing"))
 
 
-def test_a_network_without_polish_is_told_apart_and_can_be_polished(store):
+def test_a_network_without_polish_is_refused_and_can_be_polished(store):
     raw = make(store, compose("network", [*WORDS, "training.polish=false"]), options=QUIET)
     assert raw.meta["metrics"]["is_minimum"] is False
     point = check_point(raw, None, LocalPosteriorConfig())
@@ -158,11 +158,11 @@ FORMS = [
 
 @pytest.mark.parametrize("form", FORMS)
 def test_formulas_are_targets_whose_point_is_a_minimum(store, form):
-    found = make(store, compose("network", [f"model={form}", "data.n_rows=500"]), options=QUIET)
-    landscape = load_landscape(found)
-    assert (landscape.n, landscape.exact["lambda"]) == (500, found.meta["exact"]["lambda"])
-    assert found.meta["metrics"]["is_minimum"] is True
-    assert found.meta["metrics"]["gap"] < 1e-3
+    artifact = make(store, compose("network", [f"model={form}", "data.n_rows=500"]), options=QUIET)
+    landscape = load_landscape(artifact)
+    assert (landscape.n, landscape.exact["lambda"]) == (500, artifact.meta["exact"]["lambda"])
+    assert artifact.meta["metrics"]["is_minimum"] is True
+    assert artifact.meta["metrics"]["gap"] < 1e-3
 
 
 def test_a_formula_at_a_truth_that_is_no_minimum_is_refused_and_can_be_polished(store):
@@ -177,11 +177,11 @@ def test_a_formula_at_a_truth_that_is_no_minimum_is_refused_and_can_be_polished(
     assert (load_landscape(smooth).data["y"] == load_landscape(noisy).data["y"]).all()
 
 
-def test_what_makes_no_sense_is_refused(store, target):
+def test_invalid_settings_are_refused(store, target):
     assert set(FORMS) < set(
         tags(NetworkConfig.__dataclass_fields__["model"].default.__class__.__mro__[1])
     )
-    for words, said in [
+    for words, message in [
         (["model=quadratic", "training.max_steps=10"], "formula"),
         (["model=quadratic", "data.noise_scale=2"], "n_rows alone"),
         (["data.n_rows=1"], "at least 2"),
@@ -191,7 +191,7 @@ def test_what_makes_no_sense_is_refused(store, target):
         (["model.activation=sine"], "activation"),
         (["data.inputs=gaus_iso"], "gauss_iso"),
     ]:
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             compose("network", words)
     with pytest.raises(ConfigError, match="another model"):
         make(
@@ -263,7 +263,7 @@ def test_adam_is_the_plain_loop_and_weight_decay_pulls_to_zero(optimizer):
 def test_minibatches_take_every_row_once_in_an_epoch_and_are_those_that_a_plain_loop_takes():
     landscape, x, y = regression(n=23)
     config = plain(batch_size=5, max_steps=12)
-    seen = []
+    batches = []
     rows = {"x": x, "y": y, "row": np.arange(23)}
     kept = dataclasses.replace(landscape, data=rows)
     whole = list(train(kept, config, 7))[-1]
@@ -273,10 +273,10 @@ def test_minibatches_take_every_row_once_in_an_epoch_and_are_those_that_a_plain_
     w = np.zeros(3)
     for step in range(12):
         chosen = orders[step]
-        seen.append(chosen)
+        batches.append(chosen)
         w = w - 0.05 * x[chosen].T @ (x[chosen] @ w - y[chosen]) / 5
     assert whole.parameters == pytest.approx(w, rel=1e-10)
-    epochs = np.stack(seen).reshape(3, 20)
+    epochs = np.stack(batches).reshape(3, 20)
     assert all(len(set(epoch)) == 20 for epoch in epochs.tolist())
     assert not (epochs[0] == epochs[1]).all()
     assert (_orders(7, 5, 4, 23, 5) == orders[5:9]).all()
@@ -288,7 +288,7 @@ def test_training_stops_early_and_rates_follow_their_schedule():
     assert done.over
     assert 20 < done.step < 5000
     slow = list(train(landscape, plain(early_stop=1e-3, max_steps=5000, warmup_steps=300), 0))[-1]
-    assert slow.step >= 320  # small rates are no sign of an end
+    assert slow.step >= 320  # small learning rates do not stop training
     rate = learning_rate(plain(schedule="cosine", warmup_steps=2, max_steps=12, final_rate=0.1))
     values = [float(rate(step)) for step in (0, 1, 2, 7, 12)]
     assert values == pytest.approx([0.025, 0.05, 0.05, 0.05 * 0.55, 0.005], rel=1e-5)
@@ -304,12 +304,12 @@ def test_a_training_cut_in_two_ends_with_the_same_bits():
 
 
 class Killed(BaseException):
-    """What no except clause of ours stops."""
+    """An exception that no except clause of the package catches."""
 
 
 @pytest.mark.parametrize("when", [1, 3])
 def test_a_build_that_was_interrupted_ends_with_the_same_bits(target, tmp_path, monkeypatch, when):
-    """Once in training and once in the polish."""
+    """Interrupted once in training and once in the polish."""
     monkeypatch.setattr(train_network, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     saved, once = [], train_network._Place.save
 
@@ -325,20 +325,20 @@ def test_a_build_that_was_interrupted_ends_with_the_same_bits(target, tmp_path, 
         with pytest.raises(Killed):
             make(store, compose("network", WORDS), options=QUIET)
     assert saved[-1] == ("training" if when == 1 else "polish")
-    found = make(store, compose("network", WORDS), options=QUIET)
-    assert found.meta["attempt"] == 2
+    resumed = make(store, compose("network", WORDS), options=QUIET)
+    assert resumed.meta["attempt"] == 2
     for name in ("data.npz", "params.npz", "training.npz"):
         assert all(
             (values == arrays(target, name)[key]).all()
-            for key, values in arrays(found, name).items()
+            for key, values in arrays(resumed, name).items()
         ), name
-    assert found.meta["metrics"] == target.meta["metrics"]
+    assert resumed.meta["metrics"] == target.meta["metrics"]
 
 
 # --------------------------------------------------------------------------------- the command line
 
 
-def test_a_build_that_was_killed_goes_on(tmp_path):
+def test_a_killed_build_resumes(tmp_path):
     words = [
         "build",
         "network",
@@ -364,11 +364,11 @@ def test_a_build_that_was_killed_goes_on(tmp_path):
     assert 0 < json.loads(note.read_text())["step"] < 150_000
     store = Store(tmp_path / "runs", patience=0)
     config = compose("network", words[2:])
-    found = make(store, config, options=QUIET)
-    assert (found.meta["attempt"], len(arrays(found, "training.npz")["losses"])) == (2, 150_000)
+    resumed = make(store, config, options=QUIET)
+    assert (resumed.meta["attempt"], len(arrays(resumed, "training.npz")["losses"])) == (2, 150_000)
 
 
-def test_the_check_tells_by_its_exit_status(target, store, capsys, monkeypatch):
+def test_the_exit_status_of_the_check(target, store, capsys, monkeypatch):
     monkeypatch.setenv("CAUSAL_META_STORE", str(store.root))
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.environ.get("JAX_COMPILATION_CACHE_DIR", ""))
 
@@ -390,14 +390,14 @@ def test_the_check_tells_by_its_exit_status(target, store, capsys, monkeypatch):
     assert "w* is not a minimum" in out
     status, out, _ = check(f"of={raw.id}", "--quiet", "--polish", "--budget", "3000")
     assert store.find(out.splitlines()[-1]).inputs == {"init": raw.id}
-    for words, said in [
+    for words, message in [
         ((f"of={raw.id}", "draws=50"), "posterior"),
         (("of=nobody",), "nobody"),
         ((f"of={raw.id}", "posterior.gamma=0"), "above 0"),
     ]:
         status, out, err = check(*words)
         assert (status, out, len(err.splitlines())) == (2, "", 1)
-        assert said in err
+        assert message in err
 
 
 def test_building_and_loading_a_network_load_no_torch(target, store):

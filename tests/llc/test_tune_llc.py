@@ -1,5 +1,5 @@
-"""The search for a sampler's settings, with made-up draws in place of a sampler: what it finds,
-what it may cost, and how it goes on when killed."""
+"""The search for a sampler's settings, with synthetic draws in place of a sampler: its result, its
+budget, and its resumption."""
 
 import csv
 import json
@@ -33,8 +33,8 @@ BEST_STEP = 0.1
 
 @pytest.fixture
 def tuned(llc_store, made_up_target, made_up_sampler, made_up):
-    """Build a search whose method is biased by 30 % for each factor of ten that the step is away
-    from its best; `tuned.calls` counts trials."""
+    """Build a search whose method has a bias of 30 % for each factor of ten between the step and
+    the best step; `tuned.calls` counts trials."""
 
     def sample(landscape, config, checkpoint=None, progress=None):
         run.calls += 1
@@ -86,8 +86,7 @@ def test_the_search_finds_the_best_step(tuned):
 
 
 def test_the_record(tuned, llc_store):
-    """The table says what the tree says; the picture is there; nothing is left of the checkpoint;
-    asked again, nothing is tried again."""
+    """Table and tree agree, no checkpoint remains, and a second request runs no trial."""
     run = tuned()
     tree, rows = (
         tree_of(run),
@@ -122,15 +121,15 @@ def test_the_best_settings_can_be_pasted(tuned, made_up_target):
     assert entry.roles == {"of": [made_up_target.id]}
 
 
-def test_a_killed_search_goes_on(tuned, llc_store):
-    """Killed in its fifth trial, it does two more and ends with the trials of an unbroken search,
-    but for the clock."""
+def test_a_killed_search_resumes(tuned, llc_store):
+    """Killed in its fifth trial, it runs two more and ends with the trials of an uninterrupted
+    search, except for times."""
 
     def dies(call, progress):
         if call == 5:
             raise KeyboardInterrupt
 
-    def told(run):
+    def record(run):
         return [
             {key: value for key, value in trial.items() if key != "seconds"}
             for trial in tree_of(run)["trials"]
@@ -142,14 +141,14 @@ def test_a_killed_search_goes_on(tuned, llc_store):
     tuned.calls = 10
     killed = tuned()
     assert tuned.calls == 12
-    again = told(killed)
+    again = record(killed)
     shutil.rmtree(killed.folder)
-    assert told(tuned()) == again
-    assert told(tuned(seed=1)) != again
+    assert record(tuned()) == again
+    assert record(tuned(seed=1)) != again
 
 
 def test_gradients_are_not_overspent(tuned):
-    """A made-up trial costs 4 x 20,500 gradients: three fit into 250,000, also where the price was
+    """A synthetic trial costs 4 x 20,500 gradients: three fit into 250,000, even if the cost was
     not known before the first."""
     tree = tree_of(
         tuned(
@@ -174,7 +173,7 @@ def test_gradients_are_not_overspent(tuned):
 
 
 def test_seconds_are_not_overspent(tuned):
-    """The clock stops a trial between two segments; what was spent is counted over attempts."""
+    """The time limit stops a trial between two segments; spent time is summed over attempts."""
 
     def slow(call, progress):
         for segment in range(20):
@@ -208,9 +207,9 @@ def test_flagged_trials_are_never_best(tuned):
     assert not (run.folder / "best.yaml").exists()
 
 
-def test_flagged_trials_still_say_where_it_is_better(tuned):
-    """All trials diverge, and yet the later ones come closer to the best step than the random first
-    ones."""
+def test_flagged_trials_still_guide_the_search(tuned):
+    """All trials diverge, and still the later ones are closer to the best step than the random
+    first ones."""
     tuned.divergent = lambda config, draws: np.ones(draws.divergent.shape, bool)
     trials = tree_of(tuned(trials=20, startup=6))["trials"]
     far = [abs(math.log10(trial["settings"]["step_fraction"] / BEST_STEP)) for trial in trials]
@@ -240,15 +239,15 @@ ANALYSIS = {
 
 
 def test_objectives():
-    """Both objectives in closed form: noise counts for the one and is rewarded by the other; flags
-    of the target do not fail a trial."""
+    """Both objectives in closed form: noise raises the one and lowers the other; flags about the
+    target do not fail a trial."""
     reference, trial = Reference(2.0, 0.04, "exact"), Trial(0, 1, {}, "failed")
-    found = judged(trial, ANALYSIS, reference, "error")
-    assert found.objective == pytest.approx(math.log10(math.hypot(0.2, 0.03) / 2))
-    assert found.gap == pytest.approx(0.2 / 0.05)
+    result = judged(trial, ANALYSIS, reference, "error")
+    assert result.objective == pytest.approx(math.log10(math.hypot(0.2, 0.03) / 2))
+    assert result.gap == pytest.approx(0.2 / 0.05)
     assert judged(trial, ANALYSIS, reference, "standard_errors").objective == pytest.approx(4.0)
     noisy = ANALYSIS | {"llc_mcse": 0.3}
-    assert judged(trial, noisy, reference, "error").objective > found.objective
+    assert judged(trial, noisy, reference, "error").objective > result.objective
     assert judged(trial, noisy, reference, "standard_errors").objective < 1
     for flag in ("drift", *NO_FAILURE):
         state = judged(
@@ -260,8 +259,8 @@ def test_objectives():
 
 
 def test_the_command(llc_store, made_up_target, tuned, capsys):
-    """A named budget, a space, the words it prints; where the value is not a formula's a run of HMC
-    is made, once."""
+    """A named budget, a space, and the printed lines; without an exact value a run of HMC is made,
+    once."""
     words = [
         "llc",
         "tune",
@@ -280,14 +279,14 @@ def test_the_command(llc_store, made_up_target, tuned, capsys):
         assert capsys.readouterr().out.startswith("run_tune_")
         tuned.divergent = lambda config, draws: np.ones(draws.divergent.shape, bool)
         assert main([*words, "seed=3"]) == 1
-        told = capsys.readouterr()
-        assert "is without flags" in told.err
+        output = capsys.readouterr()
+        assert "is without flags" in output.err
     assert plain is None
 
 
 def test_a_run_as_the_reference(llc_store, made_up_target, tuned, made_up, monkeypatch):
-    """A run on the same posterior is taken with its error; one of another posterior or target is
-    refused."""
+    """A run on the same posterior is the reference, with its error; one of another posterior or
+    target is refused."""
     step = tuned.divergent
     monkeypatch.setattr(
         "causal_meta.llc.samplers.sample",
@@ -317,7 +316,7 @@ def test_a_run_as_the_reference(llc_store, made_up_target, tuned, made_up, monke
         ({"space": {"precond": (0.0, 1.0)}}, "no number"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(settings, words):
+def test_invalid_searches_are_refused(settings, words):
     with pytest.raises(ConfigError, match=words):
         TuneConfig(**settings)
 

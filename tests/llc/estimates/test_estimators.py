@@ -1,5 +1,5 @@
-"""Estimates from draws whose law is known exactly, made by NumPy: right means, right errors, and
-the right flags and no others.
+"""Estimates from NumPy draws of known distributions: correct means, correct errors, and exactly the
+right flags.
 
 Bounds are in standard errors of the repeats; each statistical test gives a false alarm in fewer
 than one of 10,000 seeds.
@@ -66,7 +66,7 @@ def gaussian(
     widened=1.0,
     **more,
 ):
-    """K = ½ Σ h w²; `widened` multiplies the variances by what a step that is too large would."""
+    """K = ½ Σ h w²; `widened` multiplies the variances, as a step that is too large does."""
     h = np.asarray(curvatures, float)
     w = autoregressive(rng, (chains, length, len(h)), memory) * np.sqrt(
         widened / (n_beta * h + gamma)
@@ -114,12 +114,12 @@ def powers(rng, exponents, n_beta=1086.0, gamma=1.0, *, chains=4, length=1000):
 
 
 def analysed(draws, n=1000, **more):
-    found = estimate(
+    analysis = estimate(
         draws, n=n, n_parameters=draws.virial.shape[2] if draws.virial is not None else 10, **more
     )
-    json.dumps(found, allow_nan=False)
-    assert set(found["flags"]) <= set(FLAGS)
-    return found
+    json.dumps(analysis, allow_nan=False)
+    assert set(analysis["flags"]) <= set(FLAGS)
+    return analysis
 
 
 def without_virial(draws):
@@ -181,23 +181,23 @@ def test_smoothed_weights_and_tail_index_are_arvizs(tail):
 def test_the_error_of_a_mean_is_its_standard_deviation_over_repeats(memory):
     rng = np.random.default_rng(3)
     repeats = autoregressive(rng, (4 * 300, 800, 1), memory)[:, :, 0].reshape(300, 4, 800)
-    told = np.array([diagnostics.mcse(chains) for chains in repeats])
+    errors = np.array([diagnostics.mcse(chains) for chains in repeats])
     true = math.sqrt((1 + memory) / (1 - memory) / 3200)
-    assert np.mean(told) == pytest.approx(true, rel=0.05)
+    assert np.mean(errors) == pytest.approx(true, rel=0.05)
     assert np.std(repeats.mean((1, 2))) == pytest.approx(true, rel=4 / math.sqrt(600))
 
 
 def test_a_slow_part_below_the_noise_is_counted_in_the_error():
-    """x = noise + s/5, s with a memory of 0.995: most of the error of the mean is of s; the plain
-    sum, which stops in the noise, misses half."""
+    """x = noise + s/5, s with autocorrelation 0.995, which causes most of the error of the mean;
+    Geyer's sum of x, which stops in the noise, misses half of it."""
     rng, shape = np.random.default_rng(5), (150, 4, 1000)
     slow = autoregressive(rng, (600, 1000, 1), 0.995)[:, :, 0].reshape(shape)
     values = rng.standard_normal(shape) + slow / 5
     true = float(np.std(values.mean((1, 2))))  # known to 6 %
-    told = np.array([diagnostics.mcse_with(x, s) for x, s in zip(values, slow, strict=True)])
-    assert np.mean(told[:, 0]) == pytest.approx(true, rel=0.24)
+    errors = np.array([diagnostics.mcse_with(x, s) for x, s in zip(values, slow, strict=True)])
+    assert np.mean(errors[:, 0]) == pytest.approx(true, rel=0.24)
     assert np.mean([diagnostics.mcse(x) for x in values]) < 0.75 * true
-    assert np.median(told[:, 1]) < 200  # as few as s has, not the 4,000 of the noise
+    assert np.median(errors[:, 1]) < 200  # as few as s has, not the 4,000 of the noise
     same = diagnostics.mcse_with(values[0], rng.standard_normal(shape[1:]))
     assert same[0] == pytest.approx(diagnostics.mcse(values[0]), rel=0.02)
     assert diagnostics.mcse_with(values[0], np.ones(shape[1:])) == (
@@ -218,7 +218,7 @@ def test_drift_sees_a_warm_up_that_was_too_short_and_nothing_else():
 
 
 def test_the_exact_draws_are_exact():
-    """The generators of this file against quadrature: the bare mean over 80,000 independent draws
+    """The generators of this file against quadrature: the plain mean over 80,000 independent draws
     is within 4 standard errors."""
     rng = np.random.default_rng(5)
     for draws, exact in (
@@ -226,8 +226,8 @@ def test_the_exact_draws_are_exact():
         (cross(rng, length=20_000), normal_crossing([2, 2], 1086.0, 1.0).value),
         (powers(rng, [2, 4], length=20_000), power_sum([2, 4], 1086.0, 1.0).value),
     ):
-        found = analysed(without_virial(draws))
-        assert abs(found["llc_mean"] - exact) < 4 * found["llc_mcse"]
+        analysis = analysed(without_virial(draws))
+        assert abs(analysis["llc_mean"] - exact) < 4 * analysis["llc_mcse"]
 
 
 CASES = {
@@ -266,7 +266,7 @@ def test_intervals_cover_and_means_are_unbiased(case, mean):
     assert low < 0.95 < high
 
 
-def test_an_interval_that_forgets_autocorrelation_does_not_cover():
+def test_an_interval_that_ignores_autocorrelation_does_not_cover():
     rng = np.random.default_rng(7)
     hits = 0
     for _ in range(100):
@@ -283,10 +283,10 @@ def test_independent_draws_are_weighted_towards_the_posterior():
     for _ in range(100):
         wide = gaussian(rng, [1.0, 0.2], widened=2.0, independent=True)
         exponent = wide.llc + wide.gamma / 2 * wide.distance**2
-        told = analysed(dataclasses.replace(wide, acceptance=None, weights=-exponent / 2))
-        scores.append((told["llc_mean"] - exact) / told["llc_mcse"])
-        assert told["rhat"] is None
-        assert told["flags"] == []
+        weighted = analysed(dataclasses.replace(wide, acceptance=None, weights=-exponent / 2))
+        scores.append((weighted["llc_mean"] - exact) / weighted["llc_mcse"])
+        assert weighted["rhat"] is None
+        assert weighted["flags"] == []
     assert abs(np.mean(scores)) * 10 < 4
     assert 0.7 < np.std(scores) < 1.35
     blind = analysed(dataclasses.replace(wide, acceptance=None))
@@ -314,7 +314,7 @@ def test_controls_have_mean_zero_and_shrink_the_error(make, gain):
     assert (diagnostics.mcse(draws.llc) / less) ** 2 > gain
 
 
-def test_controls_take_nothing_off_the_mean_on_average():
+def test_controls_leave_the_mean_unbiased():
     rng = np.random.default_rng(10)
     shifts = []
     for _ in range(100):
@@ -324,18 +324,18 @@ def test_controls_take_nothing_off_the_mean_on_average():
 
 
 @pytest.mark.parametrize(("errors", "doubted"), [(2.0, False), (3.3, True)])
-def test_controls_that_move_the_mean_too_far_leave_an_error_of_as_much(errors, doubted):
+def test_controls_that_move_the_mean_too_far_enlarge_the_error(errors, doubted):
     """Identities whose mean is off by `errors` of their own, and which explain all of the loss,
-    move it by half of that in bare errors."""
+    move the mean by half of that, in uncontrolled errors."""
     draws = gaussian(np.random.default_rng(12), [1.0])
     identity = controls(draws)[:, :, 0]
     off = dataclasses.replace(
         draws, virial=draws.virial + identity.mean() - errors * diagnostics.mcse(identity)
     )
-    told = analysed(off)
-    moved = abs(told["llc_mean"] - told["llc_mean_plain"])
-    assert moved / told["llc_mcse_plain"] == pytest.approx(errors / 2, rel=0.2)
-    assert (told["llc_mcse"] > moved) == doubted
+    analysis = analysed(off)
+    moved = abs(analysis["llc_mean"] - analysis["llc_mean_plain"])
+    assert moved / analysis["llc_mcse_plain"] == pytest.approx(errors / 2, rel=0.2)
+    assert (analysis["llc_mcse"] > moved) == doubted
 
 
 def test_a_wrong_identity_is_rejected():
@@ -347,30 +347,30 @@ def test_a_wrong_identity_is_rejected():
         controls(dataclasses.replace(draws, virial_sizes=(1, 1)))
 
 
-def test_chains_that_leave_narrow_valleys_out_are_told():
-    """Independent draws of the crossing cut off at a distance of 1.5, as a step that is too large
-    cuts them: R-hat is 1, no chain drifts."""
+def test_chains_that_miss_narrow_valleys_are_flagged():
+    """Independent draws of the crossing truncated at a distance of 1.5, the effect of a step that
+    is too large: R-hat is 1, and no chain drifts."""
     whole = cross(np.random.default_rng(21), length=1500)
     inner = [np.flatnonzero(distance < 1.5)[:1000] for distance in whole.distance]
     arrays = {
         name: np.stack([getattr(whole, name)[c][kept] for c, kept in enumerate(inner)])
         for name in ("loss", "distance", "virial")
     }
-    found = analysed(
+    analysis = analysed(
         dataclasses.replace(
             whole, acceptance=None, corrected=True, gradients=whole.gradients[:, :1000], **arrays
         )
     )
-    assert found["flags"][-1] == "law_violated"
+    assert analysis["flags"][-1] == "law_violated"
     # identities that fail are no control variates
-    assert found["llc_mean"] == found["llc_mean_plain"]
-    assert found["rhat"] < 1.01
+    assert analysis["llc_mean"] == analysis["llc_mean_plain"]
+    assert analysis["rhat"] < 1.01
 
 
-def test_chains_that_have_hardly_moved_along_a_valley_are_not_blamed_for_what_lies_beyond():
-    """The same draws of the crossing below a distance of 2.2, which right chains of this length may
-    well not leave, in two orders: as they came, and with distances that change slowly. Only the
-    first are from another law; the second know the identity from no more draws than the
+def test_slow_chains_along_a_valley_are_not_flagged_as_another_law():
+    """The same draws of the crossing below a distance of 2.2, which correct chains of this length
+    may never exceed, in two orders: independent, and with slowly changing distances. Only the first
+    show another distribution; the second have as few effective draws of the identity as of the
     distance."""
     whole = cross(np.random.default_rng(23), length=4300)
     arrays: dict = {"loss": [], "distance": [], "virial": []}
@@ -393,8 +393,8 @@ def test_chains_that_have_hardly_moved_along_a_valley_are_not_blamed_for_what_li
     assert waves["law_score"] < waves["virial_score"]
 
 
-def test_an_approximation_that_misses_the_valleys_is_told():
-    """The middle of the crossing with flat importance ratios: Pareto's k has nothing to say."""
+def test_an_approximation_that_misses_the_valleys_is_flagged():
+    """The middle of the crossing with equal importance ratios, which Pareto's k cannot detect."""
     whole = cross(np.random.default_rng(22), length=1500)
     inner = [np.flatnonzero(distance < 1.5)[:1000] for distance in whole.distance]
     arrays = {
@@ -409,9 +409,9 @@ def test_an_approximation_that_misses_the_valleys_is_told():
         gradients=whole.gradients[:, :1000],
         **arrays,
     )
-    found = analysed(middle)
-    assert found["flags"][-1] == "law_violated"
-    assert found["llc_mean"] == pytest.approx(found["llc_mean_plain"])
+    analysis = analysed(middle)
+    assert analysis["flags"][-1] == "law_violated"
+    assert analysis["llc_mean"] == pytest.approx(analysis["llc_mean_plain"])
 
 
 def test_groups_of_the_virial_are_runs_of_equal_size():
@@ -431,7 +431,7 @@ def right(rng, **more):
 
 
 def changed(name, change):
-    """A right run with one array changed."""
+    """A correct run with one array changed."""
 
     def make(rng):
         draws = right(rng)
@@ -451,7 +451,7 @@ def growing(rng):
 
 
 def standing(rng, widths=(1, 1, 2, 2)):
-    """Chains that stay where they are: two of them near w*, two further away."""
+    """Chains without movement along the distance: two near w*, two further away."""
     draws, width = right(rng), np.array(widths)[:, None]
     return dataclasses.replace(draws, loss=draws.loss * width**2, distance=draws.distance * width)
 
@@ -495,11 +495,11 @@ WRONG = {
 
 @pytest.mark.parametrize("flag", FLAGS)
 def test_each_flag_is_raised_by_a_wrong_run(flag):
-    found = analysed(WRONG[flag](np.random.default_rng(12)))
-    assert flag in found["flags"]
-    assert found["flag_details"][flag]
+    analysis = analysed(WRONG[flag](np.random.default_rng(12)))
+    assert flag in analysis["flags"]
+    assert analysis["flag_details"][flag]
     # the flags follow from the numbers that are stored
-    assert raised(found) == found["flag_details"]
+    assert raised(analysis) == analysis["flag_details"]
 
 
 def test_correct_runs_are_hardly_ever_flagged():
@@ -508,7 +508,7 @@ def test_correct_runs_are_hardly_ever_flagged():
     assert np.mean(flagged) < 0.04
 
 
-def test_a_check_that_found_no_minimum_is_repeated():
+def test_a_failed_check_of_the_minimum_is_flagged():
     draws = right(np.random.default_rng(14))
     assert analysed(draws, check={"is_minimum": False})["flags"] == ["not_a_minimum"]
     assert analysed(draws, check={"is_minimum": True})["flags"] == []
@@ -519,7 +519,7 @@ def test_failed_chains_are_left_out_of_the_mean():
     loss = draws.loss.copy()
     loss[1, 10:] = np.inf
     loss[3] = loss[3, 0]
-    found = analysed(dataclasses.replace(draws, loss=loss))
+    analysis = analysed(dataclasses.replace(draws, loss=loss))
     kept = analysed(
         dataclasses.replace(
             draws,
@@ -529,26 +529,26 @@ def test_failed_chains_are_left_out_of_the_mean():
             },
         )
     )
-    assert found["llc_mean"] == kept["llc_mean"]
-    assert [f["chain"] for f in found["failed_chains"]] == [1, 3]
-    assert "990 of 1000" in found["failed_chains"][0]["reason"]
-    assert "never moved" in found["failed_chains"][1]["reason"]
-    assert found["total_fges"] == 4000
+    assert analysis["llc_mean"] == kept["llc_mean"]
+    assert [f["chain"] for f in analysis["failed_chains"]] == [1, 3]
+    assert "990 of 1000" in analysis["failed_chains"][0]["reason"]
+    assert "never moved" in analysis["failed_chains"][1]["reason"]
+    assert analysis["total_fges"] == 4000
 
 
 def test_without_a_sound_chain_there_are_no_numbers():
     draws = right(np.random.default_rng(16))
-    found = analysed(dataclasses.replace(draws, loss=np.full_like(draws.loss, np.nan)))
-    assert found["llc_mean"] is None
-    assert found["flags"][:2] == ["failed_chains", "few_effective_chains"]
+    analysis = analysed(dataclasses.replace(draws, loss=np.full_like(draws.loss, np.nan)))
+    assert analysis["llc_mean"] is None
+    assert analysis["flags"][:2] == ["failed_chains", "few_effective_chains"]
 
 
 # ----------------------------------------------------------------------------- step sizes, criteria
 
 
 def langevin(rng, curvatures, step, *, n_beta=145.0, gamma=1.0, chains=4, length=4000, thin=10):
-    """Unadjusted Langevin chains on K = ½ Σ h w², started in their stationary law of variance 1 /
-    (c (1 - εc/4))."""
+    """Unadjusted Langevin chains on K = ½ Σ h w², started in their stationary distribution of
+    variance 1 / (c (1 - εc/4))."""
     h = np.asarray(curvatures, float)
     c = n_beta * h + gamma
     w = rng.standard_normal((chains, len(h))) / np.sqrt(c * (1 - step * c / 4))
@@ -569,25 +569,25 @@ def langevin(rng, curvatures, step, *, n_beta=145.0, gamma=1.0, chains=4, length
     )
 
 
-def test_the_bias_of_a_step_is_measured_and_taken_off():
-    """ε h = 0.8 in one of two directions: the plain mean is 11 % too high, which the virial says
-    and the controls repair; the rule agrees."""
+def test_the_bias_of_a_step_is_measured_and_subtracted():
+    """ε h = 0.8 in one of two directions: the plain mean is 11 % too high, which the virial shows
+    and the controls correct; the rule agrees."""
     h, step = np.array([1.0, 0.5]), 0.8 / 146
     draws = langevin(np.random.default_rng(17), h, step)
     exact, c = regular(h), 145 * h + 1
     biased = float(0.5 * (145 * h / c / (1 - step * c / 4)).sum())
-    found = analysed(draws)
-    assert found["bias_rule"] == "virial"
-    assert abs(found["llc_mean_plain"] - biased) < 4 * found["llc_mcse_plain"]
-    assert abs(found["bias_estimate"] - (biased - exact)) < 5 * found["llc_mcse_plain"]
-    assert abs(found["llc_mean"] - exact) < 4 * found["llc_error"]
+    analysis = analysed(draws)
+    assert analysis["bias_rule"] == "virial"
+    assert abs(analysis["llc_mean_plain"] - biased) < 4 * analysis["llc_mcse_plain"]
+    assert abs(analysis["bias_estimate"] - (biased - exact)) < 5 * analysis["llc_mcse_plain"]
+    assert abs(analysis["llc_mean"] - exact) < 4 * analysis["llc_error"]
     by_rule = analysed(without_virial(draws))
     assert by_rule["step_rule"] == pytest.approx(0.2)
     assert "step_size_bias" in by_rule["flags"]
 
 
 def stationary(rng, curvatures, step, n_beta=145.0, gamma=1.0, chains=4, length=1000):
-    """What unadjusted Langevin chains leave that are thinned until their draws are independent."""
+    """Independent draws of the stationary distribution of unadjusted Langevin chains."""
     h = np.asarray(curvatures, float)
     c = n_beta * h + gamma
     w = rng.standard_normal((chains, length, len(h))) / np.sqrt(c * (1 - step * c / 4))
@@ -606,17 +606,17 @@ def test_a_bias_too_small_for_the_identities_to_show_is_part_of_the_error():
     """ε h = 0.05 adds 1.3 %, two errors of these chains: 95 of 100 intervals must hold the exact
     value (below 87: 1 in 1,000 false alarms)."""
     h, step = np.ones(10), 0.05 / 146
-    found = [analysed(stationary(np.random.default_rng(seed), h, step)) for seed in range(100)]
-    covered = sum(low <= regular(h) <= high for low, high in (one["interval"] for one in found))
+    analysis = [analysed(stationary(np.random.default_rng(seed), h, step)) for seed in range(100)]
+    covered = sum(low <= regular(h) <= high for low, high in (one["interval"] for one in analysis))
     counted = [
-        one["bias_left"] / one["llc_mean_plain"] for one in found if not one["virial_of_steps"]
+        one["bias_left"] / one["llc_mean_plain"] for one in analysis if not one["virial_of_steps"]
     ]
-    unaware = sum(abs(one["llc_mean"] - regular(h)) < 1.96 * one["llc_mcse"] for one in found)
+    unaware = sum(abs(one["llc_mean"] - regular(h)) < 1.96 * one["llc_mcse"] for one in analysis)
     assert covered >= 87
     assert unaware < 87  # the Monte Carlo error alone fails the same bound
     assert len(counted) > 50
     assert min(counted) > 0.0125 / 2 - 1e-4
-    assert all("step_size_bias" not in one["flags"] for one in found)
+    assert all("step_size_bias" not in one["flags"] for one in analysis)
 
 
 def test_places_too_stiff_for_a_step_of_second_order_widen_the_interval():
@@ -654,10 +654,10 @@ def test_wbic_and_singular_fluctuation_of_a_gaussian_model():
     n_beta = n / math.log(n)
     draws = gaussian(rng, [1.0], n_beta=n_beta)
     variances = rng.gamma(2.0, size=n)
-    found = analysed(
+    analysis = analysed(
         dataclasses.replace(draws, row_moments=np.stack([np.zeros(n), variances])), n=n
     )
-    assert found["wbic"] == pytest.approx(found["llc_mean"] * math.log(n))
-    assert found["singular_fluctuation"] == pytest.approx(variances.sum() / math.log(n) / 2)
+    assert analysis["wbic"] == pytest.approx(analysis["llc_mean"] * math.log(n))
+    assert analysis["singular_fluctuation"] == pytest.approx(variances.sum() / math.log(n) / 2)
     other = analysed(dataclasses.replace(draws, n_beta=10.0), n=n)
     assert other["wbic"] is None

@@ -1,5 +1,5 @@
-"""Limits of learning coefficients: exact where the exact values are known by quadrature, with
-errors that are those of repeats."""
+"""Limits of learning coefficients against exact values by quadrature, and their errors against
+repeats."""
 
 import json
 import math
@@ -25,20 +25,20 @@ def test_the_limit_without_localisation_is_lambda_on_power_sums(exponents, share
     means = np.array([power_sum(exponents, N_BETA, gamma).value for gamma in GAMMAS])
     target, scores = power_sum(exponents, N_BETA, 0.0).value, []
     for _ in range(60):
-        found = to_no_localisation(
+        limit = to_no_localisation(
             GAMMAS, means * (1 + share * rng.standard_normal(5)), share * means
         )
-        scores.append((found.value - target) / found.error)
-        assert abs(found.value / target - 1) < (1e-3 if share < 1e-3 else 0.1)
-    assert abs(np.mean(scores)) < 1.0  # what the degree cannot follow stays within the error
+        scores.append((limit.value - target) / limit.error)
+        assert abs(limit.value / target - 1) < (1e-3 if share < 1e-3 else 0.1)
+    assert abs(np.mean(scores)) < 1.0  # the error covers the misfit of the polynomial
     assert np.std(scores) < 1.5
 
 
 def test_regular_models_are_extrapolated_too():
     h = np.geomspace(1, 0.1, 10)
     values = [gaussian(h, 145.0, gamma).value for gamma in (0.25, 0.5, 1.0, 2.0)]
-    found = to_no_localisation((0.25, 0.5, 1.0, 2.0), values, [1e-3] * 4)
-    assert abs(found.value - 5.0) < 4 * found.error
+    limit = to_no_localisation((0.25, 0.5, 1.0, 2.0), values, [1e-3] * 4)
+    assert abs(limit.value - 5.0) < 4 * limit.error
 
 
 def test_a_crossing_needs_its_multiplicity():
@@ -57,9 +57,9 @@ def test_a_wrong_centre_does_no_harm_over_temperatures():
     values = (
         np.array([gaussian(np.ones(6), n_beta, 0.0).value for n_beta in n_betas]) - n_betas * 1e-3
     )
-    found = over_temperatures(n_betas, values, [0.01] * 4)
-    assert found.value == pytest.approx(3.0, abs=1e-9)
-    assert found.coefficients[1] == pytest.approx(-1e-3)
+    limit = over_temperatures(n_betas, values, [0.01] * 4)
+    assert limit.value == pytest.approx(3.0, abs=1e-9)
+    assert limit.coefficients[1] == pytest.approx(-1e-3)
     plain = over_temperatures(n_betas, values, [0.01] * 4, offset=False)
     assert plain.p_value < 1e-6
     localised = [gaussian(np.ones(6), n_beta, 5.0).value for n_beta in n_betas]
@@ -71,27 +71,27 @@ def test_a_wrong_centre_does_no_harm_over_temperatures():
 def test_multiplicity_enters_as_a_known_term():
     n_betas = np.array([1e3, 1e5, 1e7])
     values = 0.5 - 1 / np.log(n_betas)
-    found = over_temperatures(n_betas, values, [0.01] * 3, multiplicity=2, offset=False)
-    assert found.value == pytest.approx(0.5)
-    np.testing.assert_allclose(found.curve, values)
+    limit = over_temperatures(n_betas, values, [0.01] * 3, multiplicity=2, offset=False)
+    assert limit.value == pytest.approx(0.5)
+    np.testing.assert_allclose(limit.curve, values)
 
 
 def test_errors_of_a_limit_are_those_of_repeats():
     rng, x = np.random.default_rng(2), np.array([1.0, 2.0, 4.0, 8.0])
-    found = [
+    limits = [
         to_zero(x, 1 - 0.01 * x + 0.02 * rng.standard_normal(4), [0.02] * 4, degree=1)
         for _ in range(400)
     ]
-    scores = np.array([(one.value - 1) / one.error for one in found])
+    scores = np.array([(one.value - 1) / one.error for one in limits])
     assert abs(scores.mean()) < 4 / 20
-    assert np.mean([one.value for one in found]) == pytest.approx(
-        1, abs=4 * np.std([one.value for one in found]) / 20
+    assert np.mean([one.value for one in limits]) == pytest.approx(
+        1, abs=4 * np.std([one.value for one in limits]) / 20
     )
     assert 0.7 < scores.std() < 1.1  # errors are enlarged by chance misfits, never made smaller
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda: to_zero([1, 1], [1, 2], [1, 1]), "two different points"),
         (lambda: to_zero([1, 2], [1, 2], [1, 0]), "error above 0"),
@@ -104,8 +104,8 @@ def test_errors_of_a_limit_are_those_of_repeats():
         (lambda: over_temperatures([5, 20], [1, 2], [1, 1], gamma=1.0), "unknowns"),
     ],
 )
-def test_what_cannot_be_extrapolated_is_said(call, said):
-    with pytest.raises(ValueError, match=said):
+def test_invalid_extrapolations_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
         call()
 
 
@@ -135,7 +135,7 @@ def localised(made_up):
 
 @pytest.fixture(autouse=True)
 def _no_pictures_of_runs(monkeypatch):
-    """They are drawn and looked at elsewhere."""
+    """Pictures are tested elsewhere."""
     monkeypatch.setattr(
         "causal_meta.runners.llc.estimate_llc.draw_diagnostics", lambda folder, draws: None
     )
@@ -155,21 +155,21 @@ def swept(llc_store, made_up_target, made_up_sampler, made_up):
     return llc_store, made_up_target
 
 
-def test_runs_that_differ_in_gamma_alone_are_taken_to_its_limit(swept):
+def test_runs_that_differ_in_gamma_alone_are_extrapolated(swept):
     store, target = swept
     (sweep,) = sweeps(store.runs_of(target), "gamma")
     assert [point.at for point in sweep.points] == [5.0, 10.0, 20.0]
-    found = fit(sweep)
-    assert abs(found.value - 3.0) < 4 * found.error
+    limit = fit(sweep)
+    assert abs(limit.value - 3.0) < 4 * limit.error
     assert not sweeps(store.runs_of(target), "step")
 
 
 def test_the_command_prints_the_limit_and_draws_it(swept, capsys):
     _, target = swept
     assert main(["llc", "extrapolate", "of=made_up", "by=gamma"]) == 0
-    said = capsys.readouterr().out
-    assert "limit: λ = " in said
-    assert "exact: λ = 3" in said
+    message = capsys.readouterr().out
+    assert "limit: λ = " in message
+    assert "exact: λ = 3" in message
     assert (target.folder / "figures" / "llc_by_gamma.png").stat().st_size > 5000
 
 
@@ -222,8 +222,10 @@ def test_flagged_runs_are_shown_and_left_out(swept, capsys):
     assert "divergences" in capsys.readouterr().out
 
 
-def test_steps_go_to_zero_by_the_bare_means(llc_store, made_up_target, made_up_sampler, made_up):
-    """Variances 1 / (1 - εh/4) too large: λ̂ of the limit is 3 · 100/101 again."""
+def test_step_sizes_are_extrapolated_by_plain_means(
+    llc_store, made_up_target, made_up_sampler, made_up
+):
+    """Variances too large by 1 / (1 - εh/4): the limit of λ̂ is 3 · 100/101."""
 
     def stepped(landscape, config, checkpoint, progress):
         draws = made_up(chains=4, length=4000, seed=config.seed)
@@ -241,13 +243,13 @@ def test_steps_go_to_zero_by_the_bare_means(llc_store, made_up_target, made_up_s
     for seed, share in enumerate((0.1, 0.2, 0.4)):
         make(llc_store, SGLDConfig(step_fraction=share, seed=seed), {"of": made_up_target})
     (sweep,) = sweeps(llc_store.runs_of(made_up_target), "step")
-    found = fit(sweep)
-    assert abs(found.value - 300 / 101) < 4 * found.error
+    limit = fit(sweep)
+    assert abs(limit.value - 300 / 101) < 4 * limit.error
     assert sweep.points[-1].value > 3.1
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["by=gamma"], "of"),
         (["of=made_up", "by=delta"], "gamma, beta, step"),
@@ -257,8 +259,8 @@ def test_steps_go_to_zero_by_the_bare_means(llc_store, made_up_target, made_up_s
         (["of=made_up", "sampler=boss", "values=1,2"], "boss"),
     ],
 )
-def test_mistakes_are_one_sentence(made_up_target, capsys, words, said):
+def test_mistakes_are_one_sentence(made_up_target, capsys, words, message):
     assert main(["llc", "extrapolate", *words]) == 2
-    told = capsys.readouterr().err.strip()
-    assert said in told
-    assert "\n" not in told
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error

@@ -1,5 +1,5 @@
-"""How an estimate settles: the last point is the estimate, the points agree with estimates from
-shorter draws, failed chains are left out."""
+"""The running estimate: the last point is the estimate, the others are estimates from fewer draws,
+failed chains are excluded."""
 
 import dataclasses
 
@@ -36,30 +36,30 @@ def test_every_point_is_the_estimate_from_its_draws(made_up, with_virial):
         draws = dataclasses.replace(
             draws, virial=(101 * draws.distance**2)[:, :, None], virial_sizes=(made_up.p,)
         )
-    found = settling(draws, points=5)
-    assert found.draws.tolist() == [60, 120, 180, 240, 300]
-    for t, mean, error in zip(found.draws, found.mean, found.error, strict=True):
-        told = estimate(first(draws, t), n=1000, n_parameters=made_up.p)
-        assert mean == pytest.approx(told["llc_mean"], rel=1e-12)
-        assert error == pytest.approx(told["llc_mcse"], rel=1e-12)
-    assert found.gradients[-1] == draws.gradients[:, -1].sum()
+    running = settling(draws, points=5)
+    assert running.draws.tolist() == [60, 120, 180, 240, 300]
+    for t, mean, error in zip(running.draws, running.mean, running.error, strict=True):
+        analysis = estimate(first(draws, t), n=1000, n_parameters=made_up.p)
+        assert mean == pytest.approx(analysis["llc_mean"], rel=1e-12)
+        assert error == pytest.approx(analysis["llc_mcse"], rel=1e-12)
+    assert running.gradients[-1] == draws.gradients[:, -1].sum()
 
 
 def test_weights_count_at_every_point(made_up):
     draws = dataclasses.replace(made_up(length=300), independent=True)
     draws = dataclasses.replace(draws, weights=-draws.llc / 5)
-    found, told = settling(draws, points=5), estimate(draws, n=1000, n_parameters=made_up.p)
-    assert (found.mean[-1], found.error[-1]) == pytest.approx(
-        (told["llc_mean"], told["llc_mcse"]), rel=1e-12
+    running, analysis = settling(draws, points=5), estimate(draws, n=1000, n_parameters=made_up.p)
+    assert (running.mean[-1], running.error[-1]) == pytest.approx(
+        (analysis["llc_mean"], analysis["llc_mcse"]), rel=1e-12
     )
-    assert (found.mean < draws.llc.mean() - 4 * found.error).all()
+    assert (running.mean < draws.llc.mean() - 4 * running.error).all()
 
 
 def test_a_failed_chain_is_left_out_and_none_gives_no_points(made_up):
     draws = made_up(bad_chain=2)
-    found = settling(draws)
-    assert found.mean[-1] == settling(chosen(draws, [0, 1, 3])).mean[-1]
-    assert np.isfinite(found.mean).all()
+    running = settling(draws)
+    assert running.mean[-1] == settling(chosen(draws, [0, 1, 3])).mean[-1]
+    assert np.isfinite(running.mean).all()
     assert (
         len(settling(dataclasses.replace(draws, loss=np.full_like(draws.loss, np.nan))).draws) == 0
     )

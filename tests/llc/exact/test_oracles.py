@@ -36,9 +36,9 @@ def points(m, h, n, r):
 
 def fibre_minimum(m, h, n, r, local=reduced_rank_at):
     """The least λ over the fibre and, where it is attained, the largest m."""
-    found = [local(m, h, n, r, a, b) for a, b in points(m, h, n, r)]
-    least = min(value for value, _ in found)
-    return Coefficient(least, max(m for value, m in found if value == least))
+    values = [local(m, h, n, r, a, b) for a, b in points(m, h, n, r)]
+    least = min(value for value, _ in values)
+    return Coefficient(least, max(m for value, m in values if value == least))
 
 
 def agreements(first, second):
@@ -152,7 +152,7 @@ def conditions(excess, chosen):
 
 def test_one_set_of_layers_decides():
     """Among all subsets of at least two layers, exactly one fulfils the conditions, and it is the
-    one that is found."""
+    result."""
     for size in (2, 3, 4, 5):
         for excess in itertools.product(range(5), repeat=size):
             fulfilled = [
@@ -165,7 +165,7 @@ def test_one_set_of_layers_decides():
 
 
 def test_a_width_that_is_no_bottleneck_does_not_matter():
-    """A hidden width so large that S leaves it out; and one layer is regular."""
+    """A hidden width so large that S excludes it; and one layer is regular."""
     for widths, r in DEEP[::7]:
         assert deep_linear((*widths[:-1], 40, widths[-1]), r) == deep_linear(widths, r)
     assert all(
@@ -226,14 +226,14 @@ def test_layers_of_full_rank_are_merged():
         a[range(r), range(r)], b[range(r), range(r)] = 1, 1
         square, wide = random.standard_normal((h, h)), random.standard_normal((h + 2, h))
         back = np.linalg.pinv(wide)
-        here = reduced_rank_at(m, h, n, r, r, r)
+        expected = reduced_rank_at(m, h, n, r, r, r)
         for layers in (
             [a, b],
             [a, square, b @ np.linalg.inv(square)],
             [a, wide, b @ back],
             [a, wide, back, b],
         ):
-            assert deep_linear_at(ranks_of_products(layers)) == here
+            assert deep_linear_at(ranks_of_products(layers)) == expected
 
 
 def test_forms_of_one_variable_agree():
@@ -255,7 +255,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("widths", "rank", "value"), PUBLISHED, ids=str)
 def test_published_values(widths, rank, value):
-    """What devinterp 1.3 tests, and what was measured elsewhere."""
+    """Values of the tests of devinterp 1.3, and published measurements."""
     assert deep_linear(widths, rank).value == Fraction(value)
 
 
@@ -269,7 +269,7 @@ def test_multiplicities_of_products_of_scalars():
         )
 
 
-def test_what_cannot_be_is_refused():
+def test_impossible_arguments_are_refused():
     for wrong in (
         lambda: reduced_rank(3, 2, 3, 3), lambda: deep_linear((3, 2, 3), 3),
         lambda: reduced_rank_at(3, 2, 3, 1, 2, 2), lambda: normal_crossing([0, 0]),
@@ -280,8 +280,8 @@ def test_what_cannot_be_is_refused():
 
 
 def test_ties_do_not_matter():
-    """Where a width lies on the edge, sum_S D = l D, it may be counted in S or left out: λ and m
-    are the same by both readings of the conditions."""
+    """Where a width lies on the edge, sum_S D = l D, it may belong to S or not: λ and m are the
+    same."""
     ties = 0
     for size in (3, 4, 5, 6):
         for excess in itertools.combinations_with_replacement(range(1, 7), size):

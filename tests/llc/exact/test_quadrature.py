@@ -29,11 +29,11 @@ def test_published_figures(case, value):
     """All figures of the reference's table of exact expectations, to its four digits."""
     form, n, gamma = case
     if form == "cross":
-        found = quadrature.normal_crossing([2, 2], tempered_rows(n), gamma)
+        result = quadrature.normal_crossing([2, 2], tempered_rows(n), gamma)
     else:
-        found = quadrature.power_sum([int(form[1])], tempered_rows(n), gamma)
-    assert round(found.value, 4) == value
-    assert found.error < 1e-9
+        result = quadrature.power_sum([int(form[1])], tempered_rows(n), gamma)
+    assert round(result.value, 4) == value
+    assert result.error < 1e-9
 
 
 @pytest.mark.parametrize("exponents", [[2], [4], [2, 4], [6, 2, 2]], ids=str)
@@ -70,16 +70,16 @@ def test_large_n_tends_to_lambda_at_the_rate_of_the_multiplicity(exponents, jaco
     log(nβ) from nβ = 1e200 and 1e300."""
     value, multiplicity = oracles.normal_crossing(exponents, jacobian)
     logs = np.log([1e200, 1e300])
-    found = np.array(
+    result = np.array(
         [
             quadrature.normal_crossing(exponents, n_beta, 1.0, jacobian=jacobian).value
             for n_beta in (1e200, 1e300)
         ]
     )
-    gaps = (float(value) - found) * logs
+    gaps = (float(value) - result) * logs
     assert gaps[1] == pytest.approx(multiplicity - 1, abs=0.03 * multiplicity)
     assert abs(gaps[1] - (multiplicity - 1)) <= abs(gaps[0] - (multiplicity - 1)) + 1e-9
-    # a multiplicity one too large is told apart
+    # a multiplicity one too large is detected
     assert gaps[1] != pytest.approx(multiplicity, abs=0.1)
 
 
@@ -125,24 +125,24 @@ CUBATURE = {
 
 @pytest.mark.parametrize("case", CUBATURE)
 def test_cubature_of_any_form_and_direction(case):
-    """Adaptive cubature against the contour, also where valleys lie askew: the stated error holds,
-    and turning the coordinates changes nothing."""
+    """Adaptive cubature against the contour, also for rotated valleys: the stated error holds, and
+    rotations change nothing."""
     dimension, loss, exact = CUBATURE[case]
     for n, gamma in ((1e3, 1.0), (1e6, 100.0)) if dimension < 3 else ((1e3, 1.0),):
         truth = exact(tempered_rows(n), gamma).value
-        found = cubature(loss, dimension, tempered_rows(n), gamma, tolerance=1e-4)
-        assert abs(found.value - truth) < max(found.error, 1e-9)
-        assert found.error < 1e-4
-        # an error of one per cent is told apart
-        assert abs(found.value - 1.01 * truth) > found.error
+        result = cubature(loss, dimension, tempered_rows(n), gamma, tolerance=1e-4)
+        assert abs(result.value - truth) < max(result.error, 1e-9)
+        assert result.error < 1e-4
+        # an error of one per cent is detected
+        assert abs(result.value - 1.01 * truth) > result.error
 
 
 def test_shifted_minimum_and_scaled_coordinates():
     """A minimum away from w*: closed form against cubature; K(w/s) with γ is K(w) with γ s²."""
     curvatures, offset = np.array([3.0, 0.4]), np.array([0.5, -0.3])
     exact = quadrature.gaussian(curvatures, 50.0, 2.0, offset)
-    found = cubature(lambda w: 0.5 * ((w - offset) ** 2 - offset**2) @ curvatures, 2, 50.0, 2.0)
-    assert found.value == pytest.approx(exact.value, abs=1e-6)
+    result = cubature(lambda w: 0.5 * ((w - offset) ** 2 - offset**2) @ curvatures, 2, 50.0, 2.0)
+    assert result.value == pytest.approx(exact.value, abs=1e-6)
     scaled = cubature(lambda w: crossing(w / 3.0), 2, 145.0, 1.0)
     assert scaled.value == pytest.approx(
         quadrature.normal_crossing([2, 2], 145.0, 9.0).value, abs=1e-6
@@ -160,8 +160,8 @@ def test_the_zero_map_through_two_layers():
             polar.value, rel=1e-9
         )
     for sizes in ((5, 3, 5), (4, 3, 8), (3, 8, 4), (2, 2, 2), (3, 4, 2)):
-        here = quadrature.zero_map(*sizes, 1086.0, 1.0)
-        assert here.value == pytest.approx(
+        value = quadrature.zero_map(*sizes, 1086.0, 1.0)
+        assert value.value == pytest.approx(
             quadrature.zero_map(*sizes[::-1], 1086.0, 1.0).value, rel=1e-8
         )
         value, multiplicity = oracles.deep_linear(sizes, 0)
@@ -187,10 +187,10 @@ def test_exact_draws_of_linear_networks(sizes):
         if len(sizes) == 3
         else quadrature.normal_crossing([2] * 3, n_beta, 1.0, coefficient=0.5)
     )
-    found = zero_network(sizes).expectation(n_beta, 1.0, chains=64, sweeps=600)
-    assert found.error < 0.005 * exact.value
-    assert abs(found.value - exact.value) < 4 * found.error
-    assert abs(found.value - 1.03 * exact.value) > 4 * found.error
+    result = zero_network(sizes).expectation(n_beta, 1.0, chains=64, sweeps=600)
+    assert result.error < 0.005 * exact.value
+    assert abs(result.value - exact.value) < 4 * result.error
+    assert abs(result.value - 1.03 * exact.value) > 4 * result.error
 
 
 def test_exact_draws_away_from_zero():
@@ -208,8 +208,8 @@ def test_exact_draws_away_from_zero():
         )
 
     exact = cubature(above, 3, 60.0, 1.0, tolerance=1e-3)
-    found = network.expectation(60.0, 1.0, chains=64, sweeps=1500)
-    assert abs(found.value - exact.value) < 4 * found.error + exact.error
+    result = network.expectation(60.0, 1.0, chains=64, sweeps=1500)
+    assert abs(result.value - exact.value) < 4 * result.error + exact.error
     single = LinearNetwork(
         (np.ones((2, 3)),), np.diag([1.0, 2.0, 0.5]), np.ones((2, 3)) @ np.diag([1.0, 2.0, 0.5])
     )
@@ -219,7 +219,7 @@ def test_exact_draws_away_from_zero():
     )
 
 
-def test_what_has_no_answer_is_refused():
+def test_unsolvable_cases_are_refused():
     for wrong in (
         lambda: quadrature.normal_crossing([2, 2], 10.0, 0.0), lambda: quadrature.zero_map(2, 2, 2,
         10.0, 0.0),

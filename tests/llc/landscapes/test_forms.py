@@ -1,4 +1,4 @@
-"""Landscapes of formulas: what their losses, points, rows and exact values say must agree."""
+"""Landscapes of formulas: their losses, points, rows and exact values agree."""
 
 import dataclasses
 import itertools
@@ -54,7 +54,7 @@ def functions(config, n=N, seed=3):
     return landscape, lambda w: landscape.mean_loss(w, landscape.data)
 
 
-def test_every_form_is_here():
+def test_every_form_is_tested():
     assert (
         {config.kind for config in ALL.values()}
         == set(FORMS)
@@ -66,7 +66,7 @@ def test_every_form_is_here():
 @pytest.mark.parametrize("name", [name for name in ALL if "noiseless" not in name])
 def test_gradients_are_those_of_differences(name):
     """JAX's gradient against central differences around a random point near w*, negative
-    coordinates included; a gradient doubled is told apart."""
+    coordinates included; a doubled gradient is detected."""
     with float_width("float64"):
         landscape, loss = functions(ALL[name])
         w = np.asarray(landscape.centre) + 0.3 * np.random.default_rng(1).standard_normal(
@@ -156,8 +156,8 @@ def linear(config, seed=3):
     ],
 )
 def test_layers_have_their_ranks(name):
-    """Ranks of layers and of the map at w*, its singular values, and the slices that names stand
-    for."""
+    """Ranks of layers and of the map at w*, its singular values, and the slices of the parameter
+    names."""
     config = ALL[name]
     landscape, layers = linear(config)
     assert tuple(np.linalg.matrix_rank(layer) for layer in layers) == config.ranks_of()
@@ -183,15 +183,15 @@ def test_changes_of_basis_leave_loss_and_coefficient():
     for turn in (3.0 * np.eye(2), random.standard_normal((2, 2))):
         turned = [turn @ moved[0], moved[1] @ np.linalg.inv(turn), moved[2]]
         with float_width("float64"):
-            here, there = (
+            value, expected = (
                 float(
                     landscape.mean_loss(
-                        jnp.asarray(np.concatenate([layer.ravel() for layer in found])), {}
+                        jnp.asarray(np.concatenate([layer.ravel() for layer in layers])), {}
                     )
                 )
-                for found in (moved, turned)
+                for layers in (moved, turned)
             )
-        assert here == pytest.approx(there, rel=1e-10)
+        assert value == pytest.approx(expected, rel=1e-10)
         at = [turn @ layers[0], layers[1] @ np.linalg.inv(turn), layers[2]]
         assert [np.linalg.matrix_rank(layer) for layer in at] == [
             np.linalg.matrix_rank(layer) for layer in layers
@@ -221,7 +221,7 @@ FEW = 20
 
 
 def by_cubature(config, n_beta, gamma):
-    """The exact value from the landscape's own loss, seen through nothing but its values."""
+    """The exact value from values of the landscape's loss alone."""
     landscape = form_landscape(config, FEW, 3)
     with float_width("float64"):
         at = landscape.at_width("float64")
@@ -261,15 +261,15 @@ SMALL = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_exact_values_are_those_of_the_loss_that_samplers_see(name):
+def test_exact_values_are_those_of_the_loss_that_samplers_evaluate(name):
     """`expectation` against cubature of the landscape's loss itself; of linear networks within 4
-    standard errors. Twice the γ is told apart."""
+    standard errors. Twice the γ is detected."""
     landscape = form_landscape(SMALL[name], FEW, 3)
-    seen = by_cubature(SMALL[name], tempered_rows(FEW), 1.0)
+    integral = by_cubature(SMALL[name], tempered_rows(FEW), 1.0)
     value, error = landscape.expectation(tempered_rows(FEW), 1.0)
-    assert abs(seen.value - value) < seen.error + 4 * error + 1e-7
+    assert abs(integral.value - value) < integral.error + 4 * error + 1e-7
     other, _ = landscape.expectation(tempered_rows(FEW), 2.0)
-    assert abs(seen.value - other) > seen.error + 4 * error + 1e-7
+    assert abs(integral.value - other) > integral.error + 4 * error + 1e-7
 
 
 LOCAL = [
@@ -282,16 +282,16 @@ LOCAL = [
 @pytest.mark.parametrize(
     ("config", "value"), LOCAL, ids=lambda item: str(getattr(item, "ranks_of", str)())
 )
-def test_local_coefficients_are_seen_by_exact_draws(config, value):
+def test_exact_draws_show_the_local_coefficients(config, value):
     """λ at points of one map with other ranks: close to w* (γ = 1e4) at nβ = 1e12 exact draws come
     within 0.05, and λ's differ by 0.5."""
     assert form_landscape(config, N, 1).exact["lambda"] == value
-    found, error = gibbs_network(config, N, 1).expectation(1e12, 1e4, chains=64, sweeps=400)
-    assert value - 0.05 < found < value + 4 * error
+    mean, error = gibbs_network(config, N, 1).expectation(1e12, 1e4, chains=64, sweeps=400)
+    assert value - 0.05 < mean < value + 4 * error
 
 
 def test_rows_of_a_seed():
-    """Rows are a seed's own; more rows begin with the fewer."""
+    """Rows depend on the seed; a larger sample begins with the smaller one."""
     config = forms.LinearRegressionConfig()
     first, again, more, other = (
         form_landscape(config, n, seed).data["x"]
@@ -321,7 +321,7 @@ def test_fewer_rows_than_inputs_have_no_known_coefficient():
         lambda: forms.NormalCrossingConfig(exponents=()),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused(wrong):
+def test_impossible_arguments_are_refused(wrong):
     with pytest.raises(ConfigError, match=r"\.$"):
         wrong()
 

@@ -16,12 +16,10 @@ def symmetric(values, seed):
 def test_extremes_equal_those_of_a_dense_solver(seed, shift):
     values = np.concatenate([np.linspace(0, 1, 60) + shift, [-3.0 + shift, 25.0 + shift]])
     matrix = symmetric(values, seed)
-    found = spectrum(
-        lambda v: matrix @ v, 62, np.random.default_rng(seed), steps=40, tolerance=1e-9
-    )
-    assert found.lowest == pytest.approx(-3.0 + shift, abs=1e-6)
-    assert found.highest == pytest.approx(25.0 + shift, abs=1e-6)
-    for vector, value in zip(found.vectors, (found.lowest, found.highest), strict=True):
+    ritz = spectrum(lambda v: matrix @ v, 62, np.random.default_rng(seed), steps=40, tolerance=1e-9)
+    assert ritz.lowest == pytest.approx(-3.0 + shift, abs=1e-6)
+    assert ritz.highest == pytest.approx(25.0 + shift, abs=1e-6)
+    for vector, value in zip(ritz.vectors, (ritz.lowest, ritz.highest), strict=True):
         assert np.linalg.norm(matrix @ vector - value * vector) < 1e-4
         assert np.linalg.norm(vector) == pytest.approx(1)
 
@@ -30,14 +28,14 @@ def test_values_never_leave_the_spectrum_and_errors_bound_them():
     rng = np.random.default_rng(5)
     values = np.sort(rng.standard_normal(200)) ** 3
     matrix = symmetric(values, 5)
-    found = spectrum(lambda v: matrix @ v, 200, rng, steps=15, tolerance=0.0)
-    assert found.products == 15
-    assert values.min() - 1e-9 <= found.lowest <= found.highest <= values.max() + 1e-9
-    nearest = np.abs(values[None] - found.values[:, None]).min(1)
-    assert (nearest <= found.error + 1e-9).all()
+    ritz = spectrum(lambda v: matrix @ v, 200, rng, steps=15, tolerance=0.0)
+    assert ritz.products == 15
+    assert values.min() - 1e-9 <= ritz.lowest <= ritz.highest <= values.max() + 1e-9
+    nearest = np.abs(values[None] - ritz.values[:, None]).min(1)
+    assert (nearest <= ritz.error + 1e-9).all()
 
 
-def test_it_stops_when_it_knows_enough():
+def test_it_stops_at_the_tolerance():
     matrix = symmetric(np.repeat([1.0, 5.0], 50), 0)
     assert spectrum(lambda v: matrix @ v, 100, np.random.default_rng(0)).products <= 3
     assert spectrum(lambda v: 0 * v, 7, np.random.default_rng(0)).highest == 0.0

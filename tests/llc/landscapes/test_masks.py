@@ -1,4 +1,4 @@
-"""The little language of parameter masks."""
+"""The grammar of parameter masks."""
 
 import fnmatch
 
@@ -90,7 +90,7 @@ def test_the_order_of_terms_does_not_matter():
         ("-*", "leaves no parameter"),
     ],
 )
-def test_a_mask_that_means_nothing_is_refused_in_one_sentence(mask, says):
+def test_invalid_masks_are_refused_in_one_sentence(mask, says):
     with pytest.raises(ConfigError, match=says) as refusal:
         chosen(mask)
     assert "\n" not in str(refusal.value)

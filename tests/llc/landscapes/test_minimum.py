@@ -1,5 +1,5 @@
-"""Whether w* is a minimum: gaps, spectra and descents against closed forms; points that are no
-minima must be refused."""
+"""Whether w* is a minimum: gaps, spectra and descents against closed forms; points that are not
+minima are refused."""
 
 import dataclasses
 import math
@@ -20,8 +20,8 @@ from causal_meta.randomness import generator
 
 
 class Formula:
-    """A surface in NumPy: value, gradient and Hessian by hand; `whole` says whether the Hessian may
-    be seen."""
+    """A surface in NumPy: value, gradient and Hessian by hand; `whole` says whether the Hessian
+    matrix is available."""
 
     def __init__(self, centre, value, gradient, hessian, whole=True):
         self.centre, self.value, self.gradient, self.matrix, self.whole = (
@@ -72,37 +72,37 @@ def test_the_gap_of_a_quadratic_is_the_closed_form(gamma, shift):
     surface, h = quadratic(away, eigenvalues)
     slope = h @ away
     expected = 0.5 * nb * slope @ np.linalg.solve(h + gamma / nb * np.eye(12), slope)
-    found = examine(surface, n_beta=nb, gamma=gamma)
-    assert found.gap == pytest.approx(expected, rel=1e-2, abs=1e-4)
-    assert found.gap <= expected + 1e-12
-    assert found.gap_ended
-    assert bool(found.flags) == bool(shift)
-    assert found.ends.laplace == pytest.approx(
+    minimum = examine(surface, n_beta=nb, gamma=gamma)
+    assert minimum.gap == pytest.approx(expected, rel=1e-2, abs=1e-4)
+    assert minimum.gap <= expected + 1e-12
+    assert minimum.gap_ended
+    assert bool(minimum.flags) == bool(shift)
+    assert minimum.ends.laplace == pytest.approx(
         sum(0.5 * nb * e / (nb * e + gamma) for e in eigenvalues), rel=1e-9
     )
-    assert (found.ends.n_negative, found.ends.exact) == (0, True)
+    assert (minimum.ends.n_negative, minimum.ends.exact) == (0, True)
 
 
-def test_a_saddle_point_is_refused_and_left():
+def test_a_saddle_point_is_refused_and_escaped():
     surface = saddle([0.0, 0.0])
-    found = examine(surface, n_beta=100, gamma=1)
-    assert found.gradient_norm == 0
-    assert found.ends.lowest == pytest.approx(-1)
-    assert "curvature" in found.sentence
+    minimum = examine(surface, n_beta=100, gamma=1)
+    assert minimum.gradient_norm == 0
+    assert minimum.ends.lowest == pytest.approx(-1)
+    assert "curvature" in minimum.sentence
     # 100 (L(0) - L(½)) less the pull of γ
-    assert found.gap == pytest.approx(100 * (1 / 16) * 0.92, rel=0.1)
+    assert minimum.gap == pytest.approx(100 * (1 / 16) * 0.92, rel=0.1)
     reached = list(polish(surface, n_beta=100, gamma=1, tolerance=1e-9, budget=5000))[-1]
     assert np.abs(reached.anchor) == pytest.approx([0, 0.5], abs=1e-3)
     assert not examine(saddle(reached.anchor), n_beta=100, gamma=1).flags
 
 
-def test_negative_curvature_that_gamma_holds_is_told_by_what_it_takes_from_the_estimate():
+def test_negative_curvature_below_gamma_is_flagged_by_its_effect_on_the_estimate():
     weak, _ = quadratic(np.zeros(3), [-0.0001, 1.0, 2.0])
     strong, _ = quadratic(np.zeros(3), [-0.008, 1.0, 2.0])
     assert not examine(weak, n_beta=100, gamma=1).flags
-    found = examine(strong, n_beta=100, gamma=1)
-    assert found.ends.negative_part == pytest.approx(0.5 * -0.8 / 0.2)
-    assert len(found.flags) == 1
+    minimum = examine(strong, n_beta=100, gamma=1)
+    assert minimum.ends.negative_part == pytest.approx(0.5 * -0.8 / 0.2)
+    assert len(minimum.flags) == 1
     assert not examine(strong, n_beta=100, gamma=1000).flags
 
 
@@ -110,8 +110,8 @@ def test_a_minimum_without_curvature_is_one():
     quartic = Formula(
         [0.0, 0.0], lambda w: (w**4).sum(), lambda w: 4 * w**3, lambda w: np.diag(12 * w**2)
     )
-    found = examine(quartic, n_beta=1000, gamma=1)
-    assert (found.flags, found.gap, found.ends.laplace) == ([], 0, 0)
+    minimum = examine(quartic, n_beta=1000, gamma=1)
+    assert (minimum.flags, minimum.gap, minimum.ends.laplace) == ([], 0, 0)
     reached = list(
         polish(
             dataclass_moved(quartic, [0.5, -0.3]), n_beta=1000, gamma=1, tolerance=1e-6, budget=5000
@@ -125,9 +125,9 @@ def dataclass_moved(surface, centre):
     return Formula(centre, surface.value, surface.gradient, surface.matrix, surface.whole)
 
 
-def test_a_valley_without_end_is_left_where_the_posterior_sees_no_lower_point():
-    """exp(-w) has no minimum at all; the polish stops where nβ e^{-w} is small beside the pull, and
-    says so."""
+def test_a_descent_in_an_endless_valley_stops_at_the_scale_of_the_posterior():
+    """exp(-w) has no minimum; the polish stops where nβ e^{-w} is small relative to the
+    localisation."""
     valley = Formula(
         [0.0], lambda w: np.exp(-w[0]), lambda w: -np.exp(-w), lambda w: np.diag(np.exp(-w))
     )
@@ -138,7 +138,7 @@ def test_a_valley_without_end_is_left_where_the_posterior_sees_no_lower_point():
     assert 100 * math.exp(-reached.anchor[0]) < 0.02  # ½ (nβ e^-w)² / γ = 1e-4
 
 
-def test_what_comes_in_and_makes_no_sense_is_refused():
+def test_invalid_input_is_refused():
     surface, _ = quadratic(np.zeros(3), [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="gamma is 0"):
         examine(surface, n_beta=10, gamma=0.0)
@@ -158,7 +158,7 @@ def test_a_descent_cut_in_two_ends_with_the_same_bits():
         assert (again[-1].work, again[-1].gap) == (whole[-1].work, whole[-1].gap)
 
 
-def test_a_descent_does_not_depend_on_where_zero_lies_and_in_which_order_parameters_come():
+def test_a_descent_is_invariant_to_shifts_and_permutations():
     surface, h = quadratic(np.arange(1.0, 7.0), [0.01, 0.1, 1, 2, 5, 40])
     shift, order = np.full(6, 3.0), np.array([3, 1, 0, 5, 4, 2])
     moved = Formula(
@@ -183,12 +183,12 @@ def test_a_descent_does_not_depend_on_where_zero_lies_and_in_which_order_paramet
 def test_lanczos_finds_the_ends_of_a_spectrum():
     eigenvalues = np.concatenate(([-0.5], np.geomspace(1e-3, 1, 397), [7.0, 20.0]))
     _, h = quadratic(np.zeros(400), eigenvalues)
-    found = lanczos.spectrum(
+    ritz = lanczos.spectrum(
         lambda v: h @ v, 400, generator(0, "lanczos"), steps=100, tolerance=1e-8
     )
-    assert (found.lowest, found.highest) == pytest.approx((-0.5, 20), rel=1e-5)
-    assert found.lowest >= -0.5 - 1e-12
-    assert found.weights.sum() == pytest.approx(1)
+    assert (ritz.lowest, ritz.highest) == pytest.approx((-0.5, 20), rel=1e-5)
+    assert ritz.lowest >= -0.5 - 1e-12
+    assert ritz.weights.sum() == pytest.approx(1)
 
 
 def test_sums_over_the_spectrum_are_right_on_average():
@@ -197,10 +197,10 @@ def test_sums_over_the_spectrum_are_right_on_average():
     exact = sum(0.5 * 50 * e / (50 * e + 1) for e in eigenvalues)
     estimates = []
     for seed in range(12):
-        found = lanczos.spectrum(
+        ritz = lanczos.spectrum(
             lambda v: h @ v, 320, generator(seed, "lanczos"), steps=60, tolerance=0.0
         )
-        estimates.append(320 * found.weights @ (0.5 * 50 * found.values / (50 * found.values + 1)))
+        estimates.append(320 * ritz.weights @ (0.5 * 50 * ritz.values / (50 * ritz.values + 1)))
     # false alarm below 1e-3, seeds fixed
     assert abs(np.mean(estimates) - exact) < 5 * np.std(estimates, ddof=1) / math.sqrt(12)
     assert np.std(estimates, ddof=1) < 0.15 * exact
@@ -210,12 +210,14 @@ def test_ends_without_the_whole_hessian_agree_with_those_with_it():
     whole, _ = quadratic(np.zeros(60), np.concatenate(([-1e-3], np.geomspace(0.01, 5, 59))))
     hidden = dataclass_moved(whole, np.zeros(60))
     hidden.whole = False
-    exact, found = (
+    exact, estimated = (
         spectrum_ends(one, one.centre, n_beta=100, gamma=1, products=60) for one in (whole, hidden)
     )
-    assert (found.lowest, found.highest) == pytest.approx((exact.lowest, exact.highest), rel=1e-2)
-    assert (found.exact, found.n_negative) == (False, None)
-    assert found.laplace == pytest.approx(exact.laplace, rel=0.3)
+    assert (estimated.lowest, estimated.highest) == pytest.approx(
+        (exact.lowest, exact.highest), rel=1e-2
+    )
+    assert (estimated.exact, estimated.n_negative) == (False, None)
+    assert estimated.laplace == pytest.approx(exact.laplace, rel=0.3)
 
 
 # ----------------------------------------------------------------------------------------- networks
@@ -289,7 +291,7 @@ def test_losses_agree_between_float_widths_as_far_as_they_can(trained):
     assert single == pytest.approx(wide, abs=1e-5)
 
 
-def test_at_the_truth_the_gradient_is_as_long_as_chance_makes_it(trained):
+def test_the_gradient_at_the_truth_has_its_expected_norm(trained):
     config, _, _, _ = trained
     teacher = Perceptron(config.model).initial(generator(1, "network teacher"))
     landscape = network_landscape(config, draw_rows(config), teacher)
@@ -316,8 +318,8 @@ def test_a_search_that_was_cut_off_passes_only_where_the_gradient_bounds_the_gap
     for size, passes in ((1e-4, True), (0.3, False)):
         surface, h = quadratic(size * np.ones(40), eigenvalues)
         slope = h @ surface.centre
-        found = examine(surface, n_beta=100, gamma=1, budget=2)
+        minimum = examine(surface, n_beta=100, gamma=1, budget=2)
         gap = 50 * slope @ np.linalg.solve(h + 0.01 * np.eye(40), slope)
-        assert found.gap <= gap * (1 + 1e-9)
-        assert gap <= found.gap_at_most
-        assert (not found.gap_ended, not found.flags) == (True, passes)
+        assert minimum.gap <= gap * (1 + 1e-9)
+        assert gap <= minimum.gap_at_most
+        assert (not minimum.gap_ended, not minimum.flags) == (True, passes)

@@ -68,7 +68,7 @@ def test_the_constant_width_is_the_best_of_all(bias, norm, depth):
         assert Perceptron(config).n_parameters == counted(config, best)
 
 
-def test_presets_have_the_sizes_they_say():
+def test_presets_have_their_stated_sizes():
     assert Perceptron(StudentConfig()).n_parameters == pytest.approx(10_000, rel=0.01)
     assert (
         teacher_of(StudentConfig(), TeacherConfig()).config.widths
@@ -124,7 +124,7 @@ def by_hand(config, leaves, x):
         ("identity", 0, 0, 1, ()),
     ],
 )
-def test_a_network_is_what_its_options_say(activation, norm, skip, bias, widths):
+def test_a_network_follows_its_options(activation, norm, skip, bias, widths):
     config = StudentConfig(
         in_dim=3,
         out_dim=2,
@@ -138,8 +138,8 @@ def test_a_network_is_what_its_options_say(activation, norm, skip, bias, widths)
     network, draws = Perceptron(config), np.random.default_rng(0)
     w, x = draws.standard_normal(network.n_parameters), draws.standard_normal((5, 3))
     with float_width("float64"):
-        found = np.asarray(network(jnp.asarray(w), jnp.asarray(x)))
-    assert found == pytest.approx(
+        outputs = np.asarray(network(jnp.asarray(w), jnp.asarray(x)))
+    assert outputs == pytest.approx(
         np.array([by_hand(config, network.leaves(w), row) for row in x]), abs=1e-12
     )
     assert [where.stop - where.start for where in network.names.values()] == [
@@ -296,7 +296,7 @@ def test_losses_are_the_log_densities_of_scipy(law, loss):
     draws = np.random.default_rng(4)
     outputs, x, y = (draws.standard_normal((6, d)) for d in (2, 3, 2))
     with float_width("float64"):
-        found = np.asarray(
+        losses = np.asarray(
             row_loss(config_of(law, loss))(jnp.asarray(outputs), jnp.asarray(x), jnp.asarray(y))
         )
     residual = y - outputs
@@ -310,7 +310,7 @@ def test_losses_are_the_log_densities_of_scipy(law, loss):
         expected = -density_of(law if loss == "nll" else laws.GaussOutputNoise(), 0.3, x).logpdf(
             residual
         )
-    assert found == pytest.approx(expected.sum(axis=1), rel=1e-12)
+    assert losses == pytest.approx(expected.sum(axis=1), rel=1e-12)
 
 
 def test_the_mean_square_is_the_gaussian_loss_in_other_units():
@@ -371,10 +371,11 @@ def test_the_order_of_rows_does_not_matter_and_gradients_reach_every_parameter(l
     landscape = network_landscape(config, rows, w)
     order = np.random.default_rng(1).permutation(30)
     with float_width("float64"):
-        look = jax.jit(jax.value_and_grad(landscape.mean_loss))
-        value, slope = look(w, rows)
+        value_and_slope = jax.jit(jax.value_and_grad(landscape.mean_loss))
+        value, slope = value_and_slope(w, rows)
         assert float(value) == pytest.approx(
-            float(look(w, {key: values[order] for key, values in rows.items()})[0]), rel=1e-13
+            float(value_and_slope(w, {key: values[order] for key, values in rows.items()})[0]),
+            rel=1e-13,
         )
     slope = np.asarray(slope)
     assert np.isfinite(slope).all()

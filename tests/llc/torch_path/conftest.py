@@ -1,5 +1,4 @@
-"""A perceptron of the LLC room as a torch module, leaf by leaf, and forms whose values are known
-exactly."""
+"""The perceptron of `llc.landscapes` as a torch module, and formulas with exact values."""
 
 import itertools
 
@@ -49,18 +48,18 @@ def gaussian_nll(net, rows):
 
 @pytest.fixture(scope="session")
 def pair():
-    """The landscape in JAX and its twin in torch, around a random point."""
+    """The same landscape in JAX and in torch, around a random point."""
     from causal_meta.llc.landscapes.targets import draw_rows, network_landscape
 
     data = draw_rows(TARGET)
     w = np.random.default_rng(0).standard_normal(13)
     rows = {name: torch.from_numpy(values) for name, values in data.items()}
-    there = torch_landscape(Twin(w), rows, gaussian_nll)
-    return network_landscape(TARGET, data, w), there
+    in_torch = torch_landscape(Twin(w), rows, gaussian_nll)
+    return network_landscape(TARGET, data, w), in_torch
 
 
 class Point(nn.Module):
-    """A module that is nothing but its parameters."""
+    """A module that consists of parameters only."""
 
     def __init__(self, size):
         super().__init__()

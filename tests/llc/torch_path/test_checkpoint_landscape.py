@@ -1,5 +1,5 @@
-"""Learning coefficients of trained graph models: the loss is that of training, and the whole way
-from the command line works."""
+"""Learning coefficients of trained graph models: the loss is that of training, and the command line
+gives estimates."""
 
 import json
 
@@ -33,10 +33,10 @@ def landscape():
 
 
 def test_the_loss_is_that_of_training_times_the_pairs(landscape):
-    """Tasks of one size: D (D - 1) times the mean binary cross-entropy of `calculate_loss`, dropout
-    off; each task as if it were alone."""
-    seen, model, batch = landscape
-    losses = seen.item_losses(seen.centre).detach()
+    """Tasks of one size: D (D - 1) times the mean binary cross-entropy of `calculate_loss`, without
+    dropout; each task as if it were alone."""
+    whole, model, batch = landscape
+    losses = whole.item_losses(whole.centre).detach()
     model.eval()
     for b in range(len(batch)):
         alone = collate([batch.task(b)])
@@ -46,25 +46,25 @@ def test_the_loss_is_that_of_training_times_the_pairs(landscape):
         assert float(losses[b]) == pytest.approx(
             nodes * (nodes - 1) * float(parts["bce"]), rel=1e-4
         )
-    assert float(seen.mean_loss(seen.centre)) == pytest.approx(float(losses.mean()), rel=1e-12)
-    assert seen.n == 12
-    assert seen.n_parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert float(whole.mean_loss(whole.centre)) == pytest.approx(float(losses.mean()), rel=1e-12)
+    assert whole.n == 12
+    assert whole.n_parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_training_mode_and_the_truth_elsewhere_change_nothing(landscape):
-    seen, model, batch = landscape
+    whole, model, batch = landscape
     model.train()
     again = model_landscape(model, batch)
-    assert torch.equal(seen.item_losses(seen.centre), again.item_losses(again.centre))
+    assert torch.equal(whole.item_losses(whole.centre), again.item_losses(again.centre))
     assert model.training
     assert all(part.training for part in model.modules())
 
 
-def test_double_precision_goes_all_the_way(landscape):
-    seen = landscape[0]
-    step = 1e-9 * torch.ones_like(seen.centre)
-    _, slope = seen.value_and_gradient(seen.centre[None])
-    change = float(seen.mean_loss(seen.centre + step) - seen.mean_loss(seen.centre - step))
+def test_everything_is_in_double_precision(landscape):
+    whole = landscape[0]
+    step = 1e-9 * torch.ones_like(whole.centre)
+    _, slope = whole.value_and_gradient(whole.centre[None])
+    change = float(whole.mean_loss(whole.centre + step) - whole.mean_loss(whole.centre - step))
     assert change == pytest.approx(2 * float(slope[0] @ step), rel=1e-4)
 
 
@@ -72,13 +72,13 @@ def test_double_precision_goes_all_the_way(landscape):
     ("mask", "count"),
     [("blocks.0.*@head:1", 3 * (3 * 8 + 3) + 8 * 3), ("blocks.1.*norm.*", 4 * 2 * 8), ("bias", 1)],
 )
-def test_heads_and_layers_can_be_taken_alone(landscape, mask, count):
+def test_heads_and_layers_can_be_selected(landscape, mask, count):
     assert landscape[0].restricted(mask).n_parameters == count
 
 
 @pytest.fixture
 def targets(llc_store):
-    """A model with the weights of its start, and tasks with and without a truth, in the store."""
+    """An untrained model, and tasks with and without a truth, in the store."""
 
     def keep(config, attempt):
         model = ModelFactory.build(config.model, config.seed)
@@ -96,7 +96,7 @@ def targets(llc_store):
 WORDS = ["of=first", "tasks=held", "warmup=20", "draws=12", "chains=2", "posterior.mask=cause.*"]
 
 
-def test_from_the_command_line_to_the_estimate_and_back(llc_store, targets, capsys):
+def test_estimates_from_the_command_line(llc_store, targets, capsys):
     assert main(["infer", "sgld", *WORDS, "thin=2", "batch_size=3"]) == 0
     run = llc_store.find(capsys.readouterr().out.split()[-1])
     analysis = json.loads((run.folder / "analysis.json").read_text())
@@ -131,7 +131,7 @@ def test_from_the_command_line_to_the_estimate_and_back(llc_store, targets, caps
     assert np.isfinite(polished["llc_mean"])
 
 
-def test_what_does_not_go_together_is_refused(llc_store, targets, capsys):
+def test_incompatible_inputs_are_refused(llc_store, targets, capsys):
     for kind, words, says in (
         ("nuts", ["of=first", "tasks=held"], "hmc, mala, sgld, sgnht do"),
         ("sgld", ["of=first"], "needs the tasks that its loss is taken over"),
@@ -144,9 +144,9 @@ def test_what_does_not_go_together_is_refused(llc_store, targets, capsys):
         ("mala", ["of=held", "tasks=held"], "mala takes network, amortised as of"),
     ):
         assert main(["infer", kind, *words]) == 2
-        said = capsys.readouterr().err
-        assert says in said
-        assert "Traceback" not in said
+        message = capsys.readouterr().err
+        assert says in message
+        assert "Traceback" not in message
 
 
 def test_tasks_that_give_no_loss_are_refused(llc_store, targets, tmp_path):

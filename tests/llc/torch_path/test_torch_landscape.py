@@ -1,5 +1,5 @@
-"""The landscape of torch modules: equal to its twin in JAX, restricted as by hand, and nothing of
-the module changed."""
+"""The landscape of torch modules: equal to the one in JAX, restricted correctly, without changes to
+the module."""
 
 import numpy as np
 import pytest
@@ -21,32 +21,32 @@ def test_losses_and_gradients_are_those_of_jax(pair):
 
     from causal_meta.llc.landscapes.landscape import float_width
 
-    there, here = pair
-    assert list(here.names) == list(there.parameter_names)
+    in_jax, in_torch = pair
+    assert list(in_torch.names) == list(in_jax.parameter_names)
     w, direction = some_points(3, 13), np.linspace(-1, 1, 13)
 
     @jax.jit
     def expected(points, direction, data):
         def loss(v):
-            return there.mean_loss(v, data)
+            return in_jax.mean_loss(v, data)
 
         values, slopes = jax.vmap(jax.value_and_grad(loss))(points)
         product = jax.jvp(jax.grad(loss), (points[0],), (direction,))[1]
-        return there.row_losses(points[0], data), values, slopes, product
+        return in_jax.row_losses(points[0], data), values, slopes, product
 
     with float_width("float64"):
-        rows, values, slopes, product = expected(np.asarray(w), direction, there.data)
-    np.testing.assert_allclose(here.item_losses(w[0]).detach().numpy(), rows, rtol=1e-10)
-    value, slope = here.value_and_gradient(w)
+        rows, values, slopes, product = expected(np.asarray(w), direction, in_jax.data)
+    np.testing.assert_allclose(in_torch.item_losses(w[0]).detach().numpy(), rows, rtol=1e-10)
+    value, slope = in_torch.value_and_gradient(w)
     np.testing.assert_allclose(value, values, rtol=1e-10)
     np.testing.assert_allclose(slope, slopes, atol=1e-10 * float(np.abs(slopes).max()))
     np.testing.assert_allclose(
-        here.curvature(w[0], torch.from_numpy(direction)),
+        in_torch.curvature(w[0], torch.from_numpy(direction)),
         product,
         rtol=1e-6,
         atol=1e-6 * float(np.abs(product).max()),
     )
-    surface = TorchSurface(here)
+    surface = TorchSurface(in_torch)
     np.testing.assert_allclose(
         surface.product(w[0].numpy(), direction),
         product,
@@ -57,7 +57,7 @@ def test_losses_and_gradients_are_those_of_jax(pair):
 
 
 def variants(landscape):
-    """The same landscape computed in pieces, and one chain after the other."""
+    """The same landscape evaluated in chunks of items, and chain by chain."""
     import dataclasses
 
     pieces, alone = dataclasses.replace(landscape, at_once=7), dataclasses.replace(landscape)
@@ -68,26 +68,26 @@ def variants(landscape):
 @pytest.mark.parametrize("how", ["pieces", "alone"])
 @pytest.mark.parametrize("minibatch", [False, True])
 def test_pieces_and_batching_change_nothing(pair, how, minibatch):
-    here = pair[1]
-    assert here.batched
-    other = variants(here)[how]
+    in_torch = pair[1]
+    assert in_torch.batched
+    other = variants(in_torch)[how]
     w = some_points(4, 13)
     index = (
-        torch.randint(here.n, (4, 20), generator=torch.Generator().manual_seed(0))
+        torch.randint(in_torch.n, (4, 20), generator=torch.Generator().manual_seed(0))
         if minibatch
         else None
     )
     for mine, theirs in zip(
-        here.value_and_gradient(w, index), other.value_and_gradient(w, index), strict=True
+        in_torch.value_and_gradient(w, index), other.value_and_gradient(w, index), strict=True
     ):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(here.mean_loss(w), other.mean_loss(w), rtol=1e-12, atol=0)
+    torch.testing.assert_close(in_torch.mean_loss(w), other.mean_loss(w), rtol=1e-12, atol=0)
     if index is not None:
         by_hand = torch.stack(
-            [here.item_losses(point, rows).mean() for point, rows in zip(w, index, strict=True)]
+            [in_torch.item_losses(point, rows).mean() for point, rows in zip(w, index, strict=True)]
         )
         torch.testing.assert_close(
-            here.value_and_gradient(w, index)[0], by_hand.detach(), rtol=1e-12, atol=0
+            in_torch.value_and_gradient(w, index)[0], by_hand.detach(), rtol=1e-12, atol=0
         )
 
 
@@ -120,14 +120,14 @@ def test_a_restricted_landscape_is_the_whole_one_on_a_slice(pair, mask):
         part.restricted("*")
 
 
-def test_masks_that_mean_nothing_are_refused(pair):
+def test_invalid_masks_are_refused(pair):
     with pytest.raises(ConfigError, match="No parameter is called 'layer'"):
         pair[1].restricted("layer")
 
 
-def test_heads_are_what_can_be_taken_away():
-    """Entries of a head: with those of one head set to zero, and nothing else, the head adds
-    nothing to the block's output."""
+def test_heads_can_be_masked_out():
+    """Setting the entries of one head to zero, and no others, removes exactly its contribution to
+    the block's output."""
     block = AxialBlock(8, 2, 3, 2, 0.0, "rows").double()
     block.initialise(2.0, torch.Generator().manual_seed(0))
     heads = heads_of(block)
@@ -169,7 +169,7 @@ class Noisy(nn.Module):
         return self.again(self.last(self.drop(self.norm(self.first(x)))))
 
 
-def test_dropout_is_off_and_the_module_stays_as_it_was():
+def test_dropout_is_off_and_the_module_is_unchanged():
     module = Noisy()
     module.drop.eval()
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -216,7 +216,7 @@ def test_dropout_is_off_and_the_module_stays_as_it_was():
         ),
     ],
 )
-def test_what_has_no_llc_is_refused(module, rows, loss, says):
+def test_modules_without_an_llc_are_refused(module, rows, loss, says):
     with pytest.raises(ValueError, match=says) as refusal:
         torch_landscape(
             module, {"x": torch.randn(rows, 2, generator=torch.Generator().manual_seed(0))}, loss
@@ -233,7 +233,7 @@ def test_data_of_unequal_lengths_are_refused():
         )
 
 
-def test_a_module_with_hand_written_gradients_goes_one_chain_after_the_other():
+def test_a_module_with_hand_written_gradients_is_evaluated_chain_by_chain():
     block = AxialBlock(4, 2, 2, 2, 0.0, "rows")
     block.initialise(2.0, torch.Generator().manual_seed(0))
     data = {"x": torch.randn(5, 1, 3, 4, generator=torch.Generator().manual_seed(1))}
