@@ -58,7 +58,7 @@ def made_up_sampler(monkeypatch, made_up):
             n_beta, gamma),
     )  # fmt: skip
     monkeypatch.setattr(
-        "causal_meta.runners.llc.train_network.load_landscape", lambda artifact: landscape
+        "causal_meta.runners.llc.network_training.load_landscape", lambda artifact: landscape
     )
 
     def put(function):

@@ -112,7 +112,7 @@ def test_minibatches_of_a_loss_without_rows(run):
 def test_the_loss_is_recomputed_in_the_float_precision_of_the_sampler(run, home):
     """The target is in float64; in float32 L_n(w*) is recomputed on the same data, and the float
     resolution is reported."""
-    from causal_meta.runners.llc.train_network import load_landscape
+    from causal_meta.runners.llc.network_training import load_landscape
 
     status, run_id, _ = run("infer", "mala", "of=raw", "precision=float32", *QUICK)
     result, target = analysis(home, run_id), Store(home).find("raw")

@@ -89,7 +89,7 @@ def _reference(
 def _tell(found: Artifact, *, quiet: bool) -> int:
     from causal_meta import monitoring
     from causal_meta.records.files import read_json
-    from causal_meta.runners.llc.tune_llc import BEST, PICTURE, TUNING
+    from causal_meta.runners.llc.tuning import BEST, PICTURE, TUNING
 
     tree = read_json(found.folder / TUNING)
     if not (found.folder / PICTURE).is_file():

@@ -128,7 +128,7 @@ _MEMBERS: dict[type[Config], str] = {
     network_data.NetworkDataConfig: "",
     networks.StudentConfig: "",
     networks.NetworkTrainingConfig: "",
-    networks.NetworkConfig: "causal_meta.runners.llc.train_network:build_network",
+    networks.NetworkConfig: "causal_meta.runners.llc.network_training:build_network",
     pre_training.ExperimentConfig: "causal_meta.runners.training.pre_training:build_amortised",
     task_sets.TasksConfig: "causal_meta.runners.tasks.task_sets:build_tasks",
     task_sets.PortraitConfig: "causal_meta.runners.tasks.portraits:build_portrait",
@@ -150,7 +150,7 @@ _MEMBERS: dict[type[Config], str] = {
     samplers.SGNHTConfig: f"{_SAMPLERS}.thermostat:draw",
     samplers.VIConfig: f"{_SAMPLERS}.variational:draw",
     tuning.TuningBudgetConfig: "",
-    tuning.TuneConfig: "causal_meta.runners.llc.tune_llc:tune_llc",
+    tuning.TuneConfig: "causal_meta.runners.llc.tuning:tune_llc",
 }
 
 

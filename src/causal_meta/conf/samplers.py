@@ -57,7 +57,7 @@ class SamplerConfig(RunConfig):
     inputs: ClassVar[tuple[str, ...]] = ("of", "tasks?")
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"of": ("network",), "tasks": ("tasks",)}
     gives: ClassVar[str] = "llc"
-    builder: ClassVar[str] = "causal_meta.runners.llc.estimate_llc:estimate_llc"
+    builder: ClassVar[str] = "causal_meta.runners.llc.estimate:estimate_llc"
     backend: ClassVar[Backend] = "jax"
     extra: ClassVar[str] = "llc"
     #: "module:class" of the transitions of torch models; empty where there are none.

@@ -136,9 +136,7 @@ def localised(made_up):
 @pytest.fixture(autouse=True)
 def _no_pictures_of_runs(monkeypatch):
     """Pictures are tested elsewhere."""
-    monkeypatch.setattr(
-        "causal_meta.runners.llc.estimate_llc.draw_diagnostics", lambda folder, draws: None
-    )
+    monkeypatch.setattr("causal_meta.cli.making._pictures", lambda *arguments: [])
 
 
 @pytest.fixture

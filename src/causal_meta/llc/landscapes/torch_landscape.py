@@ -219,7 +219,7 @@ class TorchLandscape:
         return items * self.n_parameters <= BATCHED_WORK and self.batched
 
     @cached_property
-    def _programs(self) -> dict[Any, Program]:
+    def _programs(self) -> dict[tuple[object, ...], Program]:
         return {}
 
     def _program(self, w: Tensor, rows: Rows, each: bool) -> Program:
@@ -251,12 +251,12 @@ class TorchLandscape:
         ...]."""
         if len(w) > 1 and self._together(rows, each):
             return self._vmapped(w, rows, each)
-        own = (
+        by_chain = (
             {key: values[c] for key, values in rows.items()} if each else rows
             for c in range(len(w))
         )
         return torch.stack(
-            [self._row_losses(point, mine).sum() for point, mine in zip(w, own, strict=True)]
+            [self._row_losses(point, mine).sum() for point, mine in zip(w, by_chain, strict=True)]
         )
 
     def _vmapped(self, w: Tensor, rows: Rows, each: bool) -> Tensor:
@@ -272,8 +272,8 @@ class TorchLandscape:
             f"module.{name}": piece.view(self.shapes[name])
             for name, piece in zip(self.names, pieces, strict=True)
         }
-        found: Tensor = functional_call(self.losses, weights, (rows,))
-        return found
+        losses: Tensor = functional_call(self.losses, weights, (rows,))
+        return losses
 
 
 class _Losses(nn.Module):

@@ -165,7 +165,7 @@ def _segment(
     config: NetworkTrainingConfig,
     count: int,
     batch: int,
-) -> Callable[..., Any]:
+) -> Callable[..., tuple[Carry, jax.Array, jax.Array]]:
     """The program of one segment: up to `limit` of `count` steps, after `before` earlier ones."""
     gradient = jax.value_and_grad(landscape.mean_loss)
 

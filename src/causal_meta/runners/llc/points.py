@@ -66,7 +66,7 @@ def _network(of: Artifact, posterior: LocalPosteriorConfig, budget: int) -> Poin
     from causal_meta.llc.landscapes.surfaces import LandscapeSurface, gradient_noise, loss_at
     from causal_meta.llc.samplers import masked
     from causal_meta.llc.samplers.prepared import temperature
-    from causal_meta.runners.llc.train_network import load_landscape
+    from causal_meta.runners.llc.network_training import load_landscape
 
     whole = load_landscape(of)
     landscape = masked(whole, posterior.mask)

@@ -24,9 +24,9 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.landscapes.landscape import Landscape
 from causal_meta.llc.landscapes.training import learning_rate, train
 from causal_meta.runners.build import make
-from causal_meta.runners.llc import train_network
+from causal_meta.runners.llc import network_training
+from causal_meta.runners.llc.network_training import load_landscape
 from causal_meta.runners.llc.points import check_point, polished
-from causal_meta.runners.llc.train_network import load_landscape
 from causal_meta.store import Store
 
 QUIET = {"progress": "off"}
@@ -310,8 +310,8 @@ class Killed(BaseException):
 @pytest.mark.parametrize("when", [1, 3])
 def test_a_build_that_was_interrupted_ends_with_the_same_bits(target, tmp_path, monkeypatch, when):
     """Interrupted once in training and once in the polish."""
-    monkeypatch.setattr(train_network, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    saved, once = [], train_network._Place.save
+    monkeypatch.setattr(network_training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    saved, once = [], network_training._Place.save
 
     def save(place, stage, done, values):
         once(place, stage, done, values)
@@ -321,7 +321,7 @@ def test_a_build_that_was_interrupted_ends_with_the_same_bits(target, tmp_path, 
 
     store = Store(tmp_path / "runs", patience=0)
     with monkeypatch.context() as patch:
-        patch.setattr(train_network._Place, "save", save)
+        patch.setattr(network_training._Place, "save", save)
         with pytest.raises(Killed):
             make(store, compose("network", WORDS), options=QUIET)
     assert saved[-1] == ("training" if when == 1 else "polish")
@@ -404,7 +404,7 @@ def test_building_and_loading_a_network_load_no_torch(target, store):
     """Torch costs more processor time to import than a small network to build."""
     code = (
         "import sys\nfrom causal_meta.store import Store\nfrom "
-        "causal_meta.runners.llc.train_network import load_landscape\n"
+        "causal_meta.runners.llc.network_training import load_landscape\n"
         f"load_landscape(Store({str(store.root)!r}).find({target.id!r}))\nprint('torch' in "
         "sys.modules, 'jax' in sys.modules)"
     )

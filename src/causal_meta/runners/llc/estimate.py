@@ -117,7 +117,7 @@ def _sampled(
             "(training.polish), so omit it."
         )
     from causal_meta.llc.samplers import masked, sample
-    from causal_meta.runners.llc.train_network import load_landscape
+    from causal_meta.runners.llc.network_training import load_landscape
 
     landscape = load_landscape(of)
     draws = sample(landscape, config, checkpoint=checkpoint, progress=report)

@@ -32,6 +32,8 @@ from causal_meta.runners.progress import Progress
 from causal_meta.store.disk import write_atomic
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
     from causal_meta.llc.landscapes.landscape import Landscape
     from causal_meta.store import Artifact, Attempt
 
@@ -91,7 +93,7 @@ def tune_llc(config: TuneConfig, attempt: Attempt) -> dict[str, Any]:
         ConfigError: without a usable reference on the same target and posterior, and for a budget
             below the cost of one trial.
     """
-    from causal_meta.runners.llc.train_network import load_landscape
+    from causal_meta.runners.llc.network_training import load_landscape
 
     of = attempt.inputs["of"]
     landscape = load_landscape(of)
@@ -115,16 +117,16 @@ def tune_llc(config: TuneConfig, attempt: Attempt) -> dict[str, Any]:
             )
             _save(attempt, trials)
             bar.update(len(trials), {"objective": trials[-1].objective or math.nan})
-    found = best_of(trials)
-    _publish(config, attempt, of, trials, reference, ended, found)
+    best = best_of(trials)
+    _publish(config, attempt, of, trials, reference, ended, best)
     attempt.discard_checkpoints()
     metrics = (
         {}
-        if found is None
+        if best is None
         else {
-            "objective": found.objective,
-            "llc_mean": found.llc_mean,
-            "llc_error": found.llc_error,
+            "objective": best.objective,
+            "llc_mean": best.llc_mean,
+            "llc_error": best.llc_error,
         }
     )
     return {
@@ -220,7 +222,7 @@ def suggested(config: TuneConfig, trials: Sequence[Trial]) -> dict[str, Any]:
     return config.typed(study.ask(ranges).params)
 
 
-def _range(config: TuneConfig, name: str, low: float, high: float) -> Any:
+def _range(config: TuneConfig, name: str, low: float, high: float) -> BaseDistribution:
     """The distribution of a setting, integer or real; logarithmic where the range spans a factor of
     ten."""
     from optuna.distributions import FloatDistribution, IntDistribution
@@ -385,7 +387,7 @@ def _publish(
     trials: Sequence[Trial],
     reference: Reference,
     ended: str,
-    found: Trial | None,
+    best: Trial | None,
 ) -> None:
     closest = best_of(trials, "flagged")
     tree = {
@@ -396,17 +398,17 @@ def _publish(
         "budget": {"gradients": config.budget.gradients, "seconds": config.budget.seconds},
         "spent": _spent(trials),
         "ended_by": ended,
-        "best": None if found is None else asdict(found),
+        "best": None if best is None else asdict(best),
         "closest_flagged": None if closest is None else asdict(closest),
         "trials": [asdict(trial) for trial in trials],
     }
     plain, _ = finite(tree)
     write_atomic(attempt.folder / TUNING, json.dumps(plain, indent=1, allow_nan=False) + "\n")
     write_atomic(attempt.folder / TABLE, _table(config, trials))
-    if found is not None:
-        write_atomic(attempt.folder / BEST, study_text(config, of, attempt.artifact_id, found))
-    error = None if found is None else found.llc_error
-    estimate = None if found is None else found.llc_mean
+    if best is not None:
+        write_atomic(attempt.folder / BEST, study_text(config, of, attempt.artifact_id, best))
+    error = None if best is None else best.llc_error
+    estimate = None if best is None else best.llc_mean
     metrics = {"llc_mean": estimate, "llc_error": error}
     attempt.facts.event("on_test_end", step=len(trials), split="sample", metrics=metrics)
 

@@ -17,7 +17,7 @@ from causal_meta.conf.samplers import HMCConfig, LocalPosteriorConfig, SGLDConfi
 from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.tuning import TuneConfig, TuningBudgetConfig, usual_space
 from causal_meta.runners.build import make
-from causal_meta.runners.llc.tune_llc import (
+from causal_meta.runners.llc.tuning import (
     NO_FAILURE,
     Reference,
     Trial,

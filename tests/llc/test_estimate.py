@@ -15,7 +15,7 @@ from causal_meta.cli import main
 from causal_meta.conf.samplers import HMCConfig, VIConfig
 from causal_meta.facts import read_events, read_scalars
 from causal_meta.runners.build import make
-from causal_meta.runners.llc import estimate_llc
+from causal_meta.runners.llc import estimate
 
 SNIPPET = Path(__file__).parent / "aggregation.txt"
 
@@ -86,7 +86,7 @@ def test_approximations_have_neither_ranks_nor_energy(
 def test_a_killed_run_resumes_from_its_last_segment(
     llc_store, made_up_target, made_up_sampler, made_up, monkeypatch
 ):
-    monkeypatch.setattr(estimate_llc, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(estimate, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     segments = []
 
     def dies_in_its_third_segment(landscape, config, checkpoint, progress):
