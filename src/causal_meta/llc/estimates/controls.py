@@ -31,18 +31,18 @@ from causal_meta.llc.estimates.diagnostics import ess_mean, mcse
 
 Floats = NDArray[np.floating]
 
-TAKEN: Final = 1 / 2
+SUBTRACTED: Final = 1 / 2
 """Share of the regression on the control variates that is subtracted, so that no error is below
 half of the uncontrolled one. A narrow valley that no chain has entered shifts the means of the
 identities by less than their standard errors show, and a full regression would trust them: on
 y = x w1 w2² chains of HMC, NUTS and MCLMC were 2 to 5 % low, and with the full regression 2 % high
 at an error of 0.3 %."""
 
-REPAIRED: Final = 29 / 30
+SUBTRACTED_IF_BIASED: Final = 29 / 30
 """The same share where the identities fail by the step size of an uncorrected sampler, and so
 measure its bias. The rest keeps an error that is estimated from the draws."""
 
-MOST_MOVED: Final = 1.5
+LARGEST_SHIFT: Final = 1.5
 """How far control variates may move λ̂, in uncontrolled standard errors. The half of the regression
 that they subtract has a standard deviation of at most 1/2, so that a correct mean moves by more
 than this in 1 of 400 runs. Beyond it either mean may be wrong, and the error is at least their
@@ -83,7 +83,7 @@ def controlled(
     series: Float[np.ndarray, "C T"],
     variates: Float[np.ndarray, "C T K"],
     weights: Float[np.ndarray, "C T"] | None = None,
-    share: float = TAKEN,
+    share: float = SUBTRACTED,
 ) -> Controlled:
     """`series` less `share` of its regression on `variates`, which have mean zero.
 

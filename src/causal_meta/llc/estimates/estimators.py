@@ -14,9 +14,9 @@ from scipy.special import stdtrit
 from causal_meta.draws import Draws
 from causal_meta.llc.estimates import diagnostics, flags
 from causal_meta.llc.estimates.controls import (
-    MOST_MOVED,
-    REPAIRED,
-    TAKEN,
+    LARGEST_SHIFT,
+    SUBTRACTED,
+    SUBTRACTED_IF_BIASED,
     Violation,
     controlled,
     controls,
@@ -84,7 +84,7 @@ def estimate(
     return {**analysis, "flags": list(details), "flag_details": details}
 
 
-OUT = 1e60
+DIVERGED = 1e60
 """Losses and distances above which a chain counts as diverged: powers of them overflow."""
 NUMBERS: tuple[str, ...] = (
     "llc_mean",
@@ -138,10 +138,10 @@ def failures(draws: Draws) -> list[str]:
     for loss, distance in zip(
         np.asarray(draws.loss, np.float64), np.asarray(draws.distance, np.float64), strict=True
     ):
-        bad = ~((np.abs(loss) < OUT) & (distance < OUT))
+        bad = ~((np.abs(loss) < DIVERGED) & (distance < DIVERGED))
         if bad.any():
             reasons.append(
-                f"{int(bad.sum())} of {len(loss)} draws are not finite or above {OUT:g}, the "
+                f"{int(bad.sum())} of {len(loss)} draws are not finite or above {DIVERGED:g}, the "
                 f"first at draw {int(bad.argmax())}"
             )
         elif not draws.independent and np.ptp(loss) == 0:
@@ -179,7 +179,7 @@ def _of_chains(draws: Draws) -> Analysis:
     violation = worst_violation(draws)
     repaired = violation is not None and violation.of_steps and not _corrected(draws)
     reduced = (
-        controlled(plain, variates, share=REPAIRED if repaired else TAKEN)
+        controlled(plain, variates, share=SUBTRACTED_IF_BIASED if repaired else SUBTRACTED)
         if variates is not None
         else None
     )
@@ -189,18 +189,18 @@ def _of_chains(draws: Draws) -> Analysis:
         if trusted and reduced and diagnostics.mcse(reduced.series) < diagnostics.mcse(plain)
         else plain
     )
-    taken = plain - (plain if reduced is None else reduced.series)
+    subtracted = plain - (plain if reduced is None else reduced.series)
     distance = np.asarray(draws.distance, np.float64)
     error, size = diagnostics.mcse_with(series, distance**2)
-    bare, moved = diagnostics.mcse(plain), abs(float((series - plain).mean()))
-    if not repaired and moved > MOST_MOVED * bare:
+    plain_error, moved = diagnostics.mcse(plain), abs(float((series - plain).mean()))
+    if not repaired and moved > LARGEST_SHIFT * plain_error:
         error = math.hypot(error, moved)
     return {
         "llc_mean": float(series.mean()),
         "llc_std": float(plain.std(ddof=1)),
         "llc_mcse": error,
         "llc_mean_plain": float(plain.mean()),
-        "llc_mcse_plain": bare,
+        "llc_mcse_plain": plain_error,
         "chain_means": [float(mean) for mean in series.mean(1)],
         "ess_bulk": diagnostics.ess_bulk(plain),
         "ess_tail": diagnostics.ess_tail(plain),
@@ -219,8 +219,8 @@ def _of_chains(draws: Draws) -> Analysis:
         "virial_of_steps": None if violation is None else violation.of_steps,
         **_step_bias(
             draws,
-            float(taken.mean()),
-            diagnostics.mcse(taken) if np.ptp(taken) > 0 else 0.0,
+            float(subtracted.mean()),
+            diagnostics.mcse(subtracted) if np.ptp(subtracted) > 0 else 0.0,
             violation,
             series is plain,
         ),
@@ -246,7 +246,7 @@ def _corrected(draws: Draws) -> bool:
 
 
 def _step_bias(
-    draws: Draws, shift: float, chance: float, violation: Violation | None, bare: bool
+    draws: Draws, shift: float, chance: float, violation: Violation | None, uncontrolled: bool
 ) -> Analysis:
     """The bias of λ̂ by an uncorrected step ε: from the virial where there is one, else by the rule
     1 / (1 - εh/4) for the largest curvature h.
@@ -283,19 +283,21 @@ def _step_bias(
     if violation is not None:
         share = (
             1.0
-            if bare
+            if uncontrolled
             else abs(violation.gap) / sum(draws.virial_sizes)
-            + (1 - REPAIRED if violation.of_steps else 0.0)
+            + (1 - SUBTRACTED_IF_BIASED if violation.of_steps else 0.0)
         )
         # otherwise the shift is chance, which the error of the plain mean includes
-        left = abs(shift) * share if violation.of_steps or not bare else 0.0
+        left = abs(shift) * share if violation.of_steps or not uncontrolled else 0.0
         if second:
             result["bias_unseen"] = abs(mean) * float(draws.adapted.get("stiff_share", 0.0))
         elif not violation.of_steps:  # a bias too small for the identities to show
             rule = np.nan_to_num(step * (usual if math.isfinite(usual) else largest) / 4)
-            left = max(left, mean * float(rule) * (1.0 if bare else 1 - TAKEN))
+            left = max(left, mean * float(rule) * (1.0 if uncontrolled else 1 - SUBTRACTED))
             result["bias_unseen"] = (
-                0.0 if bare else math.sqrt(max(shift**2 - chance**2, 0.0)) * (1 - TAKEN) / TAKEN
+                0.0
+                if uncontrolled
+                else math.sqrt(max(shift**2 - chance**2, 0.0)) * (1 - SUBTRACTED) / SUBTRACTED
             )
         result |= {"bias_estimate": shift, "bias_left": left, "bias_rule": "virial"}
     return result
@@ -319,14 +321,14 @@ def weighted(draws: Draws) -> Analysis:
     series, variates = plain, controls(draws)
     if variates is not None and violation is not None and violation.score <= flags.CONTROL_ERRORS:
         series = controlled(plain, variates, weights).series
-    mean, bare = float((weights * series).sum()), float((weights * plain).sum())
+    mean, plain_mean = float((weights * series).sum()), float((weights * plain).sum())
     size = 1 / float((weights**2).sum())
     return {
         "llc_mean": mean,
-        "llc_std": float(np.sqrt((weights * (plain - bare) ** 2).sum())),
+        "llc_std": float(np.sqrt((weights * (plain - plain_mean) ** 2).sum())),
         "llc_mcse": float(np.sqrt((weights**2 * (series - mean) ** 2).sum())),
-        "llc_mean_plain": bare,
-        "llc_mcse_plain": float(np.sqrt((weights**2 * (plain - bare) ** 2).sum())),
+        "llc_mean_plain": plain_mean,
+        "llc_mcse_plain": float(np.sqrt((weights**2 * (plain - plain_mean) ** 2).sum())),
         "chain_means": [
             float(mean)
             for mean in (weights * series).sum(1) / np.maximum(weights.sum(1), np.finfo(float).tiny)
