@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from causal_meta.fixed_order import column_sums
+
 # a spread below this share of a column's size is rounding, not information
 _ROUNDING = 16 * torch.finfo(torch.float32).eps
 
@@ -132,7 +134,6 @@ def standardise(x: Tensor, node_mask: Tensor, row_mask: Tensor) -> Tensor:
     float rounding becomes 0. Any finite values will do: where squares would overflow or vanish,
     columns are scaled by powers of two first, which changes no other bit.
     """
-    x = x.contiguous()  # sums run in the order of memory
     padded = not bool(row_mask.all()) or not bool(node_mask.all())
     if padded:
         x = x.where(row_mask[:, :, None] & node_mask[:, None, :], 0.0)
@@ -154,16 +155,12 @@ def _moments(x: Tensor, rows: Tensor, row_mask: Tensor | None) -> tuple[Tensor, 
     Centred twice: the first mean of a column far from 0 is rounded to steps that its spread may
     notice.
     """
-    mean = x.sum(dim=1, keepdim=True) / rows
+    mean = column_sums(x) / rows
     centred = x - mean
-    centred -= (
-        centred.sum(dim=1, keepdim=True)
-        if row_mask is None
-        else (centred * row_mask[:, :, None]).sum(dim=1, keepdim=True)
-    ) / rows
+    centred -= column_sums(centred if row_mask is None else centred * row_mask[:, :, None]) / rows
     if row_mask is not None:
         centred *= row_mask[:, :, None]
-    return centred, mean, centred.square().sum(dim=1, keepdim=True) / rows
+    return centred, mean, column_sums(centred.square()) / rows
 
 
 def collate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,7 +23,7 @@ def float_at(config: FloatRange, u: Tensor) -> Tensor:
     if config.law == "uniform":
         return config.low + (config.high - config.low) * u
     if config.law == "log_uniform":
-        return config.low * (config.high / config.low) ** u
+        return config.low * torch.exp(u * math.log(config.high / config.low))
     return torch.exp(config.log_mean + config.log_std * torch.special.ndtri(u)).clamp_(
         config.low, config.high
     )

@@ -23,10 +23,8 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.datasets.mechanisms import MechanismFactory
 from causal_meta.datasets.mechanisms.standardising import (
     REFERENCE_ROWS,
-    few_rows_like,
     standardised,
 )
-from causal_meta.datasets.noise import make_noise
 from causal_meta.datasets.scm import SCMFamily
 
 SEEDS = randomness.seeds_of(0, "standardising", start=0, count=16)
@@ -159,27 +157,6 @@ def test_affine_models_stay_affine():
         torch.testing.assert_close(
             batch.rows(noise, by_level=True), rows, rtol=1e-3, atol=1e-4 * float(rows.abs().max())
         )
-
-
-@pytest.mark.parametrize("law", [GaussianNoise(), CauchyNoise()], ids=["gaussian", "cauchy"])
-def test_few_rows_stand_for_many(law):
-    """Equal means and covariances, which is all that affine models make of them; constant noise has
-    no root, and stays."""
-    noise = make_noise(law).sample(SEEDS, REFERENCE_ROWS, 10)
-    few = few_rows_like(noise)
-    assert few.shape == (len(SEEDS), 20, 10)
-    for b in range(len(SEEDS)):
-        many, some = noise[b].double().numpy(), few[b].double().numpy()
-        scale = many.std(axis=0)
-        np.testing.assert_allclose(some.mean(axis=0) / scale, many.mean(axis=0) / scale, atol=1e-5)
-        np.testing.assert_allclose(
-            np.cov(some.T, ddof=0) / np.outer(scale, scale),
-            np.cov(many.T, ddof=0) / np.outer(scale, scale),
-            atol=1e-5,
-        )
-    still = torch.ones(2, REFERENCE_ROWS, 10)
-    assert torch.equal(few_rows_like(still), still)
-    assert few_rows_like(torch.zeros(1, 90, 40)).shape == (1, 90, 40)
 
 
 @pytest.mark.parametrize("mode", ["values", "inputs"])

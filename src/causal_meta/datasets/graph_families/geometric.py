@@ -12,6 +12,7 @@ from torch import Tensor
 from causal_meta import randomness
 from causal_meta.conf.graph_laws import Geometric
 from causal_meta.datasets.graph_families.law import GraphGenerator, earlier, values_of
+from causal_meta.fixed_order import in_order
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
@@ -68,7 +69,7 @@ class GeometricGenerator(GraphGenerator):
     ) -> Tensor:
         config = laws[0].config
         points = randomness.uniforms(seeds, ("graph", "geometric", "points"), (config.dim, n_nodes))
-        apart = (points[:, :, :, None] - points[:, :, None, :]).square_().sum(dim=1)
+        apart = in_order((points[:, :, :, None] - points[:, :, None, :]).square_(), dim=1)
         if config.order == "axis":
             # two points may share a coordinate
             place = points[:, 0].argsort(dim=1, stable=True).argsort(dim=1)

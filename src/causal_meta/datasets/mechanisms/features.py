@@ -17,6 +17,7 @@ from torch import Tensor
 
 from causal_meta import randomness
 from causal_meta.datasets.mechanisms.law import Names, Parameters
+from causal_meta.fixed_order import layer, row_sums, weighted_sum
 
 _CELLS = 1 << 18  # cosines made at once: few calls, and still in the caches
 _FAR = 70_000.0  # radians beyond which NumPy's vectorised cosine gives way to a slow one
@@ -70,6 +71,13 @@ def pick_features(parameters: Parameters, row: Tensor, node: Tensor, width: int)
     }
 
 
+def value_at_a_point(features: Parameters) -> Tensor:
+    """Float32 [B, D]: the value of every node's function where all its angles are their phases."""
+    nodes = features["phase"].shape[1]
+    terms = features["normals"][:, :nodes] * features["phase"].cos()
+    return row_sums(terms) * features["scale"][..., 0]
+
+
 def sum_of_cosines(picked: Parameters, inputs: Tensor) -> Tensor:
     """Float32 [b, N]: sum_m weight_m cos(frequency_m . x + phase_m) of b functions at their inputs
     float32 [b, k, N]; 0 for one without inputs.
@@ -88,13 +96,7 @@ def sum_of_cosines(picked: Parameters, inputs: Tensor) -> Tensor:
         _far_rows(picked["frequency"][:, :width], inputs),
         counts.tolist(),
     )
-    parts = (
-        picked["frequency"],
-        picked["phase"][..., None],
-        picked["weight"][:, None],
-        inputs,
-        out[:, None],
-    )
+    parts = picked["frequency"], picked["phase"], picked["weight"], inputs, out
     for first, f, p, w, x, y in zip(
         range(0, nodes, step), *(torch.split(part, step) for part in parts), strict=True
     ):
@@ -103,9 +105,9 @@ def sum_of_cosines(picked: Parameters, inputs: Tensor) -> Tensor:
             some = x[:, :used, left : left + rows]
             size = some.shape[0], features, some.shape[2]
             angles = buffer[: math.prod(size)].view(size)
-            torch.baddbmm(p, f[:, :used].mT, some, out=angles)
+            layer(p, f[:, :used].mT, some, out=angles)
             _cosines(angles, None if far is None else far[first : first + step, left : left + rows])
-            torch.bmm(w, angles, out=y[:, :, left : left + rows])
+            y[:, left : left + rows] = weighted_sum(w, angles)
     return out if int(counts.min()) else out.mul_((counts > 0)[:, None])
 
 
@@ -116,7 +118,7 @@ def _far_rows(frequency: Tensor, inputs: Tensor) -> Tensor | None:
     largest = torch.maximum(-low, high) * frequency.shape[1] * frequency.abs().amax() + 2 * math.pi
     if bool(largest < 0.99 * _FAR):
         return None
-    reach = (frequency.abs().amax(dim=2)[:, None] @ inputs.abs())[:, 0] + 2 * math.pi
+    reach = weighted_sum(frequency.abs().amax(dim=2), inputs.abs()) + 2 * math.pi
     return ~(reach < _FAR)
 
 

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from causal_meta.conf.form_laws import FormConfig, Logistic, Periodic, Polynomial, PostNonlinear
-from causal_meta.datasets.mechanisms.law import MechanismLaw, Names, Parameters, Parents
+from causal_meta.datasets.mechanisms.law import (
+    MechanismLaw,
+    Names,
+    Parameters,
+    Parents,
+    weighted_parents,
+)
 from causal_meta.datasets.mechanisms.scales import draw_bias, draw_noise_std, draw_weights
-
-
-def weighted_sum(parameters: Parameters, inputs: Tensor) -> Tensor:
-    """Float32 [b, N]: w . x_pa of b nodes, from their parents [b, K, N]; 0 at a root."""
-    return (parameters["weight"][:, None, : inputs.shape[1]] @ inputs)[:, 0]
+from causal_meta.fixed_order import power, sigmoid
 
 
 class FormFactory(MechanismLaw):
@@ -42,12 +44,12 @@ class FormFactory(MechanismLaw):
     def location_scale(
         self, parameters: Parameters, inputs: Tensor
     ) -> tuple[Tensor, Tensor] | None:
-        return self.form(parameters, weighted_sum(parameters, inputs)), parameters["noise_std"][
+        return self.form(parameters, weighted_parents(parameters, inputs)), parameters["noise_std"][
             :, None
         ]
 
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
-        return self.form(parameters, weighted_sum(parameters, inputs)).addcmul_(
+        return self.form(parameters, weighted_parents(parameters, inputs)).addcmul_(
             parameters["noise_std"][:, None], noise
         )
 
@@ -67,7 +69,7 @@ class PolynomialFactory(FormFactory):
     config: Polynomial
 
     def form(self, parameters: Parameters, total: Tensor) -> Tensor:
-        return total.pow(self.config.degree)
+        return power(total, self.config.degree)
 
 
 class LogisticFactory(FormFactory):
@@ -83,7 +85,7 @@ class LogisticFactory(FormFactory):
         }
 
     def form(self, parameters: Parameters, total: Tensor) -> Tensor:
-        squashed = total.sigmoid()
+        squashed = sigmoid(total)
         return squashed * (1 - squashed) * parameters["growth"][:, None]
 
 
@@ -98,14 +100,14 @@ class PostNonlinearFactory(FormFactory):
 
     def form(self, parameters: Parameters, total: Tensor) -> Tensor:
         if self.config.nonlinearity == "cube":
-            return total.pow(3)
-        return total.tanh() if self.config.nonlinearity == "tanh" else total.sigmoid()
+            return power(total, 3)
+        return total.tanh() if self.config.nonlinearity == "tanh" else sigmoid(total)
 
     def location_scale(self, parameters: Parameters, inputs: Tensor) -> None:
         """None: the noise is inside g."""
 
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
-        inner = (weighted_sum(parameters, inputs) + parameters["bias"][:, None]).addcmul_(
+        inner = (weighted_parents(parameters, inputs) + parameters["bias"][:, None]).addcmul_(
             parameters["noise_std"][:, None], noise
         )
         return self.form(parameters, inner)

@@ -30,6 +30,7 @@ from causal_meta.conf.gene_laws import GeneExpression
 from causal_meta.datasets.mechanisms import technical_noise
 from causal_meta.datasets.mechanisms.law import Names, Parameters, Parents, WholeTableLaw
 from causal_meta.datasets.ranges import draw_floats
+from causal_meta.fixed_order import in_order, row_sums
 
 # numbers per cell and gene beside the path's: dropout, count, and one for the cell (gene 0: its
 # type, gene 1: its library)
@@ -233,9 +234,8 @@ class GeneExpressionFactory(WholeTableLaw):
                 path = torch.where(hard, value.clamp(min=0), path)
             if reference:
                 late = path[-(-2 * times // 3) :, :, :reference].to(torch.float64)
-                mean[b, j] = (late.sum(dim=2).sum(dim=0) / (len(late) * reference)).to(
-                    torch.float32
-                )
+                total = in_order(row_sums(late), dim=0)
+                mean[b, j] = (total / (len(late) * reference)).to(torch.float32)
             logs.index_copy_(1, genes, path.log_())
         return logs[-1].exp().view(tasks, nodes, columns)
 
@@ -288,7 +288,8 @@ class GeneExpressionFactory(WholeTableLaw):
             parameters[name][:, : inputs.shape[1], None] for name in ("interaction", "hill", "half")
         )
         regulated = strength * torch.sigmoid(hill * (inputs.clamp(min=1e-30) / half).log())
-        production = parameters["basal_rate"].mean(dim=1)[:, None] + regulated.sum(dim=1)
+        basal = in_order(parameters["basal_rate"], dim=1) / parameters["basal_rate"].shape[1]
+        production = basal[:, None] + in_order(regulated, dim=1)
         mean = production / parameters["decay"][:, None]
         return (
             mean

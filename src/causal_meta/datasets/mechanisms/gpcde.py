@@ -14,6 +14,7 @@ from causal_meta.datasets.mechanisms.features import draw_features, pick_feature
 from causal_meta.datasets.mechanisms.kernels import kernel, multipliers
 from causal_meta.datasets.mechanisms.law import MechanismLaw, Names, Parameters, Parents
 from causal_meta.datasets.ranges import float_at
+from causal_meta.fixed_order import weighted_sum
 
 _EXACT_CELLS = 1 << 22  # entries of covariances decomposed at once
 _JITTER = 1e-6  # of the variance, added to the diagonal of an exact draw's covariance
@@ -109,7 +110,10 @@ class GPCDEFactory(MechanismLaw):
             )
         used = torch.arange(points.shape[1]) < parameters["inputs"][:, None]
         points = (points * used[..., None]).mT.double()
-        distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+        squares = points.new_zeros(nodes, columns, columns)
+        for place in points.unbind(-1):
+            squares += (place[:, :, None] - place[:, None]).square_()
+        distance = squares.sqrt_()
         covariance = torch.zeros_like(distance)
         for q, name in enumerate(self.config.kernels):
             length, amplitude, shape = (
@@ -122,7 +126,8 @@ class GPCDEFactory(MechanismLaw):
         normals = randomness.normals(
             parameters["stream"].tolist(), ("exact",), (columns, 1)
         ).double()
-        return (torch.linalg.cholesky(covariance) @ normals)[..., 0].to(torch.float32)
+        root = torch.linalg.cholesky(covariance)
+        return weighted_sum(normals[..., 0], root.mT).to(torch.float32)
 
 
 def _shape(config: GPCDE, name: str, u: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ def kernel(name: str, r: Tensor, shape: Tensor) -> Tensor:
     if name == "rbf":
         return torch.exp(-0.5 * r.square())
     if name == "exponential_gamma":
-        return torch.exp(-(r**shape))
-    return (1 + r.square() / (2 * shape)) ** -shape
+        return torch.exp(-torch.exp(shape * r.log()))
+    return torch.exp(-shape * torch.log1p(r.square() / (2 * shape)))
 
 
 def multipliers(name: str, length: Tensor, shape: Tensor, u: Tensor) -> Tensor:

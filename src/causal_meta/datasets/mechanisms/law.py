@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from causal_meta.conf.mechanism_laws import MechanismConfig
+from causal_meta.fixed_order import weighted_sum
 
 Parameters = dict[str, Tensor]
 Names = tuple[str | int, ...]
@@ -83,10 +84,13 @@ class AppliedLaw(ABC):
         """
         if not self.affine:
             return None
-        mean = (parameters["weight"][:, None, : inputs.shape[1]] @ inputs)[:, 0] + parameters[
-            "bias"
-        ][:, None]
+        mean = weighted_parents(parameters, inputs).add_(parameters["bias"][:, None])
         return mean, parameters["noise_std"][:, None]
+
+
+def weighted_parents(parameters: Parameters, inputs: Tensor) -> Tensor:
+    """Float32 [b, N]: w . x_pa of b nodes, from their parents [b, K, N]; 0 at a root."""
+    return weighted_sum(parameters["weight"][:, : inputs.shape[1]], inputs)
 
 
 class MechanismLaw(AppliedLaw):

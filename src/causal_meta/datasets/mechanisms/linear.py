@@ -7,13 +7,23 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from causal_meta import randomness
 from causal_meta.conf.form_laws import BGe, LinearRFFNoise
 from causal_meta.conf.mechanism_laws import LinearHeteroskedastic
-from causal_meta.datasets.mechanisms.features import draw_features, pick_features, sum_of_cosines
-from causal_meta.datasets.mechanisms.law import MechanismLaw, Names, Parameters, Parents
+from causal_meta.datasets.mechanisms.features import (
+    draw_features,
+    pick_features,
+    sum_of_cosines,
+    value_at_a_point,
+)
+from causal_meta.datasets.mechanisms.law import (
+    MechanismLaw,
+    Names,
+    Parameters,
+    Parents,
+    weighted_parents,
+)
 from causal_meta.datasets.mechanisms.scales import (
     draw_bias,
     draw_gammas,
@@ -21,6 +31,7 @@ from causal_meta.datasets.mechanisms.scales import (
     draw_weights,
 )
 from causal_meta.datasets.ranges import float_at
+from causal_meta.fixed_order import softplus
 
 
 class AffineLaw(MechanismLaw):
@@ -30,8 +41,8 @@ class AffineLaw(MechanismLaw):
     affine: ClassVar[bool] = True
 
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
-        explained = (parameters["weight"][:, None, : inputs.shape[1]] @ inputs)[:, 0]
-        return explained + parameters["bias"][:, None] + parameters["noise_std"][:, None] * noise
+        explained = weighted_parents(parameters, inputs).add_(parameters["bias"][:, None])
+        return explained.addcmul_(parameters["noise_std"][:, None], noise)
 
 
 class LinearFactory(AffineLaw):
@@ -106,10 +117,7 @@ class LinearRFFNoiseFactory(MechanismLaw):
         function["scale"] = float_at(config.variance_output_scale, uniforms[..., 1:]) * math.sqrt(
             2 / config.n_features
         )
-        at_root = (function["normals"][:, :nodes] * function["phase"].cos()).sum(dim=-1) * function[
-            "scale"
-        ][..., 0]
-        function["constant"] = at_root * (parents.count == 0)
+        function["constant"] = value_at_a_point(function) * (parents.count == 0)
         return {f"variance_{name}": value for name, value in function.items()} | {
             "weight": draw_weights(config, seeds, (*names, "weight"), (width, nodes)).mT
             * parents.mask,
@@ -124,12 +132,9 @@ class LinearRFFNoiseFactory(MechanismLaw):
         }
 
     def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        mean = (parameters["weight"][:, None, : inputs.shape[1]] @ inputs)[:, 0] + parameters[
-            "bias"
-        ][:, None]
-        level = (
-            sum_of_cosines(_variance(parameters), inputs) + parameters["variance_constant"][:, None]
-        )
+        mean = weighted_parents(parameters, inputs).add_(parameters["bias"][:, None])
+        level = sum_of_cosines(_variance(parameters), inputs)
+        level.add_(parameters["variance_constant"][:, None])
         return mean, softplus(level).sqrt()
 
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:

@@ -230,40 +230,48 @@ class MechanismBatch:
         """x = (b + s e) (I - W)^-1 for tasks all of whose mechanisms are affine; interventions are
         set by the total effects (I - W)^-1.
 
-        W is nilpotent, so (I - W)^-1 = (I + W)(I + W²)(I + W⁴)… with at most log2 D factors, exact
-        in the zeros. Rows and columns are padded to multiples of 4 (aligned memory), so that the
-        bits of a value do not depend on the other tasks.
+        Forward substitution: with the variables in causal order, every variable is added to all
+        later ones. The total effects are the values that unit noise at one variable makes: further
+        columns.
         """
         tasks, rows, nodes = noise.shape
-        size = -(-nodes // 4) * 4
-        noise = (
-            torch.nn.functional.pad(noise, (0, size - nodes, 0, -rows % 4))
-            if nodes % 4 or rows % 4
-            else noise
-        )
-        weights = torch.zeros(tasks, size, size)  # [b, j, i]
-        bias, scale = torch.zeros(tasks, 1, size), torch.zeros(tasks, 1, size)
+        depth = graphs.depths(self.adjacency)
+        weights, bias, scale = self._coefficients()
+        order = torch.argsort(depth, dim=1, stable=True)
+        rank = torch.argsort(order, dim=1)
+        start = torch.arange(tasks)[:, None] * nodes
+        ordered, back = (start + order).flatten(), (start + rank).flatten()
+        weights = weights.flatten(0, 1).index_select(0, ordered).view(tasks, nodes, nodes)
+        weights = weights.gather(2, order[:, None].expand_as(weights))
+        width = rows + (0 if interventions is None else nodes)
+        columns = noise.new_zeros(tasks, nodes, -(-width // 16) * 16)  # whole vector registers
+        torch.mul(noise.mT, scale[..., None], out=columns[..., :rows]).add_(bias[..., None])
+        if interventions is not None:
+            columns[..., rows:width] = torch.eye(nodes)
+        x = columns.flatten(0, 1).index_select(0, ordered).view_as(columns)
+        for i in range(nodes - 1):
+            x[:, i + 1 :].addcmul_(weights[:, i, i + 1 :, None], x[:, i, None])
+        x = x.flatten(0, 1).index_select(0, back).view_as(columns)
+        if interventions is None:
+            return x[..., :rows].mT
+        table = x[..., :rows].mT.contiguous()
+        interventions.apply_to_affine(table, x[..., rows:width].mT.contiguous(), depth)
+        return table
+
+    def _coefficients(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The effects W [B, D, D] (entry (i, j) of i on j), b and s [B, D] of tasks all of whose
+        mechanisms are affine."""
+        effects = torch.zeros(self.adjacency.shape)
+        bias, scale = torch.zeros(self.choice.shape), torch.zeros(self.choice.shape)
         for part, values in enumerate(self.parameters):
             if values and self.factory.laws[part].affine:
                 place, chosen = self.position[part], (self.choice == part).to(torch.float32)
-                weights[:, :nodes].scatter_add_(
+                effects.mT.scatter_add_(
                     2, self.parents.index, values["weight"][place] * chosen[..., None]
                 )
-                bias[:, 0, :nodes] += values["bias"][place] * chosen
-                scale[:, 0, :nodes] += values["noise_std"][place] * chosen
-        power = weights.mT.contiguous()
-        total = torch.eye(size) + power
-        for _ in range(max(0, (nodes - 1).bit_length() - 1)):
-            power = power @ power
-            total = torch.baddbmm(total, total, power)
-        x = torch.baddbmm(bias @ total, noise, scale.mT * total)
-        if interventions is not None:
-            interventions.apply_to_affine(
-                x,
-                total,
-                graphs.depths(self.adjacency) if interventions.target.shape[1] > 1 else None,
-            )
-        return x[:, :rows, :nodes]
+                bias += values["bias"][place] * chosen
+                scale += values["noise_std"][place] * chosen
+        return effects, bias, scale
 
     def _bounded(self, x: Tensor, noise: Tensor, interventions: Interventions | None) -> Tensor:
         """The solved tables x, those beyond LARGEST (or not finite) evaluated anew from causes to

@@ -12,6 +12,7 @@ from causal_meta.conf.form_laws import MLPAdditive
 from causal_meta.conf.mechanism_laws import MLP
 from causal_meta.datasets.mechanisms.law import MechanismLaw, Names, Parameters, Parents
 from causal_meta.datasets.mechanisms.scales import draw_noise_std, draw_weights
+from causal_meta.fixed_order import layer, weighted_sum
 
 
 class MLPFactory(MechanismLaw):
@@ -95,19 +96,15 @@ class MLPFactory(MechanismLaw):
         return parameters
 
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
-        hidden = torch.baddbmm(
-            parameters["bias"][:, :, None], parameters["noise_weight"][:, :, None], noise[:, None]
-        )
-        hidden.baddbmm_(parameters["weight"][:, :, : inputs.shape[1]], inputs)
+        hidden = layer(parameters["bias"], parameters["weight"][:, :, : inputs.shape[1]], inputs)
+        hidden.addcmul_(parameters["noise_weight"][:, :, None], noise[:, None])
         torch.nn.functional.leaky_relu_(hidden, self.config.negative_slope)
-        for layer in range(self.config.hidden_layers - 1):
-            hidden = torch.baddbmm(
-                parameters["deep_bias"][:, layer, :, None],
-                parameters["deep_weight"][:, layer],
-                hidden,
+        for deep in range(self.config.hidden_layers - 1):
+            hidden = layer(
+                parameters["deep_bias"][:, deep], parameters["deep_weight"][:, deep], hidden
             )
             torch.nn.functional.leaky_relu_(hidden, self.config.negative_slope)
-        out = (parameters["output"][:, None] @ hidden)[:, 0]
+        out = weighted_sum(parameters["output"], hidden)
         return out + parameters["output_bias"][:, None] if "output_bias" in parameters else out
 
 
@@ -136,9 +133,7 @@ class MLPAdditiveFactory(MechanismLaw):
         }
 
     def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = torch.baddbmm(
-            parameters["bias"][:, :, None], parameters["weight"][:, :, : inputs.shape[1]], inputs
-        )
+        hidden = layer(parameters["bias"], parameters["weight"][:, :, : inputs.shape[1]], inputs)
         activation = self.config.activation
         hidden = (
             hidden.tanh_()
@@ -147,7 +142,7 @@ class MLPAdditiveFactory(MechanismLaw):
                 hidden, 0.01 if activation == "leaky_relu" else 0.0
             )
         )
-        mean = (parameters["output"][:, None] @ hidden)[:, 0] + parameters["output_bias"][:, None]
+        mean = weighted_sum(parameters["output"], hidden).add_(parameters["output_bias"][:, None])
         return mean, parameters["noise_std"][:, None]
 
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:

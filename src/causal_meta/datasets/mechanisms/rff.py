@@ -11,9 +11,15 @@ from torch import Tensor
 
 from causal_meta.conf.mechanism_laws import RFF
 from causal_meta.conf.ranges import FloatRange
-from causal_meta.datasets.mechanisms.features import draw_features, pick_features, sum_of_cosines
+from causal_meta.datasets.mechanisms.features import (
+    draw_features,
+    pick_features,
+    sum_of_cosines,
+    value_at_a_point,
+)
 from causal_meta.datasets.mechanisms.law import MechanismLaw, Names, Parameters, Parents
 from causal_meta.datasets.ranges import float_at
+from causal_meta.fixed_order import softplus
 
 _VARIANCE = "variance_"  # begins the names of the parameters of h
 
@@ -45,11 +51,7 @@ class RFFFactory(MechanismLaw):
             config.variance_length_scale,
             config.variance_output_scale,
         )
-        nodes = parents.count.shape[1]
-        # h at a root
-        variance["constant"] = (variance["normals"][:, :nodes] * variance["phase"].cos()).sum(
-            dim=-1
-        ) * variance["scale"][..., 0]
+        variance["constant"] = value_at_a_point(variance)  # h at a root
         return parameters | {_VARIANCE + name: value for name, value in variance.items()}
 
     def _function(
@@ -94,7 +96,7 @@ class RFFFactory(MechanismLaw):
         level = sum_of_cosines(variance, inputs).add_(
             (variance["constant"] * (variance["inputs"] == 0))[:, None]
         )
-        return mean, torch.nn.functional.softplus(level).sqrt_()
+        return mean, softplus(level).sqrt_()
 
     def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
         mean, std = self.location_scale(parameters, inputs)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from causal_meta import randomness
 from causal_meta.datasets.mechanisms.law import Names
+from causal_meta.fixed_order import in_order
 
 
 class WeightSettings(Protocol):
@@ -76,7 +77,7 @@ def draw_noise_std(config: NoiseSettings, seeds: Sequence[int], names: Names, no
     if config.noise_std_law == "uniform":
         return a + (b - a) * randomness.uniforms(seeds, names, (nodes,))
     if a == int(a) and a <= 16:  # a sum of exponentials
-        return -randomness.uniforms(seeds, names, (int(a), nodes)).log().sum(dim=1) / b
+        return -in_order(randomness.uniforms(seeds, names, (int(a), nodes)).log(), dim=1) / b
     return (draw_gammas(a, seeds, names, nodes) / b).to(torch.float32)
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from causal_meta.conf.data import FamilyConfig
 from causal_meta.datasets.mechanisms.law import AppliedLaw, Parameters
 from causal_meta.datasets.mechanisms.mixture import MechanismBatch
+from causal_meta.fixed_order import in_order, row_sums
 
 Mode = Literal["values", "inputs"]
 
@@ -71,42 +72,20 @@ def reference_moments(batch: MechanismBatch, noise: Tensor) -> tuple[Tensor, Ten
     """Mean and standard deviation, float32 [B, D], of f_j(z_pa, e_j) over the rows that the
     reference noise [B, R, D] makes, causes before effects.
 
-    Summed in double precision, so that a task's numbers do not depend on the others. Affine models
-    need no more of the noise than its moments.
+    Summed in double precision.
     """
-    if all(law.affine for law in batch.factory.laws):
-        noise = few_rows_like(noise)
     tasks, rows, nodes = noise.shape
     columns = noise.new_zeros(tasks, nodes, -(-rows // 16) * 16)
     columns[..., :rows] = noise.mT
     mean, std = torch.zeros(tasks, nodes), torch.ones(tasks, nodes)
     for b, j, values in batch.by_depth(columns):
         exact = values[:, :rows].double()
-        m = exact.mean(dim=1)
-        s = (exact - m[:, None]).square().mean(dim=1).sqrt()
+        m = row_sums(exact) / rows
+        s = (row_sums((exact - m[:, None]).square()) / rows).sqrt()
         mean[b, j] = m.float()
         std[b, j] = torch.where(s > _CONSTANT * m.abs(), s, 1.0).float()
         columns[b, j] = (values - mean[b, j, None]) / std[b, j, None]
     return mean, std
-
-
-def few_rows_like(noise: Tensor) -> Tensor:
-    """Float32 [B, 2D, D]: rows with the means and covariances of those of noise [B, R, D], or these
-    themselves where they are hardly more.
-
-    mean ± sqrt(D) times the columns of Cholesky's root of the covariance.
-    """
-    rows, nodes = noise.shape[1:]
-    if 3 * nodes > rows:
-        return noise
-    exact = noise.double()
-    mean = exact.mean(dim=1, keepdim=True)
-    exact -= mean
-    root, failed = torch.linalg.cholesky_ex(exact.mT @ exact / rows)
-    if bool(failed.any()):
-        return noise
-    step = root.mT * nodes**0.5
-    return torch.cat((mean + step, mean - step), dim=1).float()
 
 
 def standardised(batch: MechanismBatch, noise: Tensor, mode: Mode) -> MechanismBatch:
@@ -144,7 +123,7 @@ def _folded(parameters: Parameters, mean: Tensor, std: Tensor, mode: Mode) -> Pa
             "noise_std": noise_std / std,
         }
     weight = weight / std
-    return parameters | {"weight": weight, "bias": bias - (weight * mean).sum(dim=-1)}
+    return parameters | {"weight": weight, "bias": bias - in_order(weight * mean, dim=-1)}
 
 
 def mode_of(config: FamilyConfig) -> Mode | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from causal_meta import randomness
 from causal_meta.conf.gene_laws import TechnicalNoiseConfig
 from causal_meta.datasets.mechanisms.law import Names, Parameters
+from causal_meta.fixed_order import row_sums
 
 _SMALL = 12.0  # up to this mean the Poisson law is inverted by adding its probabilities
 _TERMS = 120  # far more of them than any chance in float32 asks for
@@ -142,9 +143,8 @@ def log_cpm(table: Tensor) -> Tensor:
     value = torch.where(present, value, 0.0).to(torch.float64)
     lowest = torch.where(present, value, torch.inf).amin(dim=(1, 2), keepdim=True)
     number = present.sum(dim=(1, 2), keepdim=True).clamp(min=1)
-    mean = value.sum(dim=(1, 2), keepdim=True) / number
-    spread = (
-        torch.where(present, value - mean, 0.0).square().sum(dim=(1, 2), keepdim=True) / number
-    ).sqrt()
+    mean = row_sums(value.flatten(1))[:, None, None] / number
+    squares = torch.where(present, value - mean, 0.0).square()
+    spread = (row_sums(squares.flatten(1))[:, None, None] / number).sqrt()
     moved = torch.where(present, value - torch.where(torch.isfinite(lowest), lowest, 0.0), 0.0)
     return torch.where(spread > 0, moved / spread, 0.0).to(torch.float32)
