@@ -186,7 +186,7 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_on_other_processors(name):
     """Equal bits whatever the company, in a process set to another processor; between processors
-    equal to rounding, which rough functions enlarge."""
+    equal to rounding, which rough functions enlarge without bound in single values."""
     answer = subprocess.run(
         [sys.executable, __file__],
         env=os.environ | OTHERS[name] | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -199,8 +199,11 @@ def test_on_other_processors(name):
     for law, worlds in FAMILIES.items():
         assert tables[law]["differences"] == {"3": 0.0, "5": 0.0}, law
         here = worlds.sample_tasks(SEEDS[:1]).standardised().x[0].numpy()
-        enlarged = 0.5 if "rough" in law or "gpcde" in law else 2e-2 if "rff" in law else 1e-3
-        np.testing.assert_allclose(tables[law]["table"], here, atol=enlarged, err_msg=law)
+        apart = np.abs(np.array(tables[law]["table"]) - here)
+        if any(word in law for word in ("rff", "gpcde", "rough")):
+            assert np.median(apart) < 1e-2, law
+        else:
+            assert apart.max() < 1e-4, law
 
 
 if __name__ == "__main__":

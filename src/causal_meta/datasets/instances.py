@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from causal_meta import graphs, randomness
 from causal_meta.conf.mechanism_laws import LinearHeteroskedastic, MechanismPart
 from causal_meta.conf.noise_laws import GaussianNoise, NoiseConfig
-from causal_meta.datasets.interventions import InterventionLaw, Interventions
+from causal_meta.datasets.changes import (
+    Change,
+    ChangedMechanism,
+    Value,
+    cells_of,
+    values_by_variable,
+)
+from causal_meta.datasets.interventions import InterventionLaw
 from causal_meta.datasets.mechanisms import Mechanism, MechanismBatch, MechanismFactory, parents_of
 from causal_meta.datasets.noise import NoiseLaw, make_noise
 from causal_meta.datasets.portraits import portrait
@@ -26,42 +30,9 @@ from causal_meta.tasks import Task
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Value = float | Sequence[float] | Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Change:
-    """What is done to one variable: `hard`, set to value; else value is added to what its mechanism
-    gives. value float32 [] or one per row [N]."""
-
-    hard: bool
-    value: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class ChangedMechanism:
-    """The function of a variable under an intervention, called as the mechanism itself: `(parents
-    [N, k], noise [N]) -> [N]`.
-
-    A variable that is set has no parents: k is 0.
-    """
-
-    mechanism: Mechanism
-    change: Change
-
-    @property
-    def name(self) -> str:
-        """`do` or `shift`, and the name of the mechanism it replaces."""
-        return f"{'do' if self.change.hard else 'shift'} {self.mechanism.name}"
-
-    def __call__(self, parents: Tensor, noise: Tensor) -> Tensor:
-        if self.change.hard:
-            return self.change.value.expand_as(noise)
-        return self.mechanism(parents, noise) + self.change.value
-
 
 class SCMInstance:
-    """One structural causal model (seed 001 §2.3).
+    """One structural causal model.
 
     Attributes: `adjacency_matrix` float32 [D, D], `mechanisms` (one callable per node),
     `topological_order` (list of node numbers), `seed`, `n_nodes`, `n_rows` (rows of its table).
@@ -129,7 +100,9 @@ class SCMInstance:
             rows = self._batch.rows(noise[None])[0].contiguous()
             if not self.changes:
                 return rows
-            changed = self._batch.rows(noise[None], self._cells(len(noise)), by_level=True)[0]
+            changed = self._batch.rows(
+                noise[None], cells_of(self.changes, len(noise)), by_level=True
+            )[0]
             return torch.where(self._affected(), changed, rows)
 
     def table(self, n_rows: int | None = None) -> Task:
@@ -177,7 +150,12 @@ class SCMInstance:
             ValueError: a variable that the model does not have or that is named twice, values that
             do not fit or are not finite.
         """
-        return self._with({j: Change(True, v) for j, v in self._values(variables, value).items()})
+        return self._with(
+            {
+                j: Change(True, v)
+                for j, v in values_by_variable(variables, value, self.n_nodes).items()
+            }
+        )
 
     def shift(self, variables: int | Sequence[int], by: Value) -> SCMInstance:
         """The model in which `by` is added to what the mechanisms of the variables give; their
@@ -185,11 +163,11 @@ class SCMInstance:
 
         On a variable that is set already it adds to the value.
         """
-        found = {}
-        for j, value in self._values(variables, by).items():
+        changes = {}
+        for j, value in values_by_variable(variables, by, self.n_nodes).items():
             before = self.changes.get(j, Change(False, torch.zeros(())))
-            found[j] = Change(before.hard, before.value + value)
-        return self._with(found)
+            changes[j] = Change(before.hard, before.value + value)
+        return self._with(changes)
 
     def _with(self, changes: Mapping[int, Change]) -> SCMInstance:
         merged = self.changes | dict(changes)
@@ -208,72 +186,6 @@ class SCMInstance:
             n_interventional=self._n_interventional,
             changes=merged,
             drawn_from=self._drawn_from,
-        )
-
-    def _values(self, variables: int | Sequence[int], value: Value) -> dict[int, Tensor]:
-        """Each variable's value, float32 [] or [N]."""
-        listed: Any = (
-            variables.tolist() if isinstance(variables, Tensor | np.ndarray) else variables
-        )
-        one = not isinstance(listed, Sequence) or isinstance(listed, str)
-        chosen: list[int] = []
-        for j in [listed] if one else listed:
-            if isinstance(j, bool) or not isinstance(j, Integral) or not 0 <= int(j) < self.n_nodes:
-                raise ValueError(
-                    f"There is no variable {j!r}; the model has the variables 0 to "
-                    f"{self.n_nodes - 1}."
-                )
-            chosen.append(int(j))
-        if not chosen or len(set(chosen)) < len(chosen):
-            raise ValueError(
-                f"The variables of an intervention are {chosen}; name at least one, and none twice."
-            )
-        try:
-            given = torch.as_tensor(value, dtype=torch.float32)
-        except (TypeError, ValueError, RuntimeError):
-            raise ValueError(
-                f"The value of an intervention is {value!r}; give a number, or numbers in equally "
-                "long rows."
-            ) from None
-        if not bool(torch.isfinite(given).all()) or not given.numel():
-            raise ValueError(
-                "The value of an intervention is missing, not a number or infinite; give finite "
-                "numbers."
-            )
-        if given.ndim == 0:
-            return dict.fromkeys(chosen, given)
-        if given.ndim == 1 and one:
-            return {chosen[0]: given}
-        if given.ndim <= 2 and not one and given.shape[-1] == len(chosen):
-            return dict(zip(chosen, given.unbind(-1), strict=True))
-        shape = (
-            "a number or one per row"
-            if one
-            else f"a number, {len(chosen)} numbers, or {len(chosen)} numbers per row"
-        )
-        raise ValueError(
-            f"The value of an intervention on {len(chosen)} variables has shape "
-            f"{tuple(given.shape)}; give {shape}."
-        )
-
-    def _cells(self, n_rows: int) -> Interventions:
-        """The changes as cells of one table."""
-        for j, change in self.changes.items():
-            if change.value.ndim and len(change.value) != n_rows:
-                raise ValueError(
-                    f"The intervention on variable {j} has {len(change.value)} values for "
-                    f"{n_rows} rows; ask for as many rows."
-                )
-        slots, shape = len(self.changes), (n_rows, len(self.changes))
-        return Interventions(
-            task=torch.zeros(n_rows, dtype=torch.int64),
-            row=torch.arange(n_rows),
-            target=torch.tensor(list(self.changes)).expand(shape),
-            value=torch.stack(
-                [change.value.expand(n_rows) for change in self.changes.values()], dim=1
-            ),
-            hard=torch.tensor([change.hard for change in self.changes.values()]).expand(shape),
-            used=torch.ones(n_rows, slots, dtype=torch.bool),
         )
 
     def _affected(self) -> Tensor:
@@ -333,7 +245,9 @@ class SCMInstance:
             )
         noise = self.abduct(rows)
         with one_thread():
-            found = self._batch.rows(noise[None], changed._cells(len(rows)), by_level=True)[0]
+            found = self._batch.rows(
+                noise[None], cells_of(changed.changes, len(rows)), by_level=True
+            )[0]
         return torch.where(changed._affected(), found, rows.to(torch.float32))
 
     def log_prob(self, rows: Tensor, intervened: Tensor | None = None) -> Tensor:
@@ -447,28 +361,28 @@ def linear_model(
     >>> model.do(0, 3.0).mechanisms[1](torch.tensor([[3.0]]), torch.tensor([0.5]))
     tensor([6.5000])
     """
-    given = [torch.as_tensor(value, dtype=torch.float32) for value in (weights, bias, noise_std)]
-    n_nodes = given[0].shape[-1]
-    if [tuple(value.shape) for value in given] != [
+    arrays = [torch.as_tensor(value, dtype=torch.float32) for value in (weights, bias, noise_std)]
+    n_nodes = arrays[0].shape[-1]
+    if [tuple(value.shape) for value in arrays] != [
         (n_nodes, n_nodes),
         (n_nodes,),
         (n_nodes,),
     ] or not n_nodes:
-        shapes = ", ".join(str(tuple(value.shape)) for value in given)
+        shapes = ", ".join(str(tuple(value.shape)) for value in arrays)
         raise ValueError(
             f"weights, bias and noise_std have the shapes {shapes}; give [D, D], [D] and [D]."
         )
-    if not all(bool(torch.isfinite(value).all()) for value in given) or not bool(
-        (given[2] > 0).all()
+    if not all(bool(torch.isfinite(value).all()) for value in arrays) or not bool(
+        (arrays[2] > 0).all()
     ):
         raise ValueError("weights, bias and noise_std must be finite, and noise_std above 0.")
-    adjacency = (given[0] != 0).to(torch.float32)[None]
+    adjacency = (arrays[0] != 0).to(torch.float32)[None]
     graphs.topological_order(adjacency)
     parents = parents_of(adjacency)
     parameters = {
-        "weight": given[0].mT[None].gather(2, parents.index) * parents.mask,
-        "bias": given[1][None],
-        "noise_std": given[2][None],
+        "weight": arrays[0].mT[None].gather(2, parents.index) * parents.mask,
+        "bias": arrays[1][None],
+        "noise_std": arrays[2][None],
     }
     factory = MechanismFactory({"linear": MechanismPart(mechanism=LinearHeteroskedastic())})
     nothing = torch.zeros(1, n_nodes, dtype=torch.int64)

@@ -1,8 +1,11 @@
 """Structural causal models: a graph, a mechanism at every node and independent noise; drawn one by
 one or batched over tasks.
 
-A task depends on its seed alone. Row b of `sample_tasks(seeds)` has exactly the graph, parameters
-and noise of `sample_task(seeds[b])`; its values agree to float rounding.
+A task depends on its seed alone. Row b of `sample_tasks(seeds)` is, bit for bit, the table of
+`sample_task(seeds[b])`, whatever the other tasks of the batch, the number of threads, ranks and
+workers: sums run in a fixed order (`causal_meta.fixed_order`). Between processors, and between
+versions of torch and NumPy, graphs are equal and values agree to float rounding, which steep
+mechanisms enlarge; `docs/reproducibility.md` has figures.
 """
 
 from __future__ import annotations
@@ -53,8 +56,8 @@ def draw_range(config: IntRange, u: float) -> int:
 
 
 class SCMFamily:
-    """A distribution over structural causal models (seed 001 §3), composed of a law of graphs, of
-    mechanisms and of noise.
+    """A distribution over structural causal models, composed of a law of graphs, of mechanisms and
+    of noise.
 
     Attributes: `n_nodes` and `n_rows` (ranges), `sparsity_param` (expected edges per node at the
     largest number of nodes), `mechanism_proportions` (probability of each named part), `noise_type`
@@ -107,7 +110,8 @@ class SCMFamily:
 
     def sample_task(self, seed: int, n_nodes: int | None = None) -> SCMInstance:
         """The structural causal model of one seed; its size is drawn from (seed, "shape") unless
-        given or fixed."""
+        `n_nodes` says it or the family fixes it. Its `table()` has the bits of that seed's row of
+        `sample_tasks` on the same processor."""
         size, rows = self.shapes([seed])[0]
         total, interventional = self._row_counts([seed], [rows])[0]
         adjacency = self.sample_graphs([seed], n_nodes or size)
@@ -134,18 +138,26 @@ class SCMFamily:
         n_nodes: int | None = None,
         adjacency: Tensor | None = None,
     ) -> TaskBatch:
-        """The tables of many seeds, as measured (not standardised). Sizes not given are each task's
-        own, and the batch is padded.
+        """The tables of many seeds, as measured (not standardised).
 
-        Interventional rows that a family has in addition come on top of `n_rows`. `adjacency`
-        float32 [B, D, D]: graphs of these seeds that are there already (`sample_graphs`), which
-        must then all have one size. Raises ValueError on no seeds.
+        A task's bits do not depend on the other seeds; on another processor its values agree to
+        float rounding, which steep mechanisms enlarge.
+
+        Args:
+            seeds: one per task.
+            n_rows, n_nodes: sizes of all tasks; without them each task has its own, and the batch
+                is padded. Interventional rows that a family has in addition come on top.
+            adjacency: [B, D, D], the graphs of these seeds where they are drawn already
+                (`sample_graphs`); the tasks must then have one size.
+
+        Raises:
+            ValueError: no seeds.
         """
         if not len(seeds):
             raise ValueError("There are no seeds to draw tasks of; give at least one.")
-        own = self.shapes(seeds)
-        counts = self._row_counts(seeds, [n_rows or rows for _, rows in own])
-        shapes = [(n_nodes or size, *count) for (size, _), count in zip(own, counts, strict=True)]
+        drawn = self.shapes(seeds)
+        counts = self._row_counts(seeds, [n_rows or rows for _, rows in drawn])
+        shapes = [(n_nodes or size, *count) for (size, _), count in zip(drawn, counts, strict=True)]
         with one_thread():
             if len(set(shapes)) > 1:
                 return self._padded(seeds, shapes, adjacency)

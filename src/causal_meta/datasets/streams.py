@@ -3,7 +3,9 @@
 Step s of the stream (base_seed, split) is the global batch of tasks sG .. (s+1)G - 1, G tasks per
 step; the size of its tables comes from (base_seed, split, "shape", s). Rank r of R takes its slice
 of every batch. DataLoader worker w of W makes every W-th step, and the loader takes one batch from
-each worker in turn. So ranks, workers and restarts change neither the batches nor their order.
+each worker in turn. So ranks, workers and restarts change neither the batches nor their order: on
+one kind of processor every bit of a task is the same, on another its graph is the same and its
+values agree to float rounding, which steep mechanisms enlarge (`docs/reproducibility.md`).
 """
 
 from __future__ import annotations
@@ -31,13 +33,13 @@ _MOST_WORKERS = 256
 
 
 class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
-    """The training stream: standardised global batches, for ever (seed 001 §2.1).
+    """The training stream: standardised global batches, without end.
 
     `reserved` are the classes of graphs that must not occur (a set of hashes is one of labelled
     graphs): a task whose graph is among them is drawn again at its own index, from the seed (seed,
     "redraw", 1), then 2, … The batch carries the seeds that were used. With `with_adjacency=False`
-    it yields x [B, N, D] alone. `rank` and `world_size` are found out from torch.distributed when
-    not given. Raises ValueError if G is no multiple of `world_size`.
+    it yields x [B, N, D] alone. `rank` and `world_size` are those of torch.distributed
+    unless set. Raises ValueError if G is no multiple of `world_size`.
     """
 
     def __init__(
@@ -140,7 +142,7 @@ class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
 
 
 class MetaFixedDataset(Dataset[Task]):
-    """A fixed list of tasks by their seeds (seed 001 §2.2); each size is drawn from (seed, "shape")
+    """A fixed list of tasks by their seeds; each size is drawn from (seed, "shape")
     unless the family fixes it.
 
     `cache_instances=True` keeps every task once it was made: in memory, or, given a `cache_folder`,
