@@ -82,14 +82,14 @@ def class_signatures(adjacency: Tensor, level: Level) -> list[int]:
     edges = (adjacency != 0).numpy(force=True)
     if level == "isomorphism":
         colour = _colours(edges, rounds=_SIGNATURE_ROUNDS)
-        found = _mixed(colour).sum(axis=1, dtype=np.uint64)
+        total = _mixed(colour).sum(axis=1, dtype=np.uint64)
     else:
         if level == "equivalence":
             edges = edges | edges.swapaxes(1, 2)
         size = edges.shape[-1]
         cell = _mixed(np.arange(1, size * size + 1, dtype=np.uint64)).reshape(size, size)
-        found = np.where(edges, cell, np.uint64(0)).sum(axis=(1, 2), dtype=np.uint64)
-    return [int(value) for value in _mixed(found + np.uint64(edges.shape[-1]))]
+        total = np.where(edges, cell, np.uint64(0)).sum(axis=(1, 2), dtype=np.uint64)
+    return [int(value) for value in _mixed(total + np.uint64(edges.shape[-1]))]
 
 
 # ----------------------------------------------------------------------------------- canonical form
@@ -165,9 +165,9 @@ def _colours(edges: np.ndarray, rounds: int | None = None) -> np.ndarray:
         colour[active] = new
         if rounds is None:
             ordered = np.sort(new, axis=1)
-            found = 1 + (ordered[:, 1:] != ordered[:, :-1]).sum(axis=1)
-            grown = found > number[active]
-            number[active] = found
+            cells = 1 + (ordered[:, 1:] != ordered[:, :-1]).sum(axis=1)
+            grown = cells > number[active]
+            number[active] = cells
             active = active[grown]
         else:
             rounds -= 1
@@ -219,7 +219,7 @@ class _Search:
             2
         ]
         orbit = {node: node for node in colour}  # joined by the automorphisms found
-        found: dict[_Certificate, list[int]] = {}
+        orders: dict[_Certificate, list[int]] = {}
         tried: set[int] = set()
         for node in cell:
             if _root(orbit, node) in {_root(orbit, other) for other in tried}:
@@ -234,9 +234,9 @@ class _Search:
             marked = {other: 2 * value + (other != node) for other, value in colour.items()}
             order = self.order(marked, parents, children)
             certificate = _certificate(order, colour, children)
-            for a, b in zip(found.setdefault(certificate, order), order, strict=True):
+            for a, b in zip(orders.setdefault(certificate, order), order, strict=True):
                 orbit[_root(orbit, a)] = _root(orbit, b)
-        return found[min(found)]
+        return orders[min(orders)]
 
 
 def _refined(
@@ -245,7 +245,7 @@ def _refined(
     """The coarsest finer colouring in which nodes of one colour see equally many parents and
     children of every colour; colours 0, 1, …"""
     while True:
-        seen = {
+        neighbourhood = {
             node: (
                 value,
                 sorted([colour[other] for other in parents[node]]),
@@ -255,8 +255,8 @@ def _refined(
         }
         rank: dict[int, int] = {}
         number, last = -1, None
-        for node in sorted(seen, key=seen.__getitem__):
-            number, last = number + (seen[node] != last), seen[node]
+        for node in sorted(neighbourhood, key=neighbourhood.__getitem__):
+            number, last = number + (neighbourhood[node] != last), neighbourhood[node]
             rank[node] = number
         if number + 1 == len(set(colour.values())):
             return rank
@@ -299,18 +299,18 @@ def _thinned(
 
 def _parts(parents: _Neighbours, children: _Neighbours) -> list[list[int]]:
     """The connected parts, directions forgotten."""
-    found, seen = [], set[int]()
+    components, visited = [], set[int]()
     for start in parents:
-        if start not in seen:
+        if start not in visited:
             part, waiting = {start}, [start]
             while waiting:
                 node = waiting.pop()
                 fresh = (parents[node] | children[node]) - part
                 part |= fresh
                 waiting.extend(fresh)
-            seen |= part
-            found.append(list(part))
-    return found
+            visited |= part
+            components.append(list(part))
+    return components
 
 
 def _certificate(

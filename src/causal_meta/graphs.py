@@ -137,12 +137,12 @@ def graph_hashes(adjacency: Tensor) -> list[str]:
     size = adjacency.shape[-1]
     packed = np.packbits((adjacency != 0).flatten(1).numpy(force=True), axis=1, bitorder="big")
     start = hashlib.sha256(b"graph %d:" % size)
-    found = []
+    hashes = []
     for row in packed:
         digest = start.copy()
         digest.update(row.tobytes())
-        found.append(digest.hexdigest())
-    return found
+        hashes.append(digest.hexdigest())
+    return hashes
 
 
 def graph_hash(adjacency: Tensor) -> str:

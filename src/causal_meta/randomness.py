@@ -46,12 +46,12 @@ def _code(item: Name) -> bytes:
 def _digests(seeds: Sequence[int], names: tuple[Name, ...]) -> list[bytes]:
     """16 bytes per seed: BLAKE2b of the coded names, then the seed in 16 bytes."""
     prefix = hashlib.blake2b(b"".join(map(_code, names)), digest_size=16, person=b"causal_meta")
-    found = []
+    digests = []
     for seed in seeds:
         digest = prefix.copy()
         digest.update(int(seed).to_bytes(16, "little", signed=True))
-        found.append(digest.digest())
-    return found
+        digests.append(digest.digest())
+    return digests
 
 
 def key(seed: int, *names: Name) -> tuple[int, int]:

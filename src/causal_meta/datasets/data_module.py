@@ -61,16 +61,16 @@ class CausalMetaModule:
             for name, task_set in config.test.items()
         }
         graphs = {name: task_set.graphs() for name, task_set in self.test_sets.items()}
-        self._hashes = {name: hashes_of(found, "graph") for name, found in graphs.items()}
+        self._hashes = {name: hashes_of(drawn, "graph") for name, drawn in graphs.items()}
         self._classes = (
             self._hashes
             if config.disjoint == "graph"
-            else {name: hashes_of(found, config.disjoint) for name, found in graphs.items()}
+            else {name: hashes_of(drawn, config.disjoint) for name, drawn in graphs.items()}
         )
         signatures = (
             value
-            for found in graphs.values()
-            for graph in found
+            for drawn in graphs.values()
+            for graph in drawn
             for value in class_signatures(graph[None], config.disjoint)
         )
         self.reserved = Reserved(
@@ -133,13 +133,15 @@ class CausalMetaModule:
     def describe(self) -> dict[str, Any]:
         """What is needed to draw everything again: the configuration, the seed, and seeds and graph
         hashes of every test set."""
-        told = {
+        record = {
             "config": to_plain(self.config),
             "seed": self.seed,
             "seed_lists": {name: task_set.seed_list for name, task_set in self.test_sets.items()},
             "hash_registry": self._hashes,
         }
-        return told if self.config.disjoint == "graph" else told | {"class_registry": self._classes}
+        if self.config.disjoint != "graph":
+            record["class_registry"] = self._classes
+        return record
 
     def statistics(self) -> dict[str, Any]:
         """`task_statistics` of the training family ("train") and of every test set ("test", by
@@ -155,9 +157,9 @@ class CausalMetaModule:
         """`family_distances` of the training family to the family of every test set, by its name;
         computed once per module and numbers asked."""
         if (n_tasks, seed) not in self._distances:
-            told = {
+            record = {
                 name: family_distances(self.family, task_set.family, n_tasks, seed)
                 for name, task_set in self.test_sets.items()
             }
-            self._distances[n_tasks, seed] = told
+            self._distances[n_tasks, seed] = record
         return self._distances[n_tasks, seed]

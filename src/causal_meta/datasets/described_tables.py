@@ -58,12 +58,12 @@ def described_table(
 def _file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    found = [path / name for name in FILES if (path / name).is_file()]
-    if not found:
+    files = [path / name for name in FILES if (path / name).is_file()]
+    if not files:
         raise TableError(
             f"The folder {path} holds none of {', '.join(FILES)}; give the table's file."
         )
-    return found[0]
+    return files[0]
 
 
 def _check(table: Table, description: TableDescription) -> None:

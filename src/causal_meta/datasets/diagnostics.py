@@ -166,17 +166,17 @@ def family_summary(family: SCMFamily, seed: int, n_tasks: int = 200) -> dict[str
         _block_summary(family.sample_tasks(seeds))
         for seeds in _blocks(seeds_of(seed, "show", start=0, count=n_tasks))
     ]
-    found = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    statistics = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     shapes = {
-        f"{name}_quantiles": np.quantile(found.pop(name), QUANTILES)
+        f"{name}_quantiles": np.quantile(statistics.pop(name), QUANTILES)
         for name in ("std", "skewness", "kurtosis")
     }
-    into, out = found.pop("into"), found.pop("out")
+    into, out = statistics.pop("into"), statistics.pop("out")
     degrees = {
         name: np.bincount(k)
         for name, k in (("causes", into), ("effects", out), ("neighbours", into + out))
     }
-    return found | shapes | {f"degrees_{name}": counts for name, counts in degrees.items()}
+    return statistics | shapes | {f"degrees_{name}": counts for name, counts in degrees.items()}
 
 
 def _blocks(seeds: list[int], size: int = 50) -> list[list[int]]:
@@ -230,7 +230,7 @@ def show_family(
     r2_sortability is {mean, se, n} over the tasks; std is a mapping quantile -> value; files lists
     the pictures.
     """
-    from causal_meta import drawing  # whoever needs numbers only is spared the drawing library
+    from causal_meta import drawing  # not loaded where only numbers are needed
 
     target = Path(folder)
     summary = family_summary(family, seed, n_tasks)
@@ -238,7 +238,7 @@ def show_family(
     tasks = [batch.task(b) for b in range(len(batch))]
     first = tasks[0]
     names = [f"X{j + 1}" for j in range(first.x.shape[1])]
-    told = (
+    note = (
         f"{len(summary['n_edges'])} tasks, {summary['n_edges'].mean():.1f} edges and "
         f"{summary['n_nodes'].mean():.1f} variables on average"
     )
@@ -251,7 +251,7 @@ def show_family(
     ]
     labels = [f"{len(graph)} variables, {int(graph.sum())} edges" for graph in graphs]
     pictures = {
-        "degrees.png": drawing.degrees(degrees, title="Degrees", note=told),
+        "degrees.png": drawing.degrees(degrees, title="Degrees", note=note),
         "adjacency.png": drawing.adjacencies(
             graphs, title="Graphs of the first tasks", labels=labels
         ),

@@ -152,7 +152,7 @@ def energy(distances: np.ndarray, n: int) -> tuple[float, float]:
     """E d(a, b) - E d(a, a')/2 - E d(b, b')/2 without bias, and its jackknife error.
 
     `distances` [n + m, n + m] is symmetric, between and within the n units of one sample and the m
-    of the other; its diagonal is not looked at.
+    of the other; its diagonal is not read.
     """
     d = np.array(distances, dtype=np.float64)
     np.fill_diagonal(d, 0.0)
@@ -216,8 +216,8 @@ def median_distance(points: np.ndarray, most: int = 800) -> float:
     coincide."""
     from scipy.spatial.distance import pdist
 
-    found = float(np.median(pdist(points[:: max(1, len(points) // most)])))
-    return found if found > 0 else 1.0
+    median = float(np.median(pdist(points[:: max(1, len(points) // most)])))
+    return median if median > 0 else 1.0
 
 
 def rows_discrepancy(a: list[np.ndarray], b: list[np.ndarray], seed: int = 0) -> Estimate:

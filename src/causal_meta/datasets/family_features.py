@@ -86,7 +86,7 @@ def family_features(
             ]
         )
         nodes = batch.node_mask.sum(1).numpy()
-        found = {
+        numbers = {
             "n_nodes": nodes,
             "edges_per_node": (batch.adjacency != 0).sum((1, 2)).numpy() / nodes,
             "linear_residual": 1 - fits[:, 0],
@@ -95,7 +95,7 @@ def family_features(
             "r2_sortability": r2_sortability(batch.x, batch.adjacency, batch.row_mask).numpy(),
         }
         for name in STATISTICS:
-            statistics[name].append(found[name].astype(np.float64))
+            statistics[name].append(numbers[name].astype(np.float64))
         for name in DEGREES:
             degrees[name].append(
                 np.stack([degree_counts(graph, name, most_nodes) for graph in graphs])

@@ -259,19 +259,19 @@ class SCMInstance:
         density in closed form.
         """
         _check_rows(rows, self.n_nodes, "The table")
-        given = (
+        known = (
             torch.zeros(rows.shape, dtype=torch.bool)
             if intervened is None
             else intervened.to(torch.bool)
         )
-        if given.shape != rows.shape:
+        if known.shape != rows.shape:
             raise ValueError(
-                f"intervened has shape {tuple(given.shape)} for rows {tuple(rows.shape)}; give "
+                f"intervened has shape {tuple(known.shape)} for rows {tuple(rows.shape)}; give "
                 "one flag per cell."
             )
         x = rows.to(torch.float64)
         mean, std = (part[0].clone() for part in self._batch.location_scale(x[None]))
-        free = ~given
+        free = ~known
         for j, change in self.changes.items():
             free[:, j] &= not change.hard
             mean[:, j] += 0.0 if change.hard else change.value

@@ -1,10 +1,10 @@
-"""The mechanisms of a family's tasks given their graphs: standardised inside where the family says
-so, and drawn again where values overflow.
+"""The mechanisms of a family's tasks, for graphs drawn before: standardised inside where the family
+says so, and drawn again where values overflow.
 
 Deep graphs of steep mechanisms and heavy-tailed noise make values that no float holds. Tables hold
 none of them: a value beyond ±LARGEST becomes ±LARGEST. A model is wild if that happens in the first
 rows of its own noise without interventions, as many rows as every table of the family has
-(`checked_rows`), so that it depends on the task's seed alone, not on how many rows are asked for.
+(`checked_rows`), so that it depends on the task's seed alone, not on how many rows are drawn.
 The mechanisms and the noise of a wild task are drawn again, for the same graph, from the seed
 (seed, "overflow", 1), then 2, …; how often is counted.
 """
@@ -28,8 +28,8 @@ _FEW_ROWS = 64
 
 
 class ModelLaw:
-    """Mechanisms and noise of tasks with given graphs. Attribute `redraws`: how many models were
-    drawn again because they overflowed."""
+    """Mechanisms and noise of tasks, conditional on their graphs. Attribute `redraws`: how many
+    models were drawn again because they overflowed."""
 
     def __init__(self, config: FamilyConfig, factory: MechanismFactory, noise: NoiseLaw) -> None:
         self.config, self.factory, self.noise = config, factory, noise
@@ -60,7 +60,7 @@ class ModelLaw:
         self, batch: MechanismBatch, seeds: Sequence[int], table: Tensor | None = None
     ) -> Tensor:
         """Int64: the positions of the tasks that overflow. `table` [B, N, D]: their rows, which are
-        looked at if they hold those to check."""
+        read if they hold those to check."""
         if self.factory.whole_table:
             return torch.empty(0, dtype=torch.int64)
         if table is None or not self.check_is_in_table or table.shape[1] < self.checked_rows:
@@ -76,7 +76,7 @@ class ModelLaw:
     def settle(self, seeds: Sequence[int], adjacency: Tensor) -> list[int]:
         """The seeds to draw mechanisms and noise of wild tasks from instead. Raises ValueError if
         MOST_DRAWS models of one task are all wild."""
-        found, left = list(seeds), torch.arange(len(seeds))
+        settled, left = list(seeds), torch.arange(len(seeds))
         for draw in range(1, MOST_DRAWS + 1):
             self.redraws += len(left)
             tried = [
@@ -84,10 +84,10 @@ class ModelLaw:
                 for b in left.tolist()
             ]
             for b, seed in zip(left.tolist(), tried, strict=True):
-                found[b] = seed
+                settled[b] = seed
             left = left[self.wild(self.draw(tried, adjacency[left]), tried)]
             if not len(left):
-                return found
+                return settled
         deepest = int(graphs.depths(adjacency[left[:1]]).max())
         raise ValueError(
             f"{MOST_DRAWS} draws of the mechanisms of task {seeds[int(left[0])]} all gave values "

@@ -119,16 +119,16 @@ def _labels(instance: Model) -> list[str]:
 
 
 def _title(instance: Model) -> str:
-    told = []
+    changes = []
     for j, change in instance.changes.items():
         value = (
             ""
             if change.value.ndim
             else f" {'=' if change.hard else 'by'} {float(change.value):.3g}"
         )
-        told.append(f"{'do' if change.hard else 'shift'} x{j}{value}")
+        changes.append(f"{'do' if change.hard else 'shift'} x{j}{value}")
     return f"Structural causal model of seed {instance.seed}" + (
-        f" under {', '.join(told)}" if told else ""
+        f" under {', '.join(changes)}" if changes else ""
     )
 
 

@@ -234,12 +234,12 @@ def _checked(
             if kind == "csv" and names and any(mark in names[0] for mark in ";\t|")
             else ""
         )
-        found = (
+        count = (
             f"only one column, {names[0]!r}"
             if names
             else "no column beside those of the interventions"
         )
-        raise TableError(f"{title} has {found}; a causal graph needs at least two variables{hint}.")
+        raise TableError(f"{title} has {count}; a causal graph needs at least two variables{hint}.")
     x = _numbers(frame, names, title)
     x = _finite(x, names, title)
     if len(x) < MIN_ROWS:
@@ -287,15 +287,15 @@ def _names(frame: pd.DataFrame, title: str) -> list[str]:
 def _select(
     frame: pd.DataFrame, names: list[str], columns: Sequence[str], title: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    wanted = list(columns)
-    for name in wanted:
+    chosen = list(columns)
+    for name in chosen:
         if name not in names:
             raise TableError(f"{title} has no column {name!r}{nearest(name, names)}")
-    if len(set(wanted)) < len(wanted):
+    if len(set(chosen)) < len(chosen):
         raise TableError(
-            f"{title}: a column is asked for twice in {', '.join(wanted)}; name each once."
+            f"{title}: a column is asked for twice in {', '.join(chosen)}; name each once."
         )
-    return frame.iloc[:, [names.index(name) for name in wanted]], wanted
+    return frame.iloc[:, [names.index(name) for name in chosen]], chosen
 
 
 def _numbers(frame: pd.DataFrame, names: list[str], title: str) -> np.ndarray:

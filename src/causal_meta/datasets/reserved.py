@@ -1,4 +1,4 @@
-"""Graphs that a training stream must not draw, told apart by the labelled graph, its isomorphism
+"""Graphs that a training stream must not draw, distinguished by the labelled graph, its isomorphism
 class or its Markov equivalence class."""
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Reserved:
             return []
         places = list(range(len(adjacency)))
         if self.signatures is not None:
-            found = class_signatures(adjacency, self.level)
-            places = [b for b in places if found[b] in self.signatures]
+            signatures_here = class_signatures(adjacency, self.level)
+            places = [b for b in places if signatures_here[b] in self.signatures]
             if not places:
                 return []
         digests = class_hashes(

@@ -188,17 +188,17 @@ class MetaFixedDataset(Dataset[Task]):
     def graphs(self) -> list[Tensor]:
         """The graphs of all tasks, float32 [D, D] each, without making the tables."""
         shapes = self.family.shapes(self.seed_list)
-        found: dict[int, Tensor] = {}
+        graphs: dict[int, Tensor] = {}
         for nodes in {shape[0] for shape in shapes}:
             places = [b for b, shape in enumerate(shapes) if shape[0] == nodes]
-            found |= dict(
+            graphs |= dict(
                 zip(
                     places,
                     self.family.sample_graphs([self.seed_list[b] for b in places], nodes),
                     strict=True,
                 )
             )
-        return [found[b] for b in range(len(self))]
+        return [graphs[b] for b in range(len(self))]
 
     def hashes(self, level: Level = "graph") -> list[str]:
         """The hash of every task's graph, or of its class at another level, without making the

@@ -390,11 +390,11 @@ def check_table(
     relative, vector = _relative(x, summary)
     unusual = [int(f) for f in np.argsort(-relative) if relative[f] > 1]
     if unusual:
-        told = "; ".join(_tell(f, x, vector, summary, columns) for f in unusual[:3])
+        descriptions = "; ".join(_tell(f, x, vector, summary, columns) for f in unusual[:3])
         more = f"; and {len(unusual) - 3} more features" if len(unusual) > 3 else ""
         sentences.append(
             "The table is unlike the training worlds, so the probabilities may be off: "
-            f"{told}{more}."
+            f"{descriptions}{more}."
         )
     return sentences
 
@@ -411,7 +411,7 @@ def _tell(
     reach = scale[f] * float(summary["threshold"]) * summary["far"][:, f]
     low, high = mean[f] - reach[0], mean[f] + reach[1]
     natural = FEATURES[f].natural
-    which = f" ({columns[found]!r})" if columns and (found := _column(f, x)) is not None else ""
+    which = f" ({columns[place]!r})" if columns and (place := _column(f, x)) is not None else ""
     return (
         f"{FEATURES[f].words}{which} is {natural(vector[f]):.3g} (training worlds: "
         f"{max(natural(low), 0.0):.3g} to {natural(high):.3g})"

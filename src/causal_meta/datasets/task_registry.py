@@ -20,13 +20,13 @@ _BLOCK = 64  # tasks summarised at once
 def hashes_of(graphs: Sequence[Tensor], level: Level) -> list[str]:
     """The hash of the class of every graph [D, D], of any sizes. Raises ValueError where a class
     cannot be found (see `class_hashes`)."""
-    found: dict[int, str] = {}
+    hashes: dict[int, str] = {}
     for size in {len(graph) for graph in graphs}:
         places = [b for b, graph in enumerate(graphs) if len(graph) == size]
-        found |= dict(
+        hashes |= dict(
             zip(places, class_hashes(torch.stack([graphs[b] for b in places]), level), strict=True)
         )
-    return [found[b] for b in range(len(graphs))]
+    return [hashes[b] for b in range(len(graphs))]
 
 
 def hash_registry(graphs: Sequence[Tensor]) -> dict[str, list[str]]:
@@ -68,11 +68,11 @@ def task_statistics(batch: TaskBatch) -> dict[str, dict[str, float | int | None]
                 if block.adjacency is not None
             ]
         )
-    found: dict[str, dict[str, float | int | None]] = {}
+    statistics: dict[str, dict[str, float | int | None]] = {}
     for name, value in values.items():
         mean, error, count = mean_and_error(value)
-        found[name] = {"mean": _shown(mean), "se": _shown(error), "n": count}
-    return found
+        statistics[name] = {"mean": _shown(mean), "se": _shown(error), "n": count}
+    return statistics
 
 
 def _shown(value: float) -> float | None:

@@ -19,7 +19,7 @@ from causal_meta.conf.registry import implementation
 
 
 class GraphGenerator(ABC):
-    """A law over graphs (seed 001 §4.1). A new law is a file with a subclass, its dataclass and its
+    """A law over graphs. A new law is a file with a subclass, its dataclass and its
     line in the registry.
 
     `path` names the place of the law inside nested mixtures, so that each mixture draws its parts
@@ -45,8 +45,8 @@ class GraphGenerator(ABC):
     ) -> Tensor:
         """Graphs of several laws of one group, the same as each law draws alone: task b by
         laws[which[b]], which int64 [B]."""
-        found: Tensor = laws[0](seeds, n_nodes)
-        return found
+        adjacency: Tensor = laws[0](seeds, n_nodes)
+        return adjacency
 
     @abstractmethod
     def expected_edges(self, n_nodes: int) -> float:

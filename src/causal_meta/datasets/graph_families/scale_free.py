@@ -41,7 +41,7 @@ class ScaleFreeGenerator(GraphGenerator):
         power = values_of(laws, which, lambda law: law.config.power, 1)
         count = values_of(laws, which, lambda law: law.config.edges_per_node, 1)
         most = int(count.max())
-        wanted = (torch.arange(most) < count).to(torch.float32)
+        used = (torch.arange(most) < count).to(torch.float32)
         gumbel = -torch.log(
             -torch.log(randomness.uniforms(seeds, ("graph", "attachment"), (n_nodes, n_nodes)))
         )
@@ -50,7 +50,7 @@ class ScaleFreeGenerator(GraphGenerator):
         for t in range(1, n_nodes):
             score = power * torch.log1p(degree[:, :t]) + gumbel[:, t, :t]
             chosen = score.topk(min(t, most), dim=-1).indices
-            joined[:, t].scatter_(1, chosen, wanted[:, : chosen.shape[1]])
+            joined[:, t].scatter_(1, chosen, used[:, : chosen.shape[1]])
             degree += joined[:, t]
             degree[:, t] = count[:, 0].clamp(max=t)
         to_causes = values_of(laws, which, lambda law: law.config.hubs == "causes", 2) != 0

@@ -126,14 +126,14 @@ def _probability(
 ) -> Tensor:
     """Float64 [B]: p of a pair inside a block."""
     configs = [law.config for law in laws]
-    given = torch.tensor(
+    fixed = torch.tensor(
         [-1.0 if config.p_within is None else config.p_within for config in configs],
         dtype=torch.float64,
     )[which]
-    wanted = torch.tensor(
+    degree = torch.tensor(
         [2.0 if config.edges_per_node is None else config.edges_per_node for config in configs],
         dtype=torch.float64,
     )[which]
     damp = torch.tensor([config.damp for config in configs], dtype=torch.float64)[which]
-    reached = (wanted * n_nodes / (within + damp * between).clamp(min=1e-300)).clamp(max=1.0)
-    return torch.where(given >= 0, given, reached)
+    reached = (degree * n_nodes / (within + damp * between).clamp(min=1e-300)).clamp(max=1.0)
+    return torch.where(fixed >= 0, fixed, reached)

@@ -10,8 +10,8 @@ for the reflection.
 
 How ours differs from SERGIO and from AVICI's use of it: a cell's concentration below 0 is
 reflected, not set to 0 (the exact law has no mass at 0); half-responses and the dropout midpoint
-are numbers of the model, found from its own reference cells, and stay when a gene is knocked out;
-the type of a cell is drawn, not dealt out; decay, noise amplitude and Hill exponents are drawn for
+are numbers of the model, computed from its own reference cells, and stay when a gene is knocked
+out; the type of a cell is drawn, not dealt out; decay, noise amplitude and Hill exponents are drawn for
 every gene or edge.
 """
 
@@ -199,8 +199,8 @@ class GeneExpressionFactory(WholeTableLaw):
         done: tuple[Tensor, Tensor] | None = None,
         reference: int = 0,
     ) -> Tensor:
-        """[B, D, N] at the end of the paths that numbers [S, B, D, N] drive; `half` is found on the
-        way from `reference` cells, if any."""
+        """[B, D, N] at the end of the paths that numbers [S, B, D, N] drive; `half` is
+        computed from `reference` cells on the way, if there are any."""
         tasks, nodes, columns = numbers.shape[1:]
         times = len(self.steps)
         kick = numbers[:times].reshape(times, -1, columns)  # [T, B D, N]

@@ -56,8 +56,8 @@ class AppliedLaw(ABC):
     # x = weight . parents + bias + noise_std e with parameters of these names: tables are then
     # solved at once
     affine: ClassVar[bool] = False
-    # values of nodes that `apply` is best given at once: what fits a second-level cache with their
-    # hidden units
+    # values of nodes that one call of `apply` should make: with their hidden units they fit a
+    # second-level cache
     cells: ClassVar[int] = 1 << 15
 
     def __init__(self, config: MechanismConfig) -> None:
@@ -94,7 +94,7 @@ def weighted_parents(parameters: Parameters, inputs: Tensor) -> Tensor:
 
 
 class MechanismLaw(AppliedLaw):
-    """A law over mechanisms (seed 001 §4.2). A new law is a file with a subclass, its dataclass and
+    """A law over mechanisms. A new law is a file with a subclass, its dataclass and
     its line in the registry."""
 
     @abstractmethod

@@ -202,17 +202,17 @@ class MechanismBatch:
                 name: value.to(rows.dtype) if value.is_floating_point() else value
                 for name, value in picked.items()
             }
-            found = law.location_scale(
+            moments = law.location_scale(
                 picked, columns[b[:, None], self.parents.index[b, j, :width]]
             )
-            if found is None:
+            if moments is None:
                 raise ValueError(
                     f"The noise of the mechanism {self.factory.names[part]!r} ({law.config.kind}) "
                     "is not additive, so rows have neither a density in "
                     "closed form nor a noise that can be recovered; use a family of additive "
                     "mechanisms, or equal seeds for counterfactuals."
                 )
-            mean[b, j], std[b, j] = found[0], found[1].expand_as(found[0])
+            mean[b, j], std[b, j] = moments[0], moments[1].expand_as(moments[0])
         return mean.mT, std.mT
 
     def select(self, tasks: Tensor) -> MechanismBatch:
@@ -311,8 +311,8 @@ class MechanismBatch:
         """(b, j, values [n, N]) of all nodes, those of one depth and one part together, causes
         before effects.
 
-        `columns` [B, D, N] holds the noise; whoever asks puts there what the children shall read,
-        before asking for the next.
+        `columns` [B, D, N] holds the noise; the caller puts there the values that
+        children are to read, before it takes the next.
         """
         # depth after depth, part after part
         place = graphs.depths(self.adjacency) * len(self.parameters) + self.choice

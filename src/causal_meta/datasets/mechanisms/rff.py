@@ -83,10 +83,10 @@ class RFFFactory(MechanismLaw):
         if not self.config.heteroskedastic:
             return picked | {"noise_std": parameters["noise_std"][row, node]}
         variance = _variance(parameters)
-        found = pick_features(variance, row, node, width) | {
+        selected = pick_features(variance, row, node, width) | {
             "constant": variance["constant"][row, node]
         }
-        return picked | {_VARIANCE + name: value for name, value in found.items()}
+        return picked | {_VARIANCE + name: value for name, value in selected.items()}
 
     def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor]:
         mean = sum_of_cosines(parameters, inputs).add_(parameters["bias"][:, None])

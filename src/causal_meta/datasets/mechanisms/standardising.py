@@ -1,6 +1,6 @@
 """Standardising inside a model: every variable is standardised before its children read it.
 
-Each variable gets two numbers of the model, mean m_j and standard deviation s_j, found once from
+Each variable gets two numbers of the model, mean m_j and standard deviation s_j, computed once from
 the first 256 rows of the task's own noise and kept, however many rows are drawn: further rows,
 interventions and counterfactuals all see the same model. With z = (x - m)/s it is z_j = (f_j(z_pa,
 e_j) - m_j)/s_j. "values" reports z (internally standardised models, iSCM: Ormaniec et al. 2025),
@@ -61,11 +61,11 @@ class StandardisedLaw(AppliedLaw):
     def location_scale(
         self, parameters: Parameters, inputs: Tensor
     ) -> tuple[Tensor, Tensor] | None:
-        found = self.law.location_scale(parameters, self._inputs(parameters, inputs))
-        if found is None or self.mode == "inputs":
-            return found
+        moments = self.law.location_scale(parameters, self._inputs(parameters, inputs))
+        if moments is None or self.mode == "inputs":
+            return moments
         own_mean, own_std = parameters[_MEAN][:, None], parameters[_STD][:, None]
-        return (found[0] - own_mean) / own_std, found[1] / own_std
+        return (moments[0] - own_mean) / own_std, moments[1] / own_std
 
 
 def reference_moments(batch: MechanismBatch, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """From concentrations of genes in cells to what a sequencer reports: outlier genes, library sizes,
 dropout, counts.
 
-Everything is a function of standard normal numbers given from outside, so that two tables with the
-same numbers are the same experiment. Arrays are stored by gene: [B, D, N], genes before cells.
+Everything is a function of standard normal numbers that the caller passes, so that two tables with
+the same numbers are the same experiment. Arrays are stored by gene: [B, D, N], genes before cells.
 """
 
 from __future__ import annotations
@@ -108,13 +108,13 @@ def poisson_at(mean: Tensor, z: Tensor) -> Tensor:
         - z * (square + 2) / (72 * root)
         + ((3 * square + 7) * square - 16) / (810 * mean.clamp(min=_SMALL))
     )
-    found = large.floor_().clamp_(min=0)
+    quantile = large.floor_().clamp_(min=0)
     small = (mean <= _SMALL) & (mean > 0)
     chosen = mean[small].to(torch.float64)
     if len(chosen):
         above = torch.special.ndtr(-z[small].to(torch.float64))
-        found[small] = _by_summation(chosen, above).to(torch.float32)
-    return found.masked_fill_(mean <= 0, 0.0)
+        quantile[small] = _by_summation(chosen, above).to(torch.float32)
+    return quantile.masked_fill_(mean <= 0, 0.0)
 
 
 def _by_summation(mean: Tensor, above: Tensor) -> Tensor:
