@@ -11,8 +11,8 @@ for the reflection.
 How ours differs from SERGIO and from AVICI's use of it: a cell's concentration below 0 is
 reflected, not set to 0 (the exact law has no mass at 0); half-responses and the dropout midpoint
 are numbers of the model, computed from its own reference cells, and stay when a gene is knocked
-out; the type of a cell is drawn, not dealt out; decay, noise amplitude and Hill exponents are drawn for
-every gene or edge.
+out; the type of a cell is drawn, not dealt out; decay, noise amplitude and Hill exponents are drawn
+for every gene or edge.
 """
 
 from __future__ import annotations
