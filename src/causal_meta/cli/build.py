@@ -16,6 +16,7 @@ from causal_meta.cli.arguments import (
     split,
     whole,
 )
+from causal_meta.cli.kinds import add_help
 from causal_meta.cli.launching import is_first, is_launched, launch, warn_of_restarts
 from causal_meta.cli.making import make, with_flags
 
@@ -32,25 +33,19 @@ EXAMPLES = """  causal-meta build amortised model=avici data=wide_stream trainer
       --name mine
   causal-meta build network model=small data=small seed=42 --name small_network
   causal-meta build network model=reduced_rank data.n_rows=10000
+  causal-meta build network model=reduced_rank --help
 
-kinds: amortised (a graph model trained on a stream of worlds), tasks (draws of a family, or one
-table), network (a loss landscape around w*: a trained student of a teacher, or a form whose
-learning coefficient is known); portrait and distance have verbs of their own (data show, data
-distance) The same configuration again prints the same id at once. The id is the last line on
-standard output."""
+The same configuration again prints the same id at once. The id is the last line on standard
+output."""
 
 
 def add(verbs: Verbs) -> None:
     """The verb and its alias."""
-    verb = add_verb(
-        verbs, "build", "make a target from a configuration, once", EXAMPLES, run, aliases=["train"]
-    )
-    verb.add_argument(
-        "kind",
-        nargs="?",
-        metavar="KIND",
-        help="amortised, tasks or network (may be left out with --experiment)",
-    )
+    help = "make a target from a configuration, once"
+    verb = add_verb(verbs, "build", help, EXAMPLES, run, aliases=["train"], add_help=False)
+    add_help(verb, runs=False)
+    help = "see below; may be left out with --experiment"
+    verb.add_argument("kind", nargs="?", metavar="KIND", help=help)
     add_words(verb, "settings, and init=NAME to start from the weights of another model")
     verb.add_argument(
         "--experiment",

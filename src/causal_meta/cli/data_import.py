@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_meta.cli.arguments import UsageError, Verbs, add_flags, add_verb, open_store
-from causal_meta.cli.tables import stored
-from causal_meta.runners.tasks.table_sources import read_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +65,7 @@ def add(verbs: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what the table holds, then the id of the task set."""
+    from causal_meta.cli.tables import stored
     from causal_meta.store import check_name
 
     name = check_name(args.name) if args.name else ""
@@ -109,6 +108,8 @@ def _described(args: argparse.Namespace) -> tuple[dict[str, str], Table, np.ndar
 
 
 def _own(args: argparse.Namespace) -> tuple[dict[str, str], Table, np.ndarray | None]:
+    from causal_meta.runners.tasks.table_sources import read_source
+
     keys: dict[str, Any] = {
         key: getattr(args, key) for key in ("table", "format", "transform", *_OWN)
     }

@@ -16,6 +16,7 @@ from causal_meta.cli.arguments import (
     open_store,
     split,
 )
+from causal_meta.cli.kinds import add_help
 from causal_meta.cli.making import make
 
 if TYPE_CHECKING:
@@ -27,23 +28,18 @@ EXAMPLES = """  causal-meta infer boss of=held_in
   causal-meta infer hmc of=small_network
   causal-meta infer sgld of=small_network precond=rmsprop batch_size=256 precision=float32
   causal-meta infer mala of=first tasks=held_in 'posterior.mask=*bias*'
+  causal-meta infer hmc --help
 
-posteriors over graphs: empty, random, sortnregress, pc, ges, boss (of=TASKS), discover (of=MODEL
-tasks=TASKS) local learning coefficients (of=NETWORK): hmc, nuts, mclmc, mala, sgld, sgnht, vi; hmc,
-mala, sgld and sgnht also of=MODEL tasks=TASKS A sampler leaves trace.nc (for ArviZ), analysis.json
-and diagnostics/ in its folder; exit status 1 if one of its chains failed."""
+A sampler leaves trace.nc (for ArviZ), analysis.json and diagnostics/ in its folder; exit status 1
+if one of its chains failed."""
 
 
 def add(verbs: Verbs) -> None:
     """The verb."""
-    verb = add_verb(
-        verbs,
-        "infer",
-        "answer every task of a set, or sample around a trained network",
-        EXAMPLES,
-        run,
-    )
-    verb.add_argument("kind", metavar="KIND", help="a baseline, discover, or a sampler")
+    help = "answer every task of a set, or sample around a trained network"
+    verb = add_verb(verbs, "infer", help, EXAMPLES, run, add_help=False)
+    add_help(verb, runs=True)
+    verb.add_argument("kind", metavar="KIND", help="see below")
     add_words(verb, "of=NAME, and settings of the kind")
     add_flags(verb, making=True)
 

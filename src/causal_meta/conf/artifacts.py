@@ -16,6 +16,7 @@ A class says all that its kind is known by, so that no other list of kinds is ne
   or mode that others read. `distributed`: whether several processes can make it together.
 - `pictures`: the families of plots drawn while it is made (`monitoring`).
 - `needs_pretraining`: whether its target must be a trained model.
+- `verb`: the verb of the command line that makes it, where that is not `build` or `infer`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class ArtifactConfig(Config):
     distributed: ClassVar[bool] = False
     pictures: ClassVar[tuple[str, ...]] = ()
     needs_pretraining: ClassVar[bool] = False
+    verb: ClassVar[str] = ""
     seed: int = setting(0, low=0, high=2**63 - 1)
 
     @classmethod

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from causal_meta.conf import yaml_1_2
 from causal_meta.conf.artifacts import ArtifactConfig
 from causal_meta.conf.convert import Choices, from_plain, leaves, preset, presets, to_plain
 from causal_meta.conf.registry import config_class, nearest
@@ -172,6 +171,8 @@ def _near_paths(key: str, known: set[str]) -> str:
 def load_experiment(path: str | Path) -> tuple[str, dict[str, Any]]:
     """An experiment file of one target: its kind and its tree of differences. Raises
     `ConfigError`."""
+    from causal_meta.conf import yaml_1_2
+
     file = Path(path)
     if not file.is_file():
         raise ConfigError(

@@ -9,14 +9,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import re
 import types
 from collections.abc import Iterator, Mapping
 from importlib import resources
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
-from causal_meta.conf import ready, yaml_1_2
+from causal_meta.conf import ready
 from causal_meta.conf.registry import config_class, nearest, tags
 from causal_meta.conf.setting import Config, ConfigError, type_of
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 C = TypeVar("C", bound=Config)
 
@@ -141,18 +145,32 @@ class Choices(Mapping[str, dict[str, Any]]):
         return found
 
     def __iter__(self) -> Iterator[str]:
-        allowed = tags(self.base)
-        yield from (tag for tag in allowed if _preset(self.base, tag) is not None)
-        yield from (
-            name
-            for name, trees in _preset_files().items()
-            if any(tree["kind"] in allowed for tree in trees)
-        )
-        if "family" in allowed:
+        yield from preset_names(self.base)
+        if "family" in tags(self.base):
             yield from (family.name for family in ready.ready_families())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def preset_names(base: type[Config]) -> list[str]:
+    """What stands for a configuration of class `base`, but for the ready families: each registered
+    tag with complete defaults, and the files of `conf/presets`."""
+    allowed = tags(base)
+    files = _preset_texts().items()
+    return [
+        *(tag for tag in allowed if _has_defaults(config_class(tag))),
+        *(name for name, texts in files if any(kind in allowed for kind, _ in texts)),
+    ]
+
+
+def _has_defaults(cls: type[Config]) -> bool:
+    """Whether a class can be made without a setting (a mixture and a table cannot)."""
+    try:
+        cls()
+    except (ConfigError, TypeError):
+        return False
+    return True
 
 
 def presets(base: type[Config]) -> Choices:
@@ -170,40 +188,50 @@ def preset(base: type[Config], name: str) -> dict[str, Any]:
 
 
 def _preset(base: type[Config], name: str) -> dict[str, Any] | None:
-    tree = next(
-        (tree for tree in _preset_files().get(name, ()) if tree["kind"] in tags(base)), None
-    )
-    if tree is not None:
+    allowed = tags(base)
+    kind = next((kind for kind, _ in _preset_texts().get(name, ()) if kind in allowed), None)
+    if kind is not None:
+        tree = _preset_tree(name, kind)
         return to_plain(from_plain(base, tree, f"preset {name}"))  # type: ignore[no-any-return]
-    if name in tags(base):
+    if name in allowed:
         # a class without complete defaults (a mixture, a table) has no bare preset
         with contextlib.suppress(ConfigError):
             return to_plain(from_plain(base, {"kind": name}))  # type: ignore[no-any-return]
         return None
-    family = ready.find(name) if "family" in tags(base) else None
+    family = ready.find(name) if "family" in allowed else None
     return None if family is None else to_plain(from_plain(base, family.tree, f"family {name}"))
 
 
 @functools.cache
-def _preset_files() -> dict[str, list[dict[str, Any]]]:
-    """The trees of the files called NAME.yaml, by name: `conf/presets` first, then its folders."""
+def _preset_texts() -> dict[str, list[tuple[str, str]]]:
+    """The kind and the text of the files called NAME.yaml, by name: `conf/presets` first, then its
+    folders. A file begins with its kind."""
     top = resources.files("causal_meta.conf") / "presets"
-    folders = [
-        top,
-        *sorted((item for item in top.iterdir() if item.is_dir()), key=lambda item: item.name),
-    ]
-    files = [
-        item
-        for folder in folders
-        for item in sorted(folder.iterdir(), key=lambda item: item.name)
-        if item.name.endswith(".yaml")
-    ]
-    found: dict[str, list[dict[str, Any]]] = {}
-    for file in files:
-        found.setdefault(file.name.removesuffix(".yaml"), []).append(
-            yaml_1_2.load(file.read_text("utf-8"), file.name)
-        )
-    return found
+    folders = [top, *sorted((item for item in top.iterdir() if item.is_dir()), key=_name)]
+    texts: dict[str, list[tuple[str, str]]] = {}
+    for folder in folders:
+        for file in sorted(folder.iterdir(), key=_name):
+            if file.name.endswith(".yaml"):
+                text = file.read_text("utf-8")
+                kind = re.search(r"^kind: *(\w+)", text, re.MULTILINE)
+                if kind is None:
+                    raise ConfigError(f"The preset {file.name} names no kind; add kind: … to it.")
+                texts.setdefault(file.name.removesuffix(".yaml"), []).append((kind[1], text))
+    return texts
+
+
+def _name(item: Traversable) -> str:
+    return item.name
+
+
+@functools.cache
+def _preset_tree(name: str, kind: str) -> dict[str, Any]:
+    """The tree of the preset of this name and kind."""
+    from causal_meta.conf import yaml_1_2
+
+    text = next(text for tag, text in _preset_texts()[name] if tag == kind)
+    tree: dict[str, Any] = yaml_1_2.load(text, f"{name}.yaml")
+    return tree
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,6 +20,7 @@ class EvaluateConfig(RunConfig):
 
     kind: ClassVar[str] = "evaluate"
     title: ClassVar[str] = "evaluation"
+    verb: ClassVar[str] = "evaluate"
     backend: ClassVar[Backend] = "torch"
     thread_safe: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ("of", "tasks?", "posterior?")

@@ -15,7 +15,7 @@ class DiscoverConfig(RunConfig):
     """The posterior of an amortised target (`of`) for the tables of a tasks target (`tasks`)."""
 
     kind: ClassVar[str] = "discover"
-    title: ClassVar[str] = "amortised posterior"
+    title: ClassVar[str] = "posterior of a trained graph model"
     table_rank: ClassVar[int] = 0
     backend: ClassVar[Backend] = "torch"
     needs_pretraining: ClassVar[bool] = True

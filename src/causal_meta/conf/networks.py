@@ -129,7 +129,7 @@ class NetworkConfig(TargetConfig):
     """
 
     kind: ClassVar[str] = "network"
-    title: ClassVar[str] = "network"
+    title: ClassVar[str] = "loss landscape"
     backend: ClassVar[Backend] = "jax"
     extra: ClassVar[str] = "llc"
     inputs: ClassVar[tuple[str, ...]] = ("init?",)

@@ -23,7 +23,7 @@ class ExperimentConfig(TargetConfig):
     """
 
     kind: ClassVar[str] = "amortised"
-    title: ClassVar[str] = "amortised model"
+    title: ClassVar[str] = "trained graph model"
     table_rank: ClassVar[int] = 0
     backend: ClassVar[Backend] = "torch"
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")

@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from causal_meta.conf import yaml_1_2
 from causal_meta.conf.setting import ConfigError
 
 _RESERVED = ("group", "about", "column_std", "use", "mix_graphs")
@@ -71,6 +70,8 @@ def _text(name: str) -> str:
 @functools.cache
 def collection(name: str) -> dict[str, ReadyFamily]:
     """The families of one collection by name. Raises `ConfigError` if its file makes no sense."""
+    from causal_meta.conf import yaml_1_2
+
     return {
         family.name: family
         for family in read_collection(name, yaml_1_2.load(_text(name), f"{name}.yaml"))

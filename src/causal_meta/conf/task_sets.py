@@ -29,6 +29,7 @@ class PortraitConfig(TargetConfig):
 
     kind: ClassVar[str] = "portrait"
     title: ClassVar[str] = "portrait of a family"
+    verb: ClassVar[str] = "data show"
     backend: ClassVar[Backend] = "torch"
     data: FamilyConfig = setting(FamilyConfig())
     n_tasks: int = setting(200, low=1, unit="tasks")
@@ -41,6 +42,7 @@ class DistanceConfig(TargetConfig):
 
     kind: ClassVar[str] = "distance"
     title: ClassVar[str] = "distance of two families"
+    verb: ClassVar[str] = "data distance"
     backend: ClassVar[Backend] = "torch"
     first: FamilyConfig = setting(FamilyConfig())
     second: FamilyConfig = setting(FamilyConfig())

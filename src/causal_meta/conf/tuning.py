@@ -46,6 +46,7 @@ class TuneConfig(RunConfig):
 
     kind: ClassVar[str] = "tune"
     title: ClassVar[str] = "search of a sampler's settings"
+    verb: ClassVar[str] = "llc tune"
     backend: ClassVar[Backend] = "jax"
     extra: ClassVar[str] = "llc"
     pictures: ClassVar[tuple[str, ...]] = ("search",)

@@ -11,6 +11,7 @@ from typing import Any
 
 from causal_meta.conf import registry
 from causal_meta.conf.artifacts import ArtifactConfig
+from causal_meta.conf.setting import ConfigError
 from causal_meta.facts import Facts
 from causal_meta.facts.write import Subscriber
 from causal_meta.store import Artifact, Attempt, Store, StoreError
@@ -38,19 +39,30 @@ def make(
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("RANK", "0")) > 0:
         return _follow(store, config, inputs or {})
 
-    def builder(config: ArtifactConfig, attempt: Attempt) -> Mapping[str, Any] | None:
-        return registry.builder(config)(config, attempt)
-
     return store.build(
         config,
         inputs,
-        builder,
+        _built,
         name=name,
         force=force,
         overrides=overrides,
         subscribers=subscribers,
         options=options,
     )
+
+
+def _built(config: ArtifactConfig, attempt: Attempt) -> Mapping[str, Any] | None:
+    """What the builder of the configuration's kind returns; raises `ConfigError` naming the extra
+    that a missing package belongs to."""
+    try:
+        return registry.builder(config)(config, attempt)
+    except ModuleNotFoundError as error:
+        if not config.extra or str(error.name).startswith("causal_meta"):
+            raise
+        raise ConfigError(
+            f"{config.kind} needs the Python package {error.name}, which is missing; install it "
+            f"with pip install 'causal-meta[{config.extra}]'."
+        ) from None
 
 
 def _follow(store: Store, config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> Artifact:
