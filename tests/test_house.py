@@ -219,8 +219,10 @@ HEAVY = (
         f"'--help'])\nexcept SystemExit:\n    pass\n{HEAVY}",
         "import sys\nfrom causal_meta.cli import main\ntry:\n    main(['llc', 'compare', "
         f"'--help'])\nexcept SystemExit:\n    pass\n{HEAVY}",
+        "import sys\nfrom causal_meta.cli import main\ntry:\n    main(['infer', 'hmc', "
+        f"'--help'])\nexcept SystemExit:\n    pass\n{HEAVY}",
     ],
-    ids=["import", "--help", "build --help", "llc compare --help"],
+    ids=["import", "--help", "build --help", "llc compare --help", "infer hmc --help"],
 )
 def test_the_front_door_is_light(code):
     """Neither torch nor JAX nor any other heavy library, and under 0.4 CPU-seconds (the best of

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from causal_meta.conf import forms
-from causal_meta.conf.samplers import LocalPosteriorConfig, VIConfig
+from causal_meta.conf.local_posterior import LocalPosteriorConfig
+from causal_meta.conf.samplers import VIConfig
 from causal_meta.llc.estimates.estimators import estimate
 from causal_meta.llc.landscapes.forms import form_landscape
 from causal_meta.llc.landscapes.landscape import Landscape, float_width

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from causal_meta.conf import forms
+from causal_meta.conf.local_posterior import LocalPosteriorConfig
 from causal_meta.conf.samplers import (
     HMCConfig,
-    LocalPosteriorConfig,
     MALAConfig,
     MCLMCConfig,
     NUTSConfig,

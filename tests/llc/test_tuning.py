@@ -13,7 +13,8 @@ import pytest
 
 from causal_meta import monitoring
 from causal_meta.cli import main
-from causal_meta.conf.samplers import HMCConfig, LocalPosteriorConfig, SGLDConfig
+from causal_meta.conf.local_posterior import LocalPosteriorConfig
+from causal_meta.conf.samplers import HMCConfig, SGLDConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.tuning import TuneConfig, TuningBudgetConfig, usual_space
 from causal_meta.runners.build import make

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from causal_meta.cli import main
-from causal_meta.conf.samplers import HMCConfig, LocalPosteriorConfig, SGLDConfig
+from causal_meta.conf.local_posterior import LocalPosteriorConfig
+from causal_meta.conf.samplers import HMCConfig, SGLDConfig
 from causal_meta.llc.estimates.extrapolation import over_temperatures, to_no_localisation, to_zero
 from causal_meta.llc.exact.quadrature import gaussian, normal_crossing, power_sum
 from causal_meta.runners.build import make

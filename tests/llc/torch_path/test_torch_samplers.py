@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from causal_meta.conf.local_posterior import LocalPosteriorConfig
 from causal_meta.conf.samplers import (
     HMCConfig,
-    LocalPosteriorConfig,
     MALAConfig,
     NUTSConfig,
     SGLDConfig,

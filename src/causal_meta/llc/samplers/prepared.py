@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from causal_meta import randomness
-from causal_meta.conf.samplers import LocalPosteriorConfig, SamplerConfig
+from causal_meta.conf.local_posterior import LocalPosteriorConfig
+from causal_meta.conf.samplers import SamplerConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.landscapes.landscape import Landscape, Rows
 from causal_meta.llc.landscapes.local_posterior import LocalPosterior, tempered_rows

@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from causal_meta.conf.samplers import ChainConfig, LocalPosteriorConfig
+from causal_meta.conf.local_posterior import LocalPosteriorConfig
+from causal_meta.conf.samplers import ChainConfig
 from causal_meta.draws import Draws, virial_groups
 from causal_meta.llc.landscapes.torch_landscape import TorchLandscape
 from causal_meta.llc.samplers.lengthening import further
