@@ -17,9 +17,9 @@ import pytest
 
 from causal_meta.cli import main
 from causal_meta.conf.compose import compose
+from causal_meta.conf.local_posterior import LocalPosteriorConfig
 from causal_meta.conf.networks import NetworkConfig, NetworkTrainingConfig
 from causal_meta.conf.registry import tags
-from causal_meta.conf.local_posterior import LocalPosteriorConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.landscapes.landscape import Landscape
 from causal_meta.llc.landscapes.training import learning_rate, train

@@ -10,7 +10,6 @@ from causal_meta.conf.artifacts import Backend, RunConfig
 from causal_meta.conf.local_posterior import LocalPosteriorConfig
 from causal_meta.conf.setting import ConfigError, setting
 
-
 MOST_DRAWS = 16_000
 """Draws of each chain at which a run ends at the latest whose number of draws is left open (`draws`
 0)."""

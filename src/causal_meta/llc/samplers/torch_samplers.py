@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from causal_meta.conf.registry import kinds, load
 from causal_meta.conf.local_posterior import LocalPosteriorConfig
+from causal_meta.conf.registry import kinds, load
 from causal_meta.conf.samplers import ChainConfig, SamplerConfig, StepConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.draws import Draws

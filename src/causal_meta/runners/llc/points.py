@@ -7,8 +7,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from causal_meta.conf.networks import NetworkConfig, StudentConfig
 from causal_meta.conf.local_posterior import LocalPosteriorConfig
+from causal_meta.conf.networks import NetworkConfig, StudentConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.runners.build import make
 
