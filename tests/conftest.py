@@ -40,3 +40,18 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """A function `register(configuration class, "module:attribute")` that adds a kind for the
+    duration of a test, as a line of `causal_meta.conf.registry` would."""
+    from causal_meta.conf import registry
+
+    def add(cls, place):
+        monkeypatch.setitem(registry._MEMBERS, cls, place)
+        registry.by_tag.cache_clear()
+
+    yield add
+    monkeypatch.undo()
+    registry.by_tag.cache_clear()

@@ -80,13 +80,9 @@ class OuterConfig(Config):
     inner: InnerConfig = setting(InnerConfig())
 
 
-def test_a_line_says_default_type_bounds_unit_and_meaning(monkeypatch):
-    monkeypatch.setitem(registry._MEMBERS, InnerConfig, "")
-    registry.by_tag.cache_clear()
-    try:
-        lines = {line.word: line.meaning for line in setting_lines(OuterConfig())}
-    finally:
-        registry.by_tag.cache_clear()
+def test_a_line_says_default_type_bounds_unit_and_meaning(register):
+    register(InnerConfig, "")
+    lines = {line.word: line.meaning for line in setting_lines(OuterConfig())}
     assert lines == {
         "count=2": "whole number from 1 to 5",
         "words=[a,b]": "list, each a text",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from causal_meta.cli.arguments import (
     Verbs,
@@ -20,6 +20,7 @@ from causal_meta.cli.kinds import add_help
 from causal_meta.cli.making import make
 
 if TYPE_CHECKING:
+    from causal_meta.conf.artifacts import ArtifactConfig
     from causal_meta.store import Artifact
 
 EXAMPLES = """  causal-meta infer boss of=held_in
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
             f"There is nothing called {args.kind!r} to infer with{nearest(args.kind, kinds)}"
         )
     store = open_store(args)
-    cls: Any = config_class(args.kind, RunConfig)
+    cls = config_class(args.kind, RunConfig)
     words = split(args.words, cls, args.name)
     config = compose(args.kind, words.settings)
     inputs = inputs_of(words.roles, store)
@@ -70,18 +71,18 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def check_fit(cls: Any, inputs: Mapping[str, Artifact]) -> None:
+def check_fit(cls: type[ArtifactConfig], inputs: Mapping[str, Artifact]) -> None:
     """Raise `ConfigError` if an input is of a kind that its role does not take, or the inputs do
     not go together."""
     from causal_meta.conf.artifacts import ArtifactConfig
-    from causal_meta.conf.registry import by_tag, config_class, tags
+    from causal_meta.conf.registry import config_class, kinds
     from causal_meta.conf.samplers import SamplerConfig
     from causal_meta.conf.setting import ConfigError
 
     for role, artifact in inputs.items():
-        other: Any = by_tag().get(artifact.kind, ArtifactConfig)
+        other = config_class(artifact.kind, ArtifactConfig)
         if not cls.accepts(role, other):
-            takers = [tag for tag in tags(SamplerConfig) if config_class(tag).accepts(role, other)]  # type: ignore[attr-defined]
+            takers = [taker.kind for taker in kinds(SamplerConfig) if taker.accepts(role, other)]
             hint = f"; {', '.join(takers)} do" if takers else ""
             raise ConfigError(
                 f"{cls.kind} takes {', '.join(cls.takes[role])} as {role}, not {artifact.id} of "
