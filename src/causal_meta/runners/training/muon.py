@@ -25,8 +25,11 @@ class Muon(WholeUpdate):
     of its singular directions, rare ones too.
 
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks" (the
-    Nesterov form). Ours works in float32, and all matrices of one shape are orthogonalised
-    together.
+    Nesterov form). This one works in float32, and all matrices of one shape are orthogonalised
+    together. `torch.optim.Muon` (torch 2.9 and later) has the same update rule but works in
+    bfloat16, matrix by matrix, and takes matrices only: over six steps its moves differ by 1 to 2 %
+    from these, and a step takes 0.21 s of the CPU in place of 0.024 s (dimension 64, four pairs of
+    blocks; 5.4 s in place of 0.38 s at AVICI's size).
     """
 
     def __init__(self, config: MuonConfig, parameters: Iterable[Tensor]) -> None:
