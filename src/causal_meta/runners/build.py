@@ -68,20 +68,20 @@ def _built(config: ArtifactConfig, attempt: Attempt) -> Mapping[str, Any] | None
 def _follow(store: Store, config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> Artifact:
     """The artifact that the first process of the group publishes. Training needs all of them;
     everything else is its work alone."""
-    found = store.lookup(config, inputs)
-    if found is None and config.distributed:
+    artifact = store.lookup(config, inputs)
+    if artifact is None and config.distributed:
         with tempfile.TemporaryDirectory() as folder:
             artifact_id = store.key(config, inputs).id
             facts = Facts(Path(folder), artifact_id, 0, config.seed)
             attempt = Attempt(Path(folder), artifact_id, 0, dict(inputs), facts)
             registry.builder(config)(config, attempt)
     end = time.monotonic() + FOLLOWER_PATIENCE
-    while found is None and time.monotonic() < end:
+    while artifact is None and time.monotonic() < end:
         time.sleep(0.1)
-        found = store.lookup(config, inputs)
-    if found is None:
+        artifact = store.lookup(config, inputs)
+    if artifact is None:
         raise StoreError(
             f"The first process has published no {config.kind} within {FOLLOWER_PATIENCE:g} "
             "seconds; see its messages."
         )
-    return found
+    return artifact

@@ -1,5 +1,5 @@
-"""How far a training or a sampler is: a bar where somebody watches, lines of text where that was
-asked for, and silence otherwise."""
+"""Progress of a training or a sampler: a bar on a terminal, lines of text where the options say so,
+and silence otherwise."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Progress:
         if style == "auto":
             style = "bar" if sys.stderr.isatty() else "off"
         self.style, self.total, self.start, self.title = style, total, start, title
-        self._told: dict[str, float] = {}
+        self._values: dict[str, float] = {}
         self._began = self._printed = time.perf_counter()
         self._paused = 0.0
         self._bar: Bar | None = None
@@ -38,7 +38,7 @@ class Progress:
         if self.style == "bar":
             self._bar = _bar()
             self._bar.start()
-            self._bar.add_task(self.title, total=self.total, completed=self.start, told="")
+            self._bar.add_task(self.title, total=self.total, completed=self.start, values="")
         return self
 
     def __exit__(
@@ -52,13 +52,13 @@ class Progress:
 
     def update(self, step: int, values: Mapping[str, float] | None = None) -> None:
         """`step` steps are done (`total` may have grown); `values` (loss, steps/s, tasks/s, …) are
-        shown until others come."""
+        shown until they are replaced."""
         if self.style == "off":
             return
-        self._told |= values or {}
+        self._values |= values or {}
         if self._bar is not None:
             self._bar.update(
-                self._bar.task_ids[0], completed=step, total=self.total, told=self._words()
+                self._bar.task_ids[0], completed=step, total=self.total, values=self._words()
             )
         elif time.perf_counter() - self._printed >= SECONDS_BETWEEN_LINES or step == self.total:
             self._printed = time.perf_counter()
@@ -69,7 +69,7 @@ class Progress:
             )
 
     def _words(self) -> str:
-        return "  ".join(f"{name} {value:.4g}" for name, value in self._told.items())
+        return "  ".join(f"{name} {value:.4g}" for name, value in self._values.items())
 
     def _left(self, step: int) -> str:
         done = step - self.start
@@ -91,7 +91,7 @@ def _bar() -> Bar:
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[values]}"),
         TimeRemainingColumn(),
         TextColumn("left"),
         console=Console(stderr=True),

@@ -1,4 +1,4 @@
-"""The store: what exists is found by what it was made from. Loads neither torch nor JAX."""
+"""The store: artifacts, looked up by what they were made from. Loads neither torch nor JAX."""
 
 from causal_meta.store.artifact import Artifact, artifact_digest, read_artifact
 from causal_meta.store.attempts import Attempt

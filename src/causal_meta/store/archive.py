@@ -3,9 +3,9 @@
 Members, in this order and no others, all plain files: `archive.sha256`, the SHA-256 of the next
 one; `archive.json`, {"format", "artifacts": [id, …], "names": {name: id}, "files": {path: [bytes,
 SHA-256]}}; then exactly these files, `<id>/<path in the artifact's folder>`. Two zero blocks end
-it. Headers hold name and size and nothing else, so these contents can be written in one way only:
-the same artifacts always give the same bytes, and a reader that compares every header with the one
-it would write notices any other byte. Every tar program can read it.
+it. Headers hold name and size and nothing else, so there is a single way to write the same
+contents: the same artifacts always give the same bytes, and a reader that compares every header
+with the one it would write notices any other byte. Every tar program can read it.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _PART = re.compile(r'[^/\\\x00-\x1f\x7f:*?"<>|]{1,255}')
 def closure(
     store: Shelf, chosen: Sequence[Artifact], *, runs: bool = False, inputs: bool = False
 ) -> list[Artifact]:
-    """`chosen`, with the runs in its targets and the inputs of all these as asked, each once,
-    targets before runs.
+    """`chosen`, plus the runs in its targets if `runs` and the inputs of all these if `inputs`:
+    each once, targets before runs.
 
-    Raises `StoreError` if an input that is asked for is no longer in the store.
+    Raises `StoreError` if such an input is no longer in the store.
     """
-    found: dict[str, Artifact] = {}
+    collected: dict[str, Artifact] = {}
 
     def take(artifact: Artifact) -> None:
-        if artifact.id not in found:
-            found[artifact.id] = artifact
+        if artifact.id not in collected:
+            collected[artifact.id] = artifact
             for other in store.inputs_of(artifact).values() if inputs else ():
                 take(other)
 
@@ -53,7 +53,7 @@ def closure(
         take(artifact)
         for run in store.runs_of(artifact) if runs and artifact.is_target else ():
             take(run)
-    return sorted(found.values(), key=lambda artifact: not artifact.is_target)
+    return sorted(collected.values(), key=lambda artifact: not artifact.is_target)
 
 
 # ---------------------------------------------------------------------------------------------- tar
@@ -120,7 +120,7 @@ def pack(store: Shelf, artifacts: Sequence[Artifact], file: Path) -> Path:
     manifest = {
         "format": FORMAT,
         "artifacts": [artifact.id for artifact in artifacts],
-        "names": {name: found for name, found in sorted(store.names().items()) if found in known},
+        "names": {name: id_ for name, id_ in sorted(store.names().items()) if id_ in known},
         "files": {name: [path.stat().st_size, disk.sha256(path)] for name, path in members.items()},
     }
     _check_manifest(manifest, lambda why: StoreError(f"{file} cannot be written: {why}."))
@@ -151,8 +151,8 @@ def _files(artifact: Artifact) -> list[tuple[str, Path]]:
 
 
 def _put(temporary: Path, file: Path) -> None:
-    """Give the finished file its name, without replacing one that came meanwhile where the system
-    can tell."""
+    """Give the finished file its name, without replacing one that has appeared meanwhile, where the
+    system can prevent it."""
     try:
         os.link(temporary, file)
     except FileExistsError:
@@ -202,7 +202,7 @@ def unpack(file: Path, into: Path, *, largest: int) -> tuple[list[Path], dict[st
 
     Raises `StoreError` in one sentence for anything that is not, byte for byte, an archive of plain
     files with plain relative paths inside its artifacts, with the digests that it lists, of at most
-    `largest` bytes together. Nothing is written before the list is found sound.
+    `largest` bytes together. Nothing is written before the list has been checked.
     """
 
     def refused(why: str) -> StoreError:
@@ -224,23 +224,23 @@ def unpack(file: Path, into: Path, *, largest: int) -> tuple[list[Path], dict[st
             goal = into / name
             goal.parent.mkdir(parents=True, exist_ok=True)
             with goal.open("xb") as out:
-                found = _copy(raw, out, size)
-            if found != digest or raw.read(-size % _BLOCK) != _padding(size):
+                copied = _copy(raw, out, size)
+            if copied != digest or raw.read(-size % _BLOCK) != _padding(size):
                 raise refused(f"{name} is changed or cut off")
         if raw.read(2 * _BLOCK) != b"\0" * 2 * _BLOCK or raw.read(1):
             raise refused("it does not end where its list of files ends")
-    return [into / found for found in manifest["artifacts"]], manifest["names"]
+    return [into / artifact_id for artifact_id in manifest["artifacts"]], manifest["names"]
 
 
 def _expect(raw: BinaryIO, name: str, size: int, refused: Refusal) -> None:
     """Read the header of a member, which must be this one."""
-    wanted = header(name, size)
-    found = raw.read(len(wanted))
-    if found == wanted:
+    expected = header(name, size)
+    actual = raw.read(len(expected))
+    if actual == expected:
         return
-    if len(found) < len(wanted):
+    if len(actual) < len(expected):
         raise refused(f"it is cut off before {name}")
-    if found[156:157] not in (b"0", b"\0", b"x"):
+    if actual[156:157] not in (b"0", b"\0", b"x"):
         raise refused(f"where {name} should be it holds a link, folder or special file")
     raise refused(f"where {name} should be it holds something else")
 
@@ -295,18 +295,18 @@ def _check_manifest(tree: dict[str, Any], refused: Refusal) -> None:
     if (
         not isinstance(ids, list)
         or not ids
-        or not all(isinstance(found, str) and is_id(found) for found in ids)
+        or not all(isinstance(artifact_id, str) and is_id(artifact_id) for artifact_id in ids)
         or len(set(ids)) != len(ids)
     ):
         raise refused("its artifacts are not a list of different ids")
     if not isinstance(names, dict) or not isinstance(files, dict):
         raise refused("it lists no names or no files")
-    for name, found in names.items():
+    for name, artifact_id in names.items():
         try:
             check_name(name)
         except StoreError as error:
             raise refused(str(error).rstrip(".")) from None
-        if found not in ids:
+        if artifact_id not in ids:
             raise refused(f"its name {name!r} means no artifact in it")
     taken: set[str] = set()
     for name, entry in files.items():

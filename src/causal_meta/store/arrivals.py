@@ -1,4 +1,4 @@
-"""What comes in an archive: checked whole in the staging area, then installed artifact by
+"""Importing an archive: it is checked as a whole in the staging area, then installed artifact by
 artifact."""
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ def take(
     store: Shelf, staging: Path, file: Path, *, largest: int | None = None
 ) -> tuple[list[Artifact], dict[str, str]]:
     """Install the artifacts of an archive into `store`; returns them, and the names that they had
-    (which are not given here).
+    (this function sets no names).
 
     The whole archive is checked, and every artifact against its digests, its id and what the store
     holds, before the first is published. Each is published whole; those that are there already stay
-    as they are, so a broken import is repeated until it is through. `largest`: bytes that it may
+    as they are, so an interrupted import can simply be repeated. `largest`: bytes that it may
     take; None is the free space of the store's disk.
     """
     if not file.is_file():

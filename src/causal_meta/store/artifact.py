@@ -1,4 +1,4 @@
-"""A published artifact, as its folder tells it."""
+"""A published artifact, read from its folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from causal_meta.conf.convert import from_plain
 from causal_meta.conf.setting import ConfigError
 from causal_meta.store.key import Key, StoreError, canonical, identity, identity_part, is_id
 
-# Files that tell how a result came to be and differ between two makings of the same bytes.
+# Files that record how a result was made; they differ between two builds of the same bytes.
 _RECORDS = ("config.yaml",)
 _RECORD_FOLDERS = ("facts/",)
 
@@ -109,12 +109,12 @@ def read_artifact(folder: Path) -> Artifact:
 
 
 def _is_complete(meta: dict[str, Any]) -> bool:
-    found = meta.get("target_id") or meta.get("run_id")
+    artifact_id = meta.get("target_id") or meta.get("run_id")
     inputs, digests = meta.get("inputs"), meta.get("digests")
     return (
-        isinstance(found, str)
-        and is_id(found)
-        and ("target_id" in meta) == found.startswith("tgt_")
+        isinstance(artifact_id, str)
+        and is_id(artifact_id)
+        and ("target_id" in meta) == artifact_id.startswith("tgt_")
         and isinstance(meta.get("kind"), str)
         and type(meta.get("revision")) is int
         and type(meta.get("seed")) is int

@@ -1,23 +1,23 @@
-"""Attempts: every builder works in a folder of its own, and goes on from the newest checkpoint that
+"""Attempts: every builder works in a folder of its own, and resumes from the newest checkpoint that
 can be verified.
 
-`.staging/<id>/attempt-<n>-<uuid>/` is the folder, `.staging/<id>/attempt-<n>.lock` is held as long
-as its process lives. Nothing depends on the lock being right: it only tells a newcomer whom to wait
-for and which leftovers to clear away. What makes the store correct is that folders are never shared
-and that publication is one rename, which the first one wins.
+`.staging/<id>/attempt-<n>-<uuid>/` is the folder; `.staging/<id>/attempt-<n>.lock` is held as long
+as its process lives. Correctness does not depend on the lock: it only says which attempts to wait
+for and which leftovers to remove. The store is correct because folders are never shared and
+publication is a single rename, in which the first one wins.
 
-On a network file system. The lease is the lock and the heartbeat: the modification times of the
-attempt's folder and facts. They are compared with that of a file touched just then on the same
-disk, so clocks of machines that differ do not matter where the server sets times (NFS). If they do
-differ after all, a builder that seems to have written in the future is waited for until `patience`
-seconds have brought nothing new; one that seems to have written long ago is not waited for, which
-costs doubled work and nothing else. Where locks do not reach other machines (NFS mounted with
-nolock, some cluster file systems), a living builder elsewhere looks dead: again work may be done
-twice, and whoever publishes later takes the first one's artifact. Where locks fail altogether
-everybody looks alive, and is waited for as long as the heartbeat is fresh. What is needed of the
-disk is that renaming a folder is one step for all machines, and that a file written and closed is
-whole for who opens it afterwards, as NFS promises. `clear` removes nothing of an attempt whose lock
-is held; where it cannot see a lock, a builder elsewhere may fail and be repeated.
+On a network file system. Whether an attempt is alive is judged by its lock and by its heartbeat:
+the modification times of its folder and facts. They are compared with that of a file touched just
+then on the same disk, so the clocks of the machines may differ where the server sets times (NFS).
+If the times differ all the same, a builder that seems to have written in the future is waited for
+until nothing has changed for `patience` seconds; one that seems to have written long ago is not
+waited for, which costs doubled work and nothing else. Where locks do not reach other machines (NFS
+mounted with nolock, some cluster file systems), a living builder elsewhere seems dead: again work
+may be done twice, and the later one to publish takes the artifact of the first. Where locks fail
+altogether every attempt seems alive, and is waited for as long as its heartbeat is fresh. The disk
+must rename a folder in one step for all machines, and a file that was written and closed must be
+complete when it is opened afterwards, as NFS promises. `clear` removes nothing of an attempt whose
+lock is held; where it cannot see a lock, a builder elsewhere may fail and be repeated.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def reserve(staging: Path, artifact_id: str, patience: float = 0.0) -> tuple[Pat
     """Make the folder of a new attempt under `staging`/<id>; returns it, its number and the
     descriptor of its held lock.
 
-    None if somebody else is at work on the artifact and has given a sign of life within `patience`
-    seconds.
+    None if another attempt is alive: its lock is held and its heartbeat is less than `patience`
+    seconds old.
     """
     home = staging / artifact_id
     with disk.locked(staging / "lock"):
@@ -140,8 +140,8 @@ def reserve(staging: Path, artifact_id: str, patience: float = 0.0) -> tuple[Pat
 
 def number_of(name: str) -> int:
     """The number of the attempt that a folder or a lock belongs to; 0 for anything else."""
-    found = re.match(r"attempt-(\d+)[-.]", name)
-    return int(found.group(1)) if found else 0
+    match = re.match(r"attempt-(\d+)[-.]", name)
+    return int(match.group(1)) if match else 0
 
 
 def _lock_file(home: Path, number: int) -> Path:
@@ -176,14 +176,13 @@ def seconds_silent(folder: Path, now: float) -> float:
 
 
 def heartbeats(staging: Path, artifact_id: str) -> list[float]:
-    """The last sign of life of every attempt at an artifact, to be compared with an earlier
-    answer."""
+    """The heartbeat of every attempt at an artifact, to be compared with an earlier result."""
     return [heartbeat(path) for _, path in folders(staging, artifact_id)]
 
 
 def busy(staging: Path, artifact_id: str, patience: float, now: float | None = None) -> bool:
-    """Whether somebody else is at work on the artifact and has given a sign of life within
-    `patience` seconds before `now` (None: by our clock)."""
+    """Whether an attempt at the artifact is alive: its lock is held and its heartbeat is less than
+    `patience` seconds before `now` (None: the clock of this machine)."""
     now = time.time() if now is None else now
     return patience > 0 and any(
         seconds_silent(path, now) < patience and is_live(staging, artifact_id, number)

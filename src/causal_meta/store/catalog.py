@@ -1,4 +1,4 @@
-"""What is found quickly: the catalog of targets, the list of runs of each, the names, and the views
+"""Indexes of the store: the catalog of targets, the list of runs of each, the names, and the views
 by name. All of it can be rebuilt, except the names."""
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def write_lines(root: Path, path: Path, lines: list[dict[str, Any]]) -> None:
 
 def leave_out(root: Path, artifact_id: str) -> None:
     """Take out the lines of a target whose folder was deleted by hand, before it is published
-    again: after a crash they would pass for the new."""
+    again: after a crash they would be taken for those of the new one."""
     path = root / "targets" / CATALOG
     if path.exists() and artifact_id.encode() in path.read_bytes():
         write_lines(
@@ -160,8 +160,7 @@ def point(root: Path, name: str, artifact_id: str, force: bool) -> None:
 
 
 def unname(root: Path, ids: Iterable[str]) -> list[str]:
-    """Let nothing be called after the artifacts `ids`, under a lock; returns the names that
-    went."""
+    """Remove the names of the artifacts `ids`, under a lock; returns the removed names."""
     gone = set(ids)
     if gone.isdisjoint(read_names(root).values()):
         return []
@@ -169,12 +168,10 @@ def unname(root: Path, ids: Iterable[str]) -> list[str]:
         names = read_names(root)
         disk.write_atomic(
             root / NAMES,
-            json.dumps(
-                {name: found for name, found in names.items() if found not in gone}, indent=1
-            )
+            json.dumps({name: id_ for name, id_ in names.items() if id_ not in gone}, indent=1)
             + "\n",
         )
-    return sorted(name for name, found in names.items() if found in gone)
+    return sorted(name for name, id_ in names.items() if id_ in gone)
 
 
 # -------------------------------------------------------------------------------------------- views
@@ -189,11 +186,11 @@ def view(root: Path, name: str, artifact: Artifact) -> None:
         if not artifact.is_target
         else [path for path in artifact.folder.iterdir() if path.name.startswith("run_")]
     )
-    wanted = {home / "config.yaml": artifact.folder / "config.yaml"}
+    links = {home / "config.yaml": artifact.folder / "config.yaml"}
     if (artifact.folder / "checkpoints").is_dir():
-        wanted[home / "checkpoints"] = artifact.folder / "checkpoints"
+        links[home / "checkpoints"] = artifact.folder / "checkpoints"
     for run in runs:
-        wanted[
+        links[
             home / ("results" if (run / "metrics.json").is_file() else "inference") / run.name
         ] = run
     for folder in (home / "results", home / "inference"):
@@ -205,16 +202,16 @@ def view(root: Path, name: str, artifact: Artifact) -> None:
         *(home / "inference").iterdir(),
     ]:
         if old.is_symlink() and (
-            old not in wanted or os.readlink(old) != os.path.relpath(wanted[old], old.parent)
+            old not in links or os.readlink(old) != os.path.relpath(links[old], old.parent)
         ):
             old.unlink()
-    for place, goal in wanted.items():
+    for place, goal in links.items():
         link(place, os.path.relpath(goal, place.parent))
 
 
 def unview(root: Path, name: str) -> None:
-    """Take away what leads to nothing in `experiments/<name>/`, and its folders where nothing else
-    lies in them."""
+    """Remove links without a target from `experiments/<name>/`, and its folders that are then
+    empty."""
     home = root / "experiments" / name
     for folder in (home / "results", home / "inference", home):
         if folder.is_symlink() or not folder.is_dir():

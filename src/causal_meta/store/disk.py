@@ -49,7 +49,8 @@ def is_disk_error(error: BaseException, root: Path, *, ours: bool = True) -> boo
     """Whether `error` is about writing under `root`: an error number of disks, and a file under
     `root` named (or none, where the disk is full).
 
-    `ours`: the error came from our own writing, where also a file in the way of a folder is meant.
+    `ours`: the error comes from writing by the store itself; then a file in the place of a folder
+    counts too.
     """
     if not isinstance(error, OSError):
         return False
@@ -113,7 +114,7 @@ def is_held(lock: Path) -> bool:
 
 def clock(file: Path) -> float:
     """The time by the clock that stamps the files of a disk, which on a network may be another
-    machine's: `file` is touched and looked at."""
+    machine's: `file` is touched and its time is read."""
     try:
         os.utime(file)
         return os.stat(file).st_mtime
@@ -247,17 +248,17 @@ def _is_derived(name: str) -> bool:
 def digests(folder: Path, *, sync: bool = False) -> dict[str, str]:
     """Relative path -> SHA-256 of every result file in `folder`; with `sync` each is flushed to the
     disk first."""
-    found = {}
+    by_path = {}
     for relative, path in results(folder):
         if sync:
             sync_file(path)
-        found[relative] = sha256(path)
-    return found
+        by_path[relative] = sha256(path)
+    return by_path
 
 
 def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, by name; nothing if there is no such folder, or none any more: others
-    may be clearing it away."""
+    """What lies in a folder, by name; nothing if there is no such folder, or if another process has
+    just removed it."""
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -278,8 +279,7 @@ def copy_files(source: Path, destination: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that nobody needs any more; what cannot be removed stays (it is in the
-    staging area and harms nobody)."""
+    """Remove a folder; what cannot be removed stays (in the staging area it does no harm)."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -307,7 +307,7 @@ def probe(folder: Path, root: Path, error: BaseException) -> None:
     """Raise a `StoreError` in the place of `error` if it is a disk error, or if the disk cannot
     take another file.
 
-    Libraries that write for us report a full disk in words of their own.
+    Libraries report a full disk in words of their own.
     """
     if is_disk_error(error, root, ours=False):
         raise StoreError(disk_sentence(error, root)) from error  # type: ignore[arg-type]

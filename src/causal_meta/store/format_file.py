@@ -27,22 +27,22 @@ def check(root: Path) -> None:
         ) from None
     except ValueError:
         tree = None
-    found = tree.get("format") if isinstance(tree, dict) else None
-    if type(found) is not int or found < 1:
+    version = tree.get("format") if isinstance(tree, dict) else None
+    if type(version) is not int or version < 1:
         raise StoreError(
-            f"{path} does not tell the format of the store; write "
+            f"{path} does not say the format of the store; write "
             f"{json.dumps({'format': FORMAT})} into it if this version made the store."
         )
-    if found > FORMAT:
+    if version > FORMAT:
         raise StoreError(
-            f"The store {root} is of format {found}, written by a newer version of causal_meta, "
+            f"The store {root} is of format {version}, written by a newer version of causal_meta, "
             f"and this one reads up to {FORMAT}; "
             "install the newer version, or name another store with --store."
         )
 
 
 def mark(root: Path) -> None:
-    """Let a store say its format, once."""
+    """Write the format into a store that does not say it yet."""
     if not (root / FILE).exists():
         disk.write_atomic(
             root / FILE, json.dumps({"format": FORMAT}) + "\n", drafts=root / ".staging"

@@ -1,5 +1,5 @@
-"""What an artifact is called: its id is a hash of everything that decides its content, and of
-nothing else.
+"""Ids: the id of an artifact is a hash of everything that decides its content, and of nothing
+else.
 
 Identity = {format, kind, revision, config, inputs}: `config` is the validated configuration with
 the kind tag at every node, defaults included, fields outside the identity left out; `inputs` maps
@@ -113,8 +113,7 @@ def key_of(config: ArtifactConfig, inputs: Mapping[str, str]) -> Key:
 def identity_part(tree: Any) -> Any:
     """A stored configuration tree without the fields outside the identity.
 
-    Works on the tree as it was stored, so that a key that should not be there, or one that lacks,
-    is still seen.
+    Works on the tree as it was stored, so that unknown and missing keys remain visible.
     """
     if isinstance(tree, Mapping):
         cls = by_tag().get(tree["kind"]) if isinstance(tree.get("kind"), str) else None

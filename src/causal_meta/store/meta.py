@@ -1,4 +1,4 @@
-"""What `meta.json` says."""
+"""The content of `meta.json`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from causal_meta.store.artifact import Artifact
 from causal_meta.store.attempts import Attempt
 from causal_meta.store.key import StoreError
 
-# Settings whose record is called otherwise than the field.
+# Fields that are recorded under another name.
 _RENAMED = {"trainer": "training"}
-# Settings by kind that are recorded under the name of earlier systems too: {name there: field}.
+# Fields by kind that are recorded under a second name too: {second name: field}.
 _ALSO = {"network_data": {"n_data": "n_rows"}}
-# What the store records unless the builder knows better: JAX's width is chosen per call, so that
-# only the builder can tell.
-_TOLD_BY_BUILDER = ("jax_enable_x64",)
+# What the store records unless the builder returns it: JAX's precision is chosen per call, so only
+# the builder knows it.
+_FROM_BUILDER = ("jax_enable_x64",)
 
 
 def sub_configs(config: ArtifactConfig) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def record(
     """The tree of `meta.json`; raises `StoreError` if a builder's `extra` names a key that the
     store writes.
 
-    `jax_enable_x64` is the builder's to tell, where it computed with JAX.
+    A builder that computes with JAX returns `jax_enable_x64` itself.
     """
     known: dict[str, Any] = {
         ("target_id" if isinstance(config, TargetConfig) else "run_id"): attempt.artifact_id,
@@ -85,7 +85,7 @@ def record(
     known = {
         name: value
         for name, value in known.items()
-        if not (name in _TOLD_BY_BUILDER and name in extra)
+        if not (name in _FROM_BUILDER and name in extra)
     }
     clash = sorted(known.keys() & extra.keys())
     if clash:

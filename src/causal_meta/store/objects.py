@@ -37,8 +37,8 @@ Builder = Callable[[Any, Attempt], Mapping[str, Any] | None]
 
 
 class Store(Shelf):
-    """Artifacts under a folder, laid out as in the architecture §3: looked up (`Shelf`, which
-    writes nothing), built, named, moved."""
+    """Artifacts under a folder, looked up (by `Shelf`, which writes nothing), built, named and
+    moved."""
 
     def __init__(
         self, root: str | os.PathLike[str] | None = None, *, patience: float = 60.0
@@ -73,26 +73,26 @@ class Store(Shelf):
         attempt)` and published.
 
         The builder writes results into `attempt.folder`; what it returns is merged into
-        `meta.json`. If it raises, the attempt stays (the next one goes on from its last verified
-        checkpoint) and the error goes on to the caller. `name` will mean the artifact (`force`
-        takes it from another one). Raises `StoreError` for a disk that is full or read-only, a
+        `meta.json`. If it raises, the attempt stays (the next one resumes from its last verified
+        checkpoint) and the caller gets the error. `name` will mean the artifact (`force` takes it
+        from another one). Raises `StoreError` for a disk that is full or read-only, a
         taken name, roles that do not fit, or a stored configuration that differs.
         """
-        given = dict(inputs or {})
-        key = self.key(config, given)
+        by_role = dict(inputs or {})
+        key = self.key(config, by_role)
         with disk.disk_errors(self.root):
-            for role, artifact in given.items():
-                self._check_present(role, artifact)
+            for role, item in by_role.items():
+                self._check_present(role, item)
             if name:
                 catalog.check_free(self.root, name, key.id, force)
-            found = self.ready(key, config, given)
-        if found is None:
-            found = self._make(
-                key, config, given, builder, tuple(overrides), tuple(subscribers), options or {}
+            artifact = self.ready(key, config, by_role)
+        if artifact is None:
+            artifact = self._make(
+                key, config, by_role, builder, tuple(overrides), tuple(subscribers), options or {}
             )
         if name:
-            self.name(found, name, force=force)
-        return found
+            self.name(artifact, name, force=force)
+        return artifact
 
     def _check_present(self, role: str, artifact: Artifact) -> None:
         folder = self.folder_of(artifact.id)
@@ -108,19 +108,19 @@ class Store(Shelf):
             )
 
     def _reserve(self, artifact_id: str) -> tuple[Path, int, int]:
-        """The folder, number and lock of a new attempt, as soon as nobody else is seen at work on
-        the artifact.
+        """The folder, number and lock of a new attempt, as soon as no other attempt at the
+        artifact is alive.
 
-        Whoever has given no sign of life while we looked on for `patience` seconds is waited for no
-        longer, whatever the clocks say.
+        An attempt whose heartbeat has not changed during `patience` seconds of waiting is no longer
+        waited for, whatever the clocks say.
         """
-        pause, patience, seen, since = 0.05, self.patience, [0.0], time.monotonic()
+        pause, patience, before, since = 0.05, self.patience, [0.0], time.monotonic()
         while (reserved := attempts.reserve(self.staging, artifact_id, patience)) is None:
             time.sleep(pause)
             pause = min(1.0, pause * 1.5)
             beats = attempts.heartbeats(self.staging, artifact_id)
-            if beats != seen:
-                seen, since = beats, time.monotonic()
+            if beats != before:
+                before, since = beats, time.monotonic()
             elif time.monotonic() - since >= self.patience:
                 patience = 0.0
         return reserved
@@ -143,21 +143,21 @@ class Store(Shelf):
             with disk.disk_errors(self.root):
                 disk.write_atomic(folder / "config.yaml", yaml_1_2.dump(to_plain(config)))
                 resumed = attempts.resume(self.staging, key.id, folder)
-                found = self.ready(key, config, inputs)
-            if found is not None:  # published while we waited or copied
+                artifact = self.ready(key, config, inputs)
+            if artifact is not None:  # published while we waited or copied
                 disk.remove_tree(folder)
             else:
                 facts = Facts(folder, key.id, number, config.seed, subscribers)
                 attempt = Attempt(folder, key.id, number, inputs, facts, resumed, options)
                 extra = self._run(builder, config, attempt)
                 with disk.disk_errors(self.root):
-                    found = self._publish(config, attempt, extra, overrides)
+                    artifact = self._publish(config, attempt, extra, overrides)
         finally:
             os.close(lock)
         with disk.disk_errors(self.root):
             attempts.clear(self.staging, key.id)
-            self._refresh_views(found)
-        return found
+            self._refresh_views(artifact)
+        return artifact
 
     def _run(self, builder: Builder, config: ArtifactConfig, attempt: Attempt) -> Mapping[str, Any]:
         try:
@@ -189,17 +189,17 @@ class Store(Shelf):
         if isinstance(config, TargetConfig):
             place.parent.mkdir(parents=True, exist_ok=True)
         key = self.key(config, attempt.inputs)
-        found = self.stored(key, config, attempt.inputs)
-        if found is not None and is_stale(found, attempt.inputs):
+        artifact = self.stored(key, config, attempt.inputs)
+        if artifact is not None and is_stale(artifact, attempt.inputs):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(place, self.staging / attempt.artifact_id / f"stale-{uuid.uuid4().hex}")
         if isinstance(config, TargetConfig) and not place.exists():
             catalog.leave_out(self.root, attempt.artifact_id)
         if disk.rename_new(attempt.folder, place):
             disk.sync_folder(place.parent)
-            found = self.read(place)
-            catalog.add(found, self.root)
-            return found
+            artifact = self.read(place)
+            catalog.add(artifact, self.root)
+            return artifact
         winner = self.stored(key, config, attempt.inputs)
         if winner is None:
             raise StoreError(
@@ -234,23 +234,20 @@ class Store(Shelf):
     def rebuild_catalog(self) -> None:
         """Write `_catalog.jsonl` and every `_runs.jsonl` again from the artifacts."""
         with disk.disk_errors(self.root):
-            found = self.artifacts()
+            artifacts = self.artifacts()
+            targets = [item for item in artifacts if item.is_target]
             path = self.root / "targets" / catalog.CATALOG
-            if found or path.exists():
-                catalog.write_lines(
-                    self.root, path, [catalog.target_line(item) for item in found if item.is_target]
-                )
-            runs: dict[Path, list[Artifact]] = {item.folder: [] for item in found if item.is_target}
-            for item in found:
+            if artifacts or path.exists():
+                lines = [catalog.target_line(item) for item in targets]
+                catalog.write_lines(self.root, path, lines)
+            runs: dict[Path, list[Artifact]] = {item.folder: [] for item in targets}
+            for item in artifacts:
                 if not item.is_target:
                     runs[item.folder.parent].append(item)
             for folder, inside in runs.items():
                 if inside or (folder / catalog.RUNS).exists():
-                    catalog.write_lines(
-                        self.root,
-                        folder / catalog.RUNS,
-                        [catalog.run_line(item, self.root) for item in inside],
-                    )
+                    lines = [catalog.run_line(item, self.root) for item in inside]
+                    catalog.write_lines(self.root, folder / catalog.RUNS, lines)
 
     def export(self, artifact: Artifact, folder: str | os.PathLike[str]) -> Path:
         """Write the artifact alone (no figures, no runs in it) to the new or empty `folder`;
@@ -303,6 +300,6 @@ class Store(Shelf):
             return removal.leftovers(self, self.staging, idle=idle)
 
     def sweep(self, chosen: Sequence[Leftover], *, idle: float = 3600.0) -> list[Leftover]:
-        """Remove leftovers, each looked at again first; returns those that went."""
+        """Remove leftovers, each checked again first; returns those that were removed."""
         with disk.disk_errors(self.root):
             return removal.sweep(self, self.staging, chosen, idle=idle)

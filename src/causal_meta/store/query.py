@@ -83,9 +83,9 @@ def ask(store: Shelf, question: str) -> Answer:
                 raise StoreError(
                     "store query takes one question; write a single select … from targets or runs."
                 )
-            found = database.execute(statements[0])
-            columns = tuple(column[0] for column in found.description or ())
-            return Answer(columns, found.fetchall())
+            result = database.execute(statements[0])
+            columns = tuple(column[0] for column in result.description or ())
+            return Answer(columns, result.fetchall())
         except duckdb.Error as error:
             raise StoreError(f"The question cannot be answered: {_first(str(error))}") from None
 
@@ -169,10 +169,10 @@ def _json(path: Path) -> Any:
 
 
 def _under(top: str, tree: Any) -> dict[str, Any]:
-    found = leaves(tree) if isinstance(tree, Mapping) else ()
+    entries = leaves(tree) if isinstance(tree, Mapping) else ()
     return {
         f"{top}.{key}": value
-        for key, value in found
+        for key, value in entries
         if key and not isinstance(value, list | Mapping)
     }
 
@@ -219,16 +219,16 @@ _REALS = {"created_at", "walltime_sec", "cpu_sec"}
 
 def _column(key: str, values: list[Any]) -> tuple[str, list[Any]]:
     """The narrowest type that holds all values, and the values in it."""
-    given = [value for value in values if value is not None]
-    if given and all(type(value) is bool for value in given):
+    present = [value for value in values if value is not None]
+    if present and all(type(value) is bool for value in present):
         return "boolean", values
     if (
-        all(type(value) is int and abs(value) < 2**63 for value in given)
-        and (given or key in _NUMBERS)
+        all(type(value) is int and abs(value) < 2**63 for value in present)
+        and (present or key in _NUMBERS)
         and key not in _REALS
     ):
         return "bigint", values
-    if all(type(value) in (int, float) for value in given) and (given or key in _REALS):
+    if all(type(value) in (int, float) for value in present) and (present or key in _REALS):
         return "double", [None if value is None else float(value) for value in values]
     return "varchar", [
         value if value is None or isinstance(value, str) else json.dumps(value) for value in values
@@ -236,13 +236,13 @@ def _column(key: str, values: list[Any]) -> tuple[str, list[Any]]:
 
 
 def _different(names: Iterable[str]) -> Iterator[str]:
-    seen: set[str] = set()
+    taken: set[str] = set()
     for name in names:
         candidate, number = name, 1
-        while candidate.casefold() in seen:
+        while candidate.casefold() in taken:
             number += 1
             candidate = f"{name}_{number}"
-        seen.add(candidate.casefold())
+        taken.add(candidate.casefold())
         yield candidate
 
 

@@ -1,4 +1,4 @@
-"""What goes: artifacts that a user removes, and leftovers that nobody needs.
+"""Removal: of artifacts that a user names, and of leftovers that nothing needs.
 
 Nothing is deleted in its place. A folder is first renamed into `.staging/trash/`, which is one step
 that happens or does not; then it is deleted there. What a crash leaves in the trash goes at the
@@ -67,7 +67,7 @@ def plan(store: Shelf, tokens: Sequence[str]) -> Removal:
     for folder in chosen:
         store.refuse_links(folder)
     folders = tuple(folder for folder in chosen if folder.parent not in chosen)
-    ids = frozenset(found.name for folder in folders for found in (folder, *_runs(folder)))
+    ids = frozenset(path.name for folder in folders for path in (folder, *_runs(folder)))
     depend = {
         artifact.id: tuple(sorted({*artifact.inputs.values()} & ids))
         for artifact in store.artifacts()
@@ -81,7 +81,7 @@ def _runs(folder: Path) -> list[Path]:
 
 
 def remove(store: Shelf, staging: Path, removal: Removal, *, force: bool = False) -> None:
-    """Carry out a removal; the names of what goes, and its lines in the catalog, go too.
+    """Carry out a removal, of names and lines in the catalog too.
 
     Raises `StoreError` without touching anything if there are runs in a target that were not chosen
     themselves, or artifacts elsewhere that depend on it, unless `force`; also if a run was
@@ -110,9 +110,9 @@ def remove(store: Shelf, staging: Path, removal: Removal, *, force: bool = False
             store,
             tuple(gone),
             {
-                found.name
+                path.name
                 for folder, place in gone.items()
-                for found in (folder, *_runs_of_trashed(place, folder))
+                for path in (folder, *_runs_of_trashed(place, folder))
             },
         )
         for trashed in gone.values():
@@ -128,15 +128,15 @@ def _listed(ids: Sequence[str]) -> str:
 
 
 def _why(removal: Removal, inside: Sequence[str]) -> str:
-    said = []
+    reasons = []
     if inside:
-        said.append(f"{_listed(inside)} {'lies' if len(inside) == 1 else 'lie'} in it")
+        reasons.append(f"{_listed(inside)} {'lies' if len(inside) == 1 else 'lie'} in it")
     if removal.depend:
-        said.append(
+        reasons.append(
             f"{_listed(sorted(removal.depend))} {'was' if len(removal.depend) == 1 else 'were'} "
             "made from it"
         )
-    return " and ".join(said)
+    return " and ".join(reasons)
 
 
 def forget(store: Shelf, folders: Sequence[Path], ids: set[str]) -> None:
@@ -167,10 +167,11 @@ def forget(store: Shelf, folders: Sequence[Path], ids: set[str]) -> None:
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that nobody needs: where it lies, why it can go, and the bytes that this frees.
+    """Something that nothing needs: its place, the reason why it can go, and the bytes that this
+    frees.
 
     `kind`: `staging` and `view` are safe to remove; `work` is an attempt that the next build would
-    go on from; `orphan` is a run whose input is no longer in the store, or a folder without a
+    resume; `orphan` is a run whose input is no longer in the store, or a folder without a
     record where artifacts lie.
     """
 
@@ -184,20 +185,20 @@ def leftovers(store: Shelf, staging: Path, *, idle: float = 3600.0) -> list[Left
     """What could be removed. Nothing that holds its lock, or was written to within `idle` seconds,
     is among it."""
     now = disk.clock(staging / "lock")
-    found = [
+    items = [
         *_staged(store, staging, idle, now),
         *_drafts(store, idle, now),
         *_views(store),
         *_orphans(store),
     ]
-    return [Leftover(path, kind, reason, _size(path)) for path, kind, reason in found]
+    return [Leftover(path, kind, reason, _size(path)) for path, kind, reason in items]
 
 
 def sweep(
     store: Shelf, staging: Path, chosen: Iterable[Leftover], *, idle: float = 3600.0
 ) -> list[Leftover]:
-    """Remove what was found, each looked at again first (under the lock that attempts begin under);
-    returns what was removed."""
+    """Remove leftovers, each checked again first (under the lock under which attempts begin);
+    returns those that were removed."""
     removed = []
     with disk.locked(staging / "lock"):
         still = {(item.path, item.kind) for item in leftovers(store, staging, idle=idle)}
@@ -218,7 +219,7 @@ def sweep(
     return removed
 
 
-Found = tuple[Path, str, str]
+Item = tuple[Path, str, str]
 
 
 def _homes(staging: Path) -> list[Path]:
@@ -245,7 +246,7 @@ def _tidy(staging: Path, home: Path) -> None:
         home.rmdir()
 
 
-def _staged(store: Shelf, staging: Path, idle: float, now: float) -> Iterator[Found]:
+def _staged(store: Shelf, staging: Path, idle: float, now: float) -> Iterator[Item]:
     if not staging.is_dir() or staging.is_symlink():
         return
     for path in disk.entries(staging / TRASH):
@@ -300,13 +301,13 @@ def _silent(folder: Path, now: float) -> float:
     return now - max(beats)
 
 
-def _drafts(store: Shelf, idle: float, now: float) -> Iterator[Found]:
+def _drafts(store: Shelf, idle: float, now: float) -> Iterator[Item]:
     for path in sorted((store.root / "reports").glob(".draft-*")):
         if path.is_dir() and not path.is_symlink() and _silent(path, now) >= idle:
             yield path, "staging", "a report that was not finished"
 
 
-def _views(store: Shelf) -> Iterator[Found]:
+def _views(store: Shelf) -> Iterator[Item]:
     """Links in the views by name that lead to nothing any more."""
     for folder in sorted((store.root / "experiments").glob("*")):
         if folder.is_symlink() or not folder.is_dir():
@@ -318,7 +319,7 @@ def _views(store: Shelf) -> Iterator[Found]:
                 yield path, "view", "a link to what has gone"
 
 
-def _orphans(store: Shelf) -> Iterator[Found]:
+def _orphans(store: Shelf) -> Iterator[Item]:
     there = {folder.name for folder in store.folders()}
     for folder in store.folders():
         if folder.is_symlink():

@@ -26,8 +26,8 @@ from causal_meta.store.key import (
 
 
 class Shelf:
-    """The artifacts under a folder, to be found by name, id or configuration. Neither making the
-    object nor asking it writes anything."""
+    """The artifacts under a folder, looked up by name, id or configuration. The object writes
+    nothing."""
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         """`root`: the folder; None takes the environment's CAUSAL_META_STORE, else ./runs. Raises
@@ -43,9 +43,9 @@ class Shelf:
     def key(self, config: ArtifactConfig, inputs: Mapping[str, Artifact] | None = None) -> Key:
         """The identity of the artifact that `config` and `inputs` by role describe; raises
         `StoreError` if the roles do not fit."""
-        given = dict(inputs or {})
-        _check_roles(config, given)
-        return key_of(config, {role: artifact.id for role, artifact in given.items()})
+        by_role = dict(inputs or {})
+        _check_roles(config, by_role)
+        return key_of(config, {role: artifact.id for role, artifact in by_role.items()})
 
     def lookup(
         self, config: ArtifactConfig, inputs: Mapping[str, Artifact] | None = None
@@ -62,8 +62,8 @@ class Shelf:
         self, key: Key, config: ArtifactConfig, inputs: Mapping[str, Artifact]
     ) -> Artifact | None:
         """`lookup` for a key that is known already."""
-        found = self.stored(key, config, inputs)
-        return None if found is None or is_stale(found, inputs) else found
+        artifact = self.stored(key, config, inputs)
+        return None if artifact is None or is_stale(artifact, inputs) else artifact
 
     def stored(
         self, key: Key, config: ArtifactConfig, inputs: Mapping[str, Artifact]
@@ -74,12 +74,12 @@ class Shelf:
         self.refuse_links(folder)
         if not folder.exists():
             return None
-        found = self.read(folder)
+        artifact = self.read(folder)
         tree = {
-            "kind": found.kind,
-            "revision": found.meta["revision"],
-            "config": identity_part(found.stored_tree()),
-            "inputs": found.inputs,
+            "kind": artifact.kind,
+            "revision": artifact.meta["revision"],
+            "config": identity_part(artifact.stored_tree()),
+            "inputs": artifact.inputs,
         }
         changes = difference(tree, {name: key.tree[name] for name in tree})
         if changes:
@@ -87,7 +87,7 @@ class Shelf:
                 f"{key.id} in the store was made from another configuration than the one asked "
                 f"for: {'; '.join(changes)}."
             )
-        return found
+        return artifact
 
     def place_of(
         self, config: ArtifactConfig, artifact_id: str, inputs: Mapping[str, Artifact]
@@ -110,13 +110,13 @@ class Shelf:
     def read(self, folder: Path) -> Artifact:
         """The artifact in a folder of this store."""
         self.refuse_links(folder)
-        found = read_artifact(folder)
-        if found.id != folder.name:
+        artifact = read_artifact(folder)
+        if artifact.id != folder.name:
             raise StoreError(
-                f"{folder} says that it is {found.id}; it was moved or altered, so delete it to "
+                f"{folder} says that it is {artifact.id}; it was moved or altered, so delete it to "
                 "have it built again."
             )
-        return found
+        return artifact
 
     def refuse_links(self, folder: Path) -> None:
         """Raise `StoreError` if a link between the root and `folder` could lead out of the
@@ -186,20 +186,20 @@ class Shelf:
     def inputs_of(self, artifact: Artifact) -> dict[str, Artifact]:
         """The inputs of an artifact by role; raises `StoreError` if one is no longer in the
         store."""
-        return {role: self.find(found) for role, found in artifact.inputs.items()}
+        return {role: self.find(id_) for role, id_ in artifact.inputs.items()}
 
     def artifacts(self) -> list[Artifact]:
-        """Every artifact that can be read: each target, then its runs, oldest first (`verify` tells
-        of the others)."""
-        found = []
+        """Every artifact that can be read: each target, then its runs, oldest first (`verify` lists
+        the others)."""
+        artifacts = []
         for folder in self.folders():
             with contextlib.suppress(StoreError):
-                found.append(self.read(folder))
+                artifacts.append(self.read(folder))
         runs: dict[str, list[Artifact]] = {}
-        for item in found:
+        for item in artifacts:
             if not item.is_target:
                 runs.setdefault(item.folder.parent.name, []).append(item)
-        targets = sorted((item for item in found if item.is_target), key=_age)
+        targets = sorted((item for item in artifacts if item.is_target), key=_age)
         return [
             item
             for target in targets
@@ -208,11 +208,11 @@ class Shelf:
 
     def runs_of(self, artifact: Artifact) -> list[Artifact]:
         """The runs in a target's folder that can be read, oldest first."""
-        found = []
+        runs = []
         for folder in runs_in(artifact.folder):
             with contextlib.suppress(StoreError):
-                found.append(self.read(folder))
-        return sorted(found, key=_age)
+                runs.append(self.read(folder))
+        return sorted(runs, key=_age)
 
     def names(self) -> dict[str, str]:
         """Human name -> id."""
@@ -222,21 +222,21 @@ class Shelf:
         """The lines of `targets/_catalog.jsonl` whose targets exist, and those of targets that lack
         one (a crash between publication and entry)."""
         lines = {line["target_id"]: line for line in catalog.read_lines(self.root)}
-        found = []
+        entries = []
         for folder in self._targets():
             with contextlib.suppress(StoreError):
-                found.append(lines.get(folder.name) or catalog.target_line(self.read(folder)))
-        return sorted(found, key=lambda line: line["created_at"])
+                entries.append(lines.get(folder.name) or catalog.target_line(self.read(folder)))
+        return sorted(entries, key=lambda line: line["created_at"])
 
 
 def _age(artifact: Artifact) -> float:
     return float(artifact.meta["created_at"])
 
 
-def is_stale(found: Artifact, inputs: Mapping[str, Artifact]) -> bool:
+def is_stale(run: Artifact, inputs: Mapping[str, Artifact]) -> bool:
     """Whether a run was computed from inputs whose content was another one."""
-    return not found.is_target and any(
-        found.meta["inputs"][role]["digest"] != artifact.digest for role, artifact in inputs.items()
+    return not run.is_target and any(
+        run.meta["inputs"][role]["digest"] != artifact.digest for role, artifact in inputs.items()
     )
 
 

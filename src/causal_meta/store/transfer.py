@@ -1,5 +1,4 @@
-"""Artifacts that travel: a folder of its own that another store, or a program without one, can
-take."""
+"""Export to a folder, and installation of such a folder in another store."""
 
 from __future__ import annotations
 
@@ -49,18 +48,18 @@ def check_content(artifact: Artifact) -> None:
 def changed_files(artifact: Artifact) -> list[str]:
     """In words: files that are missing, changed or extra against the digests in `meta.json`."""
     try:
-        found = disk.digests(artifact.folder)
+        actual = disk.digests(artifact.folder)
     except (StoreError, OSError) as error:
         return [str(error).rstrip(".")]
     known = artifact.meta["digests"]
     return [
-        *(f"{path} is missing" for path in sorted(known.keys() - found.keys())),
+        *(f"{path} is missing" for path in sorted(known.keys() - actual.keys())),
         *(
             f"{path} is changed"
-            for path in sorted(known.keys() & found.keys())
-            if known[path] != found[path]
+            for path in sorted(known.keys() & actual.keys())
+            if known[path] != actual[path]
         ),
-        *(f"{path} is extra" for path in sorted(found.keys() - known.keys())),
+        *(f"{path} is extra" for path in sorted(actual.keys() - known.keys())),
     ]
 
 

@@ -14,21 +14,21 @@ from causal_meta.store.shelf import Shelf
 def problems(store: Shelf, token: str | None = None) -> list[str]:
     """One sentence per problem, of the artifact `token` and the runs in it or of the whole store.
 
-    Looked at: `meta.json` can be read, id and folder agree and follow from configuration and
+    Checked: `meta.json` can be read, id and folder agree and follow from configuration and
     inputs, every digest, files missing, changed or extra, runs whose inputs have changed (stale) or
     gone, names that mean nothing, and torn lines in the lists of targets and runs.
     """
     if token is None:
-        folders, found = (
+        folders, sentences = (
             store.folders(),
             [*_names(store), *_strangers(store), *_torn(store, store.root / "targets" / CATALOG)],
         )
     else:
         top = store.locate(token)
-        folders, found = [top, *(runs_in(top) if TARGET_ID.fullmatch(top.name) else [])], []
+        folders, sentences = [top, *(runs_in(top) if TARGET_ID.fullmatch(top.name) else [])], []
     for folder in folders:
-        found += _artifact(store, folder)
-    return found
+        sentences += _artifact(store, folder)
+    return sentences
 
 
 def _artifact(store: Shelf, folder: Path) -> list[str]:
@@ -80,7 +80,7 @@ def _inputs(store: Shelf, artifact: Artifact) -> list[str]:
         try:
             same = read_artifact(folder).digest == entry["digest"]
         except StoreError:
-            continue  # told of at its own folder
+            continue  # reported at its own folder
         if not same:
             wrong.append(
                 f"{artifact.id} is stale: its input {role}, {entry['id']}, has changed since; run "
@@ -95,9 +95,9 @@ def _names(store: Shelf) -> list[str]:
     except StoreError as error:
         return [str(error)]
     return [
-        f"names.json: {name!r} means {found}, which is not in the store."
-        for name, found in names.items()
-        if store.folder_of(found) is None
+        f"names.json: {name!r} means {id_}, which is not in the store."
+        for name, id_ in names.items()
+        if store.folder_of(id_) is None
     ]
 
 

@@ -35,15 +35,15 @@ def import_artifact(
     """Bring an exported artifact's folder, or a checkpoint file of this package, into the store.
 
     A folder is checked against its digests and its id. A checkpoint names its model itself;
-    `config` says what the owner trained it on (data, seed), of which there is no proof. Its
-    identity holds the digest of the file. Raises ValueError or StoreError in one sentence.
+    `config` says what it was trained on (data, seed), which cannot be checked. Its identity holds
+    the digest of the file. Raises ValueError or StoreError in one sentence.
     """
     path = Path(source)
     if path.is_dir():
-        found = store.install(path)
+        artifact = store.install(path)
         if name:
-            store.name(found, name, force=force)
-        return found
+            store.name(artifact, name, force=force)
+        return artifact
     if not path.is_file():
         raise StoreError(
             f"There is no file or folder {path}; give a checkpoint (FILE.pt) or the folder of an "
@@ -51,17 +51,17 @@ def import_artifact(
         )
     payload = checkpoints.read(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    wanted = dataclasses.replace(
+    imported = dataclasses.replace(
         config, model=_model_config(payload, path.name), weights_sha256=digest
     )
     checkpoints.load(
-        ModelFactory.build(wanted.model, wanted.seed), payload["model"], whose=path.name
+        ModelFactory.build(imported.model, imported.seed), payload["model"], whose=path.name
     )
 
-    def builder(given: ExperimentConfig, attempt: Attempt) -> dict[str, Any]:
-        return _take(given, attempt, path, payload)
+    def builder(built: ExperimentConfig, attempt: Attempt) -> dict[str, Any]:
+        return _take(built, attempt, path, payload)
 
-    return store.build(wanted, {}, builder, name=name, force=force, **recorded)
+    return store.build(imported, {}, builder, name=name, force=force, **recorded)
 
 
 def _model_config(payload: dict[str, Any], title: str) -> ModelConfig:

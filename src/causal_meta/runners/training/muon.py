@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta.conf.training import MuonConfig
@@ -90,9 +91,9 @@ def _is_matrix(w: Tensor) -> bool:
     return w.ndim == 2 and min(w.shape) > 2
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrices, roughly: [B, m, n] -> [B, m, n] with all singular
-    values between about 0.7 and 1.2.
+def orthogonalised(matrices: Float[Tensor, "B m n"]) -> Float[Tensor, "B m n"]:
+    """The nearest semi-orthogonal matrices, approximately: all singular values are between about
+    0.7 and 1.2.
 
     X = G / ‖G‖, then five times X = a X + b (X X') X + c (X X')² X, which leaves the singular
     vectors and drives every singular value towards 1.

@@ -42,8 +42,8 @@ class Lamb(WholeUpdate):
     m = β1 m + (1-β1) g,  v = β2 v + (1-β2) g²,  u = [m / (1-β1^t)] / ([v / (1-β2^t)]^½ + ε) +
     weight_decay w, w = w - rate φ u  with  φ = ‖w‖ / ‖u‖, and φ = 1 where either norm is zero.
 
-    Source: You et al. 2020, "Large batch optimization for deep learning", algorithm 2. Ours takes
-    the norm itself for the paper's φ(‖w‖) and the trust ratio 1 at a zero norm, as optax does
+    Source: You et al. 2020, "Large batch optimization for deep learning", algorithm 2. This one
+    takes the norm itself for the paper's φ(‖w‖) and the trust ratio 1 at a zero norm, as optax does
     (AVICI's reference training): a bias that starts at zero can leave it. Sparse gradients are not
     supported.
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from causal_meta.conf.setting import ConfigError
@@ -47,14 +48,17 @@ def direction(monitor: str, families: Iterable[str] = ()) -> Direction:
 
 
 def marginal_metrics(
-    probabilities: Tensor, adjacency: Tensor, node_mask: Tensor, bins: int = 10
-) -> dict[str, Tensor]:
-    """AUROC, AUPRC, ECE and Brier score of edge marginals, all tasks at once.
+    probabilities: Float[Tensor, "B D D"],
+    adjacency: Float[Tensor, "B D D"] | Int[Tensor, "B D D"],
+    node_mask: Bool[Tensor, "B D"],
+    bins: int = 10,
+) -> dict[str, Float[Tensor, " B"]]:
+    """AUROC, AUPRC, expected calibration error (ECE) and Brier score of edge marginals, per task.
 
-    `probabilities` and `adjacency` [B, D, D], `node_mask` [B, D]; only ordered pairs of different
-    real variables count. Returns float64 [B] per metric with the conventions of `eval_metrics`:
-    ties count half in AUROC and fall together in AUPRC (average precision); both are NaN for a task
-    whose graph has no edge, or (AUROC) all edges.
+    Only ordered pairs of different real variables count. The conventions are those of
+    `eval_metrics`: ties count half in AUROC and share one threshold in AUPRC (average precision);
+    both are NaN for a task whose graph has no edge, or (AUROC) all edges. `bins` is the number of
+    equal bins of the ECE. The results are float64.
     """
     pairs = pair_mask(node_mask).flatten(1)
     # padding sorts behind all real pairs
@@ -63,20 +67,20 @@ def marginal_metrics(
     total, n_edges = pairs.sum(1), edge.sum(1)
 
     order = torch.argsort(score, dim=1, descending=True, stable=True)
-    ranked, found = score.gather(1, order), edge.gather(1, order).to(torch.float64)
-    true = found.cumsum(1)  # edges among the k+1 highest scores
+    ranked, is_edge = score.gather(1, order), edge.gather(1, order).to(torch.float64)
+    true = is_edge.cumsum(1)  # edges among the k+1 highest scores
     first, last = _tied(ranked)
     place = torch.arange(score.shape[1], device=score.device, dtype=torch.float64).expand_as(ranked)
     true_last, place_last = true.gather(1, last), place.gather(1, last) + 1
-    true_before = (true - found).gather(1, first)
+    true_before = (true - is_edge).gather(1, first)
     false_last = place_last - true_last
     false_before = place.gather(1, first) - true_before
     n_false = (total - n_edges).to(torch.float64)
     # non-edges below an edge, ties half
     beaten = (n_false[:, None] - false_last) + 0.5 * (false_last - false_before)
     known = (n_edges > 0) & (n_edges < total)
-    auroc = _ratio((beaten * found).sum(1), n_edges * n_false, known)
-    auprc = _ratio((true_last / place_last * found).sum(1), n_edges, n_edges > 0)
+    auroc = _ratio((beaten * is_edge).sum(1), n_edges * n_false, known)
+    auprc = _ratio((true_last / place_last * is_edge).sum(1), n_edges, n_edges > 0)
 
     squared = ((score - edge.to(score)).square() * pairs).sum(1)
     return {
@@ -116,9 +120,11 @@ def _ratio(numerator: Tensor, denominator: Tensor, known: Tensor) -> Tensor:
     return torch.where(known, numerator / denominator.clamp(min=1), torch.nan)
 
 
-def posterior_metrics(posterior: GraphPosterior, batch: TaskBatch) -> dict[str, Tensor]:
+def posterior_metrics(
+    posterior: GraphPosterior, batch: TaskBatch
+) -> dict[str, Float[Tensor, " B"]]:
     """Validation metrics of a posterior for a batch with truth: `marginal_metrics` and the graph's
-    negative log probability in nats, each [B]."""
+    negative log probability in nats."""
     if batch.adjacency is None:
         raise ValueError(
             "The validation batch has no true graphs; use test families, whose tasks have them."
@@ -150,7 +156,7 @@ def compute_predictive_nll(
     infers.
 
     A model of graphs alone has no density over rows. So each of `n_samples` posterior graphs G
-    given the training rows is refitted as a linear-Gaussian model by least squares on them, and the
+    given the training rows is fitted as a linear-Gaussian model by least squares on them, and the
     held-out rows are scored: NLL = - mean over G and rows n of  sum_j log N(x_nj ; a_j + w_j .
     x_n,pa(j), s_j²), averaged over the tasks, in the units of the training rows' z-scores (both
     tables are standardised by the training rows' mean and standard deviation). Cyclic graphs have
@@ -182,16 +188,16 @@ def compute_predictive_nll(
 
 
 def linear_gaussian_nll(
-    train: Tensor,
-    test: Tensor,
-    graphs: Tensor,
-    node_mask: Tensor,
-    train_rows: Tensor,
-    test_rows: Tensor,
-) -> Tensor:
-    """Mean negative log density [B, S], nats per row, of `test` [B, M, D] under each graph [B, S,
-    D, D] fitted by least squares to `train` [B, N, D]; both centred on the training mean, zero
-    where padded. Variances are the mean squared residuals, at least 1e-6."""
+    train: Float[Tensor, "B N D"],
+    test: Float[Tensor, "B M D"],
+    graphs: Int[Tensor, "B S D D"],
+    node_mask: Bool[Tensor, "B D"],
+    train_rows: Bool[Tensor, "B N"],
+    test_rows: Bool[Tensor, "B M"],
+) -> Float[Tensor, "B S"]:
+    """Mean negative log density, in nats per row, of `test` under each graph fitted by least
+    squares to `train`; both centred on the training mean, zero where padded. Variances are the mean
+    squared residuals, at least 1e-6."""
     n = train_rows.sum(1).to(train)[:, None, None]
     m = test_rows.sum(1).to(test)[:, None, None]
     # second moments, enough for every regression
