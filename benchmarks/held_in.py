@@ -19,13 +19,13 @@ import torch
 from causal_meta.conf.evaluation import EvaluateConfig
 from causal_meta.conf.inference import BOSSConfig, EmptyConfig
 from causal_meta.conf.ranges import fixed
+from causal_meta.conf.registry import implementation
 from causal_meta.datasets.scm import SCMFamily
-from causal_meta.models.classical.baselines import make_baseline
-from causal_meta.posteriors import EmpiricalGraphs
+from causal_meta.posteriors import stack
 from causal_meta.randomness import generator, seeds_of
 from causal_meta.runners.evaluation.evaluation import score
+from causal_meta.runners.inference.amortised import amortised_posterior
 from causal_meta.runners.inference.discovery import load_model
-from causal_meta.runners.inference.task_posteriors import amortised_posterior
 from causal_meta.tasks import TaskBatch
 
 SHOWN = ("auroc", "auprc", "density", "e_shd", "ece", "e_f1", "e_sid", "graph_nll")
@@ -33,16 +33,13 @@ SHOWN = ("auroc", "auprc", "density", "e_shd", "ece", "e_f1", "e_sid", "graph_nl
 
 def by_baseline(config, batch: TaskBatch):
     """The posterior of a baseline for every table, and CPU seconds per table [B]."""
-    baseline, rows = make_baseline(config), batch.standardised()
-    graphs = np.zeros((len(batch), config.n_samples, batch.n_nodes, batch.n_nodes), dtype=np.int8)
-    seconds = np.zeros(len(batch))
+    method, answers, seconds = implementation(config)(config), [], np.zeros(len(batch))
     for b in range(len(batch)):
         begin = time.process_time()
-        graphs[b] = baseline.posterior_for(
-            rows.task(b).x.double().numpy(), generator(config.seed, "held in", config.kind, b)
-        )
+        source = generator(config.seed, "held in", config.kind, b)
+        answers.append(method.answer(batch.task(b), source))
         seconds[b] = time.process_time() - begin
-    return EmpiricalGraphs(torch.from_numpy(graphs), batch.node_mask), seconds
+    return stack(answers), seconds
 
 
 def main() -> int:

@@ -26,8 +26,8 @@ from causal_meta.conf.inference import (
     RandomConfig,
     SortnregressConfig,
 )
+from causal_meta.conf.registry import implementation
 from causal_meta.datasets.real import read_table, read_truth
-from causal_meta.models.classical.baselines import make_baseline
 from causal_meta.posteriors import EmpiricalGraphs
 from causal_meta.randomness import generator
 from causal_meta.runners.evaluation.eval_metrics import METRICS
@@ -62,9 +62,9 @@ def baselines(n_edges: int, count: int, seed: int):
 
 def point_estimate(rows: np.ndarray) -> np.ndarray:
     """R2-sortnregress without bootstrap, as in the paper: one graph [1, 1, D, D]."""
-    return make_baseline(SortnregressConfig(order="r2")).fit(rows, np.random.default_rng(0))[
-        None, None
-    ]
+    config = SortnregressConfig(order="r2")
+    graph = implementation(config)(config).fit(rows, np.random.default_rng(0))
+    return graph[None, None]
 
 
 def main() -> int:
@@ -88,7 +88,7 @@ def main() -> int:
     )
     true = torch.from_numpy(truth.astype(np.float32))[None]
     batch = full_batch(torch.from_numpy(centred(table.x)[0])[None], None, [-1])
-    raw, rows = (item.x[0].double().numpy() for item in (batch, batch.standardised()))
+    rows = batch.standardised().x[0].double().numpy()
     columns: dict[str, tuple[dict, float]] = {}
 
     def add(title, posterior, seconds):
@@ -106,16 +106,9 @@ def main() -> int:
     except ValueError as error:
         print(f"No model: {error}", file=sys.stderr)
     for title, config in baselines(int(truth.sum()), given.bootstraps, given.seed):
-        baseline = make_baseline(config)
-        begin = time.process_time()
-        graphs = baseline.posterior_for(
-            raw if baseline.needs_scale else rows, generator(given.seed, "sachs", config.kind)
-        )
-        add(
-            title,
-            EmpiricalGraphs(torch.from_numpy(graphs)[None], batch.node_mask),
-            time.process_time() - begin,
-        )
+        method, begin = implementation(config)(config), time.process_time()
+        posterior = method.answer(batch.task(0), generator(given.seed, "sachs", config.kind))
+        add(title, posterior, time.process_time() - begin)
     begin = time.process_time()
     graphs = point_estimate(rows)
     add(

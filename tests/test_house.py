@@ -26,7 +26,7 @@ FLOOR = {
     "datasets": 1, "representation": 1, "records": 1,
     "graphs": 0, "graph_classes": 0, "randomness": 0, "tasks": 0, "posteriors": 0, "layers": 0,
     "drawing": 0, "store": 0, "facts": 0, "conf": 0,
-    "clock": 0, "threads": 0, "draws": 0, "fixed_order": 0, "pareto": 0,
+    "clock": 0, "threads": 0, "draws": 0, "fixed_order": 0, "pareto": 0, "method_diagnostics": 0,
 }  # fmt: skip
 # all that monitoring and reports may know
 SHOWING = {"records", "store", "facts", "conf", "graphs", "posteriors", "drawing"}

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from causal_meta.graphs import is_acyclic
+from causal_meta.method_diagnostics import MethodDiagnostics
 from causal_meta.posteriors import (
     EmpiricalGraphs,
     GraphPosterior,
     IndependentEdges,
-    MethodDiagnostics,
     OrderedEdges,
     graph_posterior,
     load_posterior,

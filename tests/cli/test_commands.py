@@ -201,6 +201,20 @@ def test_baselines_are_inferred_and_evaluated_on_the_same_tasks(run, store):
     assert run("evaluate", "posterior=nothing", "of=held_in", "--quiet").out == scored.last + "\n"
 
 
+def test_infer_prints_what_a_method_reports_about_its_work(run, store):
+    words = ("infer", "sortnregress", "of=held_in", "n_samples=3")
+    run(*words)
+    held_in = Store(store).find("held_in")
+    artifact = Store(store).find(run(*words).last)
+    assert artifact.inputs["of"] == held_in.id
+    meta = artifact.folder / "meta.json"
+    tree = json.loads(meta.read_text())
+    tree["interventional_rows_left_out"] = 12
+    meta.write_text(json.dumps(tree))
+    assert run(*words).out == f"12 rows under interventions left out\n{artifact.id}\n"
+    assert run(*words, "--quiet").out == f"{artifact.id}\n"
+
+
 def test_a_model_is_evaluated_and_asked_for_a_whole_set(run, store):
     assert run("evaluate", "of=first", "tasks=held_in", "n_samples=20").last.startswith(
         "run_evaluate_"

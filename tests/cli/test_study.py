@@ -132,16 +132,16 @@ def test_mistakes_are_refused_before_anything_is_made(run, refused, file, store,
 
 
 def test_a_failure_is_told_with_its_first_cause_its_line_and_its_log(run, file, monkeypatch):
-    from causal_meta.runners.inference import task_posteriors as inference
+    from causal_meta.runners.inference import per_task
 
-    working = inference.infer_baseline
+    working = per_task.infer_per_task
 
     def fails(config, attempt):
         if config.kind == "random":
             raise RuntimeError("the sky fell")
         return working(config, attempt)
 
-    monkeypatch.setattr(inference, "infer_baseline", fails)
+    monkeypatch.setattr(per_task, "infer_per_task", fails)
     ran = run("study", file)
     assert ran.status == 1
     told = [line for line in ran.err.splitlines() if line.startswith(("Failed", "  log"))]
@@ -150,7 +150,7 @@ def test_a_failure_is_told_with_its_first_cause_its_line_and_its_log(run, file, 
     assert told[0].endswith("(1 that need it were not made)")
     assert "the sky fell" in Path(told[1].removeprefix("  log: ")).read_text()
     assert "e_shd" in ran.out  # what could be made is shown
-    monkeypatch.setattr(inference, "infer_baseline", working)
+    monkeypatch.setattr(per_task, "infer_per_task", working)
     assert run("study", file).status == 0
 
 

@@ -38,9 +38,9 @@ def counted(plan):
 @pytest.fixture
 def broken(monkeypatch):
     """Let every run of kind `random` fail, as long as the fixture's list holds something."""
-    from causal_meta.runners.inference import task_posteriors as inference
+    from causal_meta.runners.inference import per_task
 
-    working, why = inference.infer_baseline, ["the sky fell"]
+    working, why = per_task.infer_per_task, ["the sky fell"]
 
     def fails(config, attempt):
         if config.kind == "random" and why:
@@ -50,7 +50,7 @@ def broken(monkeypatch):
                 raise RuntimeError(why[0]) from error
         return working(config, attempt)
 
-    monkeypatch.setattr(inference, "infer_baseline", fails)
+    monkeypatch.setattr(per_task, "infer_per_task", fails)
     return why
 
 

@@ -33,7 +33,7 @@ HARNESS = """
 import contextlib, io, json, os, shutil, signal, sys
 from pathlib import Path
 import pyarrow.parquet, torch
-import causal_meta.runners.evaluation.evaluation, causal_meta.runners.inference.task_posteriors
+import causal_meta.runners.evaluation.evaluation, causal_meta.runners.inference.per_task
 import causal_meta.runners.tasks.task_sets, causal_meta.reports.gallery
 from causal_meta.cli import main
 from causal_meta.store import disk

@@ -67,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         check_fit(cls, inputs)
     found = make(args, store, config, inputs, name=words.name, overrides=words.settings)
     status = tell_estimate(found, quiet=args.quiet) if cls.gives == "llc" else 0
+    if cls.gives == "posterior" and not args.quiet:
+        print_diagnostics(found)
     print(found.id)
     return status
 
@@ -89,6 +91,15 @@ def check_fit(cls: type[ArtifactConfig], inputs: Mapping[str, Artifact]) -> None
                 f"kind {artifact.kind!r}{hint}."
             )
     cls.check_inputs({role: artifact.kind for role, artifact in inputs.items()})
+
+
+def print_diagnostics(run: Artifact) -> None:
+    """Print what the method of a posterior reports about its work: rows left out, repairs,
+    chains."""
+    from causal_meta.method_diagnostics import MethodDiagnostics
+
+    for line in MethodDiagnostics.from_entries(run.meta).in_words():
+        print(line)
 
 
 def tell_estimate(found: Artifact, *, quiet: bool = False) -> int:

@@ -32,7 +32,7 @@ class MethodConfig(RunConfig):
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = {"of": ("tasks",)}
     gives: ClassVar[str] = "posterior"
     backend: ClassVar[Backend] = "numpy"
-    builder: ClassVar[str] = "causal_meta.runners.inference.task_posteriors:infer_baseline"
+    builder: ClassVar[str] = "causal_meta.runners.inference.per_task:infer_per_task"
     #: The settings that `name_in_tables` already says.
     named: ClassVar[tuple[str, ...]] = ()
     n_samples: int = setting(20, low=1, unit="graphs", help="bootstrap replicates, or draws")

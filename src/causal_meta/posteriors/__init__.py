@@ -10,7 +10,6 @@ causes j. Shape letters: B tasks, D variables, S graphs, K orders.
     ordered_edges        orders with Bernoulli edges along them; always acyclic
 """
 
-from causal_meta.posteriors.diagnostics import MethodDiagnostics
 from causal_meta.posteriors.empirical_graphs import EmpiricalGraphs
 from causal_meta.posteriors.files import load_posterior, stack
 from causal_meta.posteriors.graph_posterior import Arrays, GraphPosterior, pair_mask
@@ -24,7 +23,6 @@ __all__ = [
     "GraphPosterior",
     "IndependentEdges",
     "MechanismPosterior",
-    "MethodDiagnostics",
     "OrderedEdges",
     "load_posterior",
     "pair_mask",

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 from torch.nn import functional
 
-from causal_meta.posteriors.diagnostics import MethodDiagnostics
+from causal_meta.method_diagnostics import MethodDiagnostics
 from causal_meta.posteriors.mechanism_posterior import MechanismPosterior
 from causal_meta.randomness import torch_generator
 

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int8
 
 from causal_meta.conf.setting import ConfigError
 from causal_meta.facts import read_scalars
-from causal_meta.posteriors import Arrays, GraphPosterior, MethodDiagnostics, load_posterior
+from causal_meta.method_diagnostics import MethodDiagnostics
+from causal_meta.posteriors import Arrays, GraphPosterior, load_posterior
 
 if TYPE_CHECKING:
     from causal_meta.store import Artifact

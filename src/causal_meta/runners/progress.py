@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+
+T = TypeVar("T")
 
 Style = Literal["auto", "bar", "lines", "off"]
 SECONDS_BETWEEN_LINES = 10.0
@@ -97,3 +99,15 @@ def _bar() -> Bar:
         console=Console(stderr=True),
         refresh_per_second=4,
     )
+
+
+def watched(items: Iterable[T], title: str) -> Iterator[T]:
+    """`items`, with a progress bar on standard error where that is a terminal."""
+    listed = list(items)
+    if not sys.stderr.isatty() or len(listed) < 2:
+        yield from listed
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(listed, description=title, console=Console(stderr=True), transient=True)

@@ -1,1 +1,1 @@
-"""Classical baselines, one table at a time."""
+"""Classical methods, one table at a time: bootstrapped searches over graphs, and simple anchors."""

@@ -28,7 +28,8 @@ from causal_meta.runners.evaluation.eval_metrics import (
     reliability_bins,
     summary,
 )
-from causal_meta.runners.inference.task_posteriors import artifact_posterior, watched
+from causal_meta.runners.inference.amortised import artifact_posterior
+from causal_meta.runners.progress import watched
 from causal_meta.runners.tasks.task_sets import load_tasks
 from causal_meta.tasks import TaskBatch
 

@@ -1,4 +1,4 @@
-"""Laws of the baselines: classes of graphs by enumeration, the lasso against scikit-learn,
+"""Laws of the classical methods: classes of graphs by enumeration, the lasso against scikit-learn,
 bootstraps that do not read a file's order."""
 
 import hashlib
@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+import torch
 
 from causal_meta.conf import registry
 from causal_meta.conf.inference import (
@@ -22,15 +23,11 @@ from causal_meta.conf.inference import (
     SortnregressConfig,
 )
 from causal_meta.conf.setting import ConfigError
-from causal_meta.models.classical import baselines
-from causal_meta.models.classical.baselines import (
-    Bootstrap,
-    adaptive_lasso,
-    consistent_extension,
-    from_endpoints,
-    make_baseline,
-    resample,
-)
+from causal_meta.models.classical import boss, causal_learn, ges, pc
+from causal_meta.models.classical.bootstrap import Bootstrap, consistent_extension, resample
+from causal_meta.models.classical.causal_learn import from_endpoints
+from causal_meta.models.classical.sortnregress import adaptive_lasso
+from causal_meta.tasks import Task, full_batch
 
 CONFIGS = {
     "empty": EmptyConfig(n_samples=3),
@@ -53,6 +50,15 @@ SEARCHES = {
 
 def generator(seed=0):
     return np.random.default_rng(seed)
+
+
+def method(config):
+    return registry.implementation(config)(config)
+
+
+def particles(config, x, generator):
+    """The graphs [S, D, D] of a method for the rows `x` [N, D]."""
+    return method(config).particles(x, generator)[0]
 
 
 def standardised(x):
@@ -99,16 +105,16 @@ def markov_class(graph):
 
 def classes(n_nodes):
     """The Markov equivalence classes over `n_nodes` nodes, each as the list of its members."""
-    found = defaultdict(list)
+    members = defaultdict(list)
     for graph in all_dags(n_nodes):
-        found[markov_class(graph)].append(graph)
-    return list(found.values())
+        members[markov_class(graph)].append(graph)
+    return list(members.values())
 
 
 # -------------------------------------------------------------------------------------- all of them
 
 
-def test_every_baseline_is_tested():
+def test_every_method_is_tested():
     assert {config.kind for config in CONFIGS.values()} == set(registry.tags(MethodConfig))
 
 
@@ -116,10 +122,10 @@ def test_every_baseline_is_tested():
 def test_acyclic_graphs_that_depend_on_rows_and_generator_alone(config, capfd):
     x = standardised(linear_table(np.triu(np.ones((5, 5)), 1), 60, seed=1))
     python, legacy = random.getstate(), np.random.get_state()
-    first = make_baseline(config).posterior_for(x, generator(3))
+    first = particles(config, x, generator(3))
     random.random()
     np.random.random()
-    again = make_baseline(config).posterior_for(x, generator(3))
+    again = particles(config, x, generator(3))
     random.setstate(python)
     np.random.set_state(legacy)
     assert first.shape == (config.n_samples, 5, 5)
@@ -135,7 +141,7 @@ def test_the_callers_global_generators_and_warning_filters_stay(config):
     x = standardised(linear_table(np.triu(np.ones((3, 3)), 1), 30, seed=1))
     filters = list(warnings.filters)
     python, legacy = random.getstate(), np.random.get_state()
-    make_baseline(config).posterior_for(x, generator())
+    particles(config, x, generator())
     assert random.getstate() == python
     assert all(np.array_equal(a, b) for a, b in zip(legacy, np.random.get_state(), strict=True))
     assert warnings.filters == filters
@@ -169,7 +175,7 @@ def _degenerate(name):
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_degenerate_tables_do_not_crash(config, table):
     x = _degenerate(table)
-    graphs = make_baseline(config).posterior_for(x, generator())
+    graphs = particles(config, x, generator())
     assert graphs.shape == (config.n_samples, x.shape[1], x.shape[1])
     assert all(is_dag(graph) for graph in graphs)
 
@@ -178,21 +184,19 @@ def test_missing_causal_learn_is_one_sentence(monkeypatch):
     def absent(name):
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    boss, table = make_baseline(BOSSConfig()), generator().normal(size=(20, 3))
-    monkeypatch.setattr(baselines.importlib, "import_module", absent)
+    search, table = method(BOSSConfig()), generator().normal(size=(20, 3))
+    monkeypatch.setattr(causal_learn.importlib, "import_module", absent)
     with pytest.raises(
         ConfigError, match=r"need causal-learn .*pip install 'causal-meta\[baselines\]'"
     ):
-        boss.posterior_for(table, generator())
+        search.particles(table, generator())
 
 
 def test_causal_learn_is_imported_late():
-    assert "import causallearn" not in (
-        text := importlib.util.find_spec("causal_meta.models.classical.baselines")
-        .loader.get_data(baselines.__file__)
-        .decode()
-    )
-    assert "from causallearn" not in text
+    for module in (boss, causal_learn, ges, pc):
+        text = importlib.util.find_spec(module.__name__).loader.get_data(module.__file__).decode()
+        assert "import causallearn" not in text
+        assert "from causallearn" not in text
 
 
 # ------------------------------------------------------------------------ random graphs, extensions
@@ -200,7 +204,7 @@ def test_causal_learn_is_imported_late():
 
 def test_random_graphs_have_the_stated_density_and_ignore_the_rows():
     config = RandomConfig(edges_per_node=1.5, n_samples=4000)
-    graphs = make_baseline(config).posterior_for(np.zeros((2, 8)), generator())
+    graphs = particles(config, np.zeros((2, 8)), generator())
     edges = graphs.sum((1, 2))
     p = 3.0 / 7
     assert abs(edges.mean() - 12.0) < 4 * np.sqrt(28 * p * (1 - p) / 4000)
@@ -208,12 +212,9 @@ def test_random_graphs_have_the_stated_density_and_ignore_the_rows():
     # no order is preferred: every ordered pair has p / 2
     one_way = graphs.mean(0)[~np.eye(8, dtype=bool)]
     assert np.abs(one_way - p / 2).max() < 4.5 * np.sqrt(p / 2 * (1 - p / 2) / 4000)
-    np.testing.assert_array_equal(
-        graphs, make_baseline(config).posterior_for(np.ones((9, 8)), generator())
-    )
+    np.testing.assert_array_equal(graphs, particles(config, np.ones((9, 8)), generator()))
     assert (
-        make_baseline(RandomConfig(edges_per_node=50))
-        .posterior_for(np.zeros((2, 4)), generator())
+        particles(RandomConfig(edges_per_node=50), np.zeros((2, 4)), generator())
         .sum((1, 2))
         .tolist()
         == [6] * 100
@@ -254,7 +255,7 @@ def test_the_class_check_rejects_another_class():
         pytest.param([(0, 1), (3, 2), (1, 2), (2, 1)], id="both ends point inwards"),
     ],
 )
-def test_without_a_consistent_extension_the_skeleton_stays_and_it_is_counted(arrows):
+def test_without_a_consistent_extension_the_skeleton_is_kept_and_counted(arrows):
     pdag = np.zeros((50, 4, 4), dtype=np.int8)
     for i, j in arrows:
         pdag[:, i, j] = 1
@@ -284,23 +285,23 @@ def test_adaptive_lasso_equals_scikit_learns_on_weighted_columns(seed, scale):
     y = x @ (draws.normal(size=6) * (draws.random(6) < 0.5)) + 2 * draws.normal(size=80)
     x, y = scale * x, scale * y
     weight = np.abs(LinearRegression().fit(x, y).coef_)
-    wanted = LassoLarsIC(criterion="bic").fit(x * weight, y).coef_ * weight
+    expected = LassoLarsIC(criterion="bic").fit(x * weight, y).coef_ * weight
     xc, yc = x - x.mean(0), y - y.mean()
     got = adaptive_lasso(xc.T @ xc, xc.T @ yc, float(yc @ yc), 80)
-    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-9)
-    assert (got != 0).sum() == (wanted != 0).sum()
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
+    assert (got != 0).sum() == (expected != 0).sum()
 
 
 def test_variance_sorting_reads_the_scale_and_nothing_else():
     chain = np.diag(np.ones(4), 1)
     x = linear_table(chain, 4000, seed=2)
-    fit = make_baseline(SortnregressConfig(order="variance")).fit
+    fit = method(SortnregressConfig(order="variance")).fit
     # variances 1, 2, 3, 4, 5 follow the order
     np.testing.assert_array_equal(fit(x, generator()), chain)
     turned = x / x.std(0) * [5, 4, 3, 2, 1]
     np.testing.assert_array_equal(fit(turned, generator()), chain.T)  # other units, other answer
-    assert make_baseline(SortnregressConfig(order="variance")).needs_scale
-    assert not make_baseline(SortnregressConfig(order="r2")).needs_scale
+    assert method(SortnregressConfig(order="variance")).needs_scale
+    assert not method(SortnregressConfig(order="r2")).needs_scale
 
 
 def test_r2_order_is_that_of_the_explained_shares():
@@ -310,7 +311,7 @@ def test_r2_order_is_that_of_the_explained_shares():
         others = np.column_stack([np.delete(x, node, axis=1), np.ones(300)])
         rest = x[:, node] - others @ np.linalg.lstsq(others, x[:, node], rcond=None)[0]
         shares.append(1 - rest.var() / x[:, node].var())
-    order = make_baseline(SortnregressConfig(order="r2")).order
+    order = method(SortnregressConfig(order="r2")).order
     np.testing.assert_array_equal(order(x, generator()), np.argsort(shares))
     np.testing.assert_array_equal(
         order(x * [1, 10, 100, 3, 5, 7] + 4, generator()), np.argsort(shares)
@@ -321,16 +322,16 @@ def test_r2_order_is_that_of_the_explained_shares():
 
 
 class Marked(Bootstrap):
-    """Knows the columns by their means and always answers 0 -> 1 - 2, wherever they stand; writes
-    down the orders it was given."""
+    """Recognises the columns by their means and always answers 0 -> 1 - 2, in whatever order they
+    come; records these orders."""
 
     def __init__(self, config):
         super().__init__(config)
-        self.seen = []
+        self.orders = []
 
     def fit(self, rows, generator):
         identity = np.round(rows.mean(0)).astype(int)
-        self.seen.append(tuple(identity))
+        self.orders.append(tuple(identity))
         place = np.argsort(identity)
         graph = np.zeros((3, 3), dtype=np.int8)
         for i, j in ((0, 1), (1, 2), (2, 1)):
@@ -341,11 +342,11 @@ class Marked(Bootstrap):
 def test_columns_are_shuffled_before_every_fit_and_shuffled_back():
     x = generator().normal(size=(400, 3)) * 0.1 + np.arange(3)
     marked = Marked(PCConfig(n_samples=1200))
-    graphs = marked.posterior_for(x, generator(1))
+    graphs = marked.particles(x, generator(1))[0]
     assert not graphs[:, 2, 0].any()  # shuffled back: always the same skeleton on the same names
     assert (graphs[:, 0, 1] == 1).all()
     assert ((graphs[:, 1, 2] + graphs[:, 2, 1]) == 1).all()
-    counts = Counter(marked.seen)
+    counts = Counter(marked.orders)
     assert len(counts) == 6
     # chi-square with 5 degrees of freedom; 25.7 has p = 1e-4
     statistic = sum((count - 200) ** 2 / 200 for count in counts.values())
@@ -366,17 +367,17 @@ def test_boss_does_not_read_the_order_of_the_file():
     draws = generator(4)
     weights = np.triu((draws.random((7, 7)) < 0.7) * draws.normal(size=(7, 7)), 1)
     x = standardised(linear_table(weights, 40, seed=draws))
-    boss = make_baseline(BOSSConfig(n_samples=80, penalty=0.5))
+    search = method(BOSSConfig(n_samples=80, penalty=0.5))
 
     def unshuffled(table, seed):
         draws = generator(seed)
-        return np.stack([boss.fit(resample(table, draws), draws) for _ in range(80)])
+        return np.stack([search.fit(resample(table, draws), draws) for _ in range(80)])
 
     mirrored = unshuffled(x[:, ::-1], 2)[:, ::-1, ::-1]
     assert _largest_z(unshuffled(x, 1), mirrored) > 5.5  # what the shuffling is for
     shuffled = (
-        boss.posterior_for(x, generator(1)),
-        boss.posterior_for(x[:, ::-1], generator(2))[:, ::-1, ::-1],
+        search.particles(x, generator(1))[0],
+        search.particles(x[:, ::-1], generator(2))[0][:, ::-1, ::-1],
     )
     assert _largest_z(*shuffled) < 4.4
 
@@ -384,14 +385,10 @@ def test_boss_does_not_read_the_order_of_the_file():
 @pytest.mark.parametrize("config", SEARCHES.values(), ids=SEARCHES)
 def test_searches_find_a_collider_and_leave_a_chain_open(config):
     collider = np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0]])
-    graphs = make_baseline(config).posterior_for(
-        standardised(linear_table(collider, 400, seed=4)), generator()
-    )
+    graphs = particles(config, standardised(linear_table(collider, 400, seed=4)), generator())
     assert (graphs == collider).all((1, 2)).mean() > 0.8
     chain = np.diag(np.ones(2), 1).astype(int)
-    graphs = make_baseline(config).posterior_for(
-        standardised(linear_table(chain, 400, seed=5)), generator()
-    )
+    graphs = particles(config, standardised(linear_table(chain, 400, seed=5)), generator())
     right = [markov_class(graph) == markov_class(chain) for graph in graphs]
     fork = np.array([[0, 0, 0], [1, 0, 1], [0, 0, 0]])
     assert np.mean(right) > 0.8
@@ -417,6 +414,47 @@ def test_resampling_redraws_and_jitters_only_where_it_must():
     assert record["jittered"] == 1
 
 
+# ----------------------------------------------------------------------------------- whole answers
+
+
+def task(x, intervened=None):
+    set_cells = torch.zeros(x.shape, dtype=torch.bool) if intervened is None else intervened
+    return Task(x=torch.from_numpy(x).float(), adjacency=None, intervened=set_cells)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_an_answer_is_the_posterior_of_the_particles_of_standardised_rows(config):
+    """Except for the variance order, which reads the rows as measured."""
+    x = linear_table(np.triu(np.ones((4, 4)), 1), 50, seed=2).astype(np.float32) * [1, 2, 3, 4]
+    raw = task(x)
+    posterior = method(config).answer(raw, generator(3))
+    batch = full_batch(raw.x[None], None, [-1])
+    reads_scale = config.kind == "sortnregress" and config.order == "variance"
+    rows = (batch if reads_scale else batch.standardised()).x[0].double().numpy()
+    np.testing.assert_array_equal(
+        posterior.graphs[0].numpy(), particles(config, rows, generator(3))
+    )
+    assert posterior.node_mask.tolist() == [[True] * 4]
+    assert posterior.diagnostics.interventional_rows_left_out == 0
+    assert not method(config).needs_pretraining
+
+
+def test_rows_under_interventions_are_left_out_and_counted():
+    """The same answer as without them; with them it would be another."""
+    x = linear_table(np.triu(np.ones((4, 4)), 1), 60, seed=2)
+    set_cells = torch.zeros(60, 4, dtype=torch.bool)
+    set_cells[40:, 1] = True
+    search = method(SortnregressConfig(n_samples=3, order="variance"))
+    mixed = search.answer(task(x, set_cells), generator(3))
+    plain = search.answer(task(x[:40]), generator(3))
+    assert torch.equal(mixed.graphs, plain.graphs)
+    assert not torch.equal(mixed.graphs, search.answer(task(x), generator(3)).graphs)
+    assert mixed.diagnostics.interventional_rows_left_out == 20
+    set_cells[9:, 1] = True
+    with pytest.raises(ConfigError, match="9 rows are without interventions; a baseline reads"):
+        search.check(task(x, set_cells))
+
+
 GOLDEN = {
     "empty": "1:367467f43d580c3c",
     "random": "1:15b82d6d7399949b",
@@ -434,7 +472,7 @@ def test_a_seeded_answer_changes_only_with_the_revision(name):
     """If this fails, the same configuration gives another result: raise `revision` of the kind,
     then write the new digest here."""
     x = standardised(linear_table(np.triu(np.ones((5, 5)), 1), 60, seed=1))
-    graphs = make_baseline(CONFIGS[name]).posterior_for(x, generator(3))
+    graphs = particles(CONFIGS[name], x, generator(3))
     assert (
         f"{CONFIGS[name].revision}:{hashlib.sha256(graphs.tobytes()).hexdigest()[:16]}"
         == GOLDEN[name]

@@ -1,0 +1,1 @@
+"""Bayesian methods, one table at a time: exact, sampled and variational posteriors."""

@@ -1,0 +1,126 @@
+"""Posteriors of methods that answer one task at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causal_meta.clock import cpu_seconds
+from causal_meta.conf.inference import MethodConfig
+from causal_meta.conf.registry import implementation
+from causal_meta.conf.setting import ConfigError
+from causal_meta.method_diagnostics import MethodDiagnostics
+from causal_meta.models.task_method import State, TaskMethod
+from causal_meta.posteriors import GraphPosterior, load_posterior, stack
+from causal_meta.randomness import generator, torch_generator
+from causal_meta.runners.inference.posterior_files import dims, write_posterior
+from causal_meta.runners.progress import watched
+from causal_meta.runners.tasks.task_sets import load_tasks
+
+if TYPE_CHECKING:
+    from causal_meta.store import Attempt
+
+#: After a kill about this many seconds of work are lost.
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
+
+
+def infer_per_task(config: MethodConfig, attempt: Attempt) -> dict[str, Any]:
+    """Answer every task of `attempt.inputs["of"]`; the builder of all `MethodConfig` kinds. Writes
+    `posterior.npz`.
+
+    Task b has random numbers of its own, so a killed run that resumes from its checkpoint gives the
+    same answers. Returns entries of `meta.json`: dims and the method's diagnostics.
+
+    Raises:
+        ConfigError: the method cannot answer one of the tasks.
+    """
+    batch = load_tasks(attempt.inputs["of"]).without_truth()
+    method: TaskMethod[Any] = implementation(config)(config)
+    tasks = [batch.task(b) for b in range(len(batch))]
+    for b, task in enumerate(tasks):
+        try:
+            method.check(task)
+        except ConfigError as error:
+            raise ConfigError(f"Task {b} cannot be answered: {error}") from None
+    work = _Work(attempt)
+    for b in watched(range(len(work.answers), len(batch)), config.kind):
+        work.begin_task()
+        source = generator(config.seed, config.kind, "task", b)
+        work.finish_task(method.answer(tasks[b], source, work))
+        if attempt.seconds_since_save() > SECONDS_BETWEEN_CHECKPOINTS and b + 1 < len(batch):
+            work.write()
+            attempt.facts.event("heartbeat", step=b + 1, tasks=len(batch))
+    posterior = stack(work.answers).padded(batch.n_nodes)
+    graphs = posterior.representative_graphs(
+        config.n_samples, torch_generator(config.seed, config.kind, "graphs")
+    )
+    write_posterior(attempt, posterior, graphs, np.array(work.seconds))
+    attempt.discard_checkpoints()
+    return {"dims": dims(posterior, config.n_samples), **posterior.diagnostics.entries()}
+
+
+class _Work:
+    """The answers so far with their CPU seconds, and the state of the task at work: the method's
+    `Checkpoint`, kept in the attempt's.
+
+    As arrays: `answer.B.NAME` for the arrays of the answer to task B, `state.NAME` for the state,
+    `progress` for the rest, in JSON.
+    """
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        arrays = attempt.load("arrays") or {}
+        progress = json.loads(str(arrays["progress"])) if arrays else {}
+        self.seconds: list[float] = progress.get("seconds", [])
+        self.answers: list[GraphPosterior] = []
+        for b, entries in enumerate(progress.get("diagnostics", [])):
+            answer = load_posterior(_named(arrays, f"answer.{b}."))
+            answer.diagnostics = MethodDiagnostics.from_entries(entries)
+            self.answers.append(answer)
+        self._state: State | None = _named(arrays, "state.") or None
+        self._spent: float = progress.get("spent", 0.0)  # on the task at work, by earlier attempts
+
+    def begin_task(self) -> None:
+        """Start the clock of the next task."""
+        self._began = cpu_seconds() - self._spent
+        self._spent = 0.0
+
+    def finish_task(self, answer: GraphPosterior) -> None:
+        """Keep the answer to the task at work."""
+        self.answers.append(answer)
+        self.seconds.append(cpu_seconds() - self._began)
+        self._state = None
+
+    def load(self) -> State | None:
+        """The state of the task at work."""
+        return self._state
+
+    def save(self, state: State) -> None:
+        """Keep the state of the task at work, durably."""
+        self._state = dict(state)
+        self.write()
+
+    def write(self) -> None:
+        """Replace the attempt's checkpoint."""
+        progress = {
+            "seconds": self.seconds,
+            "diagnostics": [answer.diagnostics.entries() for answer in self.answers],
+            "spent": 0.0 if self._state is None else cpu_seconds() - self._began,
+        }
+        arrays = {f"state.{name}": value for name, value in (self._state or {}).items()}
+        for b, answer in enumerate(self.answers):
+            arrays |= {f"answer.{b}.{name}": value for name, value in answer.arrays().items()}
+        arrays["progress"] = np.array(json.dumps(progress))
+        self._attempt.save(arrays, len(self.answers), "arrays")
+
+
+def _named(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The arrays whose names begin with `prefix`, without it."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in arrays.items()
+        if name.startswith(prefix)
+    }
