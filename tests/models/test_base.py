@@ -73,7 +73,7 @@ def test_the_mode_comes_back_after_a_failure(model):
 
 
 def test_answers_do_not_depend_on_units_or_on_company(model, monkeypatch):
-    """Columns in other units, tasks asked one at a time or together: the same posterior."""
+    """Columns in other units, tasks answered one at a time or together: the same posterior."""
     batch = batch_of()
     p = model.posterior(batch).edge_probabilities
     torch.testing.assert_close(

@@ -1,5 +1,5 @@
-"""What a graph model is: rows in, a posterior over graphs out, with a loss to train by and no side
-effects when asked."""
+"""Base of the graph models: from rows to a posterior over graphs, without side effects, and a loss
+for training."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
 from causal_meta.clock import cpu_seconds
@@ -18,24 +19,24 @@ from causal_meta.posteriors import GraphPosterior, MechanismPosterior
 from causal_meta.randomness import torch_generator
 from causal_meta.tasks import TaskBatch, full_batch
 
-# cells (rows times variables) that one forward pass of `posterior` takes; bounds its memory
+#: Cells (rows times variables) of one forward pass of `posterior`, which bounds its memory.
 TOKENS_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """A posterior and how it came to be: CPU `seconds` per task [B] (a shared cost is split
-    evenly), `seed`, and the `kind` that made it."""
+    """A posterior, the CPU `seconds` per task (a shared cost is split evenly), the `seed`, and the
+    `kind` of the model."""
 
     posterior: GraphPosterior
-    seconds: Tensor
+    seconds: Float[Tensor, " B"]
     seed: int
     kind: str
 
 
 class BaseModel(nn.Module, ABC):
-    """Base of the graph models. A model sees rows and masks; the truth only enters
-    `calculate_loss`.
+    """Base of the graph models. A model sees rows and masks; the truth enters
+    `calculate_loss` alone.
 
     `needs_pretraining`, of its configuration, says whether the model must be trained on a stream
     before it can answer.
@@ -52,11 +53,11 @@ class BaseModel(nn.Module, ABC):
 
     @abstractmethod
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw all weights anew from `generator`."""
+        """Draw all weights from `generator`."""
 
     @abstractmethod
     def forward(self, batch: TaskBatch) -> Tensor:
-        """What the network says about a standardised batch, one entry of the first dimension per
+        """The output of the network for a standardised batch, one entry of the first dimension per
         task; never reads `batch.adjacency`."""
 
     @abstractmethod
@@ -90,20 +91,19 @@ class BaseModel(nn.Module, ABC):
 
     def sample(
         self,
-        batch_or_x: TaskBatch | Tensor,
+        batch_or_x: TaskBatch | Float[Tensor, "*B N D"],
         n_samples: int,
         generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Graphs from the posterior, [B, S, D, D] int8, for a batch or for rows alone [B, N, D] or
-        [N, D].
+    ) -> Int8[Tensor, "B S D D"]:
+        """Graphs from the posterior, for a batch or for rows alone [B, N, D] or [N, D].
 
         Leaves weights, training mode and the global random state as they were. Without a generator
-        the draw is a fixed one.
+        the draw is always the same.
         """
         return self.posterior(as_batch(batch_or_x)).sample(n_samples, generator)
 
     def infer_graph_posterior(
-        self, batch_or_x: TaskBatch | Tensor, seed: int = 0
+        self, batch_or_x: TaskBatch | Float[Tensor, "*B N D"], seed: int = 0
     ) -> InferenceResult:
         """`posterior` with its CPU seconds, split evenly over the tasks. `seed` is recorded; an
         amortised answer does not depend on it."""
@@ -119,14 +119,14 @@ class BaseModel(nn.Module, ABC):
         )
 
     def infer_mechanism_posterior(
-        self, batch_or_x: TaskBatch | Tensor
+        self, batch_or_x: TaskBatch | Float[Tensor, "*B N D"]
     ) -> MechanismPosterior | None:
         """The posterior over mechanisms; None for models that answer about graphs alone."""
         return self.posterior(as_batch(batch_or_x)).mechanism_posterior()
 
 
 class ModelFactory:
-    """The thin door from a model's configuration to the model."""
+    """Builds the model that a configuration describes."""
 
     @staticmethod
     def build(config: ModelConfig, seed: int) -> BaseModel:
@@ -139,7 +139,7 @@ class ModelFactory:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and every submodule's own mode back afterwards."""
+    """Evaluation mode inside; afterwards every submodule has its previous mode again."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -149,7 +149,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def as_batch(batch_or_x: TaskBatch | Tensor) -> TaskBatch:
+def as_batch(batch_or_x: TaskBatch | Float[Tensor, "*B N D"]) -> TaskBatch:
     """A batch as it is, or rows [B, N, D] or [N, D] as a batch of purely observational tasks;
     raises ValueError for other shapes."""
     if isinstance(batch_or_x, TaskBatch):

@@ -19,7 +19,7 @@ from causal_meta.conf.data import TableConfig
 from causal_meta.conf.registry import by_tag, nearest
 from causal_meta.conf.setting import ConfigError
 from causal_meta.conf.task_sets import TasksConfig
-from causal_meta.runners.inference.named_models import DEFAULT, found_model
+from causal_meta.runners.inference.named_models import DEFAULT, find_model
 from causal_meta.store import Artifact, Key, Store, StoreError, key_of
 from causal_meta.store.catalog import is_study
 from causal_meta.workflow.study_file import (
@@ -309,7 +309,7 @@ class _Expansion:
         for token in tokens:
             try:
                 artifact = (
-                    found_model(token, self.store) if token == DEFAULT else self.store.find(token)
+                    find_model(token, self.store) if token == DEFAULT else self.store.find(token)
                 )
             except StoreError as error:
                 here = sorted(

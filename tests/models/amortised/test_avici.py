@@ -147,17 +147,17 @@ def test_the_start():
 def test_half_precision_stays_near_and_keeps_the_residual_stream():
     """Under bf16 autocast the blocks pass float32 on, and the logits move by at most 3 % of their
     range."""
-    m, batch, seen = model(), batch_of(), []
+    m, batch, dtypes = model(), batch_of(), []
     for block in m.blocks:
         block.register_forward_hook(
-            lambda module, inputs, output: seen.append((inputs[0].dtype, output.dtype))
+            lambda module, inputs, output: dtypes.append((inputs[0].dtype, output.dtype))
         )
     exact = m(batch)
     with torch.autocast("cpu", torch.bfloat16):
         near = m(batch)
         loss, _ = m.calculate_loss(near, batch)
     assert near.dtype == loss.dtype == torch.float32
-    assert set(seen) == {(torch.float32, torch.float32)}
+    assert set(dtypes) == {(torch.float32, torch.float32)}
     assert 0 < (near - exact).abs().max() < 0.03 * 2 * math.exp(float(m.temperature.detach()))
 
 
@@ -348,14 +348,14 @@ D = 20
 def test_absolute_correlations_are_those_of_the_real_rows():
     batch = batch_of(tasks=2, rows=30, nodes=4)
     wide = padded(batch, 37, 6, garbage=1e3)
-    found = absolute_correlations(wide)
+    correlations = absolute_correlations(wide)
     for b in range(2):
         expected = np.abs(np.corrcoef(batch.x[b].double().numpy().T))
-        np.testing.assert_allclose(found[b, :4, :4].numpy(), expected, atol=1e-5)
-    assert not found[:, 4:].any()
-    assert not found[:, :, 4:].any()
+        np.testing.assert_allclose(correlations[b, :4, :4].numpy(), expected, atol=1e-5)
+    assert not correlations[:, 4:].any()
+    assert not correlations[:, :, 4:].any()
     # another task's are refused
-    assert not np.allclose(found[0, :4, :4].numpy(), expected, atol=1e-3)
+    assert not np.allclose(correlations[0, :4, :4].numpy(), expected, atol=1e-3)
 
 
 def test_the_first_steps_learn_dependence_and_the_others_edges():
@@ -401,14 +401,14 @@ def test_the_first_steps_learn_dependence_and_the_others_edges():
 
 def dags(n, cyclic, seed):
     rng = np.random.default_rng(seed)
-    found = np.triu(rng.random((n, D, D)) < 0.2, 1) * rng.uniform(0.3, 1, (n, D, D))
-    for matrix in found:
+    matrices = np.triu(rng.random((n, D, D)) < 0.2, 1) * rng.uniform(0.3, 1, (n, D, D))
+    for matrix in matrices:
         i, j, k = sorted(rng.choice(D, 3, replace=False))
         if cyclic:
             matrix[i, j], matrix[j, k], matrix[k, i] = rng.uniform(0.5, 1, 3)
         order = rng.permutation(D)
         matrix[:] = matrix[order][:, order]
-    return found
+    return matrices
 
 
 def no_loops(matrices):

@@ -32,7 +32,7 @@ from causal_meta.runners.evaluation.eval_metrics import (
 
 
 def graph(n_nodes, *edges):
-    """The adjacency [D, D] with the given edges."""
+    """The adjacency [D, D] with these edges."""
     adjacency = np.zeros((n_nodes, n_nodes), dtype=np.int8)
     for i, j in edges:
         adjacency[i, j] = 1
@@ -116,15 +116,17 @@ def test_e_shd_of_samples_agrees_with_its_closed_form():
     p = draws.random((6, 6)) * (1 - np.eye(6))
     truth = random_dags(1, 6, 0.4, draws)[0]
     right = np.where(truth == 1, p, 1 - p)
-    wanted = sum(1 - right[i, j] * right[j, i] for i, j in itertools.combinations(range(6), 2))
+    expected = sum(1 - right[i, j] * right[j, i] for i, j in itertools.combinations(range(6), 2))
     posterior = IndependentEdges.from_probabilities(
         torch.from_numpy(p)[None], torch.ones(1, 6, dtype=torch.bool)
     )
     samples = posterior.sample(4000, torch.Generator().manual_seed(1))[0].numpy()
     each = shd(samples, truth)
     error = each.std(ddof=1) / math.sqrt(4000)
-    assert abs(each.mean() - wanted) < 4 * error
-    assert abs(each.mean() - (wanted + 0.3)) > 4 * error  # a third of an edge off would be seen
+    assert abs(each.mean() - expected) < 4 * error
+    assert (
+        abs(each.mean() - (expected + 0.3)) > 4 * error
+    )  # a third of an edge off would be noticed
 
 
 def test_f1_by_hand_and_for_the_empty_graph():

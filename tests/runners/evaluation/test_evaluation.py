@@ -113,12 +113,12 @@ def test_padding_does_not_enter(store, tasks):
         n = int(batch.node_mask[b].sum())
         graphs, truth = posterior.graphs[b, :, :n, :n].numpy(), batch.adjacency[b, :n, :n].numpy()
         alone = EmpiricalGraphs(torch.from_numpy(graphs)[None], torch.ones(1, n, dtype=torch.bool))
-        wanted = posterior_metrics(
+        expected = posterior_metrics(
             graphs, graphs.mean(0), truth, float(alone.log_prob(torch.from_numpy(truth)[None]))
         )
         assert {name: values[b] for name, values in tree["per_task"].items()} == {
             name: value if value is None else pytest.approx(value, rel=1e-5)
-            for name, value in wanted.items()
+            for name, value in expected.items()
         }
         off = ~np.eye(n, dtype=bool)
         p_all.append(graphs.mean(0)[off])

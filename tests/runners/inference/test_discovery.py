@@ -86,8 +86,8 @@ def test_every_door_gives_the_same_answer(home, model, frame, tmp_path):
 def test_the_answer_does_not_change_with_units_or_the_order_of_columns(model, frame):
     expected = discover(frame, model).edge_probabilities
     moved = frame[["s1", "bp", "age", "bmi"]] * [1e3, 1e-3, 1.0, 7.0] + [0.0, 5.0, 1e6, -3.0]
-    found = discover(moved, model).edge_probabilities
-    np.testing.assert_allclose(found.loc[frame.columns, frame.columns], expected, atol=1e-4)
+    moved_back = discover(moved, model).edge_probabilities
+    np.testing.assert_allclose(moved_back.loc[frame.columns, frame.columns], expected, atol=1e-4)
 
 
 def test_samples_follow_the_marginals_and_the_seed(model, frame):
@@ -148,7 +148,7 @@ def test_unusual_tables_are_warned_about_and_a_missing_summary_is_told(home, mod
     assert any("mean log odds" in warning for warning in discover(many, model).warnings)
     bare = shutil.copytree(home.root.parent / "exported" / model.id, home.root.parent / "bare")
     (bare / "stream_summary.npz").unlink()
-    assert "nobody checked" in discover(frame, bare).warnings[0]
+    assert "it was not checked whether" in discover(frame, bare).warnings[0]
 
 
 @pytest.mark.parametrize("options", [{"n_samples": 0}, {"transform": "log"}, {"columns": ["age"]}])

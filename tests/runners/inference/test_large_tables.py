@@ -33,10 +33,10 @@ def batch(n_rows, n_nodes=4):
 
 @pytest.mark.parametrize("n_rows", [11, 20, 25, 99, 100])
 def test_parts_use_every_row_and_none_much_more_often_than_another(n_rows):
-    found = parts(n_rows, 10, seed=1)
-    assert found.shape == (-(-n_rows // 10), 10)
-    assert all(len(set(part)) == 10 for part in found)
-    counts = np.bincount(found.ravel(), minlength=n_rows)
+    rows_of_parts = parts(n_rows, 10, seed=1)
+    assert rows_of_parts.shape == (-(-n_rows // 10), 10)
+    assert all(len(set(part)) == 10 for part in rows_of_parts)
+    counts = np.bincount(rows_of_parts.ravel(), minlength=n_rows)
     assert counts.min() >= 1
     assert counts.max() <= 2
 
@@ -52,17 +52,17 @@ def test_parts_depend_on_the_seed_alone():
 
 
 def test_a_table_within_the_limit_is_answered_whole(model):
-    given = batch(30)
-    assert torch.equal(table_posterior(model, given, 30).logits, model.posterior(given).logits)
+    whole = batch(30)
+    assert torch.equal(table_posterior(model, whole, 30).logits, model.posterior(whole).logits)
     assert parts_warning(30, 30) == []
 
 
 def test_more_rows_give_the_mean_log_odds_of_the_parts(model):
-    given = batch(70)
-    answer = table_posterior(model, given, 30, seed=5)
+    whole = batch(70)
+    answer = table_posterior(model, whole, 30, seed=5)
     alone = torch.stack(
         [
-            model.posterior(full_batch(given.x[:, rows], None, [-1])).logits[0]
+            model.posterior(full_batch(whole.x[:, rows], None, [-1])).logits[0]
             for rows in parts(70, 30, seed=5)
         ]
     )

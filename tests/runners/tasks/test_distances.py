@@ -1,5 +1,5 @@
 """A distance is computed once per pair of families, whichever is named first, and read back as it
-was asked for."""
+the caller named."""
 
 import dataclasses
 import json
@@ -42,28 +42,31 @@ def test_a_pair_has_one_artifact_whatever_its_order(store):
     assert store.key(distance_config(ONE, TWO, n_tasks=21)[0]).id != store.key(config).id
     artifact = make(store, config)
     assert make(store, again).meta["created_at"] == artifact.meta["created_at"]
-    asked, turned = load_distance(artifact, swapped=swapped), load_distance(artifact, swapped=other)
-    assert asked.families == turned.families[::-1]
-    assert (
-        asked.families[0]["edges_per_node"]["mean"]
-        > 0
-        == asked.families[1]["edges_per_node"]["mean"]
+    direct, exchanged = (
+        load_distance(artifact, swapped=swapped),
+        load_distance(artifact, swapped=other),
     )
-    assert asked.distances["edges_per_node_gap"]["value"] < 0
-    for name, entry in asked.distances.items():
+    assert direct.families == exchanged.families[::-1]
+    assert (
+        direct.families[0]["edges_per_node"]["mean"]
+        > 0
+        == direct.families[1]["edges_per_node"]["mean"]
+    )
+    assert direct.distances["edges_per_node_gap"]["value"] < 0
+    for name, entry in direct.distances.items():
         sign = -1 if name in GAPS else 1
-        value, mirrored = entry["value"], turned.distances[name]["value"]
+        value, mirrored = entry["value"], exchanged.distances[name]["value"]
         assert mirrored is None if value is None else value == sign * mirrored
-    assert np.array_equal(asked.arrays["first_spectra"], turned.arrays["second_spectra"])
-    assert set(asked.arrays) == set(turned.arrays)
+    assert np.array_equal(direct.arrays["first_spectra"], exchanged.arrays["second_spectra"])
+    assert set(direct.arrays) == set(exchanged.arrays)
 
 
 def test_what_is_stored_is_what_was_computed(store):
     config, _ = distance_config(ONE, TWO, **SIZE)
     artifact = make(store, config)
-    found = compare_families(config.first, config.second, seed=config.seed, **SIZE)
+    comparison = compare_families(config.first, config.second, seed=config.seed, **SIZE)
     stored = json.loads((artifact.folder / "distances.json").read_text())
-    for name, entry in found.distances.items():
+    for name, entry in comparison.distances.items():
         assert stored["distances"][name]["value"] == (
             pytest.approx(entry["value"]) if np.isfinite(entry["value"]) else None
         )
@@ -90,9 +93,9 @@ def test_other_artifacts_are_refused(store):
 
 def test_a_portrait_holds_numbers_and_pictures(store):
     artifact = make(store, PortraitConfig(data=dataclasses.replace(TWO), n_tasks=9))
-    told = load_portrait(artifact)
-    assert told["n_edges"] == {"mean": 0.0, "se": 0.0, "n": 9}
-    assert told["varsortability"]["mean"] is None, "no edges, no sortability"
+    portrait = load_portrait(artifact)
+    assert portrait["n_edges"] == {"mean": 0.0, "se": 0.0, "n": 9}
+    assert portrait["varsortability"]["mean"] is None, "no edges, no sortability"
     assert {path.name for path in (artifact.folder / "figures").iterdir()} >= {
         "degrees.png",
         "adjacency.png",

@@ -95,10 +95,13 @@ def test_families_with_names_of_their_own_share_no_graph(store):
 
 def test_the_registry_tells_seeds_classes_and_statistics(store, table):
     artifact = make(store, TasksConfig(data=WIDE, n_tasks=5))
-    batch, told = load_tasks(artifact), json.loads((artifact.folder / "registry.json").read_text())
-    assert told["seeds"] == batch.seeds.tolist()
-    assert told["hashes"]["graph"] == [graph_hash(batch.task(b).adjacency) for b in range(5)]
-    assert told["statistics"]["n_edges"]["mean"] == pytest.approx(float(batch.adjacency.sum()) / 5)
+    batch = load_tasks(artifact)
+    registry = json.loads((artifact.folder / "registry.json").read_text())
+    assert registry["seeds"] == batch.seeds.tolist()
+    assert registry["hashes"]["graph"] == [graph_hash(batch.task(b).adjacency) for b in range(5)]
+    assert registry["statistics"]["n_edges"]["mean"] == pytest.approx(
+        float(batch.adjacency.sum()) / 5
+    )
     assert not (store_table(store, table).folder / "registry.json").exists()
     assert store.verify() == []
 
@@ -176,7 +179,7 @@ def test_interventions_of_a_table_become_the_mask_and_part_of_its_identity(store
     batch = load_tasks(store_table(store, named))
     assert batch.intervened[0].sum(0).tolist() == [10, 0, 5]
     assert batch.intervened[0, 2].tolist() == [True, False, True]
-    with pytest.raises(ValueError, match="does not tell the interventions"):
+    with pytest.raises(ValueError, match="interventions of the table are not those"):
         make(
             Store(tmp_path / "other"),
             table_config(named, (), None),
@@ -191,9 +194,9 @@ def test_interventions_of_a_table_become_the_mask_and_part_of_its_identity(store
 
 def test_a_table_that_is_not_at_hand_is_asked_for(store, table):
     config = table_config(table, (), None)
-    with pytest.raises(ValueError, match=r"bytes of the table .* are not at hand"):
+    with pytest.raises(ValueError, match=r"bytes of the table .* are not available"):
         make(store, config)
-    with pytest.raises(ValueError, match="not at hand"):
+    with pytest.raises(ValueError, match="not available"):
         make(store, config, options={"table": dataclasses.replace(table, sha256="0" * 64)})
     with pytest.raises(ValueError, match="true graph is not the one"):
         make(store, config, options={"table": table, "truth": np.zeros((3, 3), dtype=np.int8)})

@@ -1,1 +1,1 @@
-"""Graph models that are trained on a stream of tasks before they are asked."""
+"""Graph models that are trained on a stream of tasks before they can answer."""

@@ -3,17 +3,18 @@ arXiv:2205.12934).
 
 A transformer reads a table [N, D] with attention in turn over its variables and over its rows,
 pools each variable over the rows, and scores every ordered pair of variables: p(i -> j) =
-sigmoid(exp(tau) cos(u_i, v_j) + b). Nothing in it knows an order of the variables or of the rows:
-permuted variables permute the answer, permuted rows leave it. Edges are independent and nothing
+sigmoid(exp(tau) cos(u_i, v_j) + b). It is equivariant to permutations
+of the variables and invariant to permutations of the rows. Edges are independent and nothing
 guarantees an acyclic graph.
 
 The objective per task is the mean binary cross-entropy over ordered pairs plus lambda times the
-spectral radius of the matrix of edge probabilities, where lambda climbs by dual ascent.
+spectral radius of the matrix of edge probabilities, where lambda grows by dual ascent.
 """
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -26,8 +27,7 @@ from causal_meta.randomness import torch_generator
 from causal_meta.tasks import TaskBatch
 
 SHIFT = 0.1  # added to the diagonal in the power iterations, so that cycles of any length converge
-# where u' v would fall below, the matrix is acyclic to all digits and its power is not raised
-# further
+# where u' v would fall below this, the matrix is acyclic to rounding and is not squared further
 FAINT = 1e-200
 
 
@@ -36,7 +36,7 @@ class AviciModel(BaseModel):
 
     Input per cell: the standardised value and whether the variable was intervened on in that row.
     Any number of rows and variables; 4,269,442 parameters at the default (the paper's) size. Masks
-    of the batch are obeyed: the answer for real variables and rows is that of the unpadded task.
+    of the batch are applied: the answer for real variables and rows is that of the unpadded task.
 
     Source: Lorch et al. 2022 and the authors' released code. Ours differs in the estimate of the
     spectral radius (see `spectral_radius`), and in that padding is allowed.
@@ -84,14 +84,14 @@ class AviciModel(BaseModel):
         for head in (self.cause, self.effect):
             variance_scaling(head, scale, "uniform", generator)
 
-    def forward(self, batch: TaskBatch) -> Tensor:
-        """Edge logits [B, D, D] of a standardised batch; entries of the diagonal and of padded
-        variables mean nothing."""
+    def forward(self, batch: TaskBatch) -> Float[Tensor, "B D D"]:
+        """Edge logits of a standardised batch; entries of the diagonal and of padded variables have
+        no meaning."""
         # [B, D, N, 2]
         features = torch.stack((batch.x, batch.intervened.to(batch.x.dtype)), dim=-1).transpose(
             1, 2
         )
-        # the residual stream is never rounded, whatever the products are
+        # the residual stream stays in full precision, whatever that of the products
         with torch.autocast(features.device.type, enabled=False):
             x = self.embed(features.to(self.embed.weight.dtype))
         node_mask = None if bool(batch.node_mask.all()) else batch.node_mask
@@ -117,18 +117,20 @@ class AviciModel(BaseModel):
             v = functional.normalize(self.effect(self.effect_norm(pooled)), dim=-1)
             return torch.exp(self.temperature) * (u @ v.transpose(-1, -2)) + self.bias
 
-    def calculate_loss(self, output: Tensor, batch: TaskBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def calculate_loss(
+        self, output: Float[Tensor, "B D D"], batch: TaskBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over tasks of BCE(logits, adjacency) over real ordered pairs / (D (D - 1)), plus
         lambda times the mean spectral radius.
 
         In the first `dependence_steps` steps of training the absolute correlations of the columns
-        stand in for the adjacency, and lambda h is left out. Edges say little about how to tell
-        which columns go together, correlations say it in every pair: a network that has learned
-        them begins where one trained on edges alone arrives late. This is ours, not the paper's,
+        replace the adjacency, and lambda h is left out. Correlations are information about every
+        pair, edges about few: a network that has learned the correlations first learns the edges
+        sooner than one trained on edges alone. This is ours, not the paper's,
         and off by default.
 
         Parts: `bce`, `penalty` (the radius h), `penalty_weight` (lambda). Raises ValueError for a
-        batch without truth. In training mode the penalty is kept for `after_step`.
+        batch without truth. In training mode the penalty is stored for `after_step`.
         """
         if batch.adjacency is None:
             raise ValueError("The batch holds no adjacency; a loss needs the true graphs.")
@@ -155,7 +157,7 @@ class AviciModel(BaseModel):
             "penalty_weight": self.penalty_weight.clone(),
         }
 
-    def posterior_of(self, output: Tensor, batch: TaskBatch) -> IndependentEdges:
+    def posterior_of(self, output: Float[Tensor, "B D D"], batch: TaskBatch) -> IndependentEdges:
         """Independent edges with the output as logits, in float32 or better."""
         return IndependentEdges(
             output.to(torch.promote_types(output.dtype, torch.float32)), batch.node_mask
@@ -169,13 +171,13 @@ class AviciModel(BaseModel):
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """Dual ascent: h_avg is the running average of the penalty at rate r, which begins at its
+        """Dual ascent: h_avg is the running average of the penalty at rate r, which starts at its
         first value; every `penalty_every_n_steps` steps lambda += eta h_avg, with eta =
         `penalty_lr` min(1, step / `penalty_warmup_steps`).
 
-        With several processes the penalty is averaged over them, so that lambda stays the same
-        everywhere. Steps are counted from the end of the first `dependence_steps`, which leave
-        lambda alone.
+        With several processes the penalty is averaged over them, so that lambda is the same in
+        all of them. Steps are counted from the end of the first `dependence_steps`, which do not
+        change lambda.
         """
         c = self.settings
         if self._is_warming():
@@ -198,9 +200,8 @@ class AviciModel(BaseModel):
             self.penalty_weight.add_(eta * self.penalty_average)
 
 
-def absolute_correlations(batch: TaskBatch) -> Tensor:
-    """|corr(x_i, x_j)| over the real rows of a standardised batch, [B, D, D]; 0 where a variable is
-    padding.
+def absolute_correlations(batch: TaskBatch) -> Float[Tensor, "B D D"]:
+    """|corr(x_i, x_j)| over the real rows of a standardised batch; 0 where a variable is padding.
 
     >>> from causal_meta.tasks import full_batch
     >>> x = torch.tensor([[[1.0, -2.0], [2.0, -4.0], [4.0, -8.0]]])
@@ -216,13 +217,14 @@ def absolute_correlations(batch: TaskBatch) -> Tensor:
         )
 
 
-def spectral_radius(matrix: Tensor, iterations: int, shift: float = SHIFT) -> Tensor:
-    """The largest absolute eigenvalue of nonnegative matrices, [B, D, D] -> [B], with gradient to
-    the matrix.
+def spectral_radius(
+    matrix: Float[Tensor, "B D D"], iterations: int, shift: float = SHIFT
+) -> Float[Tensor, " B"]:
+    """The largest absolute eigenvalue of nonnegative matrices, with gradient to the matrix.
 
     h = u' W v / (u' v), with v = M^n 1, u = M'^n 1, M = W + shift I and n = 2^iterations, reached
     by squaring `iterations` times; u and v carry no gradient. As all numbers are nonnegative
-    nothing can cancel, and the start needs no random numbers. Bounds, for any W:
+    nothing cancels, and the start needs no random numbers. Bounds, for any W:
 
     * 0 <= h <= the largest row sum of W (the Collatz-Wielandt quotients of M^k 1 never grow), at
       most D - 1 for edge probabilities;
@@ -231,9 +233,9 @@ def spectral_radius(matrix: Tensor, iterations: int, shift: float = SHIFT) -> Te
       to the logits of W sum to at most h.
 
     Source: Lee et al. 2019 (NO BEARS) and Lorch et al. 2022, with normally distributed starts, no
-    shift and 10 multiplications. Without positive starts u' v can vanish; without the shift a cycle
-    turns the vectors round for ever; and ten multiplications leave nearly acyclic matrices short of
-    the truth.
+    shift and 10 multiplications. Without positive starts u' v can vanish; without the shift the
+    vectors do not converge on a cycle; and ten multiplications underestimate the radius of nearly
+    acyclic matrices.
 
     >>> cycle = torch.tensor([[[0.0, 0.5, 0.0], [0.0, 0.0, 0.5], [0.5, 0.0, 0.0]]])
     >>> round(float(spectral_radius(cycle, 10)[0]), 4)

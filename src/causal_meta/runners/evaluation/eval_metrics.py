@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -25,7 +26,7 @@ Array = NDArray[Any]
 THRESHOLD = 0.5
 #: Pairs whose marginal lies strictly between these bounds enter `ece_mid`.
 MID = (0.05, 0.95)
-#: At most so many acyclic samples of a task (the first ones) enter SID, AID and CPDAG-SHD.
+#: At most this many acyclic samples of a task (the first ones) enter SID, AID and CPDAG-SHD.
 MAX_ADJUSTMENT_SAMPLES = 200
 
 METRICS = (
@@ -97,12 +98,17 @@ CONVENTIONS: dict[str, str] = {
 # ------------------------------------------------------------------------------- one graph, or many
 
 
-def shd(prediction: Array, truth: Array, *, reversal: int = 1) -> Array:
-    """Structural Hamming distance of graphs [..., D, D]: [...].
+def shd(
+    prediction: Shaped[np.ndarray, "*S D D"],
+    truth: Shaped[np.ndarray, "*S D D"],
+    *,
+    reversal: int = 1,
+) -> Int[np.ndarray, "*S"]:
+    """Structural Hamming distance of graphs.
 
     SHD = #{i < j : (A_ij, A_ji) != (B_ij, B_ji)} with `reversal=1`, and sum |A - B| with
     `reversal=2`, where a reversed edge costs 2 (Tsamardinos et al. 2006 against the count of some
-    later papers). Works on CPDAGs too, whose undirected edges hold 1 both ways.
+    later papers). Works on CPDAGs too, whose undirected edges hold 1 in both directions.
     """
     differs = _off_diagonal(prediction) != _off_diagonal(truth)
     if reversal == 2:
@@ -110,33 +116,37 @@ def shd(prediction: Array, truth: Array, *, reversal: int = 1) -> Array:
     return (differs | np.swapaxes(differs, -2, -1)).sum((-2, -1)) // 2
 
 
-def confusion(prediction: Array, truth: Array) -> tuple[Array, Array, Array]:
-    """Directed edges found, invented and missed: three counts [...] of graphs [..., D, D]."""
+def confusion(
+    prediction: Shaped[np.ndarray, "*S D D"], truth: Shaped[np.ndarray, "*S D D"]
+) -> tuple[Int[np.ndarray, "*S"], Int[np.ndarray, "*S"], Int[np.ndarray, "*S"]]:
+    """Numbers of true positive, false positive and false negative directed edges."""
     drawn, true = _off_diagonal(prediction), _off_diagonal(truth)
     counts = [(drawn & true), (drawn & ~true), (~drawn & true)]
     return tuple(item.sum((-2, -1)) for item in counts)  # type: ignore[return-value]
 
 
-def f1(prediction: Array, truth: Array) -> Array:
-    """F1 = 2 TP / (2 TP + FP + FN) over directed edges, [...]; 1 where neither graph has an
-    edge."""
-    found, invented, missed = confusion(prediction, truth)
-    total = 2 * found + invented + missed
-    return np.where(total > 0, 2 * found / np.maximum(total, 1), 1.0)
+def f1(
+    prediction: Shaped[np.ndarray, "*S D D"], truth: Shaped[np.ndarray, "*S D D"]
+) -> Float[np.ndarray, "*S"]:
+    """F1 = 2 TP / (2 TP + FP + FN) over directed edges; 1 where neither graph has an edge."""
+    true, false, missed = confusion(prediction, truth)
+    total = 2 * true + false + missed
+    return np.where(total > 0, 2 * true / np.maximum(total, 1), 1.0)
 
 
-def acyclic(graphs: Array) -> Array:
-    """Which graphs [..., D, D] are acyclic: [...] bool."""
+def acyclic(graphs: Shaped[np.ndarray, "*S D D"]) -> Bool[np.ndarray, "*S"]:
+    """Which graphs are acyclic."""
     return is_acyclic(
         torch.from_numpy(np.ascontiguousarray(_off_diagonal(graphs), dtype=np.int8))
     ).numpy()
 
 
-def adjustment_distances(prediction: Array, truth: Array) -> dict[str, Array]:
-    """SID, parent-AID and ancestor-AID of graphs [S, D, D] against one truth [D, D]: arrays [S],
-    NaN where either graph is cyclic.
+def adjustment_distances(
+    prediction: Shaped[np.ndarray, "S D D"], truth: Shaped[np.ndarray, "D D"]
+) -> dict[str, Float[np.ndarray, " S"]]:
+    """SID, parent-AID and ancestor-AID of graphs against one truth; NaN where either is cyclic.
 
-    SID counts the ordered pairs (i, j) whose effect comes out wrong when the predicted parents of i
+    SID counts the ordered pairs (i, j) whose effect is wrong when the predicted parents of i
     are adjusted for (Peters & Bühlmann 2015); the adjustment identification distances (Henckel,
     Würtzer & Weichwald 2024) are divided by D (D - 1). Computed by gadjid, once per distinct graph.
     """
@@ -192,7 +202,7 @@ def compute_graph_metrics(pred_adj: Any, true_adj: Any, *, shd_reversal: int = 1
     prediction, truth = (
         np.broadcast_to(side, (count, *side.shape[-2:])) for side in (prediction, truth)
     )
-    found, invented, missed = confusion(prediction, truth)
+    true, false, missed = confusion(prediction, truth)
     n_nodes = truth.shape[-1]
     distances = [
         adjustment_distances(one[None], other) for one, other in zip(prediction, truth, strict=True)
@@ -203,11 +213,11 @@ def compute_graph_metrics(pred_adj: Any, true_adj: Any, *, shd_reversal: int = 1
             name: np.array([item[name][0] for item in distances])
             for name in ("sid", "parent_aid", "ancestor_aid")
         },
-        "precision": _ratio(found, found + invented),
-        "recall": _ratio(found, found + missed),
+        "precision": _ratio(true, true + false),
+        "recall": _ratio(true, true + missed),
         "f1": f1(prediction, truth),
-        "density": _ratio(found + missed, np.full(count, n_nodes * (n_nodes - 1))),
-        "n_edges": found + invented,
+        "density": _ratio(true + missed, np.full(count, n_nodes * (n_nodes - 1))),
+        "n_edges": true + false,
         "acyclic": acyclic(prediction),
     }
     lists = {name: [or_none(float(item)) for item in value] for name, value in values.items()}
@@ -219,8 +229,8 @@ def compute_graph_metrics(pred_adj: Any, true_adj: Any, *, shd_reversal: int = 1
 # ---------------------------------------------------------------------------------------- marginals
 
 
-def auroc(scores: Array, outcomes: Array) -> float:
-    """Area under the ROC curve of `scores` [M] for `outcomes` [M] (0 or 1): P(score of an edge > of
+def auroc(scores: Float[np.ndarray, " M"], outcomes: Shaped[np.ndarray, " M"]) -> float:
+    """Area under the ROC curve of `scores` for `outcomes` (0 or 1): P(score of an edge > of
     a non-edge), ties half; NaN without both."""
     positive = np.asarray(outcomes, dtype=bool)
     n_true, n_false = int(positive.sum()), int((~positive).sum())
@@ -230,9 +240,9 @@ def auroc(scores: Array, outcomes: Array) -> float:
     return (rank_sum - n_true * (n_true + 1) / 2) / (n_true * n_false)
 
 
-def average_precision(scores: Array, outcomes: Array) -> float:
+def average_precision(scores: Float[np.ndarray, " M"], outcomes: Shaped[np.ndarray, " M"]) -> float:
     """AUPRC as average precision, sum over distinct thresholds of (R_k - R_{k-1}) P_k; tied scores
-    fall together; NaN without an edge."""
+    count as one threshold; NaN without an edge."""
     positive = np.asarray(outcomes, dtype=bool)
     if not positive.any():
         return math.nan
@@ -240,12 +250,12 @@ def average_precision(scores: Array, outcomes: Array) -> float:
     ranked = np.asarray(scores, dtype=np.float64)[order]
     # the end of every block of equal scores
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-    found = np.cumsum(positive[order])[last]
-    return float(np.sum(np.diff(found, prepend=0) / positive.sum() * found / (last + 1)))
+    hits = np.cumsum(positive[order])[last]
+    return float(np.sum(np.diff(hits, prepend=0) / positive.sum() * hits / (last + 1)))
 
 
 def reliability_bins(
-    probabilities: Array, outcomes: Array, bins: int = 10
+    probabilities: Float[np.ndarray, " M"], outcomes: Shaped[np.ndarray, " M"], bins: int = 10
 ) -> list[dict[str, float | int | None]]:
     """Predicted probability against observed frequency in `bins` equal bins [low, high) of [0, 1],
     the last one closed.
@@ -271,9 +281,10 @@ def reliability_bins(
     ]
 
 
-def expected_calibration_error(probabilities: Array, outcomes: Array, bins: int = 10) -> float:
-    """ECE = sum over bins of (count / M) |mean probability - frequency| over `probabilities` and
-    `outcomes` [M]; NaN for M = 0."""
+def expected_calibration_error(
+    probabilities: Float[np.ndarray, " M"], outcomes: Shaped[np.ndarray, " M"], bins: int = 10
+) -> float:
+    """ECE = sum over bins of (count / M) |mean probability - frequency|; NaN for M = 0."""
     records = [bin for bin in reliability_bins(probabilities, outcomes, bins) if bin["count"]]
     gaps = [
         cast(int, item["count"])
@@ -283,9 +294,11 @@ def expected_calibration_error(probabilities: Array, outcomes: Array, bins: int 
     return sum(gaps) / len(probabilities) if len(probabilities) else math.nan
 
 
-def marginal_metrics(probabilities: Array, truth: Array, *, ece_bins: int = 10) -> dict[str, float]:
-    """AUROC, AUPRC, density, ECE, Brier and entropy of edge marginals [D, D] against a truth [D,
-    D], over the ordered pairs."""
+def marginal_metrics(
+    probabilities: Float[np.ndarray, "D D"], truth: Shaped[np.ndarray, "D D"], *, ece_bins: int = 10
+) -> dict[str, float]:
+    """AUROC, AUPRC, density, ECE, Brier score and entropy of edge marginals against a truth, over
+    the ordered pairs."""
     p, edge = (
         ordered_pairs(probabilities).astype(np.float64),
         ordered_pairs(truth).astype(np.float64),
@@ -308,9 +321,9 @@ def marginal_metrics(probabilities: Array, truth: Array, *, ece_bins: int = 10) 
 
 
 def posterior_metrics(
-    samples: Array,
-    probabilities: Array,
-    truth: Array,
+    samples: Shaped[np.ndarray, "S D D"],
+    probabilities: Float[np.ndarray, "D D"],
+    truth: Shaped[np.ndarray, "D D"],
     log_prob: float,
     *,
     shd_reversal: int = 1,
@@ -318,9 +331,16 @@ def posterior_metrics(
 ) -> dict[str, float | None]:
     """Every metric of `METRICS` for one task.
 
-    `samples` [S, D, D] graphs of the posterior, `probabilities` [D, D] its marginals, `truth` [D,
-    D], `log_prob` = log q(truth) in nats. E-SHD and E-F1 average all samples; SID, AID and
-    CPDAG-SHD the acyclic ones (at most `MAX_ADJUSTMENT_SAMPLES`).
+    E-SHD and E-F1 average all samples; SID, AID and CPDAG-SHD the acyclic ones (at most
+    `MAX_ADJUSTMENT_SAMPLES`).
+
+    Args:
+        samples: graphs of the posterior.
+        probabilities: its marginals.
+        truth: the true graph.
+        log_prob: log q(truth) in nats.
+        shd_reversal: the cost of a reversed edge, 1 or 2.
+        ece_bins: bins of the calibration error.
     """
     drawn = probabilities > THRESHOLD
     point = compute_graph_metrics(drawn, truth, shd_reversal=shd_reversal)
@@ -383,8 +403,8 @@ def summary(
 # -------------------------------------------------------------------------------------------- parts
 
 
-def ordered_pairs(matrix: Array) -> Array:
-    """The off-diagonal entries of [D, D], row by row: [D (D - 1)]."""
+def ordered_pairs(matrix: Shaped[np.ndarray, "D D"]) -> Shaped[np.ndarray, " M"]:
+    """The M = D (D - 1) off-diagonal entries, row by row."""
     return matrix[~np.eye(matrix.shape[-1], dtype=bool)]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,19 +47,19 @@ def evaluate(config: EvaluateConfig, attempt: Attempt) -> dict[str, Any]:
     a run on it. Raises `ConfigError` in one sentence for any other combination, and for tasks
     without a true graph.
     """
-    given = _gather(config, attempt.inputs)
-    if given.batch.adjacency is None:
+    case = _gather(config, attempt.inputs)
+    if case.batch.adjacency is None:
         raise ConfigError(
-            f"The tasks {given.tasks.id} have no true graph to compare with; build them with one, "
+            f"The tasks {case.tasks.id} have no true graph to compare with; build them with one, "
             "data.truth=FILE."
         )
-    scores = score(given.posterior, given.batch.adjacency, config)
-    seconds = [or_none(float(value)) for value in given.seconds]
+    scores = score(case.posterior, case.batch.adjacency, config)
+    seconds = [or_none(float(value)) for value in case.seconds]
     tree = {
-        "kind": given.kind,
-        "posterior_type": given.posterior.type_name,
-        "tasks": given.tasks.id,
-        "n_tasks": len(given.batch),
+        "kind": case.kind,
+        "posterior_type": case.posterior.type_name,
+        "tasks": case.tasks.id,
+        "n_tasks": len(case.batch),
         **scores,
         "seconds_per_task": {
             **summary({"seconds": seconds})["seconds"],
@@ -71,11 +72,13 @@ def evaluate(config: EvaluateConfig, attempt: Attempt) -> dict[str, Any]:
     )
     means = {name: entry["mean"] for name, entry in scores["summary"].items()}
     attempt.facts.event("on_test_end", split="test", metrics=means)
-    return {"dims": {"n_tasks": len(given.batch), "n_nodes": given.batch.n_nodes}, "metrics": means}
+    return {"dims": {"n_tasks": len(case.batch), "n_nodes": case.batch.n_nodes}, "metrics": means}
 
 
-def score(posterior: GraphPosterior, truth: Tensor, config: EvaluateConfig) -> dict[str, Any]:
-    """Every metric of a posterior over B tasks against `truth` [B, D, D]: summary, per_task,
+def score(
+    posterior: GraphPosterior, truth: Float[Tensor, "B D D"], config: EvaluateConfig
+) -> dict[str, Any]:
+    """Every metric of a posterior over B tasks against the true graphs: summary, per_task,
     reliability, pooled and conventions.
 
     Empirical posteriors are scored by their own graphs, all of them; others by `config.n_samples`
@@ -119,7 +122,7 @@ def score(posterior: GraphPosterior, truth: Tensor, config: EvaluateConfig) -> d
 
 
 def _settings(posterior: GraphPosterior, n_samples: int, config: EvaluateConfig) -> dict[str, str]:
-    """What the numbers of this evaluation rest on, in words."""
+    """The settings of this evaluation that the numbers depend on, in words."""
     epsilon = posterior.smoothing
     nll = f"epsilon = 1 / {1 / epsilon:.0f} = {epsilon:.3g}" if epsilon else "no smoothing"
     return {
@@ -136,9 +139,9 @@ def _settings(posterior: GraphPosterior, n_samples: int, config: EvaluateConfig)
 
 
 @dataclass(frozen=True)
-class _Given:
-    """What is to be scored: a posterior for the tasks of `tasks`, made by `kind` in so many CPU
-    seconds per task [B]."""
+class _Case:
+    """A posterior to be scored: for the tasks of `tasks`, by the method `kind`, in `seconds` of CPU
+    time per task [B]."""
 
     posterior: GraphPosterior
     seconds: Array
@@ -147,7 +150,7 @@ class _Given:
     batch: TaskBatch
 
 
-def _gather(config: EvaluateConfig, inputs: Mapping[str, Artifact]) -> _Given:
+def _gather(config: EvaluateConfig, inputs: Mapping[str, Artifact]) -> _Case:
     of, tasks, run = inputs["of"], inputs.get("tasks"), inputs.get("posterior")
     if of.kind == "amortised":
         if tasks is None or run is not None or tasks.kind != "tasks":
@@ -164,7 +167,7 @@ def _gather(config: EvaluateConfig, inputs: Mapping[str, Artifact]) -> _Given:
             )
         batch = load_tasks(tasks)
         posterior, seconds = artifact_posterior(of, batch, seed=config.seed)
-        return _Given(posterior, seconds, of.kind, tasks, batch)
+        return _Case(posterior, seconds, of.kind, tasks, batch)
     if of.kind != "tasks":
         raise ConfigError(
             f"{of.id} is of kind {of.kind!r}; evaluate an amortised model with tasks=ID, or a "
@@ -182,4 +185,4 @@ def _gather(config: EvaluateConfig, inputs: Mapping[str, Artifact]) -> _Given:
             f"{run.id} was computed on {', '.join(run.inputs.values())} and not on {of.id}; give "
             "a run on the same tasks."
         )
-    return _Given(posterior, seconds, run.kind, of, load_tasks(of))
+    return _Case(posterior, seconds, run.kind, of, load_tasks(of))

@@ -1,11 +1,13 @@
-"""The answer for one table: a posterior over graphs with everything that is to be said beside it,
-and its files, written whole or not at all.
+"""The answer for one table: a posterior over graphs, with warnings and metrics, and its files,
+written whole or not at all.
 
 edge_probabilities.csv   variables by variables, the row causes the column
 graphs.npz               graphs int8 [S, D, D] (posterior samples), edge_probabilities [D, D],
-columns [D] graph.graphml            edges with probability of at least `LEAST`, attribute
-`probability` graph.png                edges drawn by probability summary.json             table,
-model, warnings, strongest edges, share of acyclic samples, metrics where the truth is known
+                         columns [D]
+graph.graphml            edges with probability of at least `LEAST`, attribute `probability`
+graph.png                edges drawn by probability
+summary.json             table, model, warnings, strongest edges, share of acyclic samples, metrics
+                         where the truth is known
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int8
 
 import causal_meta
 from causal_meta import drawing
@@ -36,25 +39,30 @@ if TYPE_CHECKING:
 FORMAT = "causal_meta discovery 1"
 FILES = ("edge_probabilities.csv", "graphs.npz", "graph.graphml", "graph.png", "summary.json")
 LEAST = 0.01  # an edge below this probability is not in graph.graphml
-_TOLD = 30  # edges listed in summary.json
+_LISTED = 30  # edges listed in summary.json
 
 
 @dataclass(frozen=True)
 class Discovery:
     """The answer for one table.
 
-    `posterior` (B = 1) and `columns` (D names) are the answer, `graphs` int8 [S, D, D] samples of
-    it, `warnings` sentences to be read before it, `metrics` the comparison with `truth` int8 [D, D]
-    where one was given, else None.
+    Args:
+        posterior: the posterior of the one table (B = 1).
+        graphs: draws from it.
+        table: the table with its D column names.
+        model_id: the model that answered.
+        seed: of the draws, and of the parts of a long table.
+        warnings: sentences to be read before the answer.
+        truth: the true graph, if it is known; `metrics` compares the answer with it.
     """
 
     posterior: GraphPosterior
-    graphs: np.ndarray
+    graphs: Int8[np.ndarray, "S D D"]
     table: Table
     model_id: str
     seed: int
     warnings: tuple[str, ...] = ()
-    truth: np.ndarray | None = None
+    truth: Int8[np.ndarray, "D D"] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -62,8 +70,8 @@ class Discovery:
         return self.table.columns
 
     @property
-    def probabilities(self) -> np.ndarray:
-        """[D, D]: entry (i, j) is the probability that i causes j."""
+    def probabilities(self) -> Float[np.ndarray, "D D"]:
+        """Entry (i, j) is the probability that i causes j."""
         return self.posterior.edge_probabilities[0].to(torch.float64).numpy()
 
     @property
@@ -158,9 +166,9 @@ def _is_answer(folder: Path) -> bool:
 def export(answer: Discovery, folder: str | Path) -> Path:
     """Write the files of an answer into `folder`, in place of an earlier answer there; returns it.
 
-    They are made in a folder beside it, which is then renamed: a crash leaves the earlier answer or
-    none, never half of one. Raises ValueError if the folder holds anything else, OSError if the
-    disk is full.
+    They are written into a new folder in the same place, which is then renamed: a crash leaves the
+    earlier answer or none, never half of one. Raises ValueError if the folder holds anything else,
+    OSError if the disk is full.
     """
     goal = check_folder(folder)
     home = goal.resolve() if goal.exists() else goal.absolute()
@@ -207,9 +215,9 @@ def _write(answer: Discovery, folder: Path) -> None:
 
 
 def summary(answer: Discovery) -> dict[str, Any]:
-    """What `summary.json` says."""
+    """The contents of `summary.json`."""
     edges = answer.edges
-    told = edges[edges["probability"] >= LEAST].head(_TOLD)
+    strongest = edges[edges["probability"] >= LEAST].head(_LISTED)
     return {
         "format": FORMAT,
         "version": causal_meta.__version__,
@@ -234,7 +242,7 @@ def summary(answer: Discovery) -> dict[str, Any]:
                 "effect": str(row.effect),
                 "probability": round(float(row.probability), 6),  # type: ignore[arg-type]
             }
-            for row in told.itertuples()
+            for row in strongest.itertuples()
         ],
         "metrics": answer.metrics,
         "direction": "cause -> effect; in edge_probabilities.csv the row causes the column",

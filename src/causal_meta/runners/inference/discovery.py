@@ -1,4 +1,4 @@
-"""One table in, a posterior over its causal graphs out: the library functions `load_model` and
+"""From a table to a posterior over its causal graphs: the library functions `load_model` and
 `discover`."""
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ def discover(
     intervened on in each row, `mask` a file that marks the cells set (`read_table`). Writes
     nothing. Raises ValueError in one sentence.
     """
-    read = as_table(
+    data = as_table(
         table, columns=columns, transform=transform, interventions=interventions, mask=mask
     )
-    true = _truth(truth, read)
+    true = _truth(truth, data)
     if n_samples < 1:
         raise ValueError(f"n_samples is {n_samples}; draw at least one graph.")
     trained = model if isinstance(model, TrainedModel) else load_model(model, store)
-    posterior = trained.posterior(read, seed)
+    posterior = trained.posterior(data, seed)
     graphs = posterior.sample(n_samples, torch_generator(seed, "discover", "graphs"))[0].numpy()
     return Discovery(
-        posterior, graphs, read, trained.id, seed, tuple(trained.warnings(read, seed)), true
+        posterior, graphs, data, trained.id, seed, tuple(trained.warnings(data, seed)), true
     )
 
 

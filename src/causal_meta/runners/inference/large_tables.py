@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from causal_meta.models.base import BaseModel
 from causal_meta.posteriors import GraphPosterior
@@ -15,9 +16,9 @@ from causal_meta.tasks import TaskBatch
 MAX_PARTS = 16
 
 
-def parts(n_rows: int, most_rows: int, seed: int) -> np.ndarray:
-    """Rows of each part, int64 [K, most_rows]: windows of one random circular order, spread evenly,
-    so that rows are used about equally often.
+def parts(n_rows: int, most_rows: int, seed: int) -> Int[np.ndarray, "K M"]:
+    """Rows of each of K parts of M = `most_rows` rows: windows of one random circular order, spread
+    evenly, so that rows are used about equally often.
 
     K = ceil(n_rows / most_rows), at most `MAX_PARTS`; with K = 1 the rows in their order.
 
@@ -35,13 +36,12 @@ def parts(n_rows: int, most_rows: int, seed: int) -> np.ndarray:
 def table_posterior(
     model: BaseModel, batch: TaskBatch, most_rows: int, seed: int = 0
 ) -> GraphPosterior:
-    """The posterior of one raw table (B = 1): of all its rows, or, with more than `most_rows`, the
-    mean over parts of the edges' log odds.
+    """The posterior of one raw table (B = 1): of all its rows, or, with more than `most_rows`,
+    pooled over parts (`GraphPosterior.pooled`: for independent edges the mean of the log odds).
 
-    logit p_ij = (1/K) sum_k logit p_ij(part k): a geometric mean of odds. It uses more rows than
-    one part holds but is no surer than a part; the parts are not multiplied as if independent,
-    because the model's error on all of them is shared. Raises ValueError for a batch of several
-    tables, or with padding.
+    Pooling uses more rows than one part holds but is no more certain than one part allows; the
+    parts are not multiplied as if independent, because the model's error is the same on all of
+    them. Raises ValueError for a batch of several tables, or with padding.
     """
     if len(batch) != 1 or not bool(batch.row_mask.all()):
         raise ValueError(f"{len(batch)} tables came; give one table without padded rows.")
@@ -61,7 +61,7 @@ def table_posterior(
 
 
 def parts_warning(n_rows: int, most_rows: int) -> list[str]:
-    """What to say about a table that is answered in parts; nothing otherwise."""
+    """The warning about a table that is answered in parts; none for another table."""
     if n_rows <= most_rows:
         return []
     count = min(-(-n_rows // most_rows), MAX_PARTS)

@@ -1,5 +1,5 @@
-"""Pre-trained models as they are used: found by name, id or folder, with the weights and what is
-known of their training stream."""
+"""Pre-trained models by name, id or folder: their weights, and the summary of their training
+stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from causal_meta.datasets.real import Table, as_table
 from causal_meta.datasets.summaries import check_table
 from causal_meta.posteriors import GraphPosterior
 from causal_meta.runners.inference.large_tables import parts, parts_warning, table_posterior
-from causal_meta.runners.inference.named_models import found_model
+from causal_meta.runners.inference.named_models import find_model
 from causal_meta.runners.tasks.task_sets import centred
 from causal_meta.runners.training.pre_training import load_weights
 from causal_meta.store import Artifact, Store
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A pre-trained model with what is known about it: its artifact, the network, and the summary
-    of its training stream (None if absent)."""
+    """A pre-trained model: its artifact, the network, and the summary of its training stream (None
+    if absent)."""
 
     artifact: Artifact
     model: BaseModel
@@ -71,8 +71,8 @@ class TrainedModel:
         cells were set."""
         if self.summary is None:
             unusual = [
-                "The model stores no summary of its training stream, so nobody checked whether "
-                "the table is like it."
+                "The model stores no summary of its training stream, so it was not checked "
+                "whether the table is like it."
             ]
         else:
             unusual = check_table(x[parts(len(x), self.most_rows, seed)[0]], self.summary, columns)
@@ -103,7 +103,7 @@ def load_model(
 
     Raises ValueError (a StoreError where it is not found) in one sentence.
     """
-    return trained_model(found_model(token, store if isinstance(store, Store) else Store(store)))
+    return trained_model(find_model(token, store if isinstance(store, Store) else Store(store)))
 
 
 def trained_model(artifact: Artifact) -> TrainedModel:

@@ -51,17 +51,17 @@ def build_distance(config: DistanceConfig, attempt: Attempt) -> dict[str, Any]:
     """Compare the two families and write the result into the attempt's folder; the builder of kind
     `distance`.
 
-    The option `names` says what the two are called in the picture.
+    The option `names` holds the names of the two in the picture.
     """
     from causal_meta.datasets.distances import GAPS, SMOOTHING, compare_families
 
-    found = compare_families(
+    comparison = compare_families(
         config.first, config.second, config.n_tasks, config.seed, config.n_rows
     )
     tree: dict[str, Any] = {
-        "distances": _without_nan(found.distances),
-        "first": _without_nan(found.families[0]),
-        "second": _without_nan(found.families[1]),
+        "distances": _without_nan(comparison.distances),
+        "first": _without_nan(comparison.families[0]),
+        "second": _without_nan(comparison.families[1]),
         "n_tasks": config.n_tasks,
         "n_rows": config.n_rows,
         "signed": list(GAPS),
@@ -71,10 +71,10 @@ def build_distance(config: DistanceConfig, attempt: Attempt) -> dict[str, Any]:
     (attempt.folder / "distances.json").write_text(
         json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8"
     )
-    np.savez_compressed(attempt.folder / "arrays.npz", **found.arrays)  # type: ignore[arg-type]
+    np.savez_compressed(attempt.folder / "arrays.npz", **comparison.arrays)  # type: ignore[arg-type]
     _draw(
         tree["distances"],
-        found.arrays,
+        comparison.arrays,
         attempt.options.get("names", ("first", "second")),
         attempt.folder / "figures" / FIGURE,
     )
@@ -91,10 +91,10 @@ def _without_nan(tree: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str,
 
 @dataclass(frozen=True)
 class FamilyDistance:
-    """A stored distance as it was asked for.
+    """A stored distance, in the order of the families that the caller named.
 
-    `distances` name -> {value, se, null}; `families` the statistics of both in the order asked;
-    `figure` where the picture is, or belongs.
+    `distances` name -> {value, se, null}; `families` the statistics of both in that order;
+    `figure` the path of the picture, which may have been deleted.
     """
 
     distances: dict[str, dict[str, Any]]
@@ -108,7 +108,7 @@ class FamilyDistance:
 
 
 def load_distance(artifact: Artifact, *, swapped: bool = False) -> FamilyDistance:
-    """What a `distance` target holds; `swapped` turns the two families round (and the gaps' signs).
+    """What a `distance` target holds; `swapped` exchanges the two families (and the gaps' signs).
     Raises ValueError for another kind."""
     if artifact.kind != "distance":
         raise ValueError(
@@ -121,10 +121,10 @@ def load_distance(artifact: Artifact, *, swapped: bool = False) -> FamilyDistanc
     roles = ("second", "first") if swapped else ("first", "second")
     distances = tree["distances"]
     if swapped:
-        turned = {"first_": "second_", "second_": "first_"}
+        exchanged = {"first_": "second_", "second_": "first_"}
         arrays = {
-            turned[start] + name.removeprefix(start): value
-            for start in turned
+            exchanged[start] + name.removeprefix(start): value
+            for start in exchanged
             for name, value in arrays.items()
             if name.startswith(start)
         }
@@ -147,20 +147,20 @@ def _draw(
 ) -> Path:
     from causal_meta import drawing
 
-    shown = dict(zip(("first", "second"), names, strict=True))
+    labels = dict(zip(("first", "second"), names, strict=True))
     if names[0] == names[1]:
-        shown["second"] += " (again)"
+        labels["second"] += " (again)"
     kinds = [
         name.removeprefix("first_degrees_") for name in arrays if name.startswith("first_degrees_")
     ]
     degrees = {
-        kind: {shown[role]: arrays[f"{role}_degrees_{kind}"] for role in shown} for kind in kinds
+        kind: {labels[role]: arrays[f"{role}_degrees_{kind}"] for role in labels} for kind in kinds
     }
-    spectra = {shown[role]: arrays[f"{role}_spectra"] for role in shown}
+    spectra = {labels[role]: arrays[f"{role}_spectra"] for role in labels}
     note = f"{len(arrays['first_spectra'])} tasks of each family"
     return drawing.save(
         drawing.comparison(
-            distances, spectra, degrees, title=" and ".join(shown.values()), note=note
+            distances, spectra, degrees, title=" and ".join(labels.values()), note=note
         ),
         path,
     )

@@ -1,4 +1,4 @@
-"""What a family of worlds looks like, as an artifact: `summary.json` and the pictures of
+"""A family of worlds in numbers and pictures, as an artifact: `summary.json` and the pictures of
 `datasets.diagnostics.show_family`."""
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ def build_portrait(config: PortraitConfig, attempt: Attempt) -> dict[str, Any]:
     from causal_meta.datasets.diagnostics import show_family
     from causal_meta.datasets.scm import SCMFamily
 
-    told = show_family(
+    numbers = show_family(
         SCMFamily(config.data), attempt.folder / "figures", seed=config.seed, n_tasks=config.n_tasks
     )
-    tree = {name: _plain(value) for name, value in told.items() if name != "files"}
+    tree = {name: _plain(value) for name, value in numbers.items() if name != "files"}
     (attempt.folder / "summary.json").write_text(
         json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8"
     )

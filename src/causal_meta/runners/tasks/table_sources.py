@@ -1,5 +1,5 @@
-"""Where the table of a task set lies and how it is read, and the configuration that follows from
-what was read. Does not load torch."""
+"""Settings that say where the table of a task set lies and how it is read, and the configuration of
+the table. Does not load torch."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def listed(settings: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def table_config(table: Table, columns: Sequence[str], truth: np.ndarray | None) -> TasksConfig:
-    """The configuration of the task set that holds one table, read with the columns asked for."""
+    """The configuration of the task set that holds one table, read with these columns."""
     from causal_meta.datasets.real import truth_digest
 
     data = TableConfig(
@@ -74,7 +74,7 @@ def table_config(table: Table, columns: Sequence[str], truth: np.ndarray | None)
 
 def recorded(settings: Mapping[str, Any]) -> list[str]:
     """The settings as words for `meta.json`: of files only their names, never where they lie."""
-    told = {
+    values = {
         key: Path(value).name
         if key in FILES
         else ",".join(listed(settings, key))
@@ -82,4 +82,4 @@ def recorded(settings: Mapping[str, Any]) -> list[str]:
         else value
         for key, value in settings.items()
     }
-    return [f"data.{key}={value}" for key, value in told.items()]
+    return [f"data.{key}={value}" for key, value in values.items()]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta.conf.data import FamilyConfig, TableConfig
@@ -42,9 +43,9 @@ def build_tasks(config: TasksConfig, attempt: Attempt) -> dict[str, Any]:
     `tasks`.
 
     A family gives `n_tasks` tasks whose seeds are hashes of (config.seed, "tasks", number), or of
-    (config.seed, "tasks", seed_name, number) if it has a seed name. For a table its contents come
-    in the options `table` (a `Table`) and `truth` (int8 [D, D]) and must have the digests that the
-    configuration names: where they lay is no part of what an artifact is. Returns the dims for
+    (config.seed, "tasks", seed_name, number) if it has a seed name. The contents of a table come in
+    the options `table` (a `Table`) and `truth` (int8 [D, D]) and must have the digests in the
+    configuration: where the files lie is not part of the artifact's identity. Returns the dims for
     `meta.json`. Raises ValueError.
     """
     if isinstance(config.data, TableConfig):
@@ -88,7 +89,7 @@ def store_table(
     force: bool = False,
     **recorded: Any,
 ) -> Artifact:
-    """The task set of one table, found in the store or written there. `recorded` goes to `make`
+    """The task set of one table, from the store or written there. `recorded` goes to `make`
     (overrides, subscribers)."""
     options = {"table": table, "truth": truth}
     return make(
@@ -132,7 +133,7 @@ def _table_batch(
 ) -> tuple[TaskBatch, list[str], dict[str, np.ndarray]]:
     if table is None or table.sha256 != config.sha256:
         raise ValueError(
-            f"The bytes of the table {config.sha256[:12]}… are not at hand: build it from its "
+            f"The bytes of the table {config.sha256[:12]}… are not available: build it from its "
             "file, causal-meta build tasks data.table=FILE."
         )
     if bool(config.truth_sha256) != (truth is not None) or (
@@ -144,8 +145,8 @@ def _table_batch(
         )
     if (table.interventions, table.mask_sha256) != (config.interventions, config.mask_sha256):
         raise ValueError(
-            "The table does not tell the interventions that the configuration names: read it "
-            "again with them."
+            "The interventions of the table are not those that the configuration names: read "
+            "it again with them."
         )
     x, location, scale = centred(table.x)
     adjacency = (
@@ -157,12 +158,14 @@ def _table_batch(
     return batch, list(table.columns), {"location": location, "scale": scale}
 
 
-def centred(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A table [N, D] in float64 as float32 without its means, with location and scale [D]: value =
-    location + scale * x.
+def centred(
+    x: Float[np.ndarray, "N D"],
+) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, " D"], Float[np.ndarray, " D"]]:
+    """A table in float64 as float32 without its means, with location and scale: value = location +
+    scale * x.
 
     Units stay (scale 1) unless squares would leave float32; then every column gets spread 1. So a
-    column near 1e9 that varies by 1 loses nothing.
+    column near 1e9 that varies by 1 keeps its digits.
 
     >>> centred(np.array([[1e9, 0.0], [1e9 + 1, 4.0]]))[0].tolist()
     [[-0.5, -2.0], [0.5, 2.0]]
