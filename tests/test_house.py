@@ -34,7 +34,7 @@ SHOWING = {"records", "store", "facts", "conf", "graphs", "posteriors", "drawing
 RECORDS = {"store", "facts", "records"}
 SCIENCE = {"models", "llc", "datasets", "representation", "graphs", "graph_classes", "randomness",
            "tasks", "posteriors", "layers", "drawing", "draws"}  # fmt: skip
-RECORDED = {"store", "facts", "posteriors", "conf", "graphs", "draws"}
+RECORDED = {"store", "facts", "posteriors", "conf", "graphs", "draws", "method_diagnostics"}
 
 
 def room(path: Path) -> str:

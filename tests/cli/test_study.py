@@ -21,8 +21,7 @@ from causal_meta.workflow import load_study, plan_of
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 STUDY = """
 targets:
-  - {target: tasks, name: set, seed: 0..1, n_tasks: 2, overrides: {data.n_nodes: 3,
-      data.n_rows: 20}}
+- {target: tasks, name: set, seed: 0..1, n_tasks: 2, overrides: {data.n_nodes: 3, data.n_rows: 20}}
 runs:
   - {run: [empty, random], of: set}
   - {run: evaluate, of: set, posterior: [empty, random]}
