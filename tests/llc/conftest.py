@@ -13,6 +13,23 @@ from causal_meta.store import Store
 P = 6
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _programs_compiled_once(tmp_path_factory):
+    """Equal programs are compiled once in a session: resumed runs and other seeds read them back
+    from a folder of it."""
+    import jax
+
+    options = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in options.items():
+        jax.config.update(name, value)
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
 @pytest.fixture(autouse=True)
 def _single_precision_outside():
     """Nothing may switch JAX to 64 bit globally: width is chosen per call."""

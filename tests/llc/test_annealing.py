@@ -211,8 +211,8 @@ def test_costly_losses_and_posteriors_without_localisation_are_not_annealed():
         assert annealing(small).most == MOST_TEMPERATURES
         assert annealing(network).most == 0
         assert annealing(small, annealed=0).most == 0
-        assert Fit(annealing(small).prepared, VIConfig()).following.measured
-        assert not Fit(annealing(small).prepared, VIConfig(annealed=0)).following.measured
+        assert Fit(annealing(small).prepared, VIConfig()).adaptation.measured
+        assert not Fit(annealing(small).prepared, VIConfig(annealed=0)).adaptation.measured
         assert annealing(small, posterior=LocalPosteriorConfig(gamma=0.0)).most == 0
         assert annealing(network, batch_size=10).most == 0
         assert annealing(small, draws=100).length == 100

@@ -23,7 +23,13 @@ from causal_meta.llc.landscapes.forms import form_landscape
 from causal_meta.llc.landscapes.landscape import float_width
 from causal_meta.llc.samplers import Kept, sample
 from causal_meta.llc.samplers.langevin import Langevin, State, Tuning
-from causal_meta.llc.samplers.lengthening import LEAST_GROWTH, MOST_GROWTH, SPARE, further, wanting
+from causal_meta.llc.samplers.lengthening import (
+    LEAST_GROWTH,
+    MOST_GROWTH,
+    SPARE,
+    further,
+    times_longer,
+)
 from causal_meta.llc.samplers.prepared import prepare
 from causal_meta.llc.samplers.stepping import Point
 
@@ -63,7 +69,7 @@ def independent_draws(length, relative_error, chains=4):
     ],
 )
 def test_what_is_wanting_follows_from_how_errors_fall_with_length(change, times):
-    assert wanting({**SETTLED, **change}, aim=0.015) == pytest.approx(times)
+    assert times_longer({**SETTLED, **change}, aim=0.015) == pytest.approx(times)
 
 
 def test_a_run_grows_towards_its_forecast_in_bounded_parts():

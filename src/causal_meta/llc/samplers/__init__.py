@@ -1,8 +1,7 @@
 """Samplers of local posteriors: one function for all of them, one file per family.
 
-Chains of one call run in one compiled program, in segments between which their state can be kept; a
-chain that is taken up again gives bitwise the draws of one that was never stopped, on equal
-hardware.
+The chains of one call run in one compiled program, in segments between which their state can be
+saved; resumed chains give bitwise the draws of chains that were never stopped, on equal hardware.
 """
 
 from __future__ import annotations
@@ -31,17 +30,24 @@ def sample(
     """Draws of the local posterior of `landscape` (restricted to `config.posterior.mask`) by the
     sampler that `config` describes.
 
-    Random numbers come from the stream (config.seed, "llc", kind). `checkpoint` is asked for a
-    state to go on from and given one after each segment; `progress` is called with segments done
-    and segments in all. Raises `ConfigError` for a mask that names no parameter, a polish (of
-    trained graph models alone), and minibatches of a loss that has no rows; ValueError where the
-    loss is not finite at w*.
+    Random numbers come from the stream (config.seed, "llc", kind).
+
+    Args:
+        landscape: the loss, and the point w* that the posterior is localised at.
+        config: the configuration of one sampler.
+        checkpoint: holds the state to resume from, and receives one after each segment.
+        progress: called with the number of segments done, and of all.
+
+    Raises:
+        ConfigError: for a mask that names no parameter, a polish (of trained graph models alone),
+            and minibatches of a loss that has no rows.
+        ValueError: where the loss is not finite at w*.
     """
     if config.posterior.polish:
-        came = f"{config.kind}.posterior.polish is {config.posterior.polish}"
+        setting = f"{config.kind}.posterior.polish is {config.posterior.polish}"
         raise ConfigError(
-            f"{came}, but a network's w* is polished when it is built (training.polish); leave it "
-            "at 0 here."
+            f"{setting}, but a network's w* is polished when it is built (training.polish); leave "
+            "it at 0 here."
         )
     draws: Draws = implementation(config)(
         masked(landscape, config.posterior.mask), config, checkpoint=checkpoint, progress=progress

@@ -1,5 +1,4 @@
-"""Where a half-done chain waits: what a sampler needs of whoever keeps its state between two
-segments."""
+"""Checkpoints of samplers: what a sampler requires of the owner of its checkpoints."""
 
 from __future__ import annotations
 
@@ -12,21 +11,18 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Checkpoint(Protocol):
-    """A place for the state of all chains between two compiled segments, as plain arrays (random
+    """Storage for the state of all chains between two compiled segments, as plain arrays (random
     keys as their words)."""
 
     def load(self) -> Arrays | None:
-        """What `save` was given last for this very configuration, or None where there is
-        nothing."""
+        """The arrays saved last for this very configuration; None where nothing was saved."""
 
     def save(self, arrays: Arrays, done: int) -> None:
-        """Keep `arrays` in place of what was kept before; `done` of the sampler's segments are
-        behind."""
+        """Replace the arrays saved before by `arrays`; `done` segments of the run are complete."""
 
 
 class Kept:
-    """A checkpoint in memory: for tests, and for whoever wants to go on with a chain in the same
-    process."""
+    """A checkpoint in memory, to resume chains within one process."""
 
     def __init__(self) -> None:
         self.arrays: Arrays | None = None

@@ -1,9 +1,9 @@
-"""Corrected samplers, right whatever their step: Hamiltonian Monte Carlo, the no-U-turn sampler,
-MALA, adjusted microcanonical trajectories.
+"""Samplers that accept or refuse each trajectory, and so are right at any step size: Hamiltonian
+Monte Carlo, the no-U-turn sampler, MALA, adjusted microcanonical trajectories.
 
 All run in whitened coordinates z (`Whitening`), where BlackJAX's kernels have the unit mass. One
-step size, one shape and one law of trajectory lengths serve all chains and are learned from all of
-them: C times the draws, and chains that leapfrog in step waste nothing side by side.
+step size, one whitening and one law of trajectory lengths serve all chains and are learned from all
+of them: from C times the draws, and chains of equal length run side by side without waiting.
 """
 
 from __future__ import annotations
@@ -15,69 +15,75 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from blackjax.mcmc import adjusted_mclmc, hmc, mala, nuts
-from blackjax.optimizers.dual_averaging import dual_averaging
+from blackjax.optimizers.dual_averaging import DualAveragingState, dual_averaging
+from numpy.typing import NDArray
 
 from causal_meta.conf.samplers import HMCConfig, MALAConfig, MCLMCConfig, NUTSConfig
 from causal_meta.draws import Draws
 from causal_meta.llc.landscapes.landscape import Landscape, Rows
-from causal_meta.llc.samplers.chains import Tell, run_chains
+from causal_meta.llc.samplers.arrays import Array, Key
+from causal_meta.llc.samplers.chains import Progress, run_chains
 from causal_meta.llc.samplers.checkpoint import Arrays, Checkpoint
 from causal_meta.llc.samplers.prepared import Prepared, Start
-from causal_meta.llc.samplers.segment import Info, View
+from causal_meta.llc.samplers.segment import Info, Observation
 from causal_meta.llc.samplers.whitening import Whitening, learned
 
 Corrected = HMCConfig | NUTSConfig | MALAConfig | MCLMCConfig
+Lengths = tuple[float, float, float, float]
+"""Shortest and longest trajectory, the share of long ones, and their mean length, in leapfrogs."""
 
-DENSE = 1024  # parameters up to which directions are learned
-SHAPED = 0.75  # part of the warm-up after which the shape stays and only the step is tuned
-_CAREFUL = (0.75, 1 / 32)  # share of transitions with a smaller step, and the smallest
-_CALM = (0.1, 1 / 4)  # the same for trees, whose cost goes as 1 / step, until the warm-up diverges
-# steps that are not to diverge, in terms of the tuned one, where some of them are this small
+DENSE = 1024  # parameters up to which a low-rank mass is learned
+SHAPED = 0.75  # part of the warm-up after which the whitening stays and only the step is tuned
+# share of transitions with a smaller step, and the smallest in terms of the tuned one
+_SMALL_STEPS = (0.75, 1 / 32)
+# the same for trees, whose cost is proportional to 1 / step, until the warm-up diverges
+_FEW_SMALL_STEPS = (0.1, 1 / 4)
+# where small steps are this small, only steps below this part of the tuned one count as divergent
 _SMALL = 1 / 8
-# dual averaging begins a new window by trying steps of about this many times the last one's
+# dual averaging begins a new window with a step of about this many times the last one
 _BOLD = 2.0
-_LEAST_DRAWS = 10  # draws without which no shape is learned
-# share of trajectories of up to four times the largest mean length, which cross flat directions,
-# where the length was chosen by the loss
+_LEAST_DRAWS = 10  # with fewer draws no whitening is learned
+# share of trajectories of up to twice `_FARTHER` times the mean length, which cross flat
+# directions, where the warm-up chose the length
 _FAR = 0.05
-# mean length of those, at most, in units of the others: what mixes in few leapfrogs needs no long
-# way
+# mean length of those in terms of the others, at most
 _FARTHER = 16.0
-# times fewer leapfrogs than the most are the least: with small steps, and where the warm-up never
-# left a corner, one would be chosen
+# the shortest mean length that the warm-up may choose is the longest divided by this: with small
+# steps, or a warm-up that stayed in a corner, it would choose 1
 _SHORTEST = 4.0
-_FORGOTTEN = 0.5  # correlation of the loss that a trajectory may leave
+_DECORRELATED = 0.5  # largest autocorrelation of the loss over a trajectory
 _FIRST_STEP = 0.5  # in units of the stiffest direction at w*
 
 
 class Moved(NamedTuple):
-    """One chain after a transition: state, acceptance probability, whether it diverged, energy of
-    where it is, gradients."""
+    """One chain after a transition: state, acceptance probability, whether it diverged, the energy
+    of the new state, gradients taken."""
 
     state: hmc.HMCState
-    acceptance: Any
-    divergent: Any
-    energy: Any
-    gradients: Any
+    acceptance: Array
+    divergent: Array | bool
+    energy: Array | float
+    gradients: Array | int
 
 
 class Tuning(NamedTuple):
-    """What all chains share: shape, dual averaging of the step, the step outside the warm-up, its
-    share of smaller ones, and the law of lengths.
+    """The parameters that all chains share: whitening, dual averaging of the step, small steps, the
+    step outside the warm-up, and the law of lengths.
 
-    `care` is (share of transitions with a smaller step, the smallest of those in terms of `step`):
-    they are log-uniform, so that every scale of a narrowing valley has steps that fit it. `lengths`
-    is (shortest, longest, share of long ones, mean length of those) in leapfrogs.
+    `care` is (share of transitions with a smaller step, the smallest in terms of `step`): those are
+    log-uniform, so that every scale of a narrowing valley has steps that fit it. `lengths` are the
+    four numbers of `Lengths`.
     """
 
     whitening: Whitening
-    averaging: Any
-    care: Any
-    step: Any
-    lengths: Any
+    averaging: DualAveragingState
+    care: Array
+    step: Array
+    lengths: Array
 
 
-Move = Callable[[Any, hmc.HMCState, Callable[[Any], Any], Any, Any], Moved]
+LogDensity = Callable[[jax.Array], jax.Array]
+Move = Callable[[Key, hmc.HMCState, LogDensity, Array, Array], Moved]
 
 
 def draw(
@@ -85,7 +91,7 @@ def draw(
     config: Corrected,
     *,
     checkpoint: Checkpoint | None = None,
-    progress: Tell | None = None,
+    progress: Progress | None = None,
 ) -> Draws:
     """Draws by the corrected sampler that `config` names."""
     return run_chains(
@@ -106,169 +112,136 @@ class Trajectories:
     def __init__(self, prepared: Prepared, config: Corrected) -> None:
         self.prepared, self.config = prepared, config
         self.size = prepared.landscape.n_parameters
-        self.rank = (
-            min(config.rank, self.size) if config.mass == "low_rank" and self.size <= DENSE else 0
-        )
+        low_rank = config.mass == "low_rank" and self.size <= DENSE
+        self.rank = min(config.rank, self.size) if low_rank else 0
         self.learns_shape = config.mass != "identity"
-        self.tells = frozenset(
-            {"acceptance", "divergent", "energy"}
-            - ({"energy"} if config.kind in ("mala", "mclmc") else set())
-        )
+        no_energy = {"energy"} if config.kind in ("mala", "mclmc") else set()
+        self.reports = frozenset({"acceptance", "divergent", "energy"} - no_energy)
         self._start, self._average, _ = dual_averaging()
         self._move = MOVES[config.kind](self.size, config)
         # microcanonical steps have unit length, not unit speed in each direction
         self._unit = np.sqrt(self.size) if config.kind == "mclmc" else 1.0
 
     def tuning(self, start: Start, data: Rows) -> Tuning:
-        """Round, as wide as the stiffest direction at w*."""
+        """Equal scales in all directions, those of the stiffest one at w*."""
         dtype = self.prepared.centre.dtype
-        round_ = Whitening.round(self.size, 1.0, dtype, self.rank)
-        whitening = Whitening(
-            jnp.asarray(round_.scale) / jnp.sqrt(start.curvature),
-            jnp.asarray(round_.directions),
-            jnp.asarray(round_.stretch),
-        )
+        whitening = rounded(start, self.size, dtype, self.rank)
         step = jnp.asarray(_FIRST_STEP * self._unit, dtype)
         averaging = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), self._start(step))
-        care = jnp.asarray(_CALM if self.config.kind == "nuts" else _CAREFUL, dtype)
+        few = self.config.kind == "nuts"
+        care = jnp.asarray(_FEW_SMALL_STEPS if few else _SMALL_STEPS, dtype)
         return Tuning(whitening, averaging, care, step, jnp.asarray(self._warm_lengths(), dtype))
 
-    def _warm_lengths(self) -> tuple[float, float, float, float]:
-        fixed, most = self._asked()
+    def _warm_lengths(self) -> Lengths:
+        fixed, most = self._configured()
         return (1.0, most, 0.0, most) if fixed == 0 else self._lengths(fixed)
 
-    def _asked(self) -> tuple[float, float]:
-        """Leapfrogs asked for (0: to be chosen) and the most that may be chosen."""
-        return float(getattr(self.config, "leapfrogs", 1)), float(
-            getattr(self.config, "max_leapfrogs", 1)
-        )
+    def _configured(self) -> tuple[float, float]:
+        """The mean number of leapfrogs (0: chosen in the warm-up), and the largest to choose."""
+        config = self.config
+        if isinstance(config, HMCConfig | MCLMCConfig):
+            return float(config.leapfrogs), float(config.max_leapfrogs)
+        return 1.0, 1.0
 
-    def _lengths(self, mean: float) -> tuple[float, float, float, float]:
-        jitter = float(getattr(self.config, "length_jitter", 0.8))
-        return (mean * (1 - jitter), mean * (1 + jitter), 0.0, mean)
+    def _lengths(self, mean: float) -> Lengths:
+        config = self.config
+        jitter = config.length_jitter if isinstance(config, HMCConfig | MCLMCConfig) else 0.8
+        return mean * (1 - jitter), mean * (1 + jitter), 0.0, mean
 
-    def begin(self, key: Any, start: Start, tuning: Tuning, data: Rows) -> hmc.HMCState:
+    def begin(self, key: Key, start: Start, tuning: Tuning, data: Rows) -> hmc.HMCState:
         """Whitened positions with log density and gradient."""
         z = tuning.whitening.inward(start.positions - self.prepared.centre)
         return jax.vmap(lambda one: hmc.init(one, self._log_density(tuning, data)))(z)
 
-    def _log_density(self, tuning: Tuning, data: Rows) -> Callable[[Any], Any]:
-        return lambda z: self.prepared.log_density(
-            self.prepared.centre + tuning.whitening.outward(z), data
-        )
+    def _log_density(self, tuning: Tuning, data: Rows) -> LogDensity:
+        return whitened_log_density(self.prepared, tuning.whitening, data)
 
-    def step(
-        self, key: Any, state: hmc.HMCState, tuning: Tuning, data: Rows, adapting: Any
+    def transition(
+        self, key: Key, state: hmc.HMCState, tuning: Tuning, data: Rows, adapting: Array
     ) -> tuple[hmc.HMCState, Tuning, Info]:
         """A trajectory of every chain, of one length and step for all; while adapting, dual
         averaging of their mean acceptance."""
-        chains = state.logdensity.shape[0]
-        shared, own = jax.random.split(key)
+        shared, per_chain = jax.random.split(key)
         numbers = jax.random.uniform(shared, (5,), tuning.step.dtype)
         share, smallest = tuning.care
         careful = (numbers[0] < share) & ~adapting
         factor = jnp.where(careful, smallest ** (numbers[0] / share), 1.0)
         step = jnp.where(adapting, jnp.exp(tuning.averaging.log_x), tuning.step) * factor
         length = self._length(numbers[1:], tuning, adapting)
-        log_density = self._log_density(tuning, data)
-        moved = self._moved(
-            jax.vmap(lambda c: jax.random.fold_in(own, c))(jnp.arange(chains)),
-            state,
-            log_density,
-            step,
-            length,
-        )
+        chains = jnp.arange(state.logdensity.shape[0])
+        keys = jax.vmap(lambda c: jax.random.fold_in(per_chain, c))(chains)
+        moved = self._moved(keys, state, self._log_density(tuning, data), step, length)
         acceptance = jnp.nan_to_num(moved.acceptance)
-        learnt = self._average(
-            tuning.averaging, self.config.target_acceptance - jnp.mean(acceptance)
-        )
+        error = self.config.target_acceptance - jnp.mean(acceptance)
         averaging = jax.tree.map(
             lambda new, old: jnp.where(adapting, jnp.asarray(new, old.dtype), old),
-            learnt,
+            self._average(tuning.averaging, error),
             tuning.averaging,
         )
         diverged = moved.divergent & (adapting | (smallest > _SMALL) | (factor < _SMALL))
-        return (
-            moved.state,
-            tuning._replace(averaging=averaging),
-            Info(acceptance, diverged, moved.energy, moved.gradients),
-        )
+        info = Info(acceptance, diverged, moved.energy, moved.gradients)
+        return moved.state, tuning._replace(averaging=averaging), info
 
     def _moved(
-        self,
-        keys: Any,
-        state: hmc.HMCState,
-        log_density: Callable[[Any], Any],
-        step: Any,
-        length: Any,
+        self, keys: Key, state: hmc.HMCState, log_density: LogDensity, step: Array, length: Array
     ) -> Moved:
-        def one(key: Any, state: hmc.HMCState) -> Moved:
+        def one(key: Key, state: hmc.HMCState) -> Moved:
             return self._move(key, state, log_density, step, length)
 
         # trees of different depth side by side would all wait for the deepest
         if self.config.kind == "nuts":
-            return jax.lax.map(lambda pair: one(*pair), (keys, state))
+            moved: Moved = jax.lax.map(lambda pair: one(*pair), (keys, state))
+            return moved
         return jax.vmap(one)(keys, state)
 
-    def _length(self, numbers: Any, tuning: Tuning, adapting: Any) -> Any:
-        """Leapfrogs of the next trajectory: uniform, or log-uniform in the warm-up, where all
-        lengths are tried; rounded up or down by chance."""
+    def _length(self, numbers: Array, tuning: Tuning, adapting: Array) -> jax.Array:
+        """Leapfrogs of the next trajectory: uniform, or log-uniform in the warm-up, which tries all
+        lengths; rounded up or down at random."""
         low, high, share, far = tuning.lengths
         even = low + (high - low) * numbers[0]
-        spread = jnp.exp(
-            jnp.log(jnp.maximum(low, 0.5)) * (1 - numbers[0])
-            + jnp.log(jnp.maximum(high, 0.5)) * numbers[0]
-        )
+        log_low, log_high = jnp.log(jnp.maximum(low, 0.5)), jnp.log(jnp.maximum(high, 0.5))
+        spread = jnp.exp(log_low * (1 - numbers[0]) + log_high * numbers[0])
         mean = jnp.where(
             numbers[1] < share, 2 * far * numbers[0], jnp.where(adapting, spread, even)
         )
         return jnp.maximum(1, jnp.floor(mean + numbers[2])).astype(jnp.int32)
 
-    def pulse(self, state: Any) -> Any:
-        """Not finite where a chain is not."""
-        return state.logdensity
+    def finite(self, state: hmc.HMCState) -> Array:
+        """Whether the log density of each chain is finite."""
+        return jnp.isfinite(state.logdensity)
 
-    def view(self, key: Any, due: Any, state: hmc.HMCState, tuning: Tuning, data: Rows) -> View:
-        """Everything is known already."""
-        away = tuning.whitening.outward(state.position)
-        return View(
-            away,
-            self.prepared.excess(state.logdensity, away),
-            -tuning.whitening.slope_outward(state.logdensity_grad),
-            0.0,
-        )
+    def observe(
+        self, key: Key, due: Array, state: hmc.HMCState, tuning: Tuning, data: Rows
+    ) -> Observation:
+        """The chains, all of whose values the state holds."""
+        return whitened_observation(self.prepared, tuning.whitening, state)
 
-    def every(self, warm_thin: int) -> int:
-        """Nothing costs more than a gradient."""
+    def check_interval(self, warm_thin: int) -> int:
+        """1: no measurement costs more than a gradient."""
         return 1
 
     def retune(
         self, state: hmc.HMCState, tuning: Tuning, windows: list[Arrays], part: float
     ) -> tuple[hmc.HMCState, Tuning]:
-        """Another shape from the draws of all chains; step and lengths when that is done."""
+        """A new whitening from the draws of all chains; step and lengths at the end."""
         averaged = float(np.exp(tuning.averaging.log_x_avg))
         if self.learns_shape and part <= SHAPED:
             mass: Literal["diagonal", "low_rank"] = "low_rank" if self.rank else "diagonal"
             whitening, position, slope, change = reshaped(
                 tuning.whitening, state.position, state.logdensity_grad, windows, mass, self.rank
             )
-            state, tuning = (
-                hmc.HMCState(position, state.logdensity, slope),
-                tuning._replace(whitening=whitening),
-            )
+            state = hmc.HMCState(position, state.logdensity, slope)
+            tuning = tuning._replace(whitening=whitening)
             averaged = float(np.clip(averaged * change, 1e-3 * self._unit, self._unit))
         late = windows[-1]["divergent"][len(windows[-1]["divergent"]) // 2 :]
-        care = np.asarray(_CAREFUL if late.sum() > 0 else tuning.care, tuning.care.dtype)
+        care = np.asarray(_SMALL_STEPS if late.sum() > 0 else tuning.care, tuning.care.dtype)
         lengths = tuning.lengths
-        fixed, most = self._asked()
+        fixed, most = self._configured()
         if part >= 1 and fixed == 0:
-            low, high, _, mean = self._lengths(
-                best_length(windows, max(most / _SHORTEST, 1.0), most)
-            )
-            lengths = np.asarray(
-                (low, high, _FAR if high < most else 0.0, min(2 * most, _FARTHER * mean)),
-                lengths.dtype,
-            )
+            chosen = best_length(windows, max(most / _SHORTEST, 1.0), most)
+            low, high, _, mean = self._lengths(chosen)
+            far = _FAR if high < most else 0.0
+            lengths = np.asarray((low, high, far, min(2 * most, _FARTHER * mean)), lengths.dtype)
         step = np.asarray(averaged, tuning.step.dtype)
         averaging = tuning.averaging
         if part <= SHAPED:
@@ -278,13 +251,12 @@ class Trajectories:
             )
         return state, tuning._replace(step=step, lengths=lengths, averaging=averaging, care=care)
 
-    def told(self, tuning: Tuning, records: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Step in whitened coordinates, mean length, and how far the shape is from round."""
-        scale = tuning.whitening.scale
+    def summary(self, tuning: Tuning, records: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Step size in whitened coordinates (for MALA the Langevin step), the scales of the
+        whitening, the share of small steps, and the mean length."""
+        scale, step = tuning.whitening.scale, float(tuning.step)
         adapted = {
-            "step_size": float(tuning.step) ** 2 / 2
-            if self.config.kind == "mala"
-            else float(tuning.step),
+            "step_size": step**2 / 2 if self.config.kind == "mala" else step,
             "metric_scale": [float(scale.min()), float(scale.max())],
             "small_steps": float(tuning.care[0]),
             "metric_directions": int(np.sum(tuning.whitening.stretch != 1)),
@@ -295,20 +267,42 @@ class Trajectories:
         return adapted, {"gradients_per_draw": float(np.mean(records["work"]))}
 
 
+def rounded(start: Start, size: int, dtype: Any, rank: int) -> Whitening:
+    """The whitening with one scale, 1 / sqrt(h), in all directions, h the largest curvature where
+    chains start."""
+    whitening = Whitening.round(size, 1.0, dtype, rank)
+    return Whitening(
+        jnp.asarray(whitening.scale) / jnp.sqrt(start.curvature),
+        jnp.asarray(whitening.directions),
+        jnp.asarray(whitening.stretch),
+    )
+
+
+def whitened_log_density(prepared: Prepared, whitening: Whitening, data: Rows) -> LogDensity:
+    """The log density as a function of whitened coordinates z [P]."""
+    return lambda z: jnp.asarray(prepared.log_density(prepared.centre + whitening.outward(z), data))
+
+
+def whitened_observation(prepared: Prepared, whitening: Whitening, state: Any) -> Observation:
+    """The record of a state with whitened `position`, `logdensity` and `logdensity_grad`."""
+    away = whitening.outward(state.position)
+    excess = prepared.excess(state.logdensity, away)
+    return Observation(away, excess, -whitening.slope_outward(state.logdensity_grad), 0.0)
+
+
 def reshaped(
     old: Whitening,
-    position: Any,
-    slope: Any,
+    position: Array,
+    slope: Array,
     windows: list[Arrays],
     mass: Literal["diagonal", "low_rank"],
     rank: int,
-) -> tuple[Whitening, Any, Any, float]:
-    """The shape that the draws of `windows` show; positions and slopes [C, P] in it; and how much
-    longer a step of one length in w is now."""
-    away = np.concatenate(
-        [window["away"].reshape(-1, window["away"].shape[-1]) for window in windows]
-    )
-    slopes = np.concatenate([window["slope"].reshape(-1, away.shape[1]) for window in windows])
+) -> tuple[Whitening, Array, Array, float]:
+    """The whitening learned from the draws of `windows`; positions and gradients [C, P] in its
+    coordinates; and the factor by which a step of the same length in w has become longer there."""
+    size = windows[0]["away"].shape[-1]
+    away = np.concatenate([window["away"].reshape(-1, size) for window in windows])
+    slopes = np.concatenate([window["slope"].reshape(-1, size) for window in windows])
     fine = np.isfinite(away).all(1) & np.isfinite(slopes).all(1)
     if fine.sum() < _LEAST_DRAWS:
         return old, position, slope, 1.0
@@ -318,86 +312,82 @@ def reshaped(
         - np.mean(np.log(new.scale))
         + (np.log(old.stretch).sum() - np.log(new.stretch).sum()) / len(old.scale)
     )
-    return (
-        new,
-        new.inward(old.outward(position)),
-        new.slope_inward(old.slope_outward(slope)),
-        float(np.exp(change)),
-    )
+    position, slope = new.inward(old.outward(position)), new.slope_inward(old.slope_outward(slope))
+    return new, position, slope, float(np.exp(change))
 
 
 def best_length(windows: list[Arrays], least: float, most: float) -> float:
-    """The number of leapfrogs, from `least` to `most`, after which loss and distance from w* have
-    forgotten most per gradient.
+    """The number of leapfrogs, from `least` to `most`, with the most effective draws of loss and
+    distance from w* per gradient.
 
-    From a warm-up with lengths of all sizes: the larger correlation ρ(L) of the two before and
-    after trajectories of about L leapfrogs gives (1 - ρ) / (1 + ρ) / L effective draws per
-    gradient; lengths with ρ <= 1/2 come before all others, so that draws are worth keeping. The
-    loss alone forgets its stiff part at once and hides the slow one, which the distance shows.
+    From a warm-up with lengths of all sizes: the larger autocorrelation ρ(L) of the two over
+    trajectories of about L leapfrogs gives (1 - ρ) / (1 + ρ) / L effective draws per gradient;
+    lengths with ρ <= 1/2 are preferred to all others, so that draws are worth keeping. The loss
+    alone decorrelates at once in its stiff part and hides the slow one, which the distance shows.
     """
     lengths = np.concatenate([window["work"] for window in windows])[1:]
     products = [
-        _products(np.concatenate([values(window) for window in windows]))
-        for values in (_excess, _square)
+        _products(np.concatenate([series(window) for window in windows]))
+        for series in (_excess, _square)
     ]
-    weights = np.log(lengths)
+    logs = np.log(lengths)
     best, chosen = -np.inf, most
     for candidate in np.unique(np.round(np.geomspace(least, most, 12))):
-        near = np.exp(-0.5 * ((weights - np.log(candidate)) / 0.3) ** 2)
+        near = np.exp(-0.5 * ((logs - np.log(candidate)) / 0.3) ** 2)
         rho = max(_mean(product, near) for product in products)
-        gain = (1 - rho) / (1 + rho) / candidate + (rho <= _FORGOTTEN)
+        gain = (1 - rho) / (1 + rho) / candidate + (rho <= _DECORRELATED)
         if gain > best:
             best, chosen = gain, float(candidate)
     return chosen
 
 
-def _excess(window: Arrays) -> np.ndarray:
+def _excess(window: Arrays) -> NDArray[np.float64]:
     return window["excess"].astype(np.float64)
 
 
-def _square(window: Arrays) -> np.ndarray:
+def _square(window: Arrays) -> NDArray[np.float64]:
     return np.square(window["away"].astype(np.float64)).sum(-1)
 
 
-def _products(series: np.ndarray) -> np.ndarray:
+def _products(series: NDArray[np.float64]) -> NDArray[np.float64]:
     """Products of neighbouring values in units of their variance."""
     spread = (series - np.nanmean(series)) / max(float(np.nanstd(series)), np.finfo(float).tiny)
     return spread[1:] * spread[:-1]
 
 
-def _mean(products: np.ndarray, near: np.ndarray) -> float:
+def _mean(products: NDArray[np.float64], near: NDArray[np.float64]) -> float:
+    """The mean of finite `products` with the weights `near`, between 0 and 0.999."""
     weights = near * np.isfinite(products)
     return float(
         np.clip((weights * np.nan_to_num(products)).sum() / max(weights.sum(), 1e-9), 0.0, 0.999)
     )
 
 
-def _hmc(size: int, config: Any) -> Move:
+# ------------------------------------------------------------------------------- BlackJAX's kernels
+
+
+def _hmc(size: int, config: Corrected) -> Move:
     kernel, unit = hmc.build_kernel(), jnp.ones(size, config.precision)
 
     def move(
-        key: Any, state: hmc.HMCState, log_density: Callable[[Any], Any], step: Any, length: Any
+        key: Key, state: hmc.HMCState, log_density: LogDensity, step: Array, length: Array
     ) -> Moved:
         new, info = kernel(key, state, log_density, step, unit, length)
         before = -state.logdensity + 0.5 * jnp.sum(info.momentum**2)
-        return Moved(
-            new,
-            info.acceptance_rate,
-            info.is_divergent,
-            jnp.where(info.is_accepted, info.energy, before),
-            length,
-        )
+        energy = jnp.where(info.is_accepted, info.energy, before)
+        return Moved(new, info.acceptance_rate, info.is_divergent, energy, length)
 
     return move
 
 
-def _nuts(size: int, config: Any) -> Move:
-    kernel, unit = nuts.build_kernel(), jnp.ones(size, config.precision)
+def _nuts(size: int, config: Corrected) -> Move:
+    assert isinstance(config, NUTSConfig)
+    kernel, unit, most = nuts.build_kernel(), jnp.ones(size, config.precision), config.max_doublings
 
     def move(
-        key: Any, state: hmc.HMCState, log_density: Callable[[Any], Any], step: Any, length: Any
+        key: Key, state: hmc.HMCState, log_density: LogDensity, step: Array, length: Array
     ) -> Moved:
-        new, info = kernel(key, state, log_density, step, unit, config.max_doublings)
+        new, info = kernel(key, state, log_density, step, unit, most)
         return Moved(
             new, info.acceptance_rate, info.is_divergent, info.energy, info.num_integration_steps
         )
@@ -405,11 +395,11 @@ def _nuts(size: int, config: Any) -> Move:
     return move
 
 
-def _mala(size: int, config: Any) -> Move:
+def _mala(size: int, config: Corrected) -> Move:
     kernel = mala.build_kernel()
 
     def move(
-        key: Any, state: hmc.HMCState, log_density: Callable[[Any], Any], step: Any, length: Any
+        key: Key, state: hmc.HMCState, log_density: LogDensity, step: Array, length: Array
     ) -> Moved:
         new, info = kernel(key, mala.MALAState(*state), log_density, step**2 / 2)
         return Moved(hmc.HMCState(*new), info.acceptance_rate, False, 0.0, 1)
@@ -417,11 +407,11 @@ def _mala(size: int, config: Any) -> Move:
     return move
 
 
-def _mclmc(size: int, config: Any) -> Move:
+def _mclmc(size: int, config: Corrected) -> Move:
     kernel = adjusted_mclmc.build_kernel()
 
     def move(
-        key: Any, state: hmc.HMCState, log_density: Callable[[Any], Any], step: Any, length: Any
+        key: Key, state: hmc.HMCState, log_density: LogDensity, step: Array, length: Array
     ) -> Moved:
         new, info = kernel(key, state, log_density, step, integration_steps_params=(length,))
         return Moved(new, info.acceptance_rate, info.is_divergent, info.energy, 2 * length)
@@ -429,7 +419,7 @@ def _mclmc(size: int, config: Any) -> Move:
     return move
 
 
-MOVES: dict[str, Callable[[int, Any], Move]] = {
+MOVES: dict[str, Callable[[int, Corrected], Move]] = {
     "hmc": _hmc,
     "nuts": _nuts,
     "mala": _mala,

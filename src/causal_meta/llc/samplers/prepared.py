@@ -1,5 +1,5 @@
-"""A posterior made ready for a sampler: its float width, its temperature, its loss in chunks of
-rows, its random keys, and where chains start."""
+"""A posterior prepared for a sampler: its float width, its temperature, its loss in chunks of rows,
+its random keys, and the starting points of chains."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from causal_meta import randomness
 from causal_meta.conf.local_posterior import LocalPosteriorConfig
@@ -16,22 +17,22 @@ from causal_meta.conf.samplers import SamplerConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.landscapes.landscape import Landscape, Rows
 from causal_meta.llc.landscapes.local_posterior import LocalPosterior, tempered_rows
+from causal_meta.llc.samplers.arrays import Array, Key
 from causal_meta.llc.samplers.threefry import key_of
 
-# products of the curvature with a vector that look for its largest eigenvalue
-POWER_ITERATIONS = 20
-LOOKS = 8  # the same for each chain at its start
+POWER_ITERATIONS = 20  # for the largest curvature at w*
+START_ITERATIONS = 8  # the same at each chain's start
 _SMALLEST = 1e-12
-_CACHED = 2000  # rows of a chunk on a CPU
+_CACHED = 2000  # rows of a chunk on a CPU, whose intermediate values fit into its cache
 
 
 class Start(NamedTuple):
-    """Where chains start: positions [C, P], the largest curvature of the exponent there and at w*,
-    and that at w* alone."""
+    """The starting points of chains: positions [C, P], the largest curvature of the exponent at
+    them and at w*, and that at w* alone."""
 
-    positions: Any
-    curvature: Any
-    centre_curvature: Any
+    positions: Array
+    curvature: Array
+    centre_curvature: Array
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,14 @@ class Prepared:
     """The posterior p(w) ∝ exp(-U), U(w) = nβ (L_n(w) - L_n(w*)) + (γ/2) |w - w*|², as samplers use
     it.
 
-    `posterior.landscape` is at the sampler's width; `loss(w [P], data)` is L_n over all rows, in
-    chunks of rows where they were asked for. All functions take `data` as an argument and run
-    inside `float_width(config.precision)`.
+    `posterior.landscape` is at the sampler's float width; `loss(w [P], data)` is L_n over all rows,
+    summed over chunks of rows where that is configured. All functions take `data` as an argument
+    and run inside `float_width(config.precision)`.
     """
 
     posterior: LocalPosterior
     config: SamplerConfig
-    loss: Callable[[Any, Rows], Any]
+    loss: Callable[[Array, Rows], jax.Array]
 
     @property
     def landscape(self) -> Landscape:
@@ -54,80 +55,92 @@ class Prepared:
         return self.posterior.landscape
 
     @property
-    def centre(self) -> Any:
+    def centre(self) -> Array:
         """w* [P]."""
         return self.posterior.landscape.centre
 
-    def centred(self, centre_loss: Any) -> Prepared:
-        """The same with L_n(w*) known."""
+    def centred(self, centre_loss: Array) -> Prepared:
+        """The same with the value of L_n(w*)."""
         return replace(self, posterior=replace(self.posterior, centre_loss=centre_loss))
 
-    def log_density(self, w: Any, data: Rows) -> Any:
+    def log_density(self, w: Float[Array, " P"], data: Rows) -> Float[Array, ""]:
         """-U(w)."""
-        return self.posterior.tempered(self.loss(w, data), w)
+        log_density: Array = self.posterior.tempered(self.loss(w, data), w)
+        return log_density
 
-    def excess(self, log_density: Any, away: Any) -> Any:
-        """L_n(w) - L_n(w*) of points [..., P] from w* whose log density is known."""
+    def excess(
+        self, log_density: Float[Array, ...], away: Float[Array, "... P"]
+    ) -> Float[Array, ...]:
+        """L_n(w) - L_n(w*) from log densities -U(w) and w - w*."""
         return (
             -(log_density + 0.5 * self.posterior.gamma * jnp.sum(away * away, axis=-1))
             / self.posterior.n_beta
         )
 
-    def curvature_product(self, w: Any, vector: Any, data: Rows) -> Any:
-        """The Hessian of U at w times a vector, [P]; it costs two gradients."""
+    def curvature_product(
+        self, w: Float[Array, " P"], vector: Float[Array, " P"], data: Rows
+    ) -> Float[Array, " P"]:
+        """The Hessian of U at w times a vector; it costs two gradients."""
         slope = jax.grad(lambda at: self.loss(at, data))
-        return (
-            self.posterior.n_beta * jax.jvp(slope, (w,), (vector,))[1]
-            + self.posterior.gamma * vector
-        )
+        product: Array = jax.jvp(slope, (w,), (vector,))[1]
+        return self.posterior.n_beta * product + self.posterior.gamma * vector
 
     def largest_curvature(
-        self, key: Any, w: Any, data: Rows, iterations: Any = POWER_ITERATIONS
-    ) -> Any:
+        self,
+        key: Key,
+        w: Float[Array, " P"],
+        data: Rows,
+        iterations: Array | int = POWER_ITERATIONS,
+    ) -> Float[Array, ""]:
         """The largest eigenvalue of the Hessian of U at w, in absolute value, by power iterations;
         never below γ."""
         vector = jax.random.normal(key, w.shape, w.dtype)
 
-        def turn(_: Any, inner: Any) -> Any:
-            vector, _ = inner
+        def iterate(_: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
+            vector, _ = pair
             image = self.curvature_product(w, vector / jnp.linalg.norm(vector), data)
             return image, jnp.linalg.norm(image)
 
-        _, size = jax.lax.fori_loop(0, iterations, turn, (vector, jnp.zeros((), w.dtype)))
+        _, size = jax.lax.fori_loop(0, iterations, iterate, (vector, jnp.zeros((), w.dtype)))
         return jnp.maximum(size, jnp.maximum(self.posterior.gamma, _SMALLEST))
 
-    def start(self, key: Any, seen: Any, jitter: float, data: Rows) -> Start:
-        """Positions w* + jitter / sqrt(h) times independent normal numbers, with h the largest
-        curvature at w* or, where it is larger, at the positions that the curvature at w* alone
-        would give (at a singular w* it may be none); `seen` is the key of the first directions."""
+    def start(self, key: Key, directions: Key, jitter: float, data: Rows) -> Start:
+        """Positions w* + jitter / sqrt(h) times independent normal numbers.
+
+        h is the largest curvature at w* or, where it is larger, at the positions that the curvature
+        at w* alone would give (at a singular w* it may be zero); `directions` is the key of the
+        first vectors of the power iterations.
+        """
         normal = jax.vmap(
             lambda c: jax.random.normal(
                 jax.random.fold_in(key, c), self.centre.shape, self.centre.dtype
             )
         )(jnp.arange(self.config.chains))
 
-        def look(place: Any, found: Any) -> Any:
-            """The curvature at w*, then at each chain's position: one copy of the product in the
-            program, since copies take long to compile."""
-            at_centre, curvature = found
+        # w* first, then each chain's position: a loop has one copy of the product in the program,
+        # and copies take long to compile
+        def measure(place: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
+            at_centre, curvature = pair
             tried = self.centre + jitter / jnp.sqrt(at_centre) * normal[jnp.maximum(place - 1, 0)]
             first = place == 0
             size = self.largest_curvature(
-                seen,
+                directions,
                 jnp.where(first, self.centre, tried),
                 data,
-                jnp.where(first, POWER_ITERATIONS, LOOKS),
+                jnp.where(first, POWER_ITERATIONS, START_ITERATIONS),
             )
             return jnp.where(first, size, at_centre), jnp.maximum(curvature, jnp.nan_to_num(size))
 
-        none = jnp.zeros((), self.centre.dtype)
-        at_centre, curvature = jax.lax.fori_loop(0, 1 + self.config.chains, look, (none + 1, none))
+        zero = jnp.zeros((), self.centre.dtype)
+        at_centre, curvature = jax.lax.fori_loop(
+            0, 1 + self.config.chains, measure, (zero + 1, zero)
+        )
         return Start(self.centre + jitter / jnp.sqrt(curvature) * normal, curvature, at_centre)
 
 
 def prepare(landscape: Landscape, config: SamplerConfig, row_chunk: int = 0) -> Prepared:
-    """The posterior of `landscape` that `config` describes, to be called inside its float width;
-    L_n(w*) is still to be put in (`centred`)."""
+    """The posterior of `landscape` that `config` describes, without L_n(w*) (see `centred`); to be
+    called inside its float width."""
     at_width = landscape.at_width(config.precision)
     n_beta, gamma = temperature(config.posterior, landscape.n, landscape.n_parameters)
     return Prepared(
@@ -136,7 +149,7 @@ def prepare(landscape: Landscape, config: SamplerConfig, row_chunk: int = 0) -> 
 
 
 def temperature(posterior: LocalPosteriorConfig, n: int, n_parameters: int) -> tuple[float, float]:
-    """nβ and γ as the configuration states them.
+    """nβ and γ of a configuration for n rows and P parameters.
 
     >>> temperature(LocalPosteriorConfig(prior_radius=2.0), 1000, 8)[1]
     2.0
@@ -147,12 +160,12 @@ def temperature(posterior: LocalPosteriorConfig, n: int, n_parameters: int) -> t
     ), gamma
 
 
-def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[Any, Rows], Any]:
+def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[Array, Rows], jax.Array]:
     """L_n(w) over all rows, whose gradient is summed over chunks of `row_chunk` rows, each from
     loss and gradient together.
 
-    `row_chunk` 0 is all rows, or, of many rows on a CPU, chunks whose intermediate values stay in
-    its cache.
+    `row_chunk` 0 stands for all rows at once or, of many rows on a CPU, for chunks whose
+    intermediate values stay in its cache.
     """
     rows, n = landscape.row_losses, landscape.n
     size = row_chunk or (_CACHED if n >= 2 * _CACHED and jax.default_backend() == "cpu" else n)
@@ -177,14 +190,14 @@ def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[Any, Rows], Any
             )
         return jax.tree.map(lambda value: value / n, total)
 
-    def chunk_loss(w: Any, chunk: Rows) -> Any:
+    def chunk_loss(w: Array, chunk: Rows) -> jax.Array:
         return jnp.sum(rows(w, chunk))
 
     @jax.custom_vjp
-    def loss(w: Any, data: Rows) -> Any:
+    def loss(w: Array, data: Rows) -> jax.Array:
         return summed(lambda chunk: chunk_loss(w, chunk), data)
 
-    def forward(w: Any, data: Rows) -> tuple[Any, Any]:
+    def forward(w: Array, data: Rows) -> tuple[jax.Array, jax.Array]:
         return summed(lambda chunk: jax.value_and_grad(chunk_loss)(w, chunk), data)
 
     loss.defvjp(forward, lambda slope, change: (change * slope, None))
@@ -192,8 +205,8 @@ def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[Any, Rows], Any
 
 
 def minibatch(landscape: Landscape, batch_size: int, kind: str) -> int:
-    """The rows of a minibatch, all of them for 0; raises `ConfigError` where the loss has no rows
-    or not so many."""
+    """The rows of a minibatch (0: all of them); raises `ConfigError` where the loss has no rows, or
+    fewer."""
     if batch_size and landscape.row_losses is None:
         raise ConfigError(
             f"{kind}.batch_size is {batch_size}, but {landscape.name} is a population loss "
@@ -207,6 +220,6 @@ def minibatch(landscape: Landscape, batch_size: int, kind: str) -> int:
     return batch_size
 
 
-def stream(seed: int, *names: str | int) -> Any:
-    """The JAX key of the stream (seed, "llc", names...), of 64 bits."""
+def stream(seed: int, *names: str | int) -> Key:
+    """The JAX key, of 64 bits, of the random stream (seed, "llc", names...)."""
     return key_of(randomness.key(seed, "llc", *names)[0])

@@ -1,98 +1,109 @@
-"""What a Markov chain sampler is, and the one compiled program that carries a segment of all its
+"""The protocol of Markov chain samplers, and the one compiled program that runs a segment of all
 chains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
 
 from causal_meta import randomness
 from causal_meta.conf.samplers import ChainConfig, SamplerConfig
 from causal_meta.draws import virial_groups
 from causal_meta.llc.landscapes.landscape import Rows
+from causal_meta.llc.samplers.arrays import Array, Key
 from causal_meta.llc.samplers.checkpoint import Arrays
 from causal_meta.llc.samplers.prepared import Prepared, Start
 
-LOSS_WORK = 1 / 3  # a loss alone in terms of a gradient
+LOSS_WORK = 1 / 3  # cost of a loss without its gradient, in gradients
 _DENSE_GROUPS = 4096  # parameters up to which sums over groups are a product of matrices
+
+State = TypeVar("State")
+Tuning = TypeVar("Tuning")
 
 
 class Info(NamedTuple):
-    """What a transition of all chains tells, [C]: acceptance probability, whether it diverged, an
-    energy (or an error of it), gradients."""
+    """Statistics of one transition of all chains, [C] each: acceptance probability, whether it
+    diverged, an energy (or an error of it), gradients taken."""
 
-    acceptance: Any
-    divergent: Any
-    energy: Any
-    gradients: Any
-
-
-class View(NamedTuple):
-    """Where the chains are: w - w* [C, P], L_n(w) - L_n(w*) [C], the gradient of the exponent U [C,
-    P], the gradients that looking took, and what else a sampler measures now and then, [C] each
-    (not a number where it did not)."""
-
-    away: Any
-    excess: Any
-    slope: Any
-    work: Any
-    checks: Mapping[str, Any] = {}
+    acceptance: Array | float
+    divergent: Array | float
+    energy: Array | float
+    gradients: Array | float
 
 
-class Method(Protocol):
-    """A sampler's transitions, written for all chains at once, and how it tunes itself between two
-    windows of the warm-up."""
+class Observation(NamedTuple):
+    """The chains at a draw: w - w* [C, P], L_n(w) - L_n(w*) [C], the gradient of the exponent U [C,
+    P], the gradients spent on observing, and further measurements, [C] each (NaN where one was not
+    due)."""
+
+    away: Array
+    excess: Array
+    slope: Array
+    work: Array | float
+    checks: Mapping[str, Array] = {}
+
+
+class Method(Protocol[State, Tuning]):
+    """A sampler: its transitions, written for all chains at once, and its adaptation between two
+    windows of the warm-up.
+
+    State and tuning are tuples of arrays, the state with chains first. `learns_shape`: `retune`
+    reads positions and gradients of the records; `first_work`: gradients that `begin` takes;
+    `reports`: the fields of `Info` that the sampler fills.
+    """
 
     prepared: Prepared
     learns_shape: bool
     first_work: float
-    tells: frozenset[str]
+    reports: frozenset[str]
 
-    def tuning(self, start: Start, data: Rows) -> Any:
-        """The tuning before the first transition: a tuple of arrays (compiled)."""
+    def tuning(self, start: Start, data: Rows) -> Tuning:
+        """The tuning before the first transition (compiled)."""
 
-    def begin(self, key: Any, start: Start, tuning: Any, data: Rows) -> Any:
-        """The state of all chains at their start: a tuple of arrays with chains first; it takes
-        `first_work` gradients (compiled)."""
+    def begin(self, key: Key, start: Start, tuning: Tuning, data: Rows) -> State:
+        """The state of all chains at their start (compiled)."""
 
-    def step(
-        self, key: Any, state: Any, tuning: Any, data: Rows, adapting: Any
-    ) -> tuple[Any, Any, Info]:
-        """A transition of all chains; the tuning may change while `adapting` (compiled)."""
+    def transition(
+        self, key: Key, state: State, tuning: Tuning, data: Rows, adapting: Array
+    ) -> tuple[State, Tuning, Info]:
+        """One transition of all chains; the tuning may change while `adapting` (compiled)."""
 
-    def pulse(self, state: Any) -> Any:
-        """A number of each chain [C] that is not finite once the chain has left the numbers
-        (compiled)."""
+    def finite(self, state: State) -> Array:
+        """Whether each chain is still finite, [C]."""
 
-    def view(self, key: Any, due: Any, state: Any, tuning: Any, data: Rows) -> View:
-        """Where the chains are, for the record, and where `due` what costs many gradients to
-        measure (compiled)."""
+    def observe(
+        self, key: Key, due: Array, state: State, tuning: Tuning, data: Rows
+    ) -> Observation:
+        """The chains as they are recorded; where `due`, with the measurements that cost many
+        gradients (compiled)."""
 
-    def every(self, warm_thin: int) -> int:
-        """Draws from one to the next at which that is due: in the warm-up, of so many transitions a
-        draw, or (0) while sampling."""
+    def check_interval(self, warm_thin: int) -> int:
+        """Draws from one due measurement to the next: in the warm-up, where a draw is `warm_thin`
+        transitions, or (0) while sampling."""
 
     def retune(
-        self, state: Any, tuning: Any, windows: list[Arrays], part: float
-    ) -> tuple[Any, Any]:
-        """State and tuning after a window of the warm-up (NumPy), from the records of the last
-        windows; `part` of the warm-up is behind."""
+        self, state: State, tuning: Tuning, windows: list[Arrays], part: float
+    ) -> tuple[State, Tuning]:
+        """State and tuning after a window of the warm-up, from the records of the last windows;
+        `part` of the warm-up is complete (NumPy)."""
 
-    def told(self, tuning: Any, records: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What was adapted, and other statistics of the draws kept (NumPy)."""
+    def summary(self, tuning: Tuning, records: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What was adapted, and statistics of the draws kept (NumPy)."""
 
 
 class Counters(NamedTuple):
-    """Transitions so far; and of each chain the transition at which it was found to be no number
-    (-1: never)."""
+    """Transitions so far; and for each chain the transition after which it was no longer finite
+    (-1: it still is)."""
 
-    moves: Any
-    failed: Any
+    moves: Array
+    failed: Array
 
     @classmethod
     def zero(cls, chains: int) -> Counters:
@@ -100,131 +111,142 @@ class Counters(NamedTuple):
         return cls(np.zeros((), np.int32), np.full(chains, -1, np.int32))
 
 
-def segment(method: Method, config: ChainConfig, size: int) -> Callable[..., Any]:
-    """The function that makes `count` <= `size` draws of `thin` transitions each and records them
-    in buffers [size, C, ...].
+Carried = tuple[State, Counters]
 
-    It takes (key, number, (state, counters), tuning, count, behind, every, thin, adapting, data),
-    with the number of the segment in the run, `behind` draws before it, of which each `every`-th is
-    looked at closely, and gives ((state, counters), tuning, records, moments of row losses).
-    """
-    look, zeros = _recorder(config), np.zeros(config.chains, config.precision)
-    lines = directions(config, method.prepared.landscape.n_parameters)
+
+@dataclass(frozen=True)
+class Segment:
+    """The program that makes at most `size` draws of all chains, recorded in buffers [size, C,
+    ...]."""
+
+    method: Method[Any, Any]
+    config: ChainConfig
+    size: int
 
     def run(
-        key: Any,
-        number: Any,
-        state: Any,
-        tuning: Any,
-        count: Any,
-        behind: Any,
-        every: Any,
-        thin: Any,
-        adapting: Any,
+        self,
+        key: Key,
+        number: Array,
+        carried: Carried[State],
+        tuning: Tuning,
+        count: Array,
+        before: Array,
+        interval: Array,
+        thin: Array,
+        adapting: Array,
         data: Rows,
-    ) -> Any:
-        own = jax.random.fold_in(key, number)
+    ) -> tuple[Carried[State], Tuning, dict[str, Array], Array]:
+        """Segment `number` of a run: `count` draws of `thin` transitions each, after `before`
+        earlier draws, with the costly measurements at every `interval`-th draw of the run.
 
-        def move(key: Any, carry: Any) -> Any:
-            (state, counters), tuning, noted = carry
-            state, tuning, info = method.step(key, state, tuning, data, adapting)
-            failed = jnp.where(
-                (counters.failed < 0) & ~jnp.isfinite(method.pulse(state)),
-                counters.moves,
-                counters.failed,
-            )
-            noted = Info(
-                *(
-                    so_far + jnp.asarray(new, zeros.dtype)
-                    for so_far, new in zip(noted, info, strict=True)
-                )
-            )
-            return (state, Counters(counters.moves + 1, failed)), tuning, noted
+        Returns state with counters, tuning, records [size, C, ...] and sums of row losses [2, n].
+        """
+        key = jax.random.fold_in(key, number)
 
-        def draw(t: Any, carry: Any) -> Any:
-            state, tuning, records, moments = carry
-            key_of_draw = jax.random.fold_in(own, t)
-            carry = (state, tuning, Info(zeros, zeros, zeros, zeros))
-            state, tuning, noted = jax.lax.fori_loop(
-                0, thin, lambda i, inner: move(jax.random.fold_in(key_of_draw, i), inner), carry
+        def draw(t: Array, loop: Any) -> Any:
+            carried, tuning, records, moments = loop
+            key_of_draw = jax.random.fold_in(key, t)
+            carried, tuning, info = self._transitions(
+                key_of_draw, carried, tuning, thin, adapting, data
             )
-            found = look(
-                method, key_of_draw, (behind + t) % every == 0, state, tuning, noted, thin, data
-            )
-            records = {name: records[name].at[t].set(found[name]) for name in records}
-            return (
-                state,
-                tuning,
-                records,
-                _add_rows(moments, method.prepared, found["excess"], found["away"], data),
-            )
+            due = (before + t) % interval == 0
+            values = self._recorded(key_of_draw, due, carried, tuning, info, thin, data)
+            records = {name: records[name].at[t].set(values[name]) for name in records}
+            return carried, tuning, records, self._add_rows(moments, values, data)
 
         shapes = jax.eval_shape(
-            partial(look, method),
-            key,
-            adapting,
-            state,
-            tuning,
-            Info(zeros, zeros, zeros, zeros),
-            thin,
-            data,
+            self._recorded, key, adapting, carried, tuning, self._no_info(), thin, data
         )
         records = {
-            name: jnp.zeros((size, *spec.shape), spec.dtype) for name, spec in shapes.items()
+            name: jnp.zeros((self.size, *spec.shape), spec.dtype) for name, spec in shapes.items()
         }
-        n_rows = method.prepared.landscape.n if config.row_moments else 0
-        state, tuning, records, moments = jax.lax.fori_loop(
-            0, count, draw, (state, tuning, records, jnp.zeros((2, n_rows), zeros.dtype))
+        n_rows = self.method.prepared.landscape.n if self.config.row_moments else 0
+        moments = jnp.zeros((2, n_rows), self.config.precision)
+        carried, tuning, records, moments = jax.lax.fori_loop(
+            0, count, draw, (carried, tuning, records, moments)
         )
-        away, slope = records["away"], records["slope"]
-        kept = {
-            name: values
-            for name, values in records.items()
-            if name not in ("away", "slope") or method.learns_shape
+        return carried, tuning, self._kept(records), moments
+
+    def _transitions(
+        self, key: Key, carried: Carried[State], tuning: Tuning, thin: Array, adapting: Array,
+        data: Rows,
+    ) -> tuple[Carried[State], Tuning, Info]:  # fmt: skip
+        """`thin` transitions, and the sums of their statistics."""
+        method, zeros = self.method, self._zeros()
+
+        def move(i: Array, loop: Any) -> Any:
+            (state, counters), tuning, sums = loop
+            state, tuning, info = method.transition(
+                jax.random.fold_in(key, i), state, tuning, data, adapting
+            )
+            failed = jnp.where(
+                (counters.failed < 0) & ~method.finite(state), counters.moves, counters.failed
+            )
+            added = (jnp.asarray(new, zeros.dtype) for new in info)
+            sums = Info(*(old + new for old, new in zip(sums, added, strict=True)))
+            return (state, Counters(counters.moves + 1, failed)), tuning, sums
+
+        end: tuple[Carried[State], Tuning, Info] = jax.lax.fori_loop(
+            0, thin, move, (carried, tuning, self._no_info())
+        )
+        return end
+
+    def _recorded(
+        self, key: Key, due: Array, carried: Carried[State], tuning: Tuning, info: Info,
+        thin: Array, data: Rows,
+    ) -> dict[str, Array]:  # fmt: skip
+        """The record of a draw, name -> array [C, ...]; `_kept` adds what follows from it, for all
+        draws of a segment at once."""
+        state, counters = carried
+        seen = self.method.observe(key, due, state, tuning, data)
+        record: dict[str, Any] = {
+            "excess": seen.excess,
+            "away": seen.away,
+            "slope": seen.slope,
+            "acceptance": info.acceptance / thin,
+            "divergent": info.divergent,
+            "energy": info.energy / thin,
+            "work": info.gradients + seen.work + (LOSS_WORK if self.config.row_moments else 0.0),
+            "failed": counters.failed,
         }
+        return record | {f"check.{name}": values for name, values in seen.checks.items()}
+
+    def _kept(self, records: dict[str, Array]) -> dict[str, Array]:
+        """The records of a segment with distances, projections and virials; positions and
+        gradients only where something reads them."""
+        away, slope = records["away"], records["slope"]
+        lines = directions(self.config, self.method.prepared.landscape.n_parameters)
+        kept = dict(records)
+        if not self.method.learns_shape:
+            del kept["away"], kept["slope"]
         kept |= {
             "distance": jnp.linalg.norm(away, axis=-1),
             "projection": away @ lines,
             "virial": group_sums(away * slope),
         }
-        return state, tuning, kept | ({"away": away} if config.keep_parameters else {}), moments
+        return kept | ({"away": away} if self.config.keep_parameters else {})
 
-    return run
+    def _add_rows(self, moments: Array, record: dict[str, Array], data: Rows) -> Array:
+        """Sums [2, n] of row losses (less those at w*, to lose no digits) and of their squares,
+        over the chains that are finite."""
+        prepared = self.method.prepared
+        rows = prepared.landscape.row_losses
+        if moments.shape[1] == 0 or rows is None:
+            return moments
+        at_centre = rows(prepared.centre, data)
+        losses = jax.vmap(lambda one: rows(prepared.centre + one, data) - at_centre)(record["away"])
+        losses = jnp.where(jnp.isfinite(record["excess"])[:, None], losses, 0.0)
+        return moments + jnp.stack([losses.sum(0), (losses**2).sum(0)])
 
+    def _zeros(self) -> NDArray[Any]:
+        return np.zeros(self.config.chains, self.config.precision)
 
-def _recorder(config: ChainConfig) -> Callable[..., dict[str, Any]]:
-    """What is kept of a draw: name -> array [C, ...]. What follows from it is computed for all
-    draws of a segment at once."""
-
-    def look(
-        method: Method,
-        key: Any,
-        due: Any,
-        carried: Any,
-        tuning: Any,
-        noted: Info,
-        thin: Any,
-        data: Rows,
-    ) -> dict[str, Any]:
-        state, counters = carried
-        seen = method.view(key, due, state, tuning, data)
-        found = {
-            "excess": seen.excess,
-            "away": seen.away,
-            "slope": seen.slope,
-            "acceptance": noted.acceptance / thin,
-            "divergent": noted.divergent,
-            "energy": noted.energy / thin,
-            "work": noted.gradients + seen.work + (LOSS_WORK if config.row_moments else 0.0),
-            "failed": counters.failed,
-        }
-        return found | {f"check.{name}": values for name, values in seen.checks.items()}
-
-    return look
+    def _no_info(self) -> Info:
+        return Info(*[self._zeros()] * 4)
 
 
-def group_sums(values: Any) -> Any:
-    """Sums of [..., P] over the groups of the virial, [..., J]."""
+def group_sums(values: Float[Array, "... P"]) -> Float[Array, "... J"]:
+    """Sums over the J groups of neighbouring parameters of the virial (`draws.virial_groups`)."""
     groups = virial_groups(values.shape[-1])
     count = int(groups[-1]) + 1
     if len(groups) <= _DENSE_GROUPS:
@@ -236,21 +258,9 @@ def group_sums(values: Any) -> Any:
     return sums.reshape(*values.shape[:-1], count)
 
 
-def _add_rows(moments: Any, prepared: Prepared, excess: Any, away: Any, data: Rows) -> Any:
-    """Sums of row losses (less those at w*, so that little is lost) and of their squares [2, n],
-    over the chains that are numbers."""
-    rows = prepared.landscape.row_losses
-    if moments.shape[1] == 0 or rows is None:
-        return moments
-    at_centre = rows(prepared.centre, data)
-    found = jax.vmap(lambda one: rows(prepared.centre + one, data) - at_centre)(away)
-    found = jnp.where(jnp.isfinite(excess)[:, None], found, 0.0)
-    return moments + jnp.stack([found.sum(0), (found**2).sum(0)])
-
-
-def directions(config: SamplerConfig, size: int) -> Any:
-    """K fixed random directions of unit length as columns [P, K]: the same for every run of this
-    seed, whatever the sampler."""
+def directions(config: SamplerConfig, size: int) -> Float[np.ndarray, "P K"]:
+    """K fixed random directions of unit length as columns: the same for every run of this seed,
+    whatever the sampler."""
     drawn = (
         randomness.generator(config.seed, "llc", "projections")
         .standard_normal((config.projections, size))

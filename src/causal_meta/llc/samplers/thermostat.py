@@ -12,7 +12,8 @@ import numpy as np
 from causal_meta.conf.samplers import SGNHTConfig
 from causal_meta.draws import Draws
 from causal_meta.llc.landscapes.landscape import Landscape, Rows
-from causal_meta.llc.samplers.chains import Tell, run_chains
+from causal_meta.llc.samplers.arrays import Array, Key
+from causal_meta.llc.samplers.chains import Progress, run_chains
 from causal_meta.llc.samplers.checkpoint import Arrays, Checkpoint
 from causal_meta.llc.samplers.prepared import Start
 from causal_meta.llc.samplers.segment import Info
@@ -20,20 +21,20 @@ from causal_meta.llc.samplers.stepping import Point, Stepping
 
 
 class State(NamedTuple):
-    """Chains first: where they are, where the last gradient was taken, momenta p [C, P], and the
-    friction ξ [C, 1]."""
+    """Chains first: position, point of the last gradient, momenta p [C, P], and the friction ξ [C,
+    1]."""
 
-    away: Any
+    away: Array
     seen: Point
-    momentum: Any
-    friction: Any
+    momentum: Array
+    friction: Array
 
 
 class Tuning(NamedTuple):
-    """The time step, and the largest that it may be."""
+    """The time step, and the largest allowed one."""
 
-    step: Any
-    most: Any
+    step: Array
+    most: Array
 
 
 def draw(
@@ -41,9 +42,9 @@ def draw(
     config: SGNHTConfig,
     *,
     checkpoint: Checkpoint | None = None,
-    progress: Tell | None = None,
+    progress: Progress | None = None,
 ) -> Draws:
-    """Draws by the thermostat."""
+    """Draws by the stochastic gradient Nosé-Hoover thermostat."""
     return run_chains(
         landscape,
         config,
@@ -54,28 +55,29 @@ def draw(
     )
 
 
-class Thermostat(Stepping[SGNHTConfig]):
+class Thermostat(Stepping[SGNHTConfig, State, Tuning]):
     """SGNHT (Ding et al. 2014): dw = p dt, dp = -(grad U + ξ p) dt + sqrt(2A) dB, dξ = (|p|²/P - 1)
-    dt; ξ learns the heat of minibatches away.
+    dt; the friction ξ adapts to the noise of minibatches and removes its heat.
 
-    One step of size h is B A D O D A B of Leimkuhler and Shang (2016): the last kick of a step and
-    the first of the next in one gradient, half a drift, half a step of ξ, friction and noise
-    exactly, and back. BlackJAX has Ding's explicit Euler step, which heats a direction of curvature
-    h_i by h h_i / (2 ξ), more where it is stiffer; one ξ cannot cool all of them at once. h is
-    sqrt(`step_fraction` / h_max), A is `friction` times sqrt γ (or 1 where γ is 0).
+    One step of size h is B A D O D A B of Leimkuhler and Shang (2016): the last kick (B) of a step
+    and the first of the next in one gradient, half a drift (A), half a step of ξ (D), friction and
+    noise exactly (O), and the same backwards. BlackJAX has Ding's explicit Euler step, which heats
+    a direction of curvature h_i by h h_i / (2 ξ), more where it is stiffer; one ξ cannot cool all
+    of them at once. h is sqrt(`step_fraction` / h_max), A is `friction` times sqrt γ (or 1 where γ
+    is 0).
     """
 
     @property
     def rest(self) -> float:
-        """A, the friction where gradients have no noise."""
+        """A, the mean friction where gradients have no noise."""
         return self.config.friction * (math.sqrt(self.prepared.posterior.gamma) or 1.0)
 
     def size_of(self, fraction: float, curvature: Any) -> Any:
         """The time step, whose square times the curvature is `fraction`."""
         return (fraction / curvature) ** 0.5
 
-    def langevin_step(self, tuning: Tuning) -> Any:
-        """h²: what h does to momenta of unit variance is a Langevin step of that size."""
+    def langevin_step(self, tuning: Tuning) -> Array:
+        """h²: with momenta of unit variance a time step h is a Langevin step of that size."""
         return tuning.step**2
 
     def tuning(self, start: Start, data: Rows) -> Tuning:
@@ -85,40 +87,39 @@ class Thermostat(Stepping[SGNHTConfig]):
             jnp.asarray(self.step_of(start.curvature), dtype), jnp.asarray(jnp.inf, dtype)
         )
 
-    def begin(self, key: Any, start: Start, tuning: Tuning, data: Rows) -> State:
+    def begin(self, key: Key, start: Start, tuning: Tuning, data: Rows) -> State:
         """Momenta of unit variance, friction at rest."""
         away = start.positions - self.prepared.centre
-        excess, gradient = self.look(key, away, data)
+        excess, gradient = self.loss_and_gradient(key, away, data)
         momentum = self.noise(jax.random.fold_in(key, 6), away)
         return State(
             away, Point(away, excess, gradient), momentum, jnp.full_like(away[:, :1], self.rest)
         )
 
-    def step(
-        self, key: Any, state: State, tuning: Tuning, data: Rows, adapting: Any
+    def transition(
+        self, key: Key, state: State, tuning: Tuning, data: Rows, adapting: Array
     ) -> tuple[State, Tuning, Info]:
         """One step of every chain."""
         h = tuning.step
-        point = Point(state.away, *self.look(key, state.away, data))
+        point = Point(state.away, *self.loss_and_gradient(key, state.away, data))
         p = state.momentum - h * self.slope(point)
         away = state.away + 0.5 * h * p
         xi = state.friction + 0.5 * h * (jnp.mean(p**2, axis=1, keepdims=True) - 1)
         small = jnp.where(jnp.abs(xi) < 1e-8, 1e-8, xi)
-        p = jnp.exp(-h * xi) * p + jnp.sqrt(
-            -self.rest * jnp.expm1(-2 * h * small) / small
-        ) * self.noise(key, away)
+        noise = jnp.sqrt(-self.rest * jnp.expm1(-2 * h * small) / small) * self.noise(key, away)
+        p = jnp.exp(-h * xi) * p + noise
         xi = xi + 0.5 * h * (jnp.mean(p**2, axis=1, keepdims=True) - 1)
         away = away + 0.5 * h * p
-        nothing = jnp.zeros_like(point.excess)
-        return State(away, point, p, xi), tuning, Info(nothing, nothing, nothing, self.work)
+        none = jnp.zeros_like(point.excess)
+        return State(away, point, p, xi), tuning, Info(none, none, none, self.work)
 
-    def fresh(self, state: State) -> State:
-        """With the friction at rest."""
-        return super().fresh(state)._replace(friction=np.full_like(state.friction, self.rest))
+    def restarted(self, state: State) -> State:
+        """At rest at w*, with the friction at its mean."""
+        return super().restarted(state)._replace(friction=np.full_like(state.friction, self.rest))
 
-    def told(self, tuning: Tuning, records: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The time step beside the Langevin step that it stands for."""
-        adapted, statistics = super().told(tuning, records)
+    def summary(self, tuning: Tuning, records: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
+        """With the time step beside the Langevin step that it corresponds to."""
+        adapted, statistics = super().summary(tuning, records)
         return adapted | {
             "time_step": float(tuning.step),
             "friction_at_rest": self.rest,

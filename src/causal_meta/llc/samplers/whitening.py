@@ -1,64 +1,70 @@
-"""The shape of a posterior as the warm-up shows it: a linear map from coordinates z, in which all
+"""The scales of a posterior, learned in the warm-up: a linear map from coordinates z, in which all
 directions are about equally wide, to w - w*."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
+from numpy.typing import DTypeLike, NDArray
+
+from causal_meta.llc.samplers.arrays import Array
 
 Floats = NDArray[np.floating]
 
-_PRIOR_DRAWS = 5.0  # as many draws as the unit covariance counts for
-_DRAWS_PER_DIRECTION = 4  # fewer draws than these times P show no directions, only scales
-_ROUND = 1.25  # directions whose variance differs from one by less than this factor are left alone
+_PRIOR_DRAWS = 5.0  # the weight of the unit covariance, in draws
+_DRAWS_PER_DIRECTION = 4  # with fewer draws than these times P, only scales are learned
+_ROUND = 1.25  # directions whose variance differs from one by less than this factor are kept
 
 
 class Whitening(NamedTuple):
     """w - w* = A z with A = diag(scale) (I + V (diag(stretch) - 1) V'): `scale` [P], V =
     `directions` [P, K] orthonormal, `stretch` [K].
 
-    The maps take arrays [..., P] of NumPy or JAX. Samplers see z alone; with A constant the law of
-    w is the stated one whatever A is, and a unit mass in z is the mass (A A')⁻¹ in w.
+    The maps take arrays [..., P] of NumPy or JAX. Samplers run in z alone; with A constant the law
+    of w is the stated one whatever A is, and a unit mass in z is the mass (A A')⁻¹ in w.
     """
 
-    scale: Any
-    directions: Any
-    stretch: Any
+    scale: Array
+    directions: Array
+    stretch: Array
 
     @classmethod
-    def round(cls, size: int, width: float, dtype: Any, rank: int = 0) -> Whitening:
-        """The same width in all directions, with room for `rank` directions to be learned."""
+    def round(cls, size: int, width: float, dtype: DTypeLike, rank: int = 0) -> Whitening:
+        """The same width in all directions, with space for `rank` directions to be learned."""
         return cls(np.full(size, width, dtype), np.zeros((size, rank), dtype), np.ones(rank, dtype))
 
-    def outward(self, z: Any) -> Any:
+    def outward(self, z: Float[Array, "... P"]) -> Float[Array, "... P"]:
         """A z: from whitened coordinates to w - w*."""
         return self.scale * self._stretched(z, self.stretch)
 
-    def inward(self, away: Any) -> Any:
+    def inward(self, away: Float[Array, "... P"]) -> Float[Array, "... P"]:
         """A⁻¹ (w - w*)."""
         return self._stretched(away / self.scale, 1 / self.stretch)
 
-    def slope_inward(self, slope: Any) -> Any:
+    def slope_inward(self, slope: Float[Array, "... P"]) -> Float[Array, "... P"]:
         """A' g: a gradient with respect to w as one with respect to z."""
         return self._stretched(self.scale * slope, self.stretch)
 
-    def slope_outward(self, slope: Any) -> Any:
+    def slope_outward(self, slope: Float[Array, "... P"]) -> Float[Array, "... P"]:
         """A⁻ᵀ g: a gradient with respect to z as one with respect to w."""
         return self._stretched(slope, 1 / self.stretch) / self.scale
 
-    def _stretched(self, z: Any, stretch: Any) -> Any:
+    def _stretched(self, z: Array, stretch: Array) -> Array:
         if self.directions.shape[-1] == 0:
             return z
         return z + ((z @ self.directions) * (stretch - 1)) @ self.directions.T
 
 
 def learned(
-    away: Floats, slopes: Floats, mass: Literal["diagonal", "low_rank"], rank: int
+    away: Float[np.ndarray, "M P"],
+    slopes: Float[np.ndarray, "M P"],
+    mass: Literal["diagonal", "low_rank"],
+    rank: int,
 ) -> Whitening:
-    """The whitening that draws `away` = w - w* [M, P] and the gradients of the exponent `slopes`
-    [M, P] there show.
+    """The whitening estimated from draws `away` = w - w* and the gradients of the exponent there,
+    `slopes`.
 
     The scales are (var w_i / var g_i)^(1/4), which is the standard deviation for a Gaussian, and
     for other laws a balance of extent and stiffness (Seyboldt et al. 2024, the Fisher divergence of
@@ -72,25 +78,24 @@ def learned(
     scale = (
         np.maximum(width, np.finfo(float).tiny) / np.maximum(steepness, np.finfo(float).tiny)
     ) ** 0.25
-    found = Whitening(
-        scale.astype(away.dtype), np.zeros((size, rank), away.dtype), np.ones(rank, away.dtype)
-    )
+    directions, stretch = np.zeros((size, rank), away.dtype), np.ones(rank, away.dtype)
+    whitening = Whitening(scale.astype(away.dtype), directions, stretch)
     if mass == "diagonal" or len(away) < _DRAWS_PER_DIRECTION * size:
-        return found
+        return whitening
     covariance = _shrunk(away / scale)
     root, inverse_root = _powers(_shrunk(slopes * scale), 0.5, -0.5)
     middle = inverse_root @ _powers(root @ covariance @ root, 0.5)[0] @ inverse_root
     values, vectors = np.linalg.eigh((middle + middle.T) / 2)
     values = np.maximum(values, np.finfo(float).tiny)
     order = np.argsort(-np.abs(np.log(values)))[:rank]
-    stretch = np.where(np.abs(np.log(values[order])) > np.log(_ROUND), np.sqrt(values[order]), 1.0)
-    found.directions[:, : len(order)] = vectors[:, order]
-    found.stretch[: len(order)] = stretch
-    return found
+    chosen = np.abs(np.log(values[order])) > np.log(_ROUND)
+    directions[:, : len(order)] = vectors[:, order]
+    stretch[: len(order)] = np.where(chosen, np.sqrt(values[order]), 1.0)
+    return whitening
 
 
 def _shrunk(values: Floats) -> Floats:
-    """Covariance of the rows of `values`, drawn towards the unit matrix as by a few draws."""
+    """Covariance of the rows of `values`, shrunk towards the unit matrix."""
     centred = np.asarray(values, np.float64) - values.mean(0)
     return (centred.T @ centred + _PRIOR_DRAWS * np.eye(values.shape[1])) / (
         len(values) + _PRIOR_DRAWS
