@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from causal_meta.llc.landscapes.landscape import Landscape, Rows
+from causal_meta.llc.landscapes.landscape import Landscape, Rows, Values
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class LocalPosterior:
     landscape: Landscape
     n_beta: float
     gamma: float
-    centre_loss: jax.Array | float
+    centre_loss: Values | float
 
     def log_density(self, w: Float[jax.Array, " P"], data: Rows) -> Float[jax.Array, ""]:
         """The log density at w, up to a constant."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
-from numpy.typing import NDArray
 
-Array: TypeAlias = jax.Array | NDArray[Any]
+from causal_meta.llc.landscapes.landscape import Values
+
+Array: TypeAlias = Values
 """An array of JAX inside a compiled program, of NumPy between two calls of programs."""
 Key: TypeAlias = jax.Array
 """A key of JAX's random numbers."""

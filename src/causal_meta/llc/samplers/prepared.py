@@ -47,7 +47,7 @@ class Prepared:
 
     posterior: LocalPosterior
     config: SamplerConfig
-    loss: Callable[[Array, Rows], jax.Array]
+    loss: Callable[[jax.Array, Rows], jax.Array]
 
     @property
     def landscape(self) -> Landscape:
@@ -55,9 +55,9 @@ class Prepared:
         return self.posterior.landscape
 
     @property
-    def centre(self) -> Array:
-        """w* [P]."""
-        return self.posterior.landscape.centre
+    def centre(self) -> Float[jax.Array, " P"]:
+        """w*."""
+        return jnp.asarray(self.posterior.landscape.centre)
 
     def centred(self, centre_loss: Array) -> Prepared:
         """The same with the value of L_n(w*)."""
@@ -65,8 +65,8 @@ class Prepared:
 
     def log_density(self, w: Float[Array, " P"], data: Rows) -> Float[Array, ""]:
         """-U(w)."""
-        log_density: Array = self.posterior.tempered(self.loss(w, data), w)
-        return log_density
+        w = jnp.asarray(w)
+        return self.posterior.tempered(self.loss(w, data), w)
 
     def excess(
         self, log_density: Float[Array, ...], away: Float[Array, "... P"]
@@ -160,7 +160,7 @@ def temperature(posterior: LocalPosteriorConfig, n: int, n_parameters: int) -> t
     ), gamma
 
 
-def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[Array, Rows], jax.Array]:
+def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[jax.Array, Rows], jax.Array]:
     """L_n(w) over all rows, whose gradient is summed over chunks of `row_chunk` rows, each from
     loss and gradient together.
 
@@ -190,14 +190,14 @@ def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[Array, Rows], j
             )
         return jax.tree.map(lambda value: value / n, total)
 
-    def chunk_loss(w: Array, chunk: Rows) -> jax.Array:
+    def chunk_loss(w: jax.Array, chunk: Rows) -> jax.Array:
         return jnp.sum(rows(w, chunk))
 
     @jax.custom_vjp
-    def loss(w: Array, data: Rows) -> jax.Array:
+    def loss(w: jax.Array, data: Rows) -> jax.Array:
         return summed(lambda chunk: chunk_loss(w, chunk), data)
 
-    def forward(w: Array, data: Rows) -> tuple[jax.Array, jax.Array]:
+    def forward(w: jax.Array, data: Rows) -> tuple[jax.Array, jax.Array]:
         return summed(lambda chunk: jax.value_and_grad(chunk_loss)(w, chunk), data)
 
     loss.defvjp(forward, lambda slope, change: (change * slope, None))

@@ -121,7 +121,7 @@ class Stepping(Generic[Config, State, Tuning]):
 
         return jax.vmap(one)(self.keys(key, len(away)), away)
 
-    def step_loss(self, key: Key, data: Rows) -> Callable[[Array], Array]:
+    def step_loss(self, key: Key, data: Rows) -> Callable[[jax.Array], jax.Array]:
         """The loss whose gradient a step of one chain takes: over rows drawn with replacement, or
         over all of them."""
         if not self.rows:

@@ -131,7 +131,7 @@ class Fit:
             optax.adam(rate),
         )
 
-    def opening(self, data: Rows) -> tuple[Array, Array, Any]:
+    def opening(self, data: Rows) -> tuple[Array | float, Array, Any]:
         """L_n(w*), the units s, and the fits with their optimisers at their start."""
         ready = self.prepared.centred(self.prepared.loss(self.prepared.centre, data))
         size, dtype = ready.landscape.n_parameters, ready.centre.dtype
