@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import causal_meta.llc.landscapes.torch_landscape as torch_module
 from causal_meta.conf.samplers import SGLDConfig
 from causal_meta.llc.landscapes.torch_landscape import TorchLandscape, torch_landscape
-from causal_meta.llc.samplers.torch_samplers import sample_torch
+from causal_meta.llc.samplers.on_torch import sample_torch
 
 CHAINS, GAMMA, STEP = 4, 1.0, 1e-4
 

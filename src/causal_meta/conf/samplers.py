@@ -15,7 +15,7 @@ MOST_DRAWS = 16_000
 0)."""
 
 #: What samplers that also run on torch models take: networks, and trained graph models with tasks
-#: (`llc/samplers/torch_samplers.py`).
+#: (`llc/samplers/on_torch`).
 TAKES_TORCH: Mapping[str, tuple[str, ...]] = {"of": ("network", "amortised"), "tasks": ("tasks",)}
 
 
@@ -140,7 +140,7 @@ class HMCConfig(ChainConfig):
     kind: ClassVar[str] = "hmc"
     title: ClassVar[str] = "Hamiltonian Monte Carlo"
     table_rank: ClassVar[int] = 10
-    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.torch_hamiltonian:Hamiltonian"
+    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.on_torch.hamiltonian:Hamiltonian"
     revision: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(1000, low=20, unit="transitions")
@@ -271,7 +271,7 @@ class MALAConfig(ChainConfig):
     kind: ClassVar[str] = "mala"
     title: ClassVar[str] = "Metropolis-adjusted Langevin algorithm"
     table_rank: ClassVar[int] = 40
-    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.torch_hamiltonian:Hamiltonian"
+    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.on_torch.hamiltonian:Hamiltonian"
     revision: ClassVar[int] = 2
     first_draws: ClassVar[int] = 2000
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
@@ -355,7 +355,7 @@ class SGLDConfig(StepConfig):
     kind: ClassVar[str] = "sgld"
     title: ClassVar[str] = "stochastic gradient Langevin dynamics"
     table_rank: ClassVar[int] = 50
-    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.torch_langevin:Langevin"
+    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.on_torch.langevin:Langevin"
     revision: ClassVar[int] = 3
     first_draws: ClassVar[int] = 2000
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
@@ -413,7 +413,7 @@ class SGNHTConfig(StepConfig):
     kind: ClassVar[str] = "sgnht"
     title: ClassVar[str] = "stochastic gradient Nosé-Hoover thermostat"
     table_rank: ClassVar[int] = 60
-    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.torch_langevin:Thermostat"
+    torch_kernel: ClassVar[str] = "causal_meta.llc.samplers.on_torch.thermostat:Thermostat"
     revision: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[str, ...]]] = TAKES_TORCH
     warmup: int = setting(5000, low=0, unit="steps")

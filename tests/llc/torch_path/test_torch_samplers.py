@@ -24,11 +24,13 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.llc.estimates.diagnostics import mcse
 from causal_meta.llc.estimates.estimators import estimate
 from causal_meta.llc.landscapes.torch_landscape import TorchLandscape, torch_landscape
-from causal_meta.llc.samplers.torch_chains import Streams, TorchPosterior
-from causal_meta.llc.samplers.torch_hamiltonian import windows
-from causal_meta.llc.samplers.torch_langevin import Langevin
-from causal_meta.llc.samplers.torch_metric import Metric, Window, learnt
-from causal_meta.llc.samplers.torch_samplers import examined, polished, sample_torch
+from causal_meta.llc.samplers.on_torch import sample_torch
+from causal_meta.llc.samplers.on_torch.centre import examined, polished
+from causal_meta.llc.samplers.on_torch.hamiltonian import windows
+from causal_meta.llc.samplers.on_torch.langevin import Langevin
+from causal_meta.llc.samplers.on_torch.metric import Metric, Window, learned
+from causal_meta.llc.samplers.on_torch.posterior import TorchPosterior
+from causal_meta.llc.samplers.on_torch.streams import Streams
 
 N_BETA = 1000 / math.log(1000)
 
@@ -545,15 +547,15 @@ def test_the_metric_is_a_square_root_of_the_covariance_and_is_learnt_from_draws(
     window = Window.empty(scale)
     for chunk in draws.split(4):
         window.add(chunk, True)
-    found = learnt(Metric.identity(scale), window, "low_rank", 3)
+    found = learned(Metric.identity(scale), window, "low_rank", 3)
     assert len(found.values) <= 3
     round_again = torch.cov(
         torch.linalg.solve(found.outward(torch.eye(6, dtype=torch.float64)).T, draws.T)
     )
     torch.testing.assert_close(round_again, torch.eye(6, dtype=torch.float64), atol=0.15, rtol=0)
-    diagonal = learnt(Metric.identity(scale), window, "diagonal", 3)
+    diagonal = learned(Metric.identity(scale), window, "diagonal", 3)
     torch.testing.assert_close(diagonal.scale, covariance.diagonal().sqrt(), rtol=0.1, atol=0)
-    assert learnt(truth, window, "identity", 3) is truth
+    assert learned(truth, window, "identity", 3) is truth
 
 
 @pytest.mark.parametrize("warmup", [20, 37, 100, 1000, 5000])

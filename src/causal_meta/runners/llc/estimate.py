@@ -102,7 +102,7 @@ def _sampled(
 ) -> tuple[Draws, _Target]:
     """The draws, and the properties of their target."""
     if tasks is not None:
-        from causal_meta.llc.samplers.torch_samplers import sample_torch
+        from causal_meta.llc.samplers.on_torch import sample_torch
         from causal_meta.runners.llc.checkpoint_landscape import checkpoint_landscape
 
         of_model = checkpoint_landscape(of, tasks, width=config.precision)

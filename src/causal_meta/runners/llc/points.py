@@ -105,7 +105,7 @@ def _graph_model(
 ) -> Point:
     from causal_meta.llc.landscapes.minimum import examine
     from causal_meta.llc.landscapes.torch_surface import TorchSurface
-    from causal_meta.llc.samplers.torch_chains import TorchPosterior
+    from causal_meta.llc.samplers.on_torch.posterior import TorchPosterior
     from causal_meta.runners.llc.checkpoint_landscape import checkpoint_landscape
 
     landscape = checkpoint_landscape(of, tasks).restricted(posterior.mask)

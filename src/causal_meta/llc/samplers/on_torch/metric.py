@@ -1,4 +1,4 @@
-"""The shape of a posterior as its warm-up shows it: a linear map to coordinates in which all
+"""The covariance of a posterior, learned in the warm-up: a linear map to coordinates in which all
 directions are about equally wide."""
 
 from __future__ import annotations
@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 _MOST_NUMBERS = 1 << 25  # numbers that the draws of a window may take
-_SHRINK = 5.0  # as many draws as the shape of before counts for
-# a logarithm of variances: how much narrower than before a direction can be called
+_SHRINK = 5.0  # the weight of the previous metric, in draws
+# largest decrease of the logarithm of a variance by one window
 _NARROWEST = 40.0
 
 
@@ -26,15 +27,15 @@ class Metric:
 
     @classmethod
     def identity(cls, like: Tensor) -> Metric:
-        """The shape of a round posterior, for parameters [P]."""
+        """The identity, for parameters [P]."""
         return cls(torch.ones_like(like), like.new_zeros(len(like), 0), like.new_zeros(0))
 
-    def outward(self, z: Tensor) -> Tensor:
-        """F z, from round coordinates [C, P] to steps of w."""
+    def outward(self, z: Float[Tensor, "C P"]) -> Float[Tensor, "C P"]:
+        """F z, from whitened coordinates to steps of w."""
         return self.scale * self._stretched(z)
 
-    def inward(self, slope: Tensor) -> Tensor:
-        """F' g, the slope [C, P] in round coordinates."""
+    def inward(self, slope: Float[Tensor, "C P"]) -> Float[Tensor, "C P"]:
+        """F' g, the gradient in whitened coordinates."""
         return self._stretched(self.scale * slope)
 
     def _stretched(self, z: Tensor) -> Tensor:
@@ -45,8 +46,8 @@ class Metric:
 
 @dataclass
 class Window:
-    """Draws of a stretch of the warm-up, of all chains together: their `count`, `mean` [P], sum of
-    `squares` [P], and `some` [M, P] of them."""
+    """Draws of all chains in one window of the warm-up: their `count`, `mean` [P], sum of `squares`
+    of deviations [P], and `some` [M, P] of them."""
 
     count: float
     mean: Tensor
@@ -56,9 +57,8 @@ class Window:
     @classmethod
     def empty(cls, like: Tensor) -> Window:
         """A window without draws, for parameters [P]."""
-        return cls(
-            0.0, torch.zeros_like(like), torch.zeros_like(like), like.new_zeros(0, len(like))
-        )
+        zeros = torch.zeros_like(like)
+        return cls(0.0, zeros, torch.zeros_like(like), like.new_zeros(0, len(like)))
 
     def add(self, w: Tensor, keep: bool) -> None:
         """Add a draw of every chain, [C, P]; `keep` keeps the draws too, for directions."""
@@ -71,27 +71,27 @@ class Window:
             self.some = torch.cat((self.some, w))
 
 
-def learnt(
+def learned(
     metric: Metric, window: Window, mass: Literal["identity", "diagonal", "low_rank"], rank: int
 ) -> Metric:
-    """The shape that the draws of a window show; the logarithm of its scales is pulled towards that
-    of before as by five draws.
+    """The metric estimated from the draws of a window; the logarithm of its scales is shrunk
+    towards the previous one with a weight of five draws.
 
-    `low_rank` scales the diagonal first; of what is left it keeps those of the `rank` leading or
-    trailing directions whose variance lies outside what as many draws of a round law would show by
-    chance (Marchenko and Pastur 1967), and pulls it towards one.
+    `low_rank` scales the diagonal first; of the scaled draws it keeps those of the `rank` leading
+    or trailing directions whose variance is outside the range that as many draws of a round law
+    have by chance (Marchenko and Pastur 1967), and shrinks it towards one.
     """
     if mass == "identity" or window.count < 2:
         return metric
     before = metric.scale.log()
-    seen = 0.5 * (window.squares / (window.count - 1)).log().clamp(min=2 * before - _NARROWEST)
-    found = replace(
+    estimated = 0.5 * (window.squares / (window.count - 1)).log().clamp(min=2 * before - _NARROWEST)
+    diagonal = replace(
         Metric.identity(before),
-        scale=((window.count * seen + _SHRINK * before) / (window.count + _SHRINK)).exp(),
+        scale=((window.count * estimated + _SHRINK * before) / (window.count + _SHRINK)).exp(),
     )
     if mass == "diagonal" or len(window.some) < 8:
-        return found
-    round_draws = (window.some - window.mean) / found.scale
+        return diagonal
+    round_draws = (window.some - window.mean) / diagonal.scale
     draws, size = round_draws.shape
     _, singular, right = torch.linalg.svd(round_draws, full_matrices=False)
     values = singular.square() / draws
@@ -101,4 +101,4 @@ def learnt(
     chosen = torch.nonzero(wide | narrow).flatten()
     chosen = chosen[values[chosen].log().abs().argsort(descending=True)[:rank]]
     pulled = (draws * values[chosen] + _SHRINK) / (draws + _SHRINK)
-    return replace(found, vectors=right[chosen].T.contiguous(), values=pulled)
+    return replace(diagonal, vectors=right[chosen].T.contiguous(), values=pulled)

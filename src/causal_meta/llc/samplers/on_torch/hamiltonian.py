@@ -1,5 +1,5 @@
-"""Hamiltonian Monte Carlo and the Metropolis-adjusted Langevin algorithm in torch: leapfrogs that
-are accepted or refused, so without bias."""
+"""Hamiltonian Monte Carlo and the Metropolis-adjusted Langevin algorithm in torch: trajectories
+that are accepted or refused, and so have no bias."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ import torch
 from torch import Tensor
 
 from causal_meta.conf.samplers import HMCConfig, MALAConfig
-from causal_meta.llc.samplers.torch_chains import Step, Streams, TorchPosterior
-from causal_meta.llc.samplers.torch_metric import Metric, Window, learnt
+from causal_meta.llc.samplers.on_torch.metric import Metric, Window, learned
+from causal_meta.llc.samplers.on_torch.posterior import TorchPosterior
+from causal_meta.llc.samplers.on_torch.record import Observation
+from causal_meta.llc.samplers.on_torch.streams import Streams
 
-DIVERGENT = 1000.0  # an energy error above it is a divergence
-_ROUND_TIME = math.pi / 2  # a quarter of a period of a round Gaussian: where draws are independent
-_MOVING = 0.1  # mean acceptance from which on the draws of a window show a shape
+DIVERGENT = 1000.0  # a larger energy error is a divergence
+# a quarter period of a round Gaussian, after which draws are independent
+_ROUND_TIME = math.pi / 2
+_MOVING = 0.1  # least mean acceptance of a window from which a metric is learned
 _GAIN, _SLOWEST, _DECAY = 0.05, 10.0, 0.75  # dual averaging (Hoffman and Gelman 2014, section 3.2)
 
 
 @dataclass
 class HamiltonianState:
-    """All that a step depends on; chains first. The last ones are those of dual averaging and of
-    the present window."""
+    """All that a transition depends on, chains first; the numbers are those of dual averaging, the
+    fields `window_…` those of the present window."""
 
     w: Tensor
     loss: Tensor
@@ -48,15 +51,15 @@ class HamiltonianState:
 
 
 class Hamiltonian:
-    """HMC: momenta anew, L leapfrogs of step ε in the round coordinates of the learnt metric,
-    accepted with min(1, exp(-ΔH)) (Duane et al. 1987).
+    """HMC: new momenta, L leapfrogs of step ε in the whitened coordinates of the learned metric,
+    accepted with probability min(1, exp(-ΔH)) (Duane et al. 1987).
 
     L is uniform between (1 - j) and (1 + j) times its mean, one for all chains (j =
-    `length_jitter`), or one in MALA (Roberts and Tweedie 1996), whose Langevin step is ε². The
+    `length_jitter`), or 1 in MALA (Roberts and Tweedie 1996), whose Langevin step is ε². The
     warm-up tunes ε by dual averaging of the mean acceptance of all chains, and learns the metric
     from the draws of windows of growing length, as Stan does. With `leapfrogs` 0 the mean length is
     a quarter period of a round Gaussian, (π/2) / ε leapfrogs, at most `max_leapfrogs`. A trajectory
-    that leaves the numbers is refused.
+    whose energy is not finite is refused.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class Hamiltonian:
         self._set_length()
         self._ends = windows(config.warmup)
 
-    def step(self, number: int, warming: bool) -> None:
+    def transition(self, number: int, warming: bool) -> None:
         """One trajectory of every chain."""
         state, streams = self.state, self.streams
         metric = Metric(state.scale, state.vectors, state.values)
@@ -122,7 +125,7 @@ class Hamiltonian:
         return w, loss, gradient, momentum
 
     def _count(self, uniform: float) -> int:
-        """How many leapfrogs, from a uniform number that all chains share."""
+        """The number of leapfrogs, from a uniform number that all chains share."""
         if isinstance(self.config, MALAConfig):
             return 1
         jitter = self.config.length_jitter
@@ -153,14 +156,8 @@ class Hamiltonian:
             state.window_accepted += acceptance * len(state.w)
             if number + 1 in self._ends[1:]:
                 if state.window_accepted > _MOVING * window.count:
-                    self._take(
-                        learnt(
-                            Metric(state.scale, state.vectors, state.values),
-                            window,
-                            self.config.mass,
-                            self.config.rank,
-                        )
-                    )
+                    metric = Metric(state.scale, state.vectors, state.values)
+                    self._set_metric(learned(metric, window, self.config.mass, self.config.rank))
                 window, state.window_accepted = Window.empty(state.scale), 0.0
             state.window_count, state.window_mean, state.window_squares, state.window_some = (
                 window.count,
@@ -170,8 +167,8 @@ class Hamiltonian:
             )
         self._set_length()
 
-    def _take(self, metric: Metric) -> None:
-        """Go on with another metric: the step begins anew at a size that fits round coordinates."""
+    def _set_metric(self, metric: Metric) -> None:
+        """Continue with another metric, and with a first step that fits whitened coordinates."""
         state = self.state
         state.scale, state.vectors, state.values = metric.scale, metric.vectors, metric.values
         if self.config.mass != "identity":
@@ -179,14 +176,14 @@ class Hamiltonian:
             state.log_step_centre, state.error, state.tried = math.log(5.0), 0.0, 0.0
 
     def end_warmup(self) -> None:
-        """Take the averaged step, and the length that goes with it."""
+        """Set the averaged step and the length that follows from it."""
         self.state = replace(self.state, log_step=self.state.log_step_mean)
         self._set_length()
 
-    def told(self) -> Step:
-        """Where the chains are; none of them can fail."""
+    def observe(self) -> Observation:
+        """The chains; refused trajectories keep them finite."""
         s = self.state
-        return Step(
+        return Observation(
             s.w,
             s.loss,
             s.gradient,
@@ -197,7 +194,8 @@ class Hamiltonian:
         )
 
     def adapted(self) -> dict[str, Any]:
-        """Step size (of MALA in Langevin's terms, ε²), leapfrogs, and the extent of the metric."""
+        """Step size (for MALA the Langevin step, ε²), leapfrogs, and the range of the metric's
+        scales."""
         step = math.exp(self.state.log_step_mean)
         scale = self.state.scale
         return {
@@ -208,13 +206,13 @@ class Hamiltonian:
         }
 
     def statistics(self) -> dict[str, Any]:
-        """Nothing more."""
+        """None."""
         return {}
 
 
 def windows(warmup: int) -> list[int]:
-    """Where the windows of a warm-up begin and end: a first 15 % that only moves, windows that
-    double, and a last 10 % for the step.
+    """The boundaries of the windows of a warm-up: they begin after 15 % of the transitions, double
+    in length, and end before the last 10 %, which tune the step alone.
 
     >>> windows(1000)
     [150, 200, 300, 500, 900]
