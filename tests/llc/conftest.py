@@ -13,21 +13,25 @@ from causal_meta.store import Store
 P = 6
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _programs_compiled_once(tmp_path_factory):
-    """Equal programs are compiled once in a session: resumed runs and other seeds read them back
-    from a folder of it."""
+    """Equal programs are compiled once in a session, as they are on the command line: resumed runs,
+    other seeds and builds of the same shape read them back from a folder."""
     import jax
+    from jax.experimental import compilation_cache
 
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.02,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
-    for name, value in options.items():
-        jax.config.update(name, value)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
+    before = {name: getattr(jax.config, name) for name in settings}
+    for values in (settings, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.compilation_cache.reset_cache()
+        if values is settings:
+            yield
 
 
 @pytest.fixture(autouse=True)

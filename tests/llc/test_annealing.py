@@ -1,5 +1,5 @@
-"""Annealed draws against closed forms: with their weights, and with no others, their law is the
-posterior's, however badly they mix."""
+"""Annealed draws against closed forms: with their weights, and no others, their law is the
+posterior's, however badly the transitions mix."""
 
 import functools
 import math
@@ -31,12 +31,12 @@ from causal_meta.llc.samplers.variational import Fit
 
 SHARP = 4.5  # standard errors
 CURVED = forms.ReducedRankConfig(n_inputs=2, n_hidden=1, n_outputs=2, rank=0)
-# a mixture that follows nothing curved
+# settings with which no mixture comes close to a curved posterior
 POOR = {"steps": 10, "components": 1, "rounds": 1, "round_draws": 200, "rank": 1}
 
 
-def annealing(landscape, **given):
-    prepared = prepare(landscape, config := VIConfig(**given))
+def annealing(landscape, **settings):
+    prepared = prepare(landscape, config := VIConfig(**settings))
     return Annealing(
         prepared.centred(prepared.loss(prepared.centre, prepared.landscape.data)), config
     )
@@ -50,7 +50,7 @@ def by_hand(powers, steps):
 
 
 class Every(Kept):
-    """A checkpoint that keeps everything it was ever given."""
+    """A checkpoint that keeps all states."""
 
     def __init__(self):
         super().__init__()
@@ -63,22 +63,22 @@ class Every(Kept):
 
 @functools.cache
 def curved():
-    """A run on K = |b a'|² / 2 whose mixture does not follow, and its checkpoints."""
-    place = Every()
+    """A run on K = |b a'|² / 2 whose mixture has a small effective share, and its checkpoints."""
+    states = Every()
     config = VIConfig(annealed=500, keep_parameters=True, **POOR)
-    return config, sample(form_landscape(CURVED, 10_000, 0), config, checkpoint=place), place
+    return config, sample(form_landscape(CURVED, 10_000, 0), config, checkpoint=states), states
 
 
-def taken_up(config, place, done):
-    """The draws of a run that goes on after `done` steps, and what it told of its progress."""
-    from_there, told = Kept(), []
-    from_there.save(place.all[done], done)
+def resumed_run(config, states, done):
+    """The draws of a run that resumes after `done` steps, and its calls of `progress`."""
+    from_there, calls = Kept(), []
+    from_there.save(states.all[done], done)
     return sample(
         form_landscape(CURVED, 10_000, 0),
         config,
         checkpoint=from_there,
-        progress=lambda *steps: told.append(steps),
-    ), told
+        progress=lambda *steps: calls.append(steps),
+    ), calls
 
 
 # ------------------------------------------------------------------------------------------ the law
@@ -100,11 +100,11 @@ def test_weights_make_up_for_transitions_that_hardly_move():
     path = by_hand(np.geomspace(0.01, 1, 10), np.full(10, 0.02))
     with float_width("float64"):
         ready = annealing(target, draws=50_000, annealed=50_000, chains=2)
-        found = jax.tree.map(
+        record = jax.tree.map(
             np.asarray, jax.jit(ready.draws)(jax.random.key(0), np.int32(0), path, {})
         )
     n_beta = ready.prepared.posterior.n_beta
-    height, ratio = found["excess"] * n_beta, np.exp(found["weights"])
+    height, ratio = record["excess"] * n_beta, np.exp(record["weights"])
     evidence = np.prod(1 + n_beta * values) ** -0.5
     exact = 0.5 * np.sum(n_beta * values / (1 + n_beta * values))
 
@@ -118,24 +118,25 @@ def test_weights_make_up_for_transitions_that_hardly_move():
     assert max(scores(ratio)) < SHARP
     assert min(scores(np.ones_like(ratio))) > SHARP
     assert min(scores(np.exp(-height))) > SHARP
-    assert found["weights"].max() <= 0
+    assert record["weights"].max() <= 0
     # w . grad U of a quadratic, γ = 1
     np.testing.assert_allclose(
-        found["product"].sum(-1), 2 * height + found["distance"] ** 2, rtol=1e-9
+        record["product"].sum(-1), 2 * height + record["distance"] ** 2, rtol=1e-9
     )
 
 
-def test_draws_follow_a_curved_posterior_that_no_mixture_did():
+def test_annealed_draws_fit_a_curved_posterior_that_the_mixture_did_not():
     _, draws, _ = curved()
     target = form_landscape(CURVED, 10_000, 0)
-    found = estimate(draws, n=target.n, n_parameters=4)
+    analysis = estimate(draws, n=target.n, n_parameters=4)
     value, error = target.expectation(draws.n_beta, draws.gamma)
     assert draws.adapted["annealed"]
     assert draws.adapted["mixture_share"] < 0.2
-    assert not found["flags"]
-    assert abs(found["llc_mean"] - value) < SHARP * math.hypot(found["llc_error"], error)
-    assert abs(found["llc_mean_plain"] - value) < SHARP * math.hypot(found["llc_mcse_plain"], error)
-    assert found["ess"] > 0.3 * draws.loss.size
+    assert not analysis["flags"]
+    errors = math.hypot(analysis["llc_error"], error), math.hypot(analysis["llc_mcse_plain"], error)
+    assert abs(analysis["llc_mean"] - value) < SHARP * errors[0]
+    assert abs(analysis["llc_mean_plain"] - value) < SHARP * errors[1]
+    assert analysis["ess"] > 0.3 * draws.loss.size
     b, a = draws.parameters[..., 2:], draws.parameters[..., :2]
     np.testing.assert_allclose(
         0.5 * ((b[..., None] * a[..., None, :]) ** 2).sum((2, 3)), draws.loss, rtol=1e-9, atol=1e-15
@@ -145,7 +146,7 @@ def test_draws_follow_a_curved_posterior_that_no_mixture_did():
     )
 
 
-def test_the_next_temperature_keeps_the_share_that_was_asked_for():
+def test_the_next_temperature_has_the_required_effective_share():
     with float_width("float64"):
         heights = jnp.asarray(np.random.default_rng(0).chisquare(3, 400) * 50).at[5].set(jnp.inf)
         change = float(next_power(heights, jnp.asarray(0.25))) - 0.25
@@ -161,16 +162,16 @@ def test_the_next_temperature_keeps_the_share_that_was_asked_for():
     assert np.all(np.abs(np.delete(often, 5) - 400 * share / share.sum()) <= 1)
 
 
-# --------------------------------------------------------------------- when, at what cost, going on
+# -------------------------------------------------------------------- when, at what cost, resuming
 
 
-def test_annealed_draws_that_go_on_are_bitwise_the_same():
+def test_resumed_annealed_draws_are_bitwise_the_same():
     """From the finished mixture, and from the middle of the draws."""
-    config, whole, place = curved()
-    assert list(place.all) == list(range(1, 22))
+    config, whole, states = curved()
+    assert list(states.all) == list(range(1, 22))
     for done in (11, 17):
-        resumed, told = taken_up(config, place, done)
-        assert (told[0], told[-1]) == ((done + 1, 22), (22, 22))
+        resumed, calls = resumed_run(config, states, done)
+        assert (calls[0], calls[-1]) == ((done + 1, 22), (22, 22))
         for name in ("loss", "gradients", "virial", "projection", "weights", "parameters"):
             assert np.array_equal(getattr(whole, name), getattr(resumed, name)), name
 
@@ -187,16 +188,16 @@ def test_work_counts_pilot_and_path():
 
 
 def test_a_path_that_is_too_short_leaves_the_draws_to_the_mixture(monkeypatch):
-    """And what the pilot took is counted."""
-    config, _, place = curved()
+    """And the work of the pilot is counted."""
+    config, _, states = curved()
     monkeypatch.setattr(annealing_file, "MOST_WORK", 60 * (PARTICLES + 4 * 500) * LEAPFROGS * 4)
-    draws, told = taken_up(config, place, 11)
+    draws, calls = resumed_run(config, states, 11)
     assert (draws.adapted["annealed"], draws.adapted["temperatures"], draws.loss.shape) == (
         False,
         60,
         (4, 5000),
     )
-    assert told == [(12, 13), (13, 13)]
+    assert calls == [(12, 13), (13, 13)]
     assert np.all(np.diff(draws.gradients) == 1)
     assert draws.gradients[0, 0] > PARTICLES * 60 * LEAPFROGS / 4
 

@@ -1,8 +1,8 @@
-"""A small calibration study: default runs on targets with exact values, at other seeds;
-`benchmarks/llc_calibration.py` is the large one.
+"""A small calibration study: default runs on targets with exact values, at seeds that the large
+one, `benchmarks/llc_calibration.py`, does not use.
 
-A run without flags has |z| < 5; with 16 runs the false-alarm rate is below 1e-3, including the
-heavy tails of the errors' errors.
+A run without flags has |z| < 5; with 16 runs the false-alarm rate is below 1e-3, with the heavy
+tails that come from estimated errors.
 """
 
 import importlib.util
@@ -22,48 +22,62 @@ SEEDS = range(7000, 7004)
 CASES = [("powers", "mala"), ("powers", "mclmc"), ("flat", "hmc"), ("powers", "sgld")]
 
 
-def lines_of(target, kind, seeds=SEEDS):
-    lines = []
-    study.runs_of(target, [kind], seeds, set(), lines.append)
-    return lines
+def runs(target, kind, seeds=SEEDS):
+    records = []
+    study.runs_of(target, [kind], seeds, set(), records.append)
+    return records
 
 
 @pytest.fixture(scope="module")
-def lines():
-    return [line for case in CASES for line in lines_of(*case)]
+def records():
+    return [record for case in CASES for record in runs(*case)]
 
 
-def test_default_runs_are_right_or_flagged(lines):
-    clean = [line for line in lines if not line["flags"]]
-    assert [
-        (line["target"], line["sampler"], study.score(line))
-        for line in clean
-        if abs(study.score(line)) > 5
-    ] == []
-    assert len(clean) >= len(lines) - 2, [
-        (line["target"], line["sampler"], line["flags"]) for line in lines
+def wrong(records):
+    """The records whose estimate is too far from the exact value."""
+    return [
+        (record["target"], record["sampler"], record["seed"], study.score(record))
+        for record in records
+        if abs(study.score(record)) > 5
     ]
 
 
-def test_intervals_of_default_runs_cover(lines):
+def flagged(records):
+    return [
+        (record["target"], record["sampler"], record["seed"], record["flags"])
+        for record in records
+        if record["flags"]
+    ]
+
+
+def test_default_runs_are_right(records):
+    """All of them, flagged or not; at most 2 of 16 are flagged."""
+    assert wrong(records) == []
+    assert len(flagged(records)) <= 2, flagged(records)
+    shifted = [record | {"llc_mean": 1.1 * record["llc_mean"]} for record in records]
+    assert len(wrong(shifted)) > len(records) / 2
+
+
+def test_intervals_of_default_runs_cover(records):
     """Of 16 intervals of 95 %, at least 12 (fewer in 1 of 1,000 seeds)."""
-    assert sum(study.covers(line) for line in lines) >= 12
+    assert sum(study.covers(record) for record in records) >= 12
 
 
-def test_runs_in_narrow_valleys_are_right_or_flagged():
-    """MALA in the cross of (w1 w2)², whose valleys become narrower with distance."""
-    for line in lines_of("crossing", "mala", SEEDS[:2]):
-        assert line["flags"] or abs(study.score(line)) < 5
+def test_random_walks_in_narrow_valleys_are_right():
+    """MALA in the cross of (w1 w2)², whose valleys narrow with the distance from w*."""
+    records = runs("crossing", "mala", SEEDS[:2])
+    assert flagged(records) == []
+    assert wrong(records) == []
 
 
 def test_a_wrong_sampler_is_flagged(monkeypatch):
     """Langevin steps of 1.6 / h_max: each run is flagged, and none of the plain means is right."""
-    wrong = samplers.SGLDConfig(noise="independent", step_fraction=1.6, warmup=2000, thin=10)
-    monkeypatch.setitem(study.SAMPLERS, "sgld", wrong)
+    config = samplers.SGLDConfig(noise="independent", step_fraction=1.6, warmup=2000, thin=10)
+    monkeypatch.setitem(study.SAMPLERS, "sgld", config)
     monkeypatch.setitem(study.TARGETS, "steep", (forms.QuadraticConfig(n_parameters=4), 1000))
-    for line in lines_of("steep", "sgld", range(7100, 7102)):
-        assert line["llc_mean_plain"] > line["exact"][0] + 4 * line["llc_mcse_plain"]
-        assert "step_size_bias" in line["flags"]
+    for record in runs("steep", "sgld", range(7100, 7102)):
+        assert record["llc_mean_plain"] > record["exact"][0] + 4 * record["llc_mcse_plain"]
+        assert "step_size_bias" in record["flags"]
 
 
 def test_wilsons_interval_is_the_published_one():

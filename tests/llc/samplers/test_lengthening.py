@@ -1,7 +1,7 @@
-"""Chains whose number of draws is left open: how long they get, what they are then, and when they
-give up."""
+"""Chains whose number of draws is left open: their length, their draws, and when they give up."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -39,8 +39,8 @@ SETTLED = {"llc_mean": 2.0, "llc_mcse": 0.03, "rhat": 1.0, "ess": 1000.0, "flags
 
 
 def independent_draws(length, relative_error, chains=4):
-    """Right draws λ̂ ~ Gamma with the mean 1 whose mean has about `relative_error`, as a run would
-    have left them."""
+    """Independent draws λ̂ ~ Gamma with the mean 1, whose sample mean has about `relative_error`, as
+    the record of a run."""
     shape = 1 / (relative_error**2 * chains * length)
     llc = np.random.default_rng(1).gamma(shape, 1 / shape, (chains, length))
     ones = np.ones((chains, length))
@@ -60,54 +60,62 @@ def independent_draws(length, relative_error, chains=4):
     [
         ({}, 1.0),
         ({"llc_mcse": 0.06}, 4.0),  # the square of the error goes as 1 / T
-        ({"ess": 50.0}, 6.0),  # 200 raise no flag; half as many more are asked for
+        ({"ess": 50.0}, 6.0),  # 200 raise no flag; half as many more are aimed at
         ({"rhat": 1.06}, 4.5),  # R-hat - 1 goes as 1 / T; 1.02 raises no flag
         ({"flags": ["law_violated"]}, 2.0),
-        ({"flags": ["divergences"]}, 1.0),  # no length mends it
+        ({"flags": ["divergences"]}, 1.0),  # no length cures it
         ({"llc_mean": -2.0}, math.inf),
         ({"rhat": None}, math.inf),
     ],
 )
-def test_what_is_wanting_follows_from_how_errors_fall_with_length(change, times):
+def test_the_length_needed_follows_from_how_errors_fall_with_length(change, times):
     assert times_longer({**SETTLED, **change}, aim=0.015) == pytest.approx(times)
 
 
 def test_a_run_grows_towards_its_forecast_in_bounded_parts():
     enough, little = independent_draws(1000, 0.01), independent_draws(1000, 0.02)
     assert further(enough, 0.015) == 0
-    found = estimate(little, n=2, n_parameters=0)
-    asked = SPARE * (found["llc_mcse"] / (0.015 * found["llc_mean"])) ** 2
-    assert LEAST_GROWTH < asked < MOST_GROWTH
-    assert further(little, 0.015) == int(1000 * asked) - 1000
+    analysis = estimate(little, n=2, n_parameters=0)
+    times = SPARE * (analysis["llc_mcse"] / (0.015 * analysis["llc_mean"])) ** 2
+    assert LEAST_GROWTH < times < MOST_GROWTH
+    assert further(little, 0.015) == int(1000 * times) - 1000
     assert further(independent_draws(1000, 0.05), 0.015) == 1000 * MOST_GROWTH - 1000
     assert further(independent_draws(MOST_DRAWS - 100, 0.02), 0.015) == 100
 
 
-def test_a_run_gives_up_where_no_length_that_it_may_have_will_do():
-    # needs 1,111 times as many, where 16 may be had
+def test_a_run_gives_up_where_the_largest_length_is_too_short():
+    # needs 1,111 times as many, where 16 times as many are allowed
     assert further(independent_draws(1000, 0.5), 0.015) == 0
     # 178 times as many, by an error that may be a rare excursion's
     assert further(independent_draws(1000, 0.2), 0.015) > 0
     assert further(independent_draws(MOST_DRAWS, 0.02), 0.015) == 0
 
 
-def test_an_open_number_of_draws_ends_at_the_aim_and_a_given_one_is_kept():
+@functools.cache
+def grown():
+    """A run that grew to its aim, and the number of segments before it grew."""
+    totals = []
     config = dataclasses.replace(QUICK, aim=0.01)
-    draws = sample(POWERS, config)
-    told = estimate(draws, n=10_000, n_parameters=2)
+    draws = sample(POWERS, config, progress=lambda done, total: totals.append(total))
+    assert totals[-1] > totals[0]
+    return config, draws, totals[0]
+
+
+def test_an_open_number_of_draws_ends_at_the_aim_and_a_fixed_one_is_kept():
+    config, draws, _ = grown()
+    analysis = estimate(draws, n=10_000, n_parameters=2)
     assert draws.loss.shape[1] > HMCConfig.first_draws
-    assert told["llc_mcse"] <= 0.01 * told["llc_mean"]
+    assert analysis["llc_mcse"] <= 0.01 * analysis["llc_mean"]
     exact = POWERS.expectation(draws.n_beta, 1.0)[0]
-    assert abs(told["llc_mean"] - exact) < 4 * told["llc_error"]
-    given = sample(POWERS, dataclasses.replace(config, draws=HMCConfig.first_draws))
-    assert given.loss.shape == (4, HMCConfig.first_draws)
+    assert abs(analysis["llc_mean"] - exact) < 4 * analysis["llc_error"]
+    fixed = sample(POWERS, dataclasses.replace(config, draws=HMCConfig.first_draws))
+    assert fixed.loss.shape == (4, HMCConfig.first_draws)
     # the longer run begins as the shorter one
-    assert np.array_equal(given.loss, draws.loss[:, : HMCConfig.first_draws])
+    assert np.array_equal(fixed.loss, draws.loss[:, : HMCConfig.first_draws])
 
 
 class Stops:
-    """A checkpoint whose run is killed after so many segments, to be taken up from the copy that
-    was kept."""
+    """A checkpoint whose run is killed after so many segments; `kept` holds the state."""
 
     def __init__(self, after, kept):
         self.after, self.kept = after, kept
@@ -123,11 +131,7 @@ class Stops:
 
 @pytest.mark.parametrize("place", ["first part", "its last segment", "further draws"])
 def test_a_run_killed_anywhere_grows_to_the_same_draws(place):
-    config = dataclasses.replace(QUICK, aim=0.01)
-    whole, kept, seen = sample(POWERS, config), Kept(), []
-    sample(POWERS, config, progress=lambda done, total: seen.append(total))
-    first = seen[0]
-    assert seen[-1] > first  # it did grow
+    (config, whole, first), kept = grown(), Kept()
     stop = {"first part": first - 3, "its last segment": first, "further draws": first + 2}[place]
     with pytest.raises(KeyboardInterrupt):
         sample(POWERS, config, checkpoint=Stops(stop, kept))
@@ -143,45 +147,45 @@ def test_an_error_is_never_estimated_from_a_handful_of_draws():
 
 @pytest.mark.parametrize("kind", ["hmc", "mclmc"])
 def test_valleys_that_narrow_are_entered_and_divergences_there_are_no_flag(kind):
-    """y = x w1 w2² with noise: valleys whose width falls as the square of the way along them; 4
-    errors are one false alarm in 8,000."""
+    """y = x w1 w2² with noise: valleys whose width falls as the square of the distance along them;
+    4 errors are one false alarm in 8,000."""
     target = form_landscape(
         forms.MonomialRegressionConfig(powers=(1, 2), sample="noiseless"), 1000, 0
     )
     config = {"hmc": HMCConfig(seed=5), "mclmc": MCLMCConfig(seed=5)}[kind]
     draws = sample(target, config)
-    told = estimate(draws, n=1000, n_parameters=2)
+    analysis = estimate(draws, n=1000, n_parameters=2)
     exact = target.expectation(draws.n_beta, 1.0)[0]
-    assert told["flags"] == []
-    assert abs(told["llc_mean"] - exact) < 4 * told["llc_error"]
-    assert told["llc_error"] < 0.03 * exact
+    assert analysis["flags"] == []
+    assert abs(analysis["llc_mean"] - exact) < 4 * analysis["llc_error"]
+    assert analysis["llc_error"] < 0.03 * exact
     if kind == "hmc":
         assert draws.adapted["small_steps"] == 0.75
 
 
-def test_a_chain_that_was_thrown_out_neither_sets_the_step_nor_is_forgotten():
-    """The step is made for what 99 of 100 draws of the other chains met, and stays below a quarter
-    of the one that threw a chain out."""
+def test_a_diverged_chain_does_not_set_the_step_but_bounds_it():
+    """The step is set for the curvature at 99 of 100 draws of the other chains, and stays below a
+    quarter of the one after which a chain was not finite."""
     target = form_landscape(forms.NormalCrossingConfig(exponents=(2, 2)), 10_000, 0)
     config = SGLDConfig()
     with float_width("float64"):
         method = Langevin(prepare(target, config), config)
         point = Point(np.zeros((4, 2)), np.zeros(4), np.zeros((4, 2)))
-        sound = State(np.zeros((4, 2)), point, *[np.zeros((4, 0))] * 4, np.zeros((4, 2)))
-        lost = sound._replace(away=np.array([[0.0, 0.0]] * 3 + [[np.inf, 0.0]]))
+        finite = State(np.zeros((4, 2)), point, *[np.zeros((4, 0))] * 4, np.zeros((4, 2)))
+        lost = finite._replace(away=np.array([[0.0, 0.0]] * 3 + [[np.inf, 0.0]]))
         tuning = Tuning(np.array(0.5), np.array(np.inf), np.array(0.0))
-        met = np.ones((200, 4))
-        met[5, 0], met[:, 3] = 1e6, 1e9
+        curvatures = np.ones((200, 4))
+        curvatures[5, 0], curvatures[:, 3] = 1e6, 1e9
         window = {
-            "check.curvature": met,
+            "check.curvature": curvatures,
             "excess": np.where(np.arange(4) == 3, np.nan, 1.0) * np.ones((200, 1)),
         }
         state, after = method.retune(lost, tuning, [window], 0.5)
         assert np.isfinite(state.away).all()
-        # what the curvatures of the others allow, 0.5, has been too much
+        # the curvatures of the others allow 0.5, after which a chain was not finite
         assert float(after.step) == float(after.most) == 0.5 / 4
         again = method.retune(
-            sound,
+            finite,
             after._replace(step=np.array(0.01)),
             [window | {"excess": np.ones((200, 4))}],
             1.0,
@@ -202,15 +206,13 @@ def test_trees_take_small_steps_only_where_the_warm_up_diverged():
     ] == pytest.approx(0.75)
 
 
-def test_curvature_is_looked_at_every_so_many_draws_of_the_run_whatever_its_segments():
+def test_curvature_is_measured_at_fixed_intervals_of_the_run_whatever_its_segments():
     target = form_landscape(forms.QuadraticConfig(n_parameters=4), 1000, 0)
     config = SGLDConfig(warmup=100, thin=2, draws=250, check_every=70)
-    looks, least = (
-        sample(target, config),
-        sample(target, dataclasses.replace(config, check_every=250)),
-    )
-    # a look takes ten products of the Hessian and a gradient
-    extra = (looks.gradients[:, -1] - least.gradients[:, -1]) / 21
+    often = sample(target, config)
+    once = sample(target, dataclasses.replace(config, check_every=250))
+    # a measurement takes ten products of the Hessian and a gradient
+    extra = (often.gradients[:, -1] - once.gradients[:, -1]) / 21
     due = [len(range(0, 250, every)) for every in (70, 250)]
     assert extra == pytest.approx(due[0] - due[1])
 
@@ -222,20 +224,20 @@ def test_curvature_is_looked_at_every_so_many_draws_of_the_run_whatever_its_segm
         SGLDConfig(draws=200, warmup=1000, thin=5, precond="rmsprop"),
     ],
 )
-def test_chains_that_a_first_step_throws_out_of_the_numbers_are_put_back_in_the_warm_up(config):
-    """At w* of w1² w2⁴ w3² nothing is curved, so that the first step is far too large a little way
-    out; a step that was asked for stays."""
+def test_chains_that_a_first_step_makes_infinite_are_restarted_in_the_warm_up(config):
+    """At w* of w1² w2⁴ w3² there is no curvature, so that the first step is far too large at a
+    small distance; a step that was configured stays."""
     target = form_landscape(forms.NormalCrossingConfig(exponents=(2, 4, 2)), 10_000, 0)
     wild = dataclasses.replace(config, start_jitter=3.0)
     assert np.isfinite(sample(target, wild).loss).all()
     # a preconditioner that follows the chain would bound what a step can do
     if config.kind == "sgld":
         wild = dataclasses.replace(wild, precond="none")
-    asked = sample(
+    fixed = sample(
         target,
         dataclasses.replace(
             wild, step_rule="fixed", step_size=1.0 if config.kind == "sgnht" else 3.0
         ),
     )
-    assert asked.adapted["step_size"] >= 1.0
-    assert "failed_chains" in estimate(asked, n=10_000, n_parameters=3)["flags"]
+    assert fixed.adapted["step_size"] >= 1.0
+    assert "failed_chains" in estimate(fixed, n=10_000, n_parameters=3)["flags"]

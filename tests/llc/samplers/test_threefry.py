@@ -12,7 +12,7 @@ WORDS = (0, 1, 0x0123456789ABCDEF, 2**64 - 1)
 
 
 def both(word):
-    """The key of ours and the same one of JAX's."""
+    """The written-out key of a word, and JAX's."""
     ours = key_of(word)
     return ours, jax.random.wrap_key_data(jax.random.key_data(ours), impl="threefry2x32")
 
@@ -30,8 +30,9 @@ def test_words_are_the_published_ones():
     }
     known[0x13198A2E, 0x03707344, 0x243F6A88, 0x85A308D3] = (0xC4923A9C, 0x483DF7A0)
     for (one, two, high, low), words in known.items():
-        found = scrambled(jnp.array([one, two], jnp.uint32), jnp.uint32(high), jnp.uint32(low))
-        assert tuple(int(word) for word in found) == words
+        key = jnp.array([one, two], jnp.uint32)
+        result = scrambled(key, jnp.uint32(high), jnp.uint32(low))
+        assert tuple(int(word) for word in result) == words
 
 
 @pytest.mark.parametrize("width", ["float32", "float64"])
@@ -69,7 +70,7 @@ def test_keys_and_numbers_are_those_of_jax(word, width):
         )
 
 
-def test_another_generator_is_told_apart():
+def test_another_key_has_other_numbers():
     ours, theirs = both(5)
     assert (
         data(jax.random.split(ours)) != data(jax.random.split(jax.random.fold_in(theirs, 0)))

@@ -68,12 +68,12 @@ class Point(nn.Module):
 
 @pytest.fixture
 def form():
-    """The landscape of a population loss around 0: every one of n rows has the same loss."""
+    """The landscape of a population loss around 0: each of n rows has the same loss."""
 
-    def made(function, size, n=1000):
+    def landscape(function, size, n=1000):
         data = {"one": torch.ones(n, dtype=torch.float64)}
         return torch_landscape(
             Point(size), data, lambda point, rows: function(point.w) * rows["one"]
         )
 
-    return made
+    return landscape
