@@ -1,19 +1,19 @@
-"""Do the default samplers tell the truth? Every target with an exact finite-n value x every sampler
-x fresh seeds.
+"""Are the estimates of the default samplers right? Every target with an exact finite-n value x
+every sampler x fresh seeds.
 
     python benchmarks/llc_calibration.py [--seeds 20] [--first-seed 0] [--targets …] [--samplers …]
     [--results FILE] [--table]
 
 Each run is a default run of a sampler (four chains) and its default analysis. z is (λ̂ - exact) /
-error with the exact value at this n, β and γ (closed forms, quadrature, or Gibbs sampling whose own
-error is counted). Coverage is the share of runs without flags whose 95 % interval holds the exact
-value, so a flagged run is a miss; beside it stands the share among runs without flags. Both have
-Wilson's interval. Effective samples are those of the bare λ̂ (ArviZ's bulk), gradients include the
-warm-up, seconds are the sampling alone (one thread).
+error with the exact value at this n, β and γ (closed forms, quadrature, or Gibbs sampling whose
+own error is counted). Coverage is the share of runs without flags whose 95 % interval holds the
+exact value, so a flagged run is a miss; beside it stands the share among runs without flags. Both
+have Wilson's interval. Effective samples are those of the bare λ̂ (ArviZ's bulk), gradients
+include the warm-up, seconds are the sampling alone (one thread).
 
-Results are lines of JSON, and runs that the file has are not made again; --table prints from them
-alone. The programs of a (target, sampler) are compiled once and used for all seeds, which are
-arguments of them.
+Results are records, one line of JSON each, and runs that the file has are not made again; --table
+prints from them alone. The programs of a (target, sampler) are compiled once and used for all
+seeds, which are arguments of them.
 """
 
 import argparse
@@ -83,12 +83,12 @@ KEPT = [
 
 class Once:
     """A compiled program in the place of `jax.jit(function)`: traced and compiled at its first
-    call, whatever function is given after that."""
+    call, and the same for every later function."""
 
-    def __init__(self, function, given):
+    def __init__(self, function, options):
         import jax
 
-        self.jitted, self.lowered, self.compiled = jax.jit(function, **given), None, None
+        self.jitted, self.lowered, self.compiled = jax.jit(function, **options), None, None
 
     def lower(self, *arguments):
         if self.compiled is None:
@@ -106,21 +106,22 @@ class Once:
 
 @contextlib.contextmanager
 def compiled_once(held):
-    """While it lasts, the samplers' k-th use of a function name finds the program that `held` has
-    for it."""
+    """The context in which samplers use the program that `held` has for a function's name."""
     import jax
 
     import causal_meta.llc.samplers as package
 
     for module in pkgutil.iter_modules(package.__path__):
+        if module.ispkg:  # samplers in torch
+            continue
         importlib.import_module(f"{package.__name__}.{module.name}")
 
     class Reusing:
         def __getattr__(self, name):
             return getattr(jax, name)
 
-        def jit(self, function, **given):
-            return held.setdefault(function.__qualname__, Once(function, given))
+        def jit(self, function, **options):
+            return held.setdefault(function.__qualname__, Once(function, options))
 
     modules = [
         module
@@ -142,8 +143,8 @@ def runs_of(target, kinds, seeds, done, write):
     from causal_meta.llc.samplers.prepared import temperature
 
     config, n = TARGETS[target]
-    wanted = [(kind, seed) for kind in kinds for seed in seeds if (target, kind, seed) not in done]
-    if not wanted:
+    missing = [(kind, seed) for kind in kinds for seed in seeds if (target, kind, seed) not in done]
+    if not missing:
         return
     landscape = form_landscape(config, n, 0)
     n_beta, gamma = temperature(SAMPLERS["hmc"].posterior, n, landscape.n_parameters)
@@ -154,12 +155,12 @@ def runs_of(target, kinds, seeds, done, write):
         flush=True,
     )
     held = {kind: {} for kind in kinds}
-    for kind, seed in wanted:
+    for kind, seed in missing:
         begun = time.process_time()
         with compiled_once(held[kind]):
             draws = sample(landscape, dataclasses.replace(SAMPLERS[kind], seed=seed))
-        told = estimate(draws, n=n, n_parameters=landscape.n_parameters)
-        line = {
+        analysis = estimate(draws, n=n, n_parameters=landscape.n_parameters)
+        record = {
             "target": target,
             "sampler": kind,
             "seed": seed,
@@ -167,16 +168,16 @@ def runs_of(target, kinds, seeds, done, write):
             "lambda": landscape.exact.get("lambda"),
             "p": landscape.n_parameters,
         }
-        line |= {name: told[name] for name in KEPT} | {
+        record |= {name: analysis[name] for name in KEPT} | {
             "seconds": dict(draws.seconds),
             "cpu": time.process_time() - begun,
         }
-        write(line)
-        z = score(line)
+        write(record)
+        z = score(record)
         print(
-            f"  {kind:15} seed {seed:4}: {_show(told['llc_mean'])} ± {_show(told['llc_error'])}  "
-            f"z {_show(z)}  ess {_show(told['ess'])}  "
-            f"{line['cpu']:.1f} s  {', '.join(told['flags'])}",
+            f"  {kind:15} seed {seed:4}: {_show(analysis['llc_mean'])} ± "
+            f"{_show(analysis['llc_error'])}  z {_show(z)}  ess {_show(analysis['ess'])}  "
+            f"{record['cpu']:.1f} s  {', '.join(analysis['flags'])}",
             flush=True,
         )
 
@@ -185,20 +186,22 @@ def _show(value):
     return "—" if value is None else f"{value:.4g}"
 
 
-def score(line):
+def score(record):
     """z of a run, the exact value's own error counted; None without an estimate."""
-    if line["llc_mean"] is None:
+    if record["llc_mean"] is None:
         return None
-    return (line["llc_mean"] - line["exact"][0]) / math.hypot(line["llc_error"], line["exact"][1])
+    return (record["llc_mean"] - record["exact"][0]) / math.hypot(
+        record["llc_error"], record["exact"][1]
+    )
 
 
-def covers(line):
+def covers(record):
     """Whether the interval, widened by the exact value's own error, holds the exact value."""
-    if line["llc_mean"] is None:
+    if record["llc_mean"] is None:
         return False
-    half = (line["interval"][1] - line["interval"][0]) / 2
-    widened = math.hypot(half, 1.96 * line["exact"][1])
-    return abs(line["llc_mean"] - line["exact"][0]) <= widened
+    half = (record["interval"][1] - record["interval"][0]) / 2
+    widened = math.hypot(half, 1.96 * record["exact"][1])
+    return abs(record["llc_mean"] - record["exact"][0]) <= widened
 
 
 def wilson(hits, trials, z=1.96):
@@ -210,34 +213,34 @@ def wilson(hits, trials, z=1.96):
     return (share + room / 2 - half) / (1 + room), (share + room / 2 + half) / (1 + room)
 
 
-def tables(lines):
-    """Print what the results say: per sampler, then per target and sampler."""
-    kinds = [kind for kind in SAMPLERS if any(line["sampler"] == kind for line in lines)]
+def tables(records):
+    """Print the results per sampler, then per target and sampler."""
+    kinds = [kind for kind in SAMPLERS if any(record["sampler"] == kind for record in records)]
     print(
         "\n| sampler | intervals | covered and unflagged (Wilson 95 %) | covered, of unflagged "
         "(Wilson 95 %) | flagged | MCSE > 2 % | worst mean z |"
     )
     print("|---|---|---|---|---|---|---|")
     for kind in kinds:
-        own = [line for line in lines if line["sampler"] == kind]
-        clean = [line for line in own if not line["flags"]]
-        both, inside = sum(map(covers, clean)), len(clean)
-        wide = sum("mcse_above_2_percent" in line["flags"] for line in own)
+        runs = [record for record in records if record["sampler"] == kind]
+        unflagged = [record for record in runs if not record["flags"]]
+        both, inside = sum(map(covers, unflagged)), len(unflagged)
+        wide = sum("mcse_above_2_percent" in record["flags"] for record in runs)
         worst = max(
             (
                 (abs(m), m, t)
                 for t in TARGETS
-                for m in [mean_score([line for line in clean if line["target"] == t])]
+                for m in [mean_score([record for record in unflagged if record["target"] == t])]
                 if m is not None
             ),
             default=None,
         )
-        told = "—" if worst is None else f"{worst[1]:+.1f} ({worst[2]})"
+        extreme = "—" if worst is None else f"{worst[1]:+.1f} ({worst[2]})"
         shares = (
-            f"{_share(both, len(own))} | {_share(both, inside)} | "
-            f"{1 - inside / len(own):.0%} | {wide / len(own):.0%}"
+            f"{_share(both, len(runs))} | {_share(both, inside)} | "
+            f"{1 - inside / len(runs):.0%} | {wide / len(runs):.0%}"
         )
-        print(f"| {kind} | {len(own)} | {shares} | {told} |")
+        print(f"| {kind} | {len(runs)} | {shares} | {extreme} |")
     heads = [
         "target (exact)",
         "sampler",
@@ -252,43 +255,51 @@ def tables(lines):
     print("\n| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     for target in TARGETS:
         for kind in kinds:
-            own = [line for line in lines if line["sampler"] == kind and line["target"] == target]
-            if own:
-                print(row(target, kind, own))
+            runs = [
+                record
+                for record in records
+                if record["sampler"] == kind and record["target"] == target
+            ]
+            if runs:
+                print(row(target, kind, runs))
 
 
-def row(target, kind, own):
-    """One line of the second table."""
-    clean = [line for line in own if not line["flags"]]
-    scores = [score(line) for line in own if line["llc_mean"] is not None]
+def row(target, kind, runs):
+    """One row of the second table."""
+    unflagged = [record for record in runs if not record["flags"]]
+    scores = [score(record) for record in runs if record["llc_mean"] is not None]
     flags = sorted(
-        {flag for line in own for flag in line["flags"]},
-        key=lambda flag: -sum(flag in line["flags"] for line in own),
+        {flag for record in runs for flag in record["flags"]},
+        key=lambda flag: -sum(flag in record["flags"] for record in runs),
     )
-    counts = ", ".join(f"{flag} {sum(flag in line['flags'] for line in own)}" for flag in flags[:4])
+    counts = ", ".join(
+        f"{flag} {sum(flag in record['flags'] for record in runs)}" for flag in flags[:4]
+    )
     error = (
         statistics.median(
-            line["llc_error"] / line["exact"][0] for line in own if line["llc_error"] is not None
+            record["llc_error"] / record["exact"][0]
+            for record in runs
+            if record["llc_error"] is not None
         )
         if scores
         else math.nan
     )
-    ess = statistics.median(line["ess_bulk"] or line["ess"] or 0 for line in own)
-    work = statistics.median(line["total_fges"] or math.nan for line in own)
-    seconds = statistics.median(line["seconds"].get("sampling", math.nan) for line in own)
-    mean = mean_score([line for line in own if line["llc_mean"] is not None])
+    ess = statistics.median(record["ess_bulk"] or record["ess"] or 0 for record in runs)
+    work = statistics.median(record["total_fges"] or math.nan for record in runs)
+    seconds = statistics.median(record["seconds"].get("sampling", math.nan) for record in runs)
+    mean = mean_score([record for record in runs if record["llc_mean"] is not None])
     spread = statistics.stdev(scores) if len(scores) > 1 else math.nan
     return (
-        f"| {target} ({own[0]['exact'][0]:.4f}) | {kind} | {len(own)} | {_show(mean)} | "
-        f"{spread:.2f} | {error:.2%} | {sum(map(covers, own))} | "
-        f"{len(own) - len(clean)} | {ess:.0f} | {1000 * ess / work:.3g} | {ess / seconds:.3g} | "
-        f"{counts} |"
+        f"| {target} ({runs[0]['exact'][0]:.4f}) | {kind} | {len(runs)} | {_show(mean)} | "
+        f"{spread:.2f} | {error:.2%} | {sum(map(covers, runs))} | "
+        f"{len(runs) - len(unflagged)} | {ess:.0f} | {1000 * ess / work:.3g} | "
+        f"{ess / seconds:.3g} | {counts} |"
     )
 
 
-def mean_score(own):
+def mean_score(runs):
     """The mean z of runs in standard errors of the mean; None without runs."""
-    scores = [score(line) for line in own]
+    scores = [score(record) for record in runs]
     return sum(scores) / math.sqrt(len(scores)) if scores else None
 
 
@@ -312,18 +323,18 @@ def main():
         "--table", action="store_true", help="print the tables of the results alone"
     )
     args = parser.parse_args()
-    lines = (
+    records = (
         [json.loads(text) for text in args.results.read_text("utf-8").splitlines()]
         if args.results.exists()
         else []
     )
     if not args.table:
-        done = {(line["target"], line["sampler"], line["seed"]) for line in lines}
+        done = {(record["target"], record["sampler"], record["seed"]) for record in records}
         with args.results.open("a", encoding="utf-8") as file:
 
-            def write(line):
-                lines.append(line)
-                file.write(json.dumps(line) + "\n")
+            def write(record):
+                records.append(record)
+                file.write(json.dumps(record) + "\n")
                 file.flush()
 
             for target in args.targets.split(","):
@@ -334,7 +345,7 @@ def main():
                     done,
                     write,
                 )
-    tables(lines)
+    tables(records)
 
 
 if __name__ == "__main__":

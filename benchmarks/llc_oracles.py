@@ -1,5 +1,5 @@
-"""Exact finite-n expectations: what they cost, and whether the standard errors of the exact draws
-are right.
+"""Exact finite-n expectations: their cost, and whether the standard errors of the exact draws are
+right.
 
 python benchmarks/llc_oracles.py            # a minute and a half of one core
 """
@@ -49,9 +49,9 @@ def formulas() -> None:
                 lambda w: np.prod(w, 1) ** 2, 3, tempered_rows(n), 1.0, tolerance=1e-4
             )
         for name, function in rows.items():
-            found, seconds = timed(function)
+            expectation, seconds = timed(function)
             print(
-                f"| {name} | {n:.0e} | {found.value:.8g} | {found.error:.1e} | "
+                f"| {name} | {n:.0e} | {expectation.value:.8g} | {expectation.error:.1e} | "
                 f"{1000 * seconds:.1f} |"
             )
 
@@ -60,11 +60,12 @@ def draws_against_pfaffians(seeds: int) -> None:
     scores = []
     for sizes, n, seed in itertools.product(ZERO_MAPS, (1e3, 1e5), range(seeds)):
         layers = tuple(np.zeros((b, a)) for a, b in itertools.pairwise(sizes))
-        found = LinearNetwork(
+        sampled = LinearNetwork(
             layers, np.eye(sizes[0]), np.zeros((sizes[-1], sizes[0]))
         ).expectation(tempered_rows(n), 1.0, chains=64, sweeps=500, seed=seed)
         scores.append(
-            (found.value - quadrature.zero_map(*sizes, tempered_rows(n), 1.0).value) / found.error
+            (sampled.value - quadrature.zero_map(*sizes, tempered_rows(n), 1.0).value)
+            / sampled.error
         )
     inside = sum(abs(score) < 2.0 for score in scores)
     mean, spread, limit = np.mean(scores), np.std(scores), 1 / np.sqrt(len(scores))
@@ -80,12 +81,12 @@ def measured() -> None:
         known = form_landscape(config, 1000, 1).exact
         network, cells, seconds = gibbs_network(config, 1000, 1), [], 0.0
         for n in (1e3, 1e4, 1e6):
-            found, seconds = timed(
+            expectation, seconds = timed(
                 lambda n=n, network=network: network.expectation(
                     tempered_rows(n), 1.0, chains=128, sweeps=2000
                 )
             )
-            cells.append(f"{found.value:.3f} ± {found.error:.3f}")
+            cells.append(f"{expectation.value:.3f} ± {expectation.error:.3f}")
         print(
             f"| {name} | {known['lambda']:g}, {known['multiplicity']:g} | {' | '.join(cells)} | "
             f"{seconds:.1f} |"

@@ -1,4 +1,4 @@
-"""Samplers with random numbers written out beside the same with JAX's own generator, in turns:
+"""Samplers with written-out random numbers and with JAX's own generator, alternating:
 `python benchmarks/llc_random.py [SAMPLER…]`.
 
 Both give the same draws to the last bit, which is checked. Microseconds of CPU per gradient of
@@ -16,7 +16,7 @@ from causal_meta.llc.samplers import prepared, sample, threefry
 from llc_calibration import SAMPLERS, TARGETS
 
 
-def jaxs_own(word):
+def key_of_jax(word):
     return jax.random.wrap_key_data(jax.random.key_data(threefry.key_of(word)), impl="threefry2x32")
 
 
@@ -36,7 +36,7 @@ def main(names):
         for name in names or ("hmc", "mclmc", "sgld", "sgnht"):
             config = dataclasses.replace(SAMPLERS[name], draws=2000)
             (theirs, one), (ours, other) = (
-                timed(landscape, config, key_of) for key_of in (jaxs_own, threefry.key_of)
+                timed(landscape, config, key_of) for key_of in (key_of_jax, threefry.key_of)
             )
             assert np.array_equal(one, other)
             print(

@@ -3,9 +3,9 @@ benchmarks/llc_samplers.py [TARGET…]`.
 
 The targets of the reference's table, γ = 1, nβ = n / log n, float64, 4 chains. Plain BlackJAX: 1000
 warm-up and 2000 draws of HMC with 10 leapfrogs and of NUTS, window adaptation of each chain; MCLMC
-tuned for 10,000 steps, then 40,000, every 10th kept. Ours: every kind as it stands, with 2000
+tuned for 10,000 steps, then 40,000, every 10th kept. Ours: every kind with its defaults, with 2000
 draws. ESS is the bulk ESS of the trace of λ̂; gradients and CPU seconds are those of sampling
-alone, on both sides. Of VI, whose draws are independent, it is that of its weights, and all its
+alone, on both sides. For VI, whose draws are independent, it is that of its weights, and all its
 gradients and seconds count, fits and adaptation too, since they take most of them. Set
 OMP_NUM_THREADS=1 and XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1".
 """
@@ -50,7 +50,7 @@ OURS |= {"nuts": NUTSConfig(draws=2000), "vi": VIConfig()}
 CHAINS, WARM, DRAWS = 4, 1000, 2000
 
 
-def told(name, llc, gradients, seconds, exact, more=""):
+def show(name, llc, gradients, seconds, exact, more=""):
     size, cost = diagnostics.ess_bulk(llc), f"({1e6 * seconds / gradients:.2f} µs a gradient)"
     z = (llc.mean() - exact.value) / np.hypot(diagnostics.mcse(llc), exact.error)
     print(
@@ -95,7 +95,7 @@ def peer(at, n_beta, centre, lowest, kind, exact):
     log_density, gradients, position = jax.block_until_ready(program(keys, state, at.data))
     seconds = time.process_time() - begun
     away = np.asarray(position) - np.asarray(centre)
-    told(
+    show(
         f"BlackJAX {kind}",
         -np.asarray(log_density) - 0.5 * (away**2).sum(-1),
         int(np.sum(gradients)),
@@ -181,25 +181,25 @@ def main(names):
         )
         for kind, config in OURS.items():
             draws = sample(target, config)
-            found = estimate(draws, n=n, n_parameters=target.n_parameters)
+            analysis = estimate(draws, n=n, n_parameters=target.n_parameters)
             more = (
-                f"estimate {found['llc_mean']:.4f} ± {found['llc_error']:.4f} "
-                f"{found['flags']}, distance R-hat {diagnostics.rhat(draws.distance):.2f}"
+                f"estimate {analysis['llc_mean']:.4f} ± {analysis['llc_error']:.4f} "
+                f"{analysis['flags']}, distance R-hat {diagnostics.rhat(draws.distance):.2f}"
             )
             if draws.independent:
                 spent = draws.seconds["warmup"] + draws.seconds["sampling"]
                 work = (
-                    f"{1000 * found['ess'] / found['total_fges']:.1f} per 1000 gradients, "
-                    f"{found['ess'] / spent:.0f} per second of all"
+                    f"{1000 * analysis['ess'] / analysis['total_fges']:.1f} per 1000 gradients, "
+                    f"{analysis['ess'] / spent:.0f} per second of all"
                 )
-                print(f"  {kind:16s} ESS {found['ess']:.0f}, {work}, {more}", flush=True)
+                print(f"  {kind:16s} ESS {analysis['ess']:.0f}, {work}, {more}", flush=True)
                 continue
             gradients = (
                 (draws.gradients[:, -1] - draws.gradients[:, 0]).sum()
                 * config.draws
                 / (config.draws - 1)
             )
-            told(
+            show(
                 kind, draws.llc, gradients, draws.statistics["cpu_seconds"]["sampling"], exact, more
             )
 

@@ -54,18 +54,18 @@ def once(folder: Path) -> tuple[dict[str, float], dict]:
         "build": build,
         "first run": first,
         "another seed": second,
-        "asked again": again,
+        "the same again": again,
     }, analysis
 
 
 def main() -> None:
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    found = []
+    repeated = []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
-            found.append(once(Path(folder)))
-    for name in found[0][0]:
-        values = [times[name] for times, _ in found]
+            repeated.append(once(Path(folder)))
+    for name in repeated[0][0]:
+        values = [times[name] for times, _ in repeated]
         ratio = (
             f", {statistics.median(values) / THEIRS[name]:.2f} of lambda_hat's {THEIRS[name]}"
             if name in THEIRS
@@ -75,10 +75,10 @@ def main() -> None:
             f"{name}: median {statistics.median(values):.2f} CPU s of {repeats} (least "
             f"{min(values):.2f}, most {max(values):.2f}){ratio}"
         )
-    told = found[0][1]
+    analysis = repeated[0][1]
     print(
-        f"llc {told['llc_mean']:.3f} ± {told['llc_error']:.3f}, ESS {told['ess']:.0f}, R-hat "
-        f"{told['rhat']:.3f}, flags {told['flags']}"
+        f"llc {analysis['llc_mean']:.3f} ± {analysis['llc_error']:.3f}, ESS "
+        f"{analysis['ess']:.0f}, R-hat {analysis['rhat']:.3f}, flags {analysis['flags']}"
     )
 
 

@@ -12,6 +12,7 @@ on 10 columns and 1,000 rows, all rows in every step (on a core like this devint
 
 import argparse
 import copy
+import functools
 import itertools
 import math
 import time
@@ -80,41 +81,48 @@ def ours(landscape: TorchLandscape, steps: int) -> None:
 
 def seconds(work: Callable[[], object], rounds: int = 3) -> float:
     """CPU-seconds of the fastest of some rounds."""
-    found = []
+    times = []
     for _ in range(rounds):
         begin = time.process_time()
         work()
-        found.append(time.process_time() - begin)
-    return min(found)
+        times.append(time.process_time() - begin)
+    return min(times)
 
 
 def speeds(widths: tuple[int, ...], rows: int, steps: int) -> str:
-    """A line of the first table: steps of a chain per CPU-second."""
+    """A row of the first table: steps of a chain per CPU-second."""
     module, data = target(widths, rows)
     landscape = torch_landscape(module, data, squares, width="float32")
     ours(landscape, 100)
     times = [seconds(lambda: plain(module, data, steps)), seconds(lambda: ours(landscape, steps))]
-    found = [f"{CHAINS * steps / spent:,.0f}" for spent in times]
+    cells = [f"{CHAINS * steps / spent:,.0f}" for spent in times]
     return (
         f"| {'-'.join(map(str, widths))} | {landscape.n_parameters:,} | {rows} | "
-        f"{' | '.join(found)} | {times[0] / times[1]:.1f} |"
+        f"{' | '.join(cells)} | {times[0] / times[1]:.1f} |"
     )
 
 
+def repeated(landscape: TorchLandscape, w: Tensor, times: int) -> None:
+    """The same gradients several times."""
+    for _ in range(times):
+        landscape.value_and_gradient(w)
+
+
 def together(widths: tuple[int, ...], rows: int) -> str:
-    """A line of the second table: milliseconds of a gradient for all chains."""
+    """A row of the second table: milliseconds of a gradient for all chains."""
     module, data = target(widths, rows)
-    found = []
+    times = []
     for batched in (True, False):
         landscape = torch_landscape(module, data, squares, width="float32")
         landscape.__dict__["batched"] = batched
         w = landscape.centre.expand(CHAINS, -1).clone()
         landscape.value_and_gradient(w)
-        found.append(seconds(lambda: [landscape.value_and_gradient(w) for _ in range(10)]) / 10)  # noqa: B023
+        ten = functools.partial(repeated, landscape, w, 10)
+        times.append(seconds(ten) / 10)
     size = f"{landscape.n_parameters * rows:,}"
     return (
-        f"| {'-'.join(map(str, widths))} | {rows} | {size} | {1e3 * found[0]:.2f} | "
-        f"{1e3 * found[1]:.2f} |"
+        f"| {'-'.join(map(str, widths))} | {rows} | {size} | {1e3 * times[0]:.2f} | "
+        f"{1e3 * times[1]:.2f} |"
     )
 
 
