@@ -29,7 +29,7 @@ class State(NamedTuple):
     the derivative of v, the drift of Adam and the last noise ([C, 0] where unused)."""
 
     away: Array
-    seen: Point
+    last: Point
     square: Array
     level: Array
     square_slope: Array
@@ -142,7 +142,7 @@ class Langevin(Stepping[SGLDConfig, State, Tuning]):
         excess, gradient = self.loss_and_gradient(key, state.away, data)
         point = Point(state.away, excess, gradient)
         tempered, work = self.prepared.posterior.n_beta * gradient, self.work
-        state, work = self._followed(key, state._replace(seen=point), tempered, tuning, data)
+        state, work = self._with_squares(key, state._replace(last=point), tempered, tuning, data)
         drift = tempered
         if self.config.precond == "adam":
             drift = self.config.b1 * state.drift + (1 - self.config.b1) * tempered
@@ -159,7 +159,7 @@ class Langevin(Stepping[SGLDConfig, State, Tuning]):
         none = jnp.zeros_like(excess)
         return state._replace(away=away), tuning, Info(none, none, none, work)
 
-    def _followed(
+    def _with_squares(
         self, key: Key, state: State, tempered: Array, tuning: Tuning, data: Rows
     ) -> tuple[State, float]:
         """v and its derivative after a gradient, and the gradients that the step takes."""

@@ -198,18 +198,19 @@ class Segment:
         """The record of a draw, name -> array [C, ...]; `_kept` adds what follows from it, for all
         draws of a segment at once."""
         state, counters = carried
-        seen = self.method.observe(key, due, state, tuning, data)
+        observed = self.method.observe(key, due, state, tuning, data)
+        row_losses = LOSS_WORK if self.config.row_moments else 0.0
         record: dict[str, Any] = {
-            "excess": seen.excess,
-            "away": seen.away,
-            "slope": seen.slope,
+            "excess": observed.excess,
+            "away": observed.away,
+            "slope": observed.slope,
             "acceptance": info.acceptance / thin,
             "divergent": info.divergent,
             "energy": info.energy / thin,
-            "work": info.gradients + seen.work + (LOSS_WORK if self.config.row_moments else 0.0),
+            "work": info.gradients + observed.work + row_losses,
             "failed": counters.failed,
         }
-        return record | {f"check.{name}": values for name, values in seen.checks.items()}
+        return record | {f"check.{name}": values for name, values in observed.checks.items()}
 
     def _kept(self, records: dict[str, Array]) -> dict[str, Array]:
         """The records of a segment with distances, projections and virials; positions and

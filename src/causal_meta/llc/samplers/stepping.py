@@ -52,7 +52,7 @@ class StepState(Protocol):
         """Positions."""
 
     @property
-    def seen(self) -> Point:
+    def last(self) -> Point:
         """The point of the last gradient."""
 
 
@@ -154,7 +154,7 @@ class Stepping(Generic[Config, State, Tuning]):
 
     def finite(self, state: State) -> Array:
         """Whether position and loss of each chain are finite."""
-        return jnp.isfinite(jnp.sum(state.away, axis=1) + state.seen.excess)
+        return jnp.isfinite(jnp.sum(state.away, axis=1) + state.last.excess)
 
     def observe(
         self, key: Key, due: Array, state: State, tuning: Tuning, data: Rows
@@ -165,7 +165,7 @@ class Stepping(Generic[Config, State, Tuning]):
             point = Point(state.away, *self._whole(state.away, data))
             work = 1.0
         else:
-            point, work = state.seen, 0.0
+            point, work = state.last, 0.0
         curvature, acceptance = jax.lax.cond(
             due,
             lambda: (

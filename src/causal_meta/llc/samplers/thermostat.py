@@ -25,7 +25,7 @@ class State(NamedTuple):
     1]."""
 
     away: Array
-    seen: Point
+    last: Point
     momentum: Array
     friction: Array
 
