@@ -74,16 +74,30 @@ class Hamiltonian:
         loss, gradient = posterior.landscape.value_and_gradient(start)
         self.gradients = torch.ones(len(start), dtype=torch.float64)
         step = (0.5 if config.kind == "hmc" else 1.0) / math.sqrt(curvature)
-        zeros = torch.zeros_like(loss)
-        like = start[0]
-        empty = Window.empty(like)
-        metric = Metric.identity(like)
+        zeros, like = torch.zeros_like(loss), start[0]
+        empty, metric = Window.empty(like), Metric.identity(like)
         self.state = HamiltonianState(
-            start, loss, gradient, zeros, zeros, torch.zeros_like(zeros, dtype=torch.bool),
-                metric.scale, metric.vectors, metric.values,
-            math.log(step), math.log(step), math.log(10 * step), 0.0, 0.0, 1.0, empty.count,
-                empty.mean, empty.squares, empty.some, 0.0,
-        )  # fmt: skip
+            w=start,
+            loss=loss,
+            gradient=gradient,
+            energy=zeros,
+            acceptance=zeros,
+            divergent=torch.zeros_like(zeros, dtype=torch.bool),
+            scale=metric.scale,
+            vectors=metric.vectors,
+            values=metric.values,
+            log_step=math.log(step),
+            log_step_mean=math.log(step),
+            log_step_centre=math.log(10 * step),
+            error=0.0,
+            tried=0.0,
+            leapfrogs=1.0,
+            window_count=empty.count,
+            window_mean=empty.mean,
+            window_squares=empty.squares,
+            window_some=empty.some,
+            window_accepted=0.0,
+        )
         self._set_length()
         self._ends = windows(config.warmup)
 

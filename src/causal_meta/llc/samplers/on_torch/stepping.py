@@ -70,11 +70,22 @@ class Stepping(ABC, Generic[C]):
         self.gradients = torch.ones(len(start), dtype=torch.float64)
         none = torch.zeros_like(start)
         self.state = StepState(
-            start, loss, gradient, torch.ones_like(loss, dtype=torch.bool), streams.normals(
-                "power", start.shape[1]).clone(),
-            loss.new_zeros(MEASUREMENTS), none, none.clone(), none.clone(), none.clone(), 0.0,
-                curvature, 0, torch.zeros_like(loss), 0,
-        )  # fmt: skip
+            w=start,
+            loss=loss,
+            gradient=gradient,
+            alive=torch.ones_like(loss, dtype=torch.bool),
+            power=streams.normals("power", start.shape[1]).clone(),
+            curvatures=loss.new_zeros(MEASUREMENTS),
+            memory=none,
+            second=none.clone(),
+            slope=none.clone(),
+            noise=none.clone(),
+            step=0.0,
+            curvature=curvature,
+            kept=0,
+            corrected=torch.zeros_like(loss),
+            compared=0,
+        )
         self.full = config.batch_size == 0
 
     def transition(self, number: int, warming: bool) -> None:
