@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from causal_meta.conf.local_posterior import LocalPosteriorConfig
 from causal_meta.conf.registry import kinds, load
-from causal_meta.conf.samplers import ChainConfig, LocalPosteriorConfig, SamplerConfig, StepConfig
+from causal_meta.conf.samplers import ChainConfig, SamplerConfig, StepConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.draws import Draws
 from causal_meta.llc.landscapes.torch_landscape import TorchLandscape

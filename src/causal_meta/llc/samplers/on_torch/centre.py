@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from causal_meta.conf.samplers import LocalPosteriorConfig
+from causal_meta.conf.local_posterior import LocalPosteriorConfig
 from causal_meta.llc.landscapes.lanczos import Spectrum, spectrum
 from causal_meta.llc.landscapes.torch_landscape import TorchLandscape
 from causal_meta.llc.samplers.on_torch.posterior import TorchPosterior

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from causal_meta.conf.samplers import LocalPosteriorConfig
+from causal_meta.conf.local_posterior import LocalPosteriorConfig
 from causal_meta.llc.landscapes.torch_landscape import TorchLandscape
 
 
