@@ -190,9 +190,9 @@ def test_a_preconditioner_that_follows_the_chain_needs_its_divergence_term(form)
         b2=0.9,
         step_fraction=0.02,
         warmup=1500,
-        draws=15,
+        draws=30,
         thin=100,
-        chains=256,
+        chains=128,
     )
     within(sampled(landscape, dataclasses.replace(base, divergence_correction=True)), exact)
     assert sampled(landscape, base).llc.mean() > 1.5 * exact
