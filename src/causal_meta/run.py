@@ -7,14 +7,14 @@ import sys
 from causal_meta.cli import main
 
 
-def study_words(given: list[str]) -> list[str]:
+def study_words(arguments: list[str]) -> list[str]:
     """The words of `causal-meta study` for those of this command.
 
     >>> study_words(["--config", "a.yaml", "--dry-run"])
     ['study', 'a.yaml', '--dry-run']
     """
     words = ["study"]
-    for word in given:
+    for word in arguments:
         if word.startswith("--config="):
             words.append(word.removeprefix("--config="))
         elif word != "--config":

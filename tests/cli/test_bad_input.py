@@ -365,16 +365,16 @@ def test_an_interruption_gives_status_130(run, table, monkeypatch):
 def test_errors_of_libraries_do_not_pass_for_sentences():
     with pytest.raises(ValueError, match="could not convert") as ours:
         float("x.")
-    assert failures.told(ours.value)[0] == 1
+    assert failures.described(ours.value)[0] == 1
     with pytest.raises(ValueError, match="could not be broadcast") as numpys:
         np.ones(2) + np.ones(3)
-    status, lines = failures.told(numpys.value)
+    status, lines = failures.described(numpys.value)
     assert status == 1
     assert lines[0].startswith("Failed: ValueError")
 
 
 def test_a_missing_package_is_named_with_its_extra():
-    status, lines = failures.told(
+    status, lines = failures.described(
         ModuleNotFoundError("No module named 'causallearn'", name="causallearn.search")
     )
     assert status == 2

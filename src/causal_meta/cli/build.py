@@ -100,9 +100,9 @@ def run(args: argparse.Namespace) -> int:
         if store.lookup(config, inputs) is None:
             launch(args)
     warn_of_restarts()
-    found = make(args, store, config, inputs, name=name, overrides=words.settings)
+    target = make(args, store, config, inputs, name=name, overrides=words.settings)
     if is_first():
-        print(found.id)
+        print(target.id)
     return 0
 
 

@@ -41,10 +41,10 @@ def keep_compiled_programs() -> None:
 
 def _processor() -> str:
     """What tells processors with other instructions apart."""
-    told = platform.machine() + platform.processor()
+    processor = platform.machine() + platform.processor()
     with contextlib.suppress(OSError):
-        found = re.search(
+        match = re.search(
             r"^(flags|Features)\s*:.*$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE
         )
-        told += found.group(0) if found else ""
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+        processor += match.group(0) if match else ""
+    return hashlib.sha256(processor.encode()).hexdigest()[:12]

@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None and Path(args.out).exists() and not Path(args.out).is_dir():
         raise UsageError(f"{args.out} is a file; give a folder for the pictures.")
     store = open_store(args)
-    found = make(
+    portrait = make(
         args,
         store,
         config,
@@ -141,22 +141,22 @@ def run(args: argparse.Namespace) -> int:
 
     from causal_meta.runners.tasks.portraits import load_portrait, portrait_files
 
-    files = portrait_files(found)
+    files = portrait_files(portrait)
     if args.out is not None:
         Path(args.out).mkdir(parents=True, exist_ok=True)
         files = [Path(shutil.copy(file, args.out)) for file in files]
     if not args.quiet:
-        told = load_portrait(found)
+        numbers = load_portrait(portrait)
         print(f"{config.n_tasks} tasks, mean ± standard error")
-        for name, value in told.items():
+        for name, value in numbers.items():
             if "mean" in value:
                 print(f"  {name:28} {_number(value['mean'])} ± {_number(value['se']).strip()}")
         print(
             "  standard deviations           "
-            + "  ".join(f"{share}: {value:.3g}" for share, value in told["std"].items())
+            + "  ".join(f"{share}: {value:.3g}" for share, value in numbers["std"].items())
         )
         print("\n".join(str(file) for file in files))
-    print(found.id)
+    print(portrait.id)
     return 0
 
 
@@ -180,20 +180,20 @@ def compare(args: argparse.Namespace) -> int:
         role: to_plain(_family(token, store))
         for role, token in (("first", args.first), ("second", args.second))
     }
-    asked: Any = compose(DistanceConfig.kind, words.settings, base)
+    config: Any = compose(DistanceConfig.kind, words.settings, base)
 
     from causal_meta.runners.tasks.distances import distance_config, load_distance
 
     config, swapped = distance_config(
-        asked.first,
-        asked.second,
-        n_tasks=asked.n_tasks,
-        n_rows=asked.n_rows,
-        seed=asked.seed,
+        config.first,
+        config.second,
+        n_tasks=config.n_tasks,
+        n_rows=config.n_rows,
+        seed=config.seed,
         name=words.name,
     )
     names = (args.first, args.second)
-    found = make(
+    distance = make(
         args,
         store,
         config,
@@ -202,14 +202,14 @@ def compare(args: argparse.Namespace) -> int:
         overrides=words.settings,
         options={"names": names[::-1] if swapped else names},
     )
-    answer = load_distance(found, swapped=swapped)
+    answer = load_distance(distance, swapped=swapped)
     picture = (
         answer.draw(args.out, names) if args.out or not answer.figure.is_file() else answer.figure
     )
     if not args.quiet:
         _print(answer, names, f"{config.n_tasks} tasks of each family, {config.n_rows} rows each")
         print(picture)
-    print(found.id)
+    print(distance.id)
     return 0
 
 
@@ -265,9 +265,9 @@ def _print(answer: FamilyDistance, names: tuple[str, str], title: str) -> None:
     console.print(table)
     sides = Table("mean ± se", *names, box=None)
     for name in answer.families[0]:
-        told = [
+        cells = [
             f"{_number(side[name]['mean']).strip()} ± {_number(side[name]['se']).strip()}"
             for side in answer.families
         ]
-        sides.add_row(name, *told)
+        sides.add_row(name, *cells)
     console.print(sides)

@@ -70,10 +70,10 @@ def run(args: argparse.Namespace) -> int:
 
     name = check_name(args.name) if args.name else ""
     settings, table, truth = _described(args) or _own(args)
-    found = stored(args, open_store(args), settings, table, truth, name=name)
+    artifact = stored(args, open_store(args), settings, table, truth, name=name)
     if not args.quiet:
         print("\n".join(lines(table, truth)))
-    print(found.id)
+    print(artifact.id)
     return 0
 
 
@@ -120,9 +120,9 @@ def _own(args: argparse.Namespace) -> tuple[dict[str, str], Table, np.ndarray | 
 def lines(table: Table, truth: np.ndarray | None) -> list[str]:
     """A table in words."""
     rows, columns = table.x.shape
-    told = f"{table.title}: {rows} rows, {columns} variables, "
-    told += "no true graph" if truth is None else f"true graph of {int(truth.sum())} edges"
-    found = [told + (", values in natural logarithm" if table.transform == "log" else "")]
+    summary = f"{table.title}: {rows} rows, {columns} variables, "
+    summary += "no true graph" if truth is None else f"true graph of {int(truth.sum())} edges"
+    sentences = [summary + (", values in natural logarithm" if table.transform == "log" else "")]
     if table.intervened is not None:
         count = {
             name: int(n)
@@ -131,8 +131,8 @@ def lines(table: Table, truth: np.ndarray | None) -> list[str]:
         }
         quiet = int((~table.intervened.any(axis=1)).sum())
         shown = ", ".join(f"{name} ({n})" for name, n in list(count.items())[:20]) or "none"
-        found.append(
+        sentences.append(
             f"{quiet} observational rows; rows by variable set: "
             f"{shown}{', …' if len(count) > 20 else ''}"
         )
-    return found
+    return sentences

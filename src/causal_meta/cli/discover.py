@@ -110,13 +110,13 @@ def run(args: argparse.Namespace) -> int:
     model = installed_model(args.model, store)
     tasks = stored(args, store, settings, table, truth)
     config = DiscoverConfig(n_samples=args.n_samples, seed=args.seed)
-    found = make(args, store, config, {"of": model, "tasks": tasks}, name=name)
+    artifact = make(args, store, config, {"of": model, "tasks": tasks}, name=name)
 
     from causal_meta.runners.inference.discovery import from_run
     from causal_meta.runners.inference.trained import trained_model
 
     with threads(args.threads):
-        answer = from_run(found, trained_model(model), table, truth)
+        answer = from_run(artifact, trained_model(model), table, truth)
         folder = answer.export(args.out)
     for warning in answer.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
@@ -156,9 +156,9 @@ def show(answer: Discovery) -> None:
     )
     print(f"acyclic: {answer.acyclic_share:.1%} of {len(answer.graphs)} sampled graphs")
     if answer.metrics is not None:
-        told = [
+        scores = [
             f"{key} {value:.3f}"
             for key in METRICS
             if (value := answer.metrics.get(key)) is not None
         ]
-        print("against the truth: " + ", ".join(told))
+        print("against the truth: " + ", ".join(scores))

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     store = open_store(args)
     words = split(args.words, EvaluateConfig, args.name)
     config = compose(EvaluateConfig.kind, words.settings)
-    found = make(
+    artifact = make(
         args,
         store,
         config,
@@ -66,15 +66,15 @@ def run(args: argparse.Namespace) -> int:
         overrides=words.settings,
     )
     if not args.quiet:
-        print("\n".join(lines(found)))
-    print(found.id)
+        print("\n".join(lines(artifact)))
+    print(artifact.id)
     return 0
 
 
-def lines(found: Artifact) -> list[str]:
+def lines(artifact: Artifact) -> list[str]:
     """The metrics of an evaluation with their standard errors over tasks."""
-    tree = json.loads((found.folder / "metrics.json").read_text("utf-8"))
-    told = [f"{tree['kind']} on {tree['n_tasks']} tasks ({tree['tasks']})"]
+    tree = json.loads((artifact.folder / "metrics.json").read_text("utf-8"))
+    text = [f"{tree['kind']} on {tree['n_tasks']} tasks ({tree['tasks']})"]
     for name in SHOWN:
         entry = tree["summary"].get(name) or {}
         if entry.get("mean") is not None:
@@ -84,5 +84,5 @@ def lines(found: Artifact) -> list[str]:
                 if entry["n"] < tree["n_tasks"]
                 else ""
             )
-            told.append(f"  {name:14} {entry['mean']:8.3f}{error}{missing}")
-    return told
+            text.append(f"  {name:14} {entry['mean']:8.3f}{error}{missing}")
+    return text

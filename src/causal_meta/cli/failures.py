@@ -28,7 +28,7 @@ _DISK = {
 }
 
 
-def told(error: BaseException) -> tuple[int, list[str]]:
+def described(error: BaseException) -> tuple[int, list[str]]:
     """Exit status and what to print.
 
     A ValueError of this package (a class of its own, or raised by its code with a full stop at the

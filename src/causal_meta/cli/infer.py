@@ -65,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
     inputs = inputs_of(words.roles, store)
     if cls.gives == "llc":
         check_fit(cls, inputs)
-    found = make(args, store, config, inputs, name=words.name, overrides=words.settings)
-    status = tell_estimate(found, quiet=args.quiet) if cls.gives == "llc" else 0
+    artifact = make(args, store, config, inputs, name=words.name, overrides=words.settings)
+    status = tell_estimate(artifact, quiet=args.quiet) if cls.gives == "llc" else 0
     if cls.gives == "posterior" and not args.quiet:
-        print_diagnostics(found)
-    print(found.id)
+        print_diagnostics(artifact)
+    print(artifact.id)
     return status
 
 
@@ -102,7 +102,7 @@ def print_diagnostics(run: Artifact) -> None:
         print(line)
 
 
-def tell_estimate(found: Artifact, *, quiet: bool = False) -> int:
+def tell_estimate(artifact: Artifact, *, quiet: bool = False) -> int:
     """Print what a sampler's run found, draw its pictures again if they are gone; 1 if one of its
     chains failed, else 0.
 
@@ -111,12 +111,12 @@ def tell_estimate(found: Artifact, *, quiet: bool = False) -> int:
     from causal_meta.records.analyses import TRACE, in_words, read_analysis
     from causal_meta.records.traces import check_trace
 
-    analysis = read_analysis(found)
-    check_trace(found.folder / TRACE)
-    if not (found.folder / "diagnostics").is_dir():
+    analysis = read_analysis(artifact)
+    check_trace(artifact.folder / TRACE)
+    if not (artifact.folder / "diagnostics").is_dir():
         from causal_meta import monitoring
 
-        monitoring.draw(found.folder, found.config.pictures)
+        monitoring.draw(artifact.folder, artifact.config.pictures)
     if not quiet:
         print("\n".join(in_words(analysis)))
     return 1 if analysis["failed_chains"] else 0

@@ -51,7 +51,7 @@ def launcher(
         f"--nproc-per-node={args.processes}",
         f"--max-restarts={args.max_restarts}",
     ]
-    return [*words, "-m", "causal_meta", *args.given], {
+    return [*words, "-m", "causal_meta", *args.argv], {
         "OMP_NUM_THREADS": str(share),
         **environment,
         UNSHARED: "1",

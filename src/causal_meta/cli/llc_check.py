@@ -97,7 +97,7 @@ def _polished(args: argparse.Namespace, store: Any, of: Any) -> Any:
     watcher, usual = Watcher(store), NetworkTrainingConfig()
     progress = "off" if args.quiet else "auto" if sys.stderr.isatty() else "lines"
     with watched(watcher):
-        found = polished(
+        artifact = polished(
             store,
             of,
             budget=args.budget or usual.polish_budget,
@@ -108,8 +108,8 @@ def _polished(args: argparse.Namespace, store: Any, of: Any) -> Any:
             options={"progress": progress},
         )
     if not args.quiet:
-        print(watcher.sentence(found), file=sys.stderr)
-    return found
+        print(watcher.sentence(artifact), file=sys.stderr)
+    return artifact
 
 
 def _print(point: Point) -> None:
@@ -127,34 +127,34 @@ def _print(point: Point) -> None:
 
 def _rows(point: Point) -> Iterator[tuple[str, str, str]]:
     """Name, number and what to make of it."""
-    found, ends, advice = point.minimum, point.minimum.ends, point.minimum.advice
+    minimum, ends, advice = point.minimum, point.minimum.ends, point.minimum.advice
     yield (
         "parameters P, rows n",
-        f"{found.n_parameters:,}, {point.n:,}",
-        f"nβ = {found.n_beta:.5g}, γ = {found.gamma:g}",
+        f"{minimum.n_parameters:,}, {point.n:,}",
+        f"nβ = {minimum.n_beta:.5g}, γ = {minimum.gamma:g}",
     )
     single = ""
     if point.loss_float32 is not None:
-        off = found.n_beta * abs(found.loss - point.loss_float32)
+        off = minimum.n_beta * abs(minimum.loss - point.loss_float32)
         single = (
             f"; float32 gives {point.loss_float32:.9g}, {off:.1g} in units of λ̂: samplers "
             "count from their own"
         )
-    yield "L_n(w*)", f"{found.loss:.9g}", f"in float64{single}"
+    yield "L_n(w*)", f"{minimum.loss:.9g}", f"in float64{single}"
     chance = ""
     if point.gradient_noise:
         chance = (
-            f"; {found.gradient_norm / point.gradient_noise:.2g} of what {point.n:,} rows "
+            f"; {minimum.gradient_norm / point.gradient_noise:.2g} of what {point.n:,} rows "
             "have by chance at the truth"
         )
-    per = found.gradient_norm / found.n_parameters**0.5
+    per = minimum.gradient_norm / minimum.n_parameters**0.5
     yield (
         "gradient norm",
-        f"{found.gradient_norm:.3g}",
+        f"{minimum.gradient_norm:.3g}",
         f"{per:.2g} per parameter (root mean square){chance}",
     )
     if ends.exact:
-        lowest, highest = f"{ends.n_negative} of {found.n_parameters} are negative", "exact"
+        lowest, highest = f"{ends.n_negative} of {minimum.n_parameters} are negative", "exact"
     else:
         lowest, highest = (
             f"Lanczos, residual {value:.1g}"
@@ -164,7 +164,7 @@ def _rows(point: Point) -> Iterator[tuple[str, str, str]]:
     yield (
         "lowest Hessian eigenvalue",
         f"{ends.lowest:.3g}",
-        f"{lowest}; γ holds what is above {-found.gamma / found.n_beta:.2g}",
+        f"{lowest}; γ holds what is above {-minimum.gamma / minimum.n_beta:.2g}",
     )
     yield "highest Hessian eigenvalue", f"{ends.highest:.4g}", highest
     estimated = "" if ends.exact else "estimate; "
@@ -173,8 +173,12 @@ def _rows(point: Point) -> Iterator[tuple[str, str, str]]:
         f"{ends.laplace:.4g}",
         f"{estimated}negative curvature takes {abs(ends.negative_part):.2g} from it",
     )
-    cut = "" if found.gap_ended else "; the search was cut off"
-    yield "gap", f"{found.gap:.3g}", f"λ̂ is too low by this; {found.allowed:.2g} is allowed{cut}"
+    cut = "" if minimum.gap_ended else "; the search was cut off"
+    yield (
+        "gap",
+        f"{minimum.gap:.3g}",
+        f"λ̂ is too low by this; {minimum.allowed:.2g} is allowed{cut}",
+    )
     for name, value in point.exact.items():
         yield f"exact {name}", f"{value:.6g}", "of the form"
     stiff = f"stiffest direction {advice['stiffest']:.4g} (nβ h + γ) over the flattest, γ"

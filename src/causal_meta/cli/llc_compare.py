@@ -75,17 +75,17 @@ def run(args: argparse.Namespace) -> int:
 
     store = open_store(args)
     target, runs = _runs(args, store)
-    found = compared(runs)
-    _print(rows_of(found))
-    known = exact_in_words(exact_of(found))
+    comparison = compared(runs)
+    _print(rows_of(comparison))
+    known = exact_in_words(exact_of(comparison))
     if known:
         print(known)
     print(
         draw_comparison(
-            found, target, Path(args.out) if args.out else target.folder / "figures" / PICTURE
+            comparison, target, Path(args.out) if args.out else target.folder / "figures" / PICTURE
         )
     )
-    return _failures(found)
+    return _failures(comparison)
 
 
 def _runs(args: argparse.Namespace, store: Store) -> tuple[Artifact, list[Artifact]]:
@@ -103,13 +103,13 @@ def _runs(args: argparse.Namespace, store: Store) -> tuple[Artifact, list[Artifa
     if classes:
         made = [_made(args, store, cls, words) for cls in classes]
         return made[0][0], [run for _, run in made]
-    given = split(words, HMCConfig, "")
-    if given.settings:
+    parts = split(words, HMCConfig, "")
+    if parts.settings:
         raise ConfigError(
-            f"{given.settings[0]!r} is a setting for samplers that are run; name them "
+            f"{parts.settings[0]!r} is a setting for samplers that are run; name them "
             "(samplers=hmc,nuts), or leave it out."
         )
-    inputs = inputs_of(given.roles, store)
+    inputs = inputs_of(parts.roles, store)
     runs = sampler_runs(store, inputs["of"], inputs.get("tasks"))
     if not runs:
         raise ConfigError(
@@ -127,11 +127,11 @@ def _made(
     from causal_meta.cli.infer import check_fit
     from causal_meta.conf.compose import compose
 
-    given = split(words, cls, "")
-    inputs = inputs_of(given.roles, store)
+    parts = split(words, cls, "")
+    inputs = inputs_of(parts.roles, store)
     check_fit(cls, inputs)
     return inputs["of"], make(
-        args, store, compose(cls.kind, given.settings), inputs, overrides=given.settings
+        args, store, compose(cls.kind, parts.settings), inputs, overrides=parts.settings
     )
 
 
@@ -169,8 +169,8 @@ def _whole(value: float | None) -> str:
     return "—" if value is None else f"{value:,.0f}"
 
 
-def _failures(found: Sequence[Compared]) -> int:
-    failed = [item for item in found if item.analysis["failed_chains"]]
+def _failures(comparison: Sequence[Compared]) -> int:
+    failed = [item for item in comparison if item.analysis["failed_chains"]]
     for item in failed:
         for chain in item.analysis["failed_chains"]:
             print(

@@ -81,21 +81,21 @@ def run(args: argparse.Namespace) -> int:
     multiplicity = _whole(own["multiplicity"]) if "multiplicity" in own else None
     store = open_store(args)
     target, runs = _runs(args, store, words, own, by)
-    found = sweeps(runs, by)
-    if not found:
+    series = sweeps(runs, by)
+    if not series:
         raise ConfigError(
             f"No two runs on {target.id} differ in {by} alone; give sampler=hmc and values=…, two "
             "or more, to make them."
         )
-    sweep = found[0]
+    sweep = series[0]
     limit = fit(sweep, multiplicity=multiplicity)
     _print(sweep, limit)
     path = Path(args.out) if args.out else target.folder / "figures" / f"llc_by_{by}.png"
     print(draw_limit(sweep, limit, path))
-    if len(found) > 1:
+    if len(series) > 1:
         print(
-            f"Not shown: {len(found) - 1} more sets of runs that differ in {by} "
-            f"({'; '.join(other.label for other in found[1:4])})."
+            f"Not shown: {len(series) - 1} more sets of runs that differ in {by} "
+            f"({'; '.join(other.label for other in series[1:4])})."
         )
     return 1 if any("failed_chains" in point.left_out for point in sweep.points) else 0
 
@@ -111,14 +111,14 @@ def _runs(
     from causal_meta.runners.llc.comparison import sampler_runs
 
     cls: Any = config_class(own["sampler"], SamplerConfig) if "sampler" in own else HMCConfig
-    given = split(words, cls, "")
+    parts = split(words, cls, "")
     if "values" not in own:
-        if given.settings:
+        if parts.settings:
             raise ConfigError(
-                f"{given.settings[0]!r} is a setting for runs that are made; give values=… too, "
+                f"{parts.settings[0]!r} is a setting for runs that are made; give values=… too, "
                 "or leave it out."
             )
-        inputs = inputs_of(given.roles, store)
+        inputs = inputs_of(parts.roles, store)
         if "of" not in inputs:
             raise ConfigError("Which target? Give of=ID or of=NAME.")
         runs = sampler_runs(store, inputs["of"], inputs.get("tasks"))
@@ -141,12 +141,12 @@ def _made(
     from causal_meta.cli.infer import check_fit
     from causal_meta.conf.compose import compose
 
-    given = split(words, cls, "")
-    inputs = inputs_of(given.roles, store)
+    parts = split(words, cls, "")
+    inputs = inputs_of(parts.roles, store)
     check_fit(cls, inputs)
-    configs = [compose(cls.kind, (*given.settings, *more)) for more in swept]
+    configs = [compose(cls.kind, (*parts.settings, *more)) for more in swept]
     made = [
-        make(args, store, config, inputs, overrides=(*given.settings, *more))
+        make(args, store, config, inputs, overrides=(*parts.settings, *more))
         for config, more in zip(configs, swept, strict=True)
     ]
     return inputs["of"], made

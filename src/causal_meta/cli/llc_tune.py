@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     check_fit(TuneConfig, inputs)
     if "reference" not in inputs and not _is_exact(inputs["of"]):
         inputs["reference"] = _reference(args, store, config, inputs["of"])
-    found = make(args, store, config, inputs, name=words.name, overrides=words.settings)
-    return _tell(found, quiet=args.quiet)
+    search = make(args, store, config, inputs, name=words.name, overrides=words.settings)
+    return _tell(search, quiet=args.quiet)
 
 
 def _is_exact(target: Artifact) -> bool:
@@ -86,23 +86,23 @@ def _reference(
     return make(args, store, HMCConfig(posterior=config.method.posterior, aim=0.01), {"of": of})
 
 
-def _tell(found: Artifact, *, quiet: bool) -> int:
+def _tell(search: Artifact, *, quiet: bool) -> int:
     from causal_meta import monitoring
     from causal_meta.records.files import read_json
     from causal_meta.runners.llc.tuning import BEST, PICTURE, TUNING
 
-    tree = read_json(found.folder / TUNING)
-    if not (found.folder / PICTURE).is_file():
-        monitoring.draw(found.folder, found.config.pictures)
+    tree = read_json(search.folder / TUNING)
+    if not (search.folder / PICTURE).is_file():
+        monitoring.draw(search.folder, search.config.pictures)
     best: Mapping[str, Any] | None = tree["best"]
     if not quiet:
         print("\n".join(_in_words(tree)))
         if best is not None:
-            print(found.folder / BEST)
-    print(found.id)
+            print(search.folder / BEST)
+    print(search.id)
     if best is None:
         print(
-            f"No trial of {found.id} is without flags; see {TUNING}. Widen space, or lengthen "
+            f"No trial of {search.id} is without flags; see {TUNING}. Widen space, or lengthen "
             "method.draws or method.warmup.",
             file=sys.stderr,
         )
@@ -116,7 +116,7 @@ def _in_words(tree: Mapping[str, Any]) -> list[str]:
     source = "exact value" if reference["source"] == "exact" else f"reference {reference['source']}"
     flagged = f" (flags: {', '.join(reference['flags'])})" if reference["flags"] else ""
     states = [trial["state"] for trial in trials]
-    said = [
+    lines = [
         f"{source}: {reference['value']:.5g} ± {reference['error']:.2g}{flagged}",
         f"{len(trials)} trials, "
         + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
@@ -134,5 +134,5 @@ def _in_words(tree: Mapping[str, Any]) -> list[str]:
                 "standard errors off"
             )
             flags = f" ({', '.join(best['flags'])})" if best["flags"] else ""
-            said.append(f"{words}: trial {best['number']}, {settings}: {estimate}{flags}")
-    return said
+            lines.append(f"{words}: trial {best['number']}, {settings}: {estimate}{flags}")
+    return lines

@@ -43,7 +43,7 @@ def make(
     progress = "off" if args.quiet else "auto" if sys.stderr.isatty() else "lines"
     backend = config.backend_for({role: artifact.kind for role, artifact in inputs.items()})
     with watched(watcher), threads(args.threads, jax=backend == "jax"):
-        found = build(
+        artifact = build(
             store,
             config,
             inputs,
@@ -54,8 +54,8 @@ def make(
             options={"progress": progress, **(options or {})},
         )
     if not args.quiet:
-        print(watcher.sentence(found), file=sys.stderr)
-    return found
+        print(watcher.sentence(artifact), file=sys.stderr)
+    return artifact
 
 
 def _pictures(args: argparse.Namespace, store: Store, config: ArtifactConfig) -> list[Any]:
@@ -92,12 +92,12 @@ class Watcher:
             None,
         )
 
-    def sentence(self, found: Artifact) -> str:
+    def sentence(self, artifact: Artifact) -> str:
         """What happened, in words."""
         if self.attempt is None:
-            return f"{found.kind} {found.id}: in the store already"
+            return f"{artifact.kind} {artifact.id}: in the store already"
         how = "resumed and built" if self.resumed else "built"
-        return f"{found.kind} {found.id}: {how} in {time.monotonic() - self.begin:.1f} s"
+        return f"{artifact.kind} {artifact.id}: {how} in {time.monotonic() - self.begin:.1f} s"
 
 
 @contextlib.contextmanager

@@ -66,9 +66,9 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command; returns the exit status and prints one sentence on standard error if
     it fails."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        args = _parse(given)
+        args = _parse(arguments)
         keep_compiled_programs()
         sleep_while_waiting()
         gc.set_threshold(_UNCOLLECTED, *gc.get_threshold()[1:])
@@ -82,15 +82,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
-        status, sentences = failures.told(error)
+        status, sentences = failures.described(error)
         print("\n".join(sentences), file=sys.stderr)
         return status
 
 
-def _parse(given: list[str]) -> argparse.Namespace:
+def _parse(arguments: list[str]) -> argparse.Namespace:
     """Settings may stand before, between and after the flags."""
     top = parser()
-    args, rest = top.parse_known_args(given)
+    args, rest = top.parse_known_args(arguments)
     unknown = [word for word in rest if word.startswith("-")]
     if unknown or (rest and not hasattr(args, "words")):
         raise UsageError(
@@ -99,5 +99,5 @@ def _parse(given: list[str]) -> argparse.Namespace:
         )
     if rest:
         args.words = [*args.words, *rest]
-    args.given = given
+    args.argv = arguments
     return args

@@ -81,7 +81,9 @@ def list_all(args: argparse.Namespace) -> int:
         if args.kind and artifact.kind != args.kind:
             continue
         line = lines.get(artifact.id, {})
-        others = [f"{role}={found}" for role, found in artifact.inputs.items() if role != "of"]
+        others = [
+            f"{role}={artifact_id}" for role, artifact_id in artifact.inputs.items() if role != "of"
+        ]
         what = " ".join([*(str(line[key]) for key in ("model", "data") if line.get(key)), *others])
         indent = "" if artifact.is_target else "  "
         rows.append(
@@ -118,30 +120,30 @@ def show(args: argparse.Namespace) -> int:
     from causal_meta.conf import yaml_1_2
 
     store = open_store(args)
-    found = store.find(args.token)
-    print(yaml_1_2.dump(_record(found, store)), end="")
-    print(f"\n# {found.folder / 'config.yaml'}")
-    print(yaml_1_2.dump(found.stored_tree()), end="")
+    artifact = store.find(args.token)
+    print(yaml_1_2.dump(_record(artifact, store)), end="")
+    print(f"\n# {artifact.folder / 'config.yaml'}")
+    print(yaml_1_2.dump(artifact.stored_tree()), end="")
     return 0
 
 
-def _record(found: Artifact, store: Store) -> dict[str, Any]:
-    meta = found.meta
+def _record(artifact: Artifact, store: Store) -> dict[str, Any]:
+    meta = artifact.meta
     picked: dict[str, Any] = {
-        "id": found.id,
-        "kind": found.kind,
+        "id": artifact.id,
+        "kind": artifact.kind,
         "names": sorted(
-            name for name, artifact_id in store.names().items() if artifact_id == found.id
+            name for name, artifact_id in store.names().items() if artifact_id == artifact.id
         ),
         "made": _date(meta["created_at"]),
         "code": meta.get("code_sha"),
         "walltime_sec": meta.get("walltime_sec"),
         "cpu_sec": meta.get("cpu_sec"),
-        "inputs": found.inputs,
+        "inputs": artifact.inputs,
         "overrides": meta.get("overrides"),
         "dims": meta.get("dims"),
         "metrics": meta.get("metrics"),
-        "runs": [run.id for run in store.runs_of(found)] if found.is_target else None,
+        "runs": [run.id for run in store.runs_of(artifact)] if artifact.is_target else None,
         "files": sorted(meta["digests"]),
     }
     return json.loads(

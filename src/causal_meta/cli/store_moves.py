@@ -128,17 +128,17 @@ def add(inner: Verbs) -> None:
         default="gallery",
         help="the folder of the gallery (default: gallery/)",
     )
-    asked = add_verb(inner, "query", "ask in SQL about targets and runs", QUERY, query)
-    asked.add_argument(
+    question = add_verb(inner, "query", "ask in SQL about targets and runs", QUERY, query)
+    question.add_argument(
         "question", metavar="SELECT", help="one select from the tables targets and runs"
     )
-    asked.add_argument(
+    question.add_argument(
         "--format",
         choices=("table", "csv", "json"),
         default="table",
         help="how to print the answer (default: table)",
     )
-    for one in (out, gone, clean, shown, asked):
+    for one in (out, gone, clean, shown, question):
         add_flags(one)
 
 
@@ -175,7 +175,7 @@ def import_file(args: argparse.Namespace) -> int:
     config: Any = compose(ExperimentConfig.kind, words.settings)
     watcher = Watcher(store)
     with watched(watcher):
-        found = import_artifact(
+        artifact = import_artifact(
             store,
             args.file,
             config,
@@ -184,7 +184,7 @@ def import_file(args: argparse.Namespace) -> int:
             overrides=words.settings,
             subscribers=[watcher],
         )
-    print(found.id)
+    print(artifact.id)
     return 0
 
 
@@ -212,9 +212,9 @@ def remove(args: argparse.Namespace) -> int:
     store = open_store(args)
     planned = store.plan_removal(*args.tokens)
     store.remove(planned, force=args.force)
-    print("\n".join(f"removed {found}" for found in sorted(planned.ids)))
-    for found, lost in sorted(planned.depend.items()):
-        print(f"{found} stays without {', '.join(lost)}")
+    print("\n".join(f"removed {artifact_id}" for artifact_id in sorted(planned.ids)))
+    for artifact_id, lost in sorted(planned.depend.items()):
+        print(f"{artifact_id} stays without {', '.join(lost)}")
     return 0
 
 
@@ -222,18 +222,18 @@ def collect(args: argparse.Namespace) -> int:
     """A line per leftover, with its size and why it can go; then what was removed, or how to do
     that."""
     store = open_store(args)
-    found = store.leftovers(idle=args.idle)
+    leftovers = store.leftovers(idle=args.idle)
     kept = {
         kind: flag
         for kind, flag, _ in (WORK, ORPHANS)
         if not getattr(args, flag.removeprefix("--"))
     }
-    if not found:
+    if not leftovers:
         print("Nothing is left over.")
         return 0
-    chosen = [item for item in found if item.kind not in kept]
+    chosen = [item for item in leftovers if item.kind not in kept]
     gone = store.sweep(chosen, idle=args.idle) if args.yes and chosen else []
-    for item in found:
+    for item in leftovers:
         what = (
             "removed"
             if item in gone

@@ -127,9 +127,9 @@ def run(args: argparse.Namespace) -> int:
         print_estimates(table)
         print(f"{folder_of(store, study.name) / RESULTS}")
     broken = failed_chains(table)
-    told = failure_lines(plan, outcome) + broken
-    if told:
-        print("\n".join(told), file=sys.stderr)
+    problems = failure_lines(plan, outcome) + broken
+    if problems:
+        print("\n".join(problems), file=sys.stderr)
     return 0 if _promoted(gallery, plan, store, table, args) and outcome.ok and not broken else 1
 
 
@@ -148,8 +148,8 @@ def plan_lines(plan: Plan, store: Store) -> list[str]:
         f"{'kind':{width}}  exists   stale  missing",
     ]
     lines += [
-        f"{kind:{width}}  {found['exists']:6}  {found['stale']:6}  {found['missing']:7}"
-        for kind, found in counts.items()
+        f"{kind:{width}}  {count['exists']:6}  {count['stale']:6}  {count['missing']:7}"
+        for kind, count in counts.items()
     ]
     left = len(plan.to_make)
     if not left:
@@ -244,11 +244,11 @@ class Board:
         counts = {kind: Counter[str]() for kind in self.kinds.values()}
         for key, state in list(self.states.items()):
             counts[self.kinds[key]][state] += 1
-        shown = [state for state in STATES if any(found[state] for found in counts.values())]
+        shown = [state for state in STATES if any(count[state] for count in counts.values())]
         for column in ("kind", *shown):
             table.add_column(column, justify="left" if column == "kind" else "right")
-        for kind, found in counts.items():
-            table.add_row(kind, *(str(found[state] or "") for state in shown))
+        for kind, count in counts.items():
+            table.add_row(kind, *(str(count[state] or "") for state in shown))
         return table
 
 
@@ -258,23 +258,23 @@ class Board:
 def failure_lines(plan: Plan, outcome: Outcome) -> list[str]:
     """Each failure with its first cause and log, what it stopped, and what was not begun."""
     cells = {cell.id: cell for cell in plan.cells}
-    told = []
+    lines = []
     for key, answer in outcome.answers.items():
         if not answer.ok:
             stopped = sum(1 for failed in outcome.blocked_by.values() if failed == key)
             behind = f" ({stopped} that need it were not made)" if stopped else ""
-            told.append(
+            lines.append(
                 f"Failed: {cells[key].label}, {cells[key].place.file} line "
                 f"{cells[key].place.line}: {answer.cause}{behind}"
             )
             if answer.log:
-                told.append(f"  log: {answer.log}")
+                lines.append(f"  log: {answer.log}")
     left = sum(1 for state in outcome.states.values() if state == "left")
     if left:
-        told.append(
+        lines.append(
             f"{left} were not begun, since there were too many failures; the same command goes on."
         )
-    return told
+    return lines
 
 
 def _print_results(table: pd.DataFrame) -> None:

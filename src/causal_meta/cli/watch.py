@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
         plan = plan_of(study, store)
         lines = [
             *(
-                f"{kind}: {found['exists']} of {found.total()}"
-                for kind, found in plan.counts().items()
+                f"{kind}: {count['exists']} of {count.total()}"
+                for kind, count in plan.counts().items()
             ),
             *at_work(study, store),
         ]
@@ -80,7 +80,7 @@ def at_work(study: Study, store: Store) -> list[str]:
     from causal_meta.facts import read_events
     from causal_meta.store.attempts import folders, is_live
 
-    told = []
+    lines = []
     for cell in study.cells:
         for number, folder in folders(store.staging, cell.id):
             if is_live(store.staging, cell.id, number):
@@ -91,5 +91,5 @@ def at_work(study: Study, store: Store) -> list[str]:
                     if events and events[-1].get("step") is not None
                     else ""
                 )
-                told.append(f"  at work: {cell.label}, attempt {number}{last}{step}")
-    return told
+                lines.append(f"  at work: {cell.label}, attempt {number}{last}{step}")
+    return lines

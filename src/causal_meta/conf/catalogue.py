@@ -27,26 +27,28 @@ class Entry:
 
 def catalogue() -> list[Entry]:
     """Families first, by collection and group, then streams, then tables."""
-    presets, found = _presets(), []
+    presets, entries = _presets(), []
     for name, (tree, comment) in presets.items():
         if tree["kind"] == FamilyConfig.kind:
             config = from_plain(FamilyConfig, tree)
-            found.append(Entry(name, "families", comment or family_line(config), _size(config)))
+            entries.append(Entry(name, "families", comment or family_line(config), _size(config)))
     for family in ready_families():
         config = from_plain(FamilyConfig, family.tree)
         group = f"families: {family.collection}" + (
             f", {family.group}" if family.group != family.collection else ""
         )
-        found.append(Entry(family.name, group, family.about or family_line(config), _size(config)))
+        entries.append(
+            Entry(family.name, group, family.about or family_line(config), _size(config))
+        )
     for name, (tree, comment) in presets.items():
         if tree["kind"] == DataModuleConfig.kind:
             stream = from_plain(DataModuleConfig, tree)
-            told = comment or f"{family_line(stream.train)}; {len(stream.test)} test sets"
-            found.append(Entry(name, "streams for training", told, _size(stream.train)))
+            description = comment or f"{family_line(stream.train)}; {len(stream.test)} test sets"
+            entries.append(Entry(name, "streams for training", description, _size(stream.train)))
     for name, table in table_descriptions().items():
         truth = f"{len(table.edges)} edges" if table.edges else "no truth"
         where = table.bundled or "give --from"
-        found.append(
+        entries.append(
             Entry(
                 name,
                 "tables (data import)",
@@ -54,7 +56,7 @@ def catalogue() -> list[Entry]:
                 f"{len(table.columns)} × {table.rows}",
             )
         )
-    return found
+    return entries
 
 
 def family_line(config: FamilyConfig) -> str:
@@ -68,8 +70,8 @@ def family_line(config: FamilyConfig) -> str:
     mechanisms = " + ".join(
         dict.fromkeys(part.mechanism.kind for part in config.mechanisms.values())
     )
-    told = f"{graph}; {mechanisms}; {config.noise.kind} noise"
-    return told if config.interventions is None else f"{told}; with interventions"
+    description = f"{graph}; {mechanisms}; {config.noise.kind} noise"
+    return description if config.interventions is None else f"{description}; with interventions"
 
 
 def _size(config: FamilyConfig) -> str:

@@ -31,15 +31,15 @@ def groups(kind: str) -> dict[str, Choices]:
 
 def _collect(cls: type[Config], prefix: str, choices: dict[str, Choices]) -> None:
     for item in dataclasses.fields(cls):
-        wanted = type_of(cls, item.name)
+        declared = type_of(cls, item.name)
         if (
-            isinstance(wanted, type)
-            and issubclass(wanted, Config)
-            and wanted.kind not in ("int_range", "float_range")
+            isinstance(declared, type)
+            and issubclass(declared, Config)
+            and declared.kind not in ("int_range", "float_range")
         ):
-            choices[f"{prefix}{item.name}"] = presets(wanted)
-            if wanted.kind:
-                _collect(wanted, f"{prefix}{item.name}.", choices)
+            choices[f"{prefix}{item.name}"] = presets(declared)
+            if declared.kind:
+                _collect(declared, f"{prefix}{item.name}.", choices)
 
 
 def compose(
@@ -91,10 +91,10 @@ def _law_at(tree: dict[str, Any], key: str) -> type[Config] | None:
         node = node.get(name) if isinstance(node, dict) else None
     if not isinstance(node, dict) or last not in node or "kind" not in node:
         return None
-    wanted = type_of(config_class(node["kind"]), last)
+    declared = type_of(config_class(node["kind"]), last)
     classes = [
         option
-        for option in (wanted, *get_args(wanted))
+        for option in (declared, *get_args(declared))
         if isinstance(option, type) and issubclass(option, Config)
     ]
     return classes[0] if classes and isinstance(node[last], dict | None) else None

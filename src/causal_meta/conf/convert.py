@@ -112,10 +112,10 @@ def from_plain(base: type[C], tree: Any, where: str = "") -> C:
     return cls(**values)  # type: ignore[return-value]
 
 
-def _value(wanted: Any, value: Any, where: str) -> Any:
+def _value(declared: Any, value: Any, where: str) -> Any:
     """Turn the trees inside `value` into configurations where the annotation asks for them; plain
     values pass."""
-    origin, args = get_origin(wanted), get_args(wanted)
+    origin, args = get_origin(declared), get_args(declared)
     if origin in (Union, types.UnionType):
         if value is None:
             return None
@@ -125,8 +125,8 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
         return _value(inner[0], value, where) if inner else value
     if origin is dict and isinstance(value, Mapping):
         return {str(key): _value(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(wanted, type) and issubclass(wanted, Config):
-        return from_plain(wanted, value, where)
+    if isinstance(declared, type) and issubclass(declared, Config):
+        return from_plain(declared, value, where)
     return value
 
 
@@ -139,10 +139,10 @@ class Choices(Mapping[str, dict[str, Any]]):
         self.base = base
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        found = _preset(self.base, name)
-        if found is None:
+        tree = _preset(self.base, name)
+        if tree is None:
             raise KeyError(name)
-        return found
+        return tree
 
     def __iter__(self) -> Iterator[str]:
         yield from preset_names(self.base)
@@ -180,11 +180,11 @@ def presets(base: type[Config]) -> Choices:
 
 def preset(base: type[Config], name: str) -> dict[str, Any]:
     """The plain tree of one preset; raises `ConfigError` naming the nearest."""
-    found = _preset(base, name)
-    if found is None:
+    tree = _preset(base, name)
+    if tree is None:
         what = base.__name__.removesuffix("Config").lower()
         raise ConfigError(f"There is no {what} called {name!r}{nearest(name, presets(base))}")
-    return found
+    return tree
 
 
 def _preset(base: type[Config], name: str) -> dict[str, Any] | None:

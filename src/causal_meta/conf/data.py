@@ -25,8 +25,8 @@ class DataConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyConfig(DataConfig):
-    """A distribution over structural causal models and the size of the table drawn from each (seed
-    001 §3)."""
+    """A distribution over structural causal models and the size of the table drawn from
+    each."""
 
     kind: ClassVar[str] = "family"
     graph: GraphConfig = setting(ErdosRenyi())
@@ -162,7 +162,7 @@ class TaskSetConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class DataModuleConfig(Config):
-    """A training stream and the task sets it is kept disjoint from (seed 001 §1)."""
+    """A training stream and the task sets it is kept disjoint from."""
 
     kind: ClassVar[str] = "data_module"
     train: FamilyConfig = setting(FamilyConfig())

@@ -33,7 +33,7 @@ def read_edges(path: str | Path) -> tuple[str, ...]:
     What follows a second tab or comma (a sign, a weight) is left out, as are empty lines, lines
     that begin with #, and repeated edges. Raises `ConfigError` naming the line.
     """
-    found: dict[str, None] = {}
+    edges: dict[str, None] = {}
     for number, line in enumerate(Path(path).read_text("utf-8-sig").splitlines(), start=1):
         text = line.strip()
         if text and not text.startswith("#"):
@@ -46,8 +46,8 @@ def read_edges(path: str | Path) -> tuple[str, ...]:
             cause, effect = parse_edge(
                 text if ARROW in text else f" {ARROW} ".join(names[:2]), f"{path}, line {number}"
             )
-            found[f"{cause} {ARROW} {effect}"] = None
-    return tuple(found)
+            edges[f"{cause} {ARROW} {effect}"] = None
+    return tuple(edges)
 
 
 def canonical_edges(edges: Iterable[str], where: str) -> tuple[str, ...]:
@@ -125,15 +125,15 @@ def largest_component(edges: Iterable[str]) -> int:
         cause, effect = parse_edge(text)
         neighbours.setdefault(cause, set()).add(effect)
         neighbours.setdefault(effect, set()).add(cause)
-    largest, seen = 0, set[str]()
+    largest, visited = 0, set[str]()
     for start in neighbours:
-        if start in seen:
+        if start in visited:
             continue
         part, waiting = {start}, [start]
         while waiting:
             fresh = neighbours[waiting.pop()] - part
             part |= fresh
             waiting.extend(fresh)
-        seen |= part
+        visited |= part
         largest = max(largest, len(part))
     return largest

@@ -169,9 +169,9 @@ class KnownGraph(GraphConfig):
 
     def check_nodes(self, n_nodes: IntRange) -> None:
         if not n_nodes.is_fixed or n_nodes.low != len(self.nodes):
-            asked = str(n_nodes.low) if n_nodes.is_fixed else f"{n_nodes.low} to {n_nodes.high}"
+            size = str(n_nodes.low) if n_nodes.is_fixed else f"{n_nodes.low} to {n_nodes.high}"
             raise ConfigError(
-                f"known_graph has {len(self.nodes)} nodes, but n_nodes is {asked}; set n_nodes to "
+                f"known_graph has {len(self.nodes)} nodes, but n_nodes is {size}; set n_nodes to "
                 f"{len(self.nodes)}."
             )
 

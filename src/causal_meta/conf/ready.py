@@ -80,7 +80,7 @@ def collection(name: str) -> dict[str, ReadyFamily]:
 
 def read_collection(name: str, tree: Mapping[str, Any]) -> list[ReadyFamily]:
     """The families that a collection's tree describes. Raises `ConfigError`."""
-    pieces, found = expand(tree.get("pieces", {})), []
+    pieces, families = expand(tree.get("pieces", {})), []
     for family, entry in expand(tree["families"]).items():
         mixed = entry.get("mix_graphs", [])
         unknown = [piece for piece in [*entry.get("use", []), *mixed] if piece not in pieces]
@@ -100,7 +100,7 @@ def read_collection(name: str, tree: Mapping[str, Any]) -> list[ReadyFamily]:
             merged = merge(
                 merged, {key: value for key, value in layer.items() if key not in _RESERVED}
             )
-        told = [
+        descriptions = [
             str(layer["about"])
             for layer in layers
             if "about" in layer and (layer is entry or not mixed)
@@ -113,17 +113,17 @@ def read_collection(name: str, tree: Mapping[str, Any]) -> list[ReadyFamily]:
                 f"Family {family!r} of the collection {name} says nothing of its column_std; give "
                 "[low, high] of the median."
             )
-        found.append(
+        families.append(
             ReadyFamily(
                 family,
                 name,
                 str(entry.get("group", name)),
-                "; ".join(told),
+                "; ".join(descriptions),
                 (float(spread[0]), float(spread[1])),
                 merged,
             )
         )
-    return found
+    return families
 
 
 def find(name: str) -> ReadyFamily | None:
@@ -155,16 +155,16 @@ def expand(tree: Any) -> Any:
         return [expand(item) for item in tree]
     if not isinstance(tree, Mapping):
         return tree
-    found: dict[str, Any] = {}
+    expanded: dict[str, Any] = {}
     for key, value in tree.items():
         axes = value.get("over") if isinstance(value, Mapping) else None
         for chosen in _combinations(axes or {}):
             body = {name: item for name, item in value.items() if name != "over"} if axes else value
             title = _filled(str(key), chosen)
-            if title in found:
+            if title in expanded:
                 raise ConfigError(f"{title!r} comes from two entries; give each a name of its own.")
-            found[title] = expand(_replaced(body, chosen) if chosen else body)
-    return found
+            expanded[title] = expand(_replaced(body, chosen) if chosen else body)
+    return expanded
 
 
 def _combinations(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
@@ -204,7 +204,7 @@ def _filled(text: str, chosen: Mapping[str, Any]) -> str:
     return (
         re.sub(
             r"\{(\w+)\}",
-            lambda found: str(chosen[found[1]]) if found[1] in chosen else found[0],
+            lambda match: str(chosen[match[1]]) if match[1] in chosen else match[0],
             text,
         )
         if "{" in text

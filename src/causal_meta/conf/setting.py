@@ -93,11 +93,11 @@ def type_of(cls: type, name: str) -> Any:
     return _hints(cls)[name]
 
 
-def check_type(value: Any, wanted: Any, where: str) -> Any:
-    """Return `value` as `wanted` (an int widens to float, a list becomes a tuple), or raise
+def check_type(value: Any, declared: Any, where: str) -> Any:
+    """Return `value` as `declared` (an int widens to float, a list becomes a tuple), or raise
     `ConfigError`."""
-    origin, args = get_origin(wanted), get_args(wanted)
-    if wanted is Any:
+    origin, args = get_origin(declared), get_args(declared)
+    if declared is Any:
         return value
     if origin in (Union, types.UnionType):
         for option in args:
@@ -105,39 +105,39 @@ def check_type(value: Any, wanted: Any, where: str) -> Any:
                 return check_type(value, option, where)
             except ConfigError:
                 continue
-        raise _type_error(value, wanted, where)
+        raise _type_error(value, declared, where)
     if origin is Literal:
         if value in args and type(value) in {type(arg) for arg in args}:
             return value
         raise ConfigError(f"{where} is {value!r}; allowed are {', '.join(repr(a) for a in args)}.")
     if origin is tuple:
         if not isinstance(value, tuple | list):
-            raise _type_error(value, wanted, where)
+            raise _type_error(value, declared, where)
         return tuple(check_type(item, args[0], f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise _type_error(value, wanted, where)
+            raise _type_error(value, declared, where)
         # sorted, so that two mappings with one identity are one mixture, whatever order they were
         # written in
         return {
             check_type(k, args[0], where): check_type(v, args[1], f"{where}.{k}")
             for k, v in sorted(value.items())
         }
-    if wanted in (None, type(None)):
+    if declared in (None, type(None)):
         if value is None:
             return None
-        raise _type_error(value, wanted, where)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        raise _type_error(value, declared, where)
+    if declared is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, bool) and wanted is not bool:
-        raise _type_error(value, wanted, where)
-    if not isinstance(value, wanted):
-        raise _type_error(value, wanted, where)
+    if isinstance(value, bool) and declared is not bool:
+        raise _type_error(value, declared, where)
+    if not isinstance(value, declared):
+        raise _type_error(value, declared, where)
     return value
 
 
-def _type_error(value: Any, wanted: Any, where: str) -> ConfigError:
-    name = getattr(wanted, "__name__", str(wanted)).replace("NoneType", "nothing")
+def _type_error(value: Any, declared: Any, where: str) -> ConfigError:
+    name = getattr(declared, "__name__", str(declared)).replace("NoneType", "nothing")
     return ConfigError(
         f"{where} is {value!r}, a {type(value).__name__}; give a value of type {name}."
     )

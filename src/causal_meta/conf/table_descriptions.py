@@ -69,12 +69,12 @@ def table_descriptions() -> dict[str, TableDescription]:
     trees: dict[str, dict[str, Any]] = {
         name: yaml_1_2.load(text, f"{name}.yaml") for name, text in sorted(texts.items())
     }
-    found = {}
+    descriptions = {}
     for name, tree in trees.items():
         first = texts[name].partition("\n")[0].removeprefix("#").strip()
         base = trees[tree.pop("like")] if "like" in tree else {}
-        found[name] = TableDescription(line=first, **(base | tree))
-    return found
+        descriptions[name] = TableDescription(line=first, **(base | tree))
+    return descriptions
 
 
 def table_description(name: str) -> TableDescription:

@@ -49,7 +49,7 @@ class MuonConfig(OptimizerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig(Config):
-    """The one training loop (seed 000 §2.4): everything counts in steps, never in epochs."""
+    """How a model is trained: everything counts in steps, never in epochs."""
 
     kind: ClassVar[str] = "trainer"
     max_steps: int = setting(1000, low=1, unit="steps")
@@ -80,7 +80,7 @@ class TrainerConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceConfig(Config):
-    """Evaluation-time parameters (seed 000 §2.1)."""
+    """What a trained model answers with."""
 
     kind: ClassVar[str] = "inference"
     n_samples: int = setting(100, low=1, unit="graphs")

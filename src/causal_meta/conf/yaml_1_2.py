@@ -19,13 +19,13 @@ class _Loader(_Base):  # type: ignore[misc]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node."""
-        seen = set()
+        known = set()
         for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
+            if key.value in known and isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} comes twice", key.start_mark
                 )
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            known.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 
