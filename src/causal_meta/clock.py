@@ -1,13 +1,12 @@
-"""The clock that tells what an answer cost."""
+"""CPU time of a process or a thread."""
 
 import threading
 import time
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of this process so far, all its threads together; asked in another thread than
-    the main one, those of that thread alone (where jobs share a process, the rest belongs to other
-    jobs, and each keeps to one thread).
+    """CPU seconds used so far: by all threads of the process if called in the main thread, else by
+    the calling thread alone (jobs in threads share a process, and each uses one thread).
 
     >>> begin = cpu_seconds()
     >>> 0 <= cpu_seconds() - begin < 1

@@ -160,7 +160,7 @@ def test_a_study_keeps_its_places_whatever_is_added_to_it(store, tmp_path):
         runs | {"first": store.find("first")},
         [table],
         tmp_path / "g",
-        told=["| a |", "| --- |", ""],
+        lines=["| a |", "| --- |", ""],
     )
     pictures = {
         "first_curve.png",

@@ -14,6 +14,7 @@ from causal_meta.conf import yaml_1_2
 from causal_meta.conf.inference import BOSSConfig, EmptyConfig, SortnregressConfig
 from causal_meta.reports import figures, model_card, report, run_report
 from causal_meta.reports.evidence import gather
+from causal_meta.reports.page import Part, section, tag
 from causal_meta.store import Store, StoreError, disk
 
 PIXEL = bytes.fromhex(
@@ -317,3 +318,18 @@ def test_models_alone_make_a_report_of_their_training(workshop, quick):
     shutil.rmtree(workshop.store.find("first").folder / "facts")
     shutil.rmtree(workshop.store.root / "reports")
     assert "Its facts hold no curves" in read(run_report(workshop.store)).text
+
+
+def test_a_new_section_is_a_function_and_its_entry(full, monkeypatch):
+    def counts(evidence):
+        words = tag("p", f"{len(evidence.models)} models and {len(evidence.task_sets)} task sets")
+        return [Part("counts", "Counts", section("Counts", words, anchor="counts"))]
+
+    monkeypatch.setattr(report, "SECTIONS", (counts, lambda evidence: [], *report.SECTIONS[-1:]))
+    page = read(run_report(full.store))
+    assert "Counts Provenance" in page.text, "the list of contents, in the order of the sections"
+    assert "2 models and 2 task sets" in page.text
+    assert [address for address in page.addresses if address.startswith("#")] == [
+        "#counts",
+        "#provenance",
+    ]

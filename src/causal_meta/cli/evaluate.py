@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from causal_meta.cli.arguments import (
@@ -73,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
 
 def lines(artifact: Artifact) -> list[str]:
     """The metrics of an evaluation with their standard errors over tasks."""
-    tree = json.loads((artifact.folder / "metrics.json").read_text("utf-8"))
+    from causal_meta.records.metrics import read_metrics
+
+    tree = read_metrics(artifact)
     text = [f"{tree['kind']} on {tree['n_tasks']} tasks ({tree['tasks']})"]
     for name in SHOWN:
         entry = tree["summary"].get(name) or {}

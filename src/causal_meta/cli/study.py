@@ -351,7 +351,7 @@ def _promoted(
     try:
         results = folder_of(store, plan.study.name) / "results.csv"
         snippet = promote_study(
-            plan.study.name, artifacts, [results], gallery, told=_markdown(table)
+            plan.study.name, artifacts, [results], gallery, lines=_markdown(table)
         )
     except (StoreError, OSError) as error:
         print(f"Not promoted: {error}", file=sys.stderr)

@@ -1,5 +1,5 @@
-"""Pictures from arrays: graphs, matrices, curves, calibration, distributions. Arrays in, a
-matplotlib Figure out; nothing is computed here."""
+"""Pictures from arrays: graphs, matrices, curves, calibration, distributions, chains. Functions
+take arrays and return a matplotlib Figure; no science is computed here."""
 
 from causal_meta.drawing.canvas import png, save, style
 from causal_meta.drawing.families import comparison

@@ -1,9 +1,9 @@
-"""The sheet that everything is drawn on: one style, one palette, no global state, and PNG files
-that are equal byte for byte.
+"""What all pictures share: one style, one palette, no global state, and PNG files that are equal
+byte for byte.
 
-Every drawing function works inside `style()`, which sets matplotlib's defaults and ours for as long
-as it lasts, so that neither a user's matplotlibrc nor another library changes a picture. Figures
-are made by the object interface on an Agg canvas; pyplot is never used.
+Every drawing function works inside `style()`, which sets matplotlib's defaults and ours until it
+ends, so that neither a user's matplotlibrc nor another library changes a picture. Figures are made
+by the object interface on an Agg canvas; pyplot is never used.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib's own defaults with our differences, restored on leaving; characters without a
-    glyph are drawn as boxes, silently."""
+    """Matplotlib's defaults with our differences while the context lasts; characters without a
+    glyph are drawn as boxes, without a warning."""
     defaults = {
         key: value
         for key, value in matplotlib.rcParamsDefault.items()
@@ -103,8 +103,8 @@ def new_figure(
     *,
     layout: Literal["constrained", "compressed"] | None = "constrained",
 ) -> Figure:
-    """An empty figure of `width` x `height` inches with an Agg canvas of its own; `compressed` is
-    for axes of fixed aspect."""
+    """An empty figure of `width` x `height` inches on a new Agg canvas; `compressed` is for axes of
+    fixed aspect."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     engine = figure.get_layout_engine()
     if engine is not None:

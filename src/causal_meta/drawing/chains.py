@@ -1,5 +1,6 @@
-"""Chains from arrays [C, T]: traces, ranks, energies, running estimates, work, and samplers beside
-each other. Laid out by hand, since a solver of layouts takes longer than all the rest."""
+"""Diagnostics of C chains of T draws: traces, ranks, energies, running estimates, work per error,
+and a comparison of samplers. Axes are placed by hand, since matplotlib's layout solvers take longer
+than the drawing itself."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -16,7 +18,7 @@ from causal_meta.drawing import canvas
 
 Floats = NDArray[np.float64]
 LLC = "λ̂"
-_POINTS = 600  # of a line; more cannot be seen
+_POINTS = 600  # of a line; more are not visible
 _MARGINS = {"left": 0.09, "right": 0.975, "bottom": 0.155, "top": 0.83, "wspace": 0.24}
 
 
@@ -42,9 +44,11 @@ def _level(axes: Axes, value: float | None, *, label: str = "exact") -> None:
         )
 
 
-def trace(series: ArrayLike, *, title: str = "", note: str = "", label: str = LLC) -> Figure:
-    """A line per chain of `series` [C, T] over its draws, at most 600 points of each, and beside it
-    the histogram of each chain."""
+def trace(
+    series: Float[ArrayLike, "C T"], *, title: str = "", note: str = "", label: str = LLC
+) -> Figure:
+    """A line per chain over its draws, at most 600 points of each, and beside it the histogram of
+    each chain."""
     values = np.asarray(series, float)
     every = max(1, values.shape[1] // _POINTS)
     with canvas.style():
@@ -81,7 +85,7 @@ def _density(values: Floats, edges: Floats) -> Floats:
 
 
 def _limits(values: Floats) -> tuple[float, float]:
-    """Where the values lie, with a little room; any range where there are none."""
+    """The range of the values with a small margin; (0, 1) where there are none."""
     if values.size == 0:
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
@@ -89,11 +93,12 @@ def _limits(values: Floats) -> tuple[float, float]:
     return low - room, high + room
 
 
-def rank(series: ArrayLike, *, title: str = "", note: str = "") -> Figure:
-    """Histograms of the ranks of each chain's values among those of all chains [C, T], a step line
-    per chain: flat where chains agree.
+def rank(series: Float[ArrayLike, "C T"], *, title: str = "", note: str = "") -> Figure:
+    """Histograms of the ranks of each chain's values among those of all chains, a step line per
+    chain: flat where chains agree.
 
-    The grey band holds 95 % of the bars of independent draws (Vehtari et al. 2021, section 4).
+    The grey band holds 95 % of the bars of independent draws (Vehtari, Gelman, Simpson, Carpenter
+    and Bürkner 2021, "Rank-normalization, folding, and localization", section 4).
     """
     values = np.asarray(series, float)
     chains, length = values.shape
@@ -128,9 +133,10 @@ def rank(series: ArrayLike, *, title: str = "", note: str = "") -> Figure:
     return figure
 
 
-def energy(energies: ArrayLike, *, title: str = "", note: str = "") -> Figure:
-    """The law of the energy [C, T] about its mean, and that of its changes from draw to draw:
-    narrow changes explore slowly (Betancourt 2016)."""
+def energy(energies: Float[ArrayLike, "C T"], *, title: str = "", note: str = "") -> Figure:
+    """The distribution of the energy about its mean, and that of its changes from draw to draw:
+    changes much narrower than the energy mean slow exploration (Betancourt 2016, "Diagnosing
+    suboptimal cotangent disintegrations in Hamiltonian Monte Carlo")."""
     values = np.asarray(energies, float)
     values = values[np.isfinite(values).all(1)]
     centred = (values - values.mean(1, keepdims=True)).ravel() if values.size else np.zeros(1)
@@ -138,10 +144,10 @@ def energy(energies: ArrayLike, *, title: str = "", note: str = "") -> Figure:
     edges = np.linspace(*_limits(np.concatenate([centred, changes])), 61)
     with canvas.style():
         figure, (axes,) = _sheet(1, title, note)
-        for k, (name, found) in enumerate(
+        for k, (name, part) in enumerate(
             (("energy less its mean", centred), ("change from draw to draw", changes))
         ):
-            density = _density(found, edges)
+            density = _density(part, edges)
             axes.stairs(density, edges, color=_colour(k), fill=True, alpha=0.18)
             axes.stairs(density, edges, color=_colour(k), linewidth=1.4, label=name)
         axes.set(xlabel="energy", ylabel="density", xlim=(edges[0], edges[-1]), ylim=(0, None))
@@ -151,18 +157,18 @@ def energy(energies: ArrayLike, *, title: str = "", note: str = "") -> Figure:
 
 @dataclass(frozen=True)
 class Running:
-    """An estimate as its chains grow, at K points: draws of each chain, gradients of all chains
-    (and seconds, if known), mean and its error [K]."""
+    """An estimate at several lengths of its chains: draws of each chain, gradients (and seconds, if
+    known) of all chains together, the mean and its standard error."""
 
-    draws: ArrayLike
-    gradients: ArrayLike
-    mean: ArrayLike
-    error: ArrayLike
-    seconds: ArrayLike | None = None
+    draws: Float[ArrayLike, " points"]
+    gradients: Float[ArrayLike, " points"]
+    mean: Float[ArrayLike, " points"]
+    error: Float[ArrayLike, " points"]
+    seconds: Float[ArrayLike, " points"] | None = None
 
 
 def running(
-    series: ArrayLike,
+    series: Float[ArrayLike, "C T"],
     estimate: Running,
     *,
     exact: float | None = None,
@@ -170,8 +176,8 @@ def running(
     note: str = "",
     label: str = LLC,
 ) -> Figure:
-    """The running mean of each chain of `series` [C, T] over its draws, and the estimate from all
-    of them with its 95 % band over gradients."""
+    """The running mean of each chain over its draws, and the estimate from all of them with its
+    95 % band over gradients."""
     values = np.asarray(series, float)
     length = values.shape[1]
     at = np.unique(np.linspace(1, length, min(length, 200)).astype(int))
@@ -192,8 +198,8 @@ def running(
     return figure
 
 
-def _band(axes: Axes, x: Floats, found: Running, colour: str, label: str) -> None:
-    mean, error = np.asarray(found.mean, float), np.asarray(found.error, float)
+def _band(axes: Axes, x: Floats, estimate: Running, colour: str, label: str) -> None:
+    mean, error = np.asarray(estimate.mean, float), np.asarray(estimate.error, float)
     axes.fill_between(
         x, mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.16, linewidth=0
     )
@@ -202,9 +208,10 @@ def _band(axes: Axes, x: Floats, found: Running, colour: str, label: str) -> Non
     )
 
 
-def _around(found: Running, exact: float | None) -> tuple[float, float] | None:
-    """Limits that hold the later half of a band; the first points may be anywhere."""
-    mean, error = np.asarray(found.mean, float), np.asarray(found.error, float)
+def _around(estimate: Running, exact: float | None) -> tuple[float, float] | None:
+    """Limits of the axis that show the later two thirds of a band; the first points may lie far
+    off."""
+    mean, error = np.asarray(estimate.mean, float), np.asarray(estimate.error, float)
     half = slice(len(mean) // 3, None)
     edges = np.concatenate(
         [(mean - 2.5 * error)[half], (mean + 2.5 * error)[half], [] if exact is None else [exact]]
@@ -215,7 +222,7 @@ def _around(found: Running, exact: float | None) -> tuple[float, float] | None:
 
 def wnv(estimate: Running, *, title: str = "", note: str = "") -> Figure:
     """Work-normalised variance, error² times gradients (and times seconds), as the chains grow:
-    level where a sampler is past its warm-up."""
+    constant once longer chains reduce the error at the full rate."""
     error = np.asarray(estimate.error, float)
     panels = [("gradients", np.asarray(estimate.gradients, float))]
     if estimate.seconds is not None:
@@ -252,17 +259,17 @@ def compare(
         figure, sheet = _sheet(2, title, note, width=9.6, height=4.0)
         figure.subplots_adjust(bottom=0.13, top=0.85, wspace=0.12, right=0.86)
         for axes, unit in zip(sheet, ("gradients", "seconds"), strict=True):
-            for k, (name, found) in enumerate(samplers.items()):
-                work = found.gradients if unit == "gradients" else found.seconds
+            for k, (name, estimate) in enumerate(samplers.items()):
+                work = estimate.gradients if unit == "gradients" else estimate.seconds
                 if work is not None:
-                    _band(axes, np.asarray(work, float), found, _colour(k), name)
+                    _band(axes, np.asarray(work, float), estimate, _colour(k), name)
             _level(axes, exact)
             axes.set(
                 xlabel=f"{unit} of all chains, warm-up included",
                 ylabel=label if unit == "gradients" else "",
                 xscale="log",
             )
-            axes.set_ylim(_spans([_around(found, exact) for found in samplers.values()]))
+            axes.set_ylim(_spans([_around(estimate, exact) for estimate in samplers.values()]))
             axes.grid(axis="y")
         sheet[1].tick_params(labelleft=False)
         sheet[1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), handlelength=1.4)
@@ -270,5 +277,5 @@ def compare(
 
 
 def _spans(limits: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
-    found = [pair for pair in limits if pair is not None]
-    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
+    known = [pair for pair in limits if pair is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else None

@@ -1,4 +1,4 @@
-"""Two families of worlds beside each other."""
+"""Two families of structural causal models compared."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -18,16 +19,21 @@ _CLEAR = 4.5  # standard errors
 
 def comparison(
     distances: Mapping[str, Mapping[str, Any]],
-    spectra: Mapping[str, ArrayLike],
-    degrees: Mapping[str, Mapping[str, ArrayLike]],
+    spectra: Mapping[str, Float[ArrayLike, "B Q"]],
+    degrees: Mapping[str, Mapping[str, Float[ArrayLike, " degrees"]]],
     *,
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """Distances in standard errors, the spectra and the degrees of two families.
+    """Distances in standard errors, spectra and degrees of two families.
 
-    `distances` maps a name to {value, se, null}; `spectra` a family to quantiles [tasks, Q];
-    `degrees` a kind of degree to, per family, the number of nodes of degree 0, 1, 2, …
+    Args:
+        distances: by name {value, se, null}: the distance, its standard error, and its expectation
+            for two equal families.
+        spectra: by family Q quantiles of the spectrum of each of B graphs.
+        degrees: by kind of degree and family the number of nodes of degree 0, 1, 2, …
+        title: stands above the picture.
+        note: stands below it, in grey.
     """
     with canvas.style():
         height = 0.27 * len(distances) + 1.1
@@ -46,8 +52,8 @@ def comparison(
 
 
 def _distances(axes: Axes, distances: Mapping[str, Mapping[str, Any]]) -> None:
-    """Dots at the number of standard errors from what equal families have, with the values beside
-    them."""
+    """Dots at the number of standard errors from the expectation of equal families, with the values
+    beside them."""
     at = np.arange(len(distances))
     off = np.array([_errors(entry) for entry in distances.values()])
     shown = np.clip(off, -100, 100)
@@ -65,13 +71,13 @@ def _distances(axes: Axes, distances: Mapping[str, Mapping[str, Any]]) -> None:
     axes.set_ylim(len(distances) - 0.4, -0.6)
     axes.set_xlabel("standard errors from equal families")
     for y, entry in zip(at, distances.values(), strict=True):
-        told = (
+        words = (
             "missing"
             if entry["value"] is None or not np.isfinite(entry["value"])
             else f"{entry['value']:.3g} ± {entry['se']:.1g}"
         )
         axes.annotate(
-            told,
+            words,
             (1, y),
             xycoords=("axes fraction", "data"),
             xytext=(4, 0),
@@ -83,7 +89,7 @@ def _distances(axes: Axes, distances: Mapping[str, Mapping[str, Any]]) -> None:
     canvas.heading(
         axes,
         "Distances",
-        f"in the grey band (within {_CLEAR:g} standard errors) the families cannot be told apart",
+        f"in the grey band (up to {_CLEAR:g} standard errors) they cannot be distinguished",
     )
 
 
@@ -118,8 +124,8 @@ def _degrees(axes: Axes, name: str, members: Mapping[str, ArrayLike]) -> None:
     last = max((_reach(values) for values in members.values()), default=0)
     for k, values in enumerate(members.values()):
         heights = np.zeros(last + 1)
-        given = np.asarray(values, dtype=float)[: last + 1]
-        heights[: len(given)] = given / max(np.asarray(values, dtype=float).sum(), 1.0)
+        counts = np.asarray(values, dtype=float)[: last + 1]
+        heights[: len(counts)] = counts / max(np.asarray(values, dtype=float).sum(), 1.0)
         at = np.arange(last + 1) + (k - (len(members) - 1) / 2) * 0.42
         axes.bar(at, heights, 0.4, color=canvas.PALETTE[k])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

@@ -1,5 +1,5 @@
-"""Where the nodes and edges of a drawn graph go: layers from left to right where the graph allows
-it, else a circle.
+"""Positions of the nodes and edges of a drawn graph: layers from left to right if few edges point
+backwards, else a circle.
 
 Layers follow Sugiyama, Tagawa and Toda (1981): an order with little weight pointing backwards
 (Eades, Lin and Smyth 1993), longest-path layers, crossings reduced by barycentre sweeps over nodes
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 Edge = tuple[int, int]
@@ -29,8 +30,8 @@ class Layout:
     is_layered: bool
 
 
-def causal_order(weights: Floats) -> list[int]:
-    """An order of the D nodes in which little of `weights` [D, D] points backwards.
+def causal_order(weights: Float[np.ndarray, "D D"]) -> list[int]:
+    """An order of the nodes in which little of the weight of the edges points backwards.
 
     Greedy: sinks go to the end and sources to the front as long as there are any; of the rest, the
     node with the largest weight out minus weight in goes to the front. Exact for acyclic graphs.
@@ -54,9 +55,9 @@ def causal_order(weights: Floats) -> list[int]:
     return front + back
 
 
-def backward_share(weights: Floats, order: list[int]) -> float:
-    """Share of the weight of edges that point backwards in `order`, not counting the weaker edge of
-    a pair drawn in both directions."""
+def backward_share(weights: Float[np.ndarray, "D D"], order: list[int]) -> float:
+    """Share of the weight of edges that point backwards in `order`; of a pair with edges in both
+    directions only the stronger one counts."""
     position = np.argsort(order)
     alone = np.where(
         (weights < weights.T)
@@ -147,7 +148,7 @@ def _hits(line: Floats, centres: Floats, sizes: Floats, edge: Edge, margin: floa
     )
 
 
-def smooth(points: Floats, step: float = 0.025) -> Floats:
+def smooth(points: Float[np.ndarray, "M 2"], step: float = 0.025) -> Float[np.ndarray, "L 2"]:
     """A curve through `points` [M, 2] (Hermite pieces, Catmull-Rom directions), a point per `step`;
     two points give a straight line."""
     tangents = (
@@ -250,19 +251,19 @@ def _heights(columns: list[list], chains: dict[Edge, list[Any]], box: Floats, ro
     for sweep in range(60):
         for k in range(len(columns)) if sweep % 2 == 0 else reversed(range(len(columns))):
             column, offset = columns[k], offsets[k]
-            wanted = np.array(
+            heights = np.array(
                 [
                     np.average([y[u] for u in near[v]], weights=pull[v]) if near[v] else y[v]
                     for v in column
                 ]
             )
             weight = np.array([4.0 if not isinstance(v, int) else 1.0 for v in column])
-            fitted = isotonic_regression(wanted - offset, weights=weight).x + offset
+            fitted = isotonic_regression(heights - offset, weights=weight).x + offset
             y |= dict(zip(column, fitted, strict=True))
     return {v: -float(value) for v, value in y.items()}
 
 
-def circular(weights: Floats, order: list[int]) -> Layout:
+def circular(weights: Float[np.ndarray, "D D"], order: list[int]) -> Layout:
     """All nodes on a circle, clockwise from the top in `order`; edges bend towards the centre."""
     n = len(weights)
     radius = max(1.1, 0.19 * n)

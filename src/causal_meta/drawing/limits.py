@@ -1,11 +1,11 @@
-"""Limits from arrays: estimates at several settings, the curve fitted through them, and where it
-ends."""
+"""Limits of estimates: runs at several settings, the curve fitted through them, and its limit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -17,18 +17,18 @@ from causal_meta.drawing import canvas
 @dataclass(frozen=True)
 class Fitted:
     """A fitted limit: where it lies on the axis (`at`), its `value` and standard `error`, and the
-    fitted curve at the K settings."""
+    fitted curve at the settings of the runs."""
 
     at: float
     value: float
     error: float
-    curve: ArrayLike
+    curve: Float[ArrayLike, " points"]
 
 
 def limit(
-    x: ArrayLike,
-    values: ArrayLike,
-    errors: ArrayLike,
+    x: Float[ArrayLike, " points"],
+    values: Float[ArrayLike, " points"],
+    errors: Float[ArrayLike, " points"],
     fitted: Fitted,
     *,
     exact: float | None = None,
@@ -42,7 +42,7 @@ def limit(
     decades get a logarithmic axis, on which a limit at 0 is drawn left of all points.
 
     Args:
-        x: the K settings, for example localisations γ.
+        x: the settings, for example localisations γ.
         values: the estimates at these settings.
         errors: their standard errors; the whiskers are ± 1.96 of them.
         fitted: the limit and the curve that leads to it.

@@ -1,4 +1,5 @@
-"""A causal model: its graph and, beneath, what each variable does when one of its causes moves."""
+"""A structural causal model: its graph and, below, how each variable responds to each of its
+causes."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -32,16 +34,16 @@ class Response:
 
     cause: str | None
     effect: str
-    y: Floats
-    x: Floats | None = None
-    grid: Floats | None = None
-    middle: Floats | None = None
-    low: Floats | None = None
-    high: Floats | None = None
+    y: Float[np.ndarray, " N"]
+    x: Float[np.ndarray, " N"] | None = None
+    grid: Float[np.ndarray, " G"] | None = None
+    middle: Float[np.ndarray, " G"] | None = None
+    low: Float[np.ndarray, " G"] | None = None
+    high: Float[np.ndarray, " G"] | None = None
 
 
 def model(
-    adjacency: ArrayLike,
+    adjacency: Float[ArrayLike, "D D"],
     names: Sequence[str],
     responses: Sequence[Response],
     *,
@@ -51,8 +53,8 @@ def model(
     """The graph over `names` and a panel for every response.
 
     Args:
-        adjacency: [D, D], entry (i, j) not 0 where i causes j; acyclic.
-        names: the D names.
+        adjacency: entry (i, j) is not 0 where i causes j; acyclic.
+        names: the names of the variables.
         responses: the panels, drawn in this order.
         title: stands above the picture.
         note: stands under the title, in grey.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
@@ -33,10 +34,10 @@ _WIDEST = 7.5
 
 
 def chosen_edges(
-    probabilities: ArrayLike, threshold: float = 0.25, most: int | None = None
+    probabilities: Float[ArrayLike, "D D"], threshold: float = 0.25, most: int | None = None
 ) -> list[tuple[int, int, float]]:
-    """The edges worth drawing as (cause, effect, probability), likeliest first: those of at least
-    `threshold`, at most `most` of them."""
+    """The edges with a probability of at least `threshold` as (cause, effect, probability), most
+    probable first, at most `most` of them."""
     p = np.asarray(probabilities, dtype=float)
     i, j = np.nonzero((p >= threshold) & ~np.eye(len(p), dtype=bool))
     order = np.lexsort((j, i, -p[i, j]))[:most]
@@ -44,22 +45,25 @@ def chosen_edges(
 
 
 def graph(
-    probabilities: ArrayLike,
+    probabilities: Float[ArrayLike, "D D"],
     columns: Sequence[str],
     *,
     threshold: float = 0.25,
     most: int | None = None,
-    truth: ArrayLike | None = None,
+    truth: Float[ArrayLike, "D D"] | None = None,
     title: str = "",
 ) -> Figure:
     """The graph over `columns` with edges as wide, dark and opaque as they are probable.
 
     Args:
-        probabilities: [D, D], entry (i, j) the probability that i causes j; the diagonal is not
-        read. columns: the D names. threshold: edges below this probability are not drawn. most: at
-        most so many edges are drawn, the likeliest (default 3 D). The note under the title says
-        what is left out. truth: [D, D], the true graph if known: drawn edges it lacks are orange,
-        its edges that are not drawn are dashed. title: stands above the picture.
+        probabilities: entry (i, j) is the probability that i causes j; the diagonal is not read.
+        columns: the names of the variables.
+        threshold: edges below this probability are not drawn.
+        most: the largest number of edges, the most probable ones (default 3 D); the note under the
+            title says what is left out.
+        truth: the true graph, if known: drawn edges that it lacks are orange, its edges that are
+            not drawn are dashed.
+        title: stands above the picture.
 
     Raises:
         ValueError: the matrix is not square or the names do not fit.

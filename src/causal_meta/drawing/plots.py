@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
@@ -19,20 +20,31 @@ Floats = NDArray[np.float64]
 
 
 def matrix(
-    values: ArrayLike,
+    values: Float[ArrayLike, "D D"],
     columns: Sequence[str],
     *,
     title: str = "",
     note: str = "row causes column",
-    truth: ArrayLike | None = None,
+    truth: Float[ArrayLike, "D D"] | None = None,
     colours: Colormap | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
     label: str = "probability of the edge",
 ) -> Figure:
-    """Heat map of `values` [D, D]: rows are causes, columns effects, the diagonal stays blank;
-    numbers inside up to 14 variables.
+    """Heat map of a number for every ordered pair of variables: rows are causes, columns effects,
+    the diagonal stays blank. Up to 14 variables the numbers stand in the cells.
 
-    The edges of `truth` [D, D], if given, are framed.
+    Args:
+        values: entry (i, j) belongs to the edge from i to j.
+        columns: the names of the variables.
+        title: stands above the picture.
+        note: stands under the title, in grey.
+        truth: the true graph, whose edges are framed.
+        colours: colour map of the values.
+        limits: values of the first and the last colour.
+        label: what the values are, beside the colour bar.
+
+    Raises:
+        ValueError: the matrix is not square or the names do not fit.
     """
     p = np.asarray(values, dtype=float)
     canvas.check_square(p, columns, "The matrix")
@@ -100,19 +112,25 @@ def _numbers(axes: Axes, shown: Floats, limits: tuple[float, float]) -> None:
 
 
 def curves(
-    panels: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]],
+    panels: Mapping[str, Mapping[str, tuple[Float[ArrayLike, " T"], Float[ArrayLike, " T"]]]],
     *,
     x_label: str = "training step",
     title: str = "",
     note: str = "",
     smooth: float = 0.0,
 ) -> Figure:
-    """Curves over steps, one panel per entry of `panels`, each a mapping name -> (steps [T], values
-    [T]).
+    """Curves over steps, one panel per entry of `panels`. Values that are not finite leave a gap.
 
-    With `smooth` in (0, 1), noisy curves of more than 60 points are drawn faintly, and boldly the
-    mean of each point's neighbours with weights smooth^distance. Values that are not finite leave a
-    gap.
+    Args:
+        panels: by title of the panel and name of the curve, its steps and values.
+        x_label: what the steps are.
+        title: stands above all panels.
+        note: stands below them, in grey.
+        smooth: if in (0, 1), noisy curves of more than 60 points are drawn faintly, and over them
+            the mean of each point's neighbours with weights smooth^distance.
+
+    Raises:
+        ValueError: there are no panels.
     """
     if not panels:
         raise ValueError("There are no curves to draw; give at least one panel.")
@@ -166,11 +184,10 @@ def _curve(
 def _weighted_mean(values: Floats, keep: float) -> Floats:
     """Mean of each value's neighbours on both sides with weights keep^distance; missing values are
     skipped."""
-    seen = np.isfinite(values)
-    total, weight = (
-        _two_sided(part, keep) for part in (np.where(seen, values, 0.0), seen.astype(float))
-    )
-    return np.where(seen, total / np.maximum(weight, 1e-12), np.nan)
+    is_finite = np.isfinite(values)
+    total = _two_sided(np.where(is_finite, values, 0.0), keep)
+    weight = _two_sided(is_finite.astype(float), keep)
+    return np.where(is_finite, total / np.maximum(weight, 1e-12), np.nan)
 
 
 def _two_sided(values: Floats, keep: float) -> Floats:
@@ -182,8 +199,8 @@ def _two_sided(values: Floats, keep: float) -> Floats:
 
 
 def _is_noisy(values: Floats) -> bool:
-    """Whether a curve has more than 60 points and jumps to and fro by more than 0.2 % of its
-    range."""
+    """Whether a curve has more than 60 points and the median of its second differences exceeds 0.2
+    % of its range."""
     finite = values[np.isfinite(values)]
     return len(finite) > 60 and float(np.median(np.abs(np.diff(finite, 2)))) > 0.002 * float(
         np.ptp(finite)
@@ -267,7 +284,9 @@ def _bins(bins: Sequence[Mapping[str, Any]]) -> tuple[Floats, Floats, Floats]:
     return count, p, f
 
 
-def degrees(counts: Mapping[str, ArrayLike], *, title: str = "Degrees", note: str = "") -> Figure:
+def degrees(
+    counts: Mapping[str, Float[ArrayLike, " degrees"]], *, title: str = "Degrees", note: str = ""
+) -> Figure:
     """Share of nodes by degree; `counts` maps a name (causes per node, effects per node) to the
     number of nodes of degree 0, 1, 2, …"""
     with canvas.style():
@@ -293,7 +312,7 @@ def degrees(counts: Mapping[str, ArrayLike], *, title: str = "Degrees", note: st
 
 
 def adjacencies(
-    graphs: Sequence[ArrayLike], *, title: str = "", labels: Sequence[str] = ()
+    graphs: Sequence[Float[ArrayLike, "D D"]], *, title: str = "", labels: Sequence[str] = ()
 ) -> Figure:
     """Small black-and-white adjacency matrices side by side (row causes column)."""
     n_columns = min(4, max(1, len(graphs)))
@@ -319,8 +338,8 @@ def adjacencies(
     return figure
 
 
-def marginals(x: ArrayLike, columns: Sequence[str], *, title: str = "") -> Figure:
-    """Histogram of every column of `x` [N, D]; values that are not finite are left out."""
+def marginals(x: Float[ArrayLike, "N D"], columns: Sequence[str], *, title: str = "") -> Figure:
+    """Histogram of every column of a table; values that are not finite are left out."""
     values = np.asarray(x, dtype=float)
     n = values.shape[1]
     n_rows = -(-n // 5)
@@ -347,15 +366,15 @@ def marginals(x: ArrayLike, columns: Sequence[str], *, title: str = "") -> Figur
 
 
 def pairs(
-    x: ArrayLike,
+    x: Float[ArrayLike, "N D"],
     columns: Sequence[str],
     *,
-    adjacency: ArrayLike | None = None,
+    adjacency: Float[ArrayLike, "D D"] | None = None,
     most: int = 6,
     title: str = "",
 ) -> Figure:
-    """Scatter plots of every pair of the first `most` columns of `x` [N, D], at most 400 rows;
-    panels of true edges are coloured."""
+    """Scatter plots of every pair of the first `most` columns of a table, of at most 400 rows;
+    panels of the edges in `adjacency` are coloured."""
     values = np.asarray(x, dtype=float)[:400, :most]
     n = values.shape[1]
     edges = np.zeros((n, n), dtype=bool) if adjacency is None else np.asarray(adjacency)[:n, :n] > 0

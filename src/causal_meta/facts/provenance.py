@@ -57,13 +57,13 @@ def _head(git: Path) -> str | None:
 @functools.cache
 def package_versions() -> dict[str, str]:
     """Version of every installed library that a result can depend on."""
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 @functools.cache
@@ -71,10 +71,10 @@ def hardware() -> dict[str, Any]:
     """Machine, processor model and processors this process may use."""
     model = platform.processor() or platform.machine()
     try:
-        found = re.search(
+        match = re.search(
             r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE
         )
-        model = found.group(1).strip() if found else model
+        model = match.group(1).strip() if match else model
     except OSError:
         pass
     return {"machine": platform.machine(), "processor": model, "processors": processors()}
@@ -91,8 +91,8 @@ def threads() -> int:
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
         return int(torch.get_num_threads())
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdigit() else processors()
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    return int(setting) if setting.isdigit() else processors()
 
 
 def jax_enable_x64() -> bool | None:

@@ -1,5 +1,5 @@
-"""Reading facts: events, curves, and the tables over many runs. Lines of schema version 1 are
-converted; unknown versions are refused."""
+"""Reading facts: events, curves, and tables over many runs. Lines of schema version 1 are
+converted; an unknown version is an error."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
     path = Path(folder) / "facts" / EVENTS
     if not path.is_file():
         return Events()
-    found = Events()
+    events = Events()
     lines = path.read_text("utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -71,10 +71,10 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
             event = _upgrade(event, f"{path}, line {number}")
             what = "" if event.keys() >= _FIELDS.keys() else "fields are missing"
         if what:
-            found.problems.append(f"{path}, line {number}: {what}, left out.")
+            events.problems.append(f"{path}, line {number}: {what}, left out.")
         else:
-            found.append(event)
-    return found
+            events.append(event)
+    return events
 
 
 def _upgrade(event: dict[str, Any], where: str) -> dict[str, Any]:
@@ -185,12 +185,12 @@ def discover_runs(where: Runs) -> list[Path]:
     """The folders with facts: of a store (every target and every run in it), of a folder of runs,
     of one run, or of a list of these.
 
-    Ordered naturally by path, a list in its own order, each folder once. Raises `FactsError` if a
-    folder does not exist.
+    Sorted by path with numbers in numerical order, a list in the order of its items; every folder
+    once. Raises `FactsError` if a folder does not exist.
     """
     if not isinstance(where, str | os.PathLike):
-        found = [folder for item in where for folder in discover_runs(item)]
-        return list(dict.fromkeys(found))
+        folders = [folder for item in where for folder in discover_runs(item)]
+        return list(dict.fromkeys(folders))
     top = Path(where)
     if not top.is_dir():
         raise FactsError(

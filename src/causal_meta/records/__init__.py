@@ -1,1 +1,2 @@
-"""Artifacts read back: posteriors, traces, analyses, metrics, runs as tables."""
+"""Artifacts read back, one reader for each of their files: analyses, metrics, posteriors, task sets
+and traces."""

@@ -1,5 +1,4 @@
-"""The parts of a report that say how the models came to be: training curves, model cards,
-provenance."""
+"""The parts of a report on how its models were made: training curves, model cards, provenance."""
 
 from __future__ import annotations
 
@@ -15,8 +14,7 @@ from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.conf.setting import Config
 from causal_meta.reports import figures
 from causal_meta.reports.evidence import Evidence
-from causal_meta.reports.figures import Picture
-from causal_meta.reports.page import Html, details, facts, html, section, table, tag
+from causal_meta.reports.page import Html, Part, Picture, details, facts, html, section, table, tag
 from causal_meta.reports.sections import shown
 from causal_meta.reports.tables import number
 from causal_meta.store import Artifact
@@ -30,51 +28,54 @@ LIMITS = (
 )
 
 
-def training(evidence: Evidence) -> tuple[Html, list[Picture]]:
-    """Curves of every model."""
+def training(evidence: Evidence) -> list[Part]:
+    """A part with the training curves of the models, where there are models."""
+    if not evidence.models:
+        return []
     parts: list[Html] = []
     images: list[Picture] = []
     for model in evidence.models:
-        found = figures.training(model, evidence)
-        images += found
+        pictures = figures.training(model, evidence)
+        images += pictures
         parts.append(tag("h3", evidence.name_of(model)))
-        parts += [shown(image) for image in found[:1]] or [
+        parts += [shown(image) for image in pictures[:1]] or [
             tag("p", "Its facts hold no curves.", class_="note")
         ]
         parts += [
             details("Parts of the loss, speed and further metrics", shown(image))
-            for image in found[1:]
+            for image in pictures[1:]
         ]
-    return section("Training", *parts, anchor="training"), images
+    return [Part("training", "Training", section("Training", *parts, anchor="training"), images)]
 
 
-def model_cards(evidence: Evidence) -> Html:
-    """A card per model."""
-    return section(
-        "Model cards", *(_card(model, evidence) for model in evidence.models), anchor="models"
-    )
+def model_cards(evidence: Evidence) -> list[Part]:
+    """A part with a card for every model, where there are models."""
+    if not evidence.models:
+        return []
+    cards = [_card(model, evidence) for model in evidence.models]
+    return [Part("models", "Model cards", section("Model cards", *cards, anchor="models"))]
 
 
 def _card(model: Artifact, evidence: Evidence) -> Html:
-    told = described(model)
+    card = described(model)
     metrics = table(
-        ["metric", "value"], [[name, number(value, 4)] for name, value in told.metrics.items()]
+        ["metric", "value"], [[name, number(value, 4)] for name, value in card.metrics.items()]
     )
     return tag(
         "article",
         tag("h3", evidence.name_of(model)),
-        facts(told.facts.items()),
+        facts(card.facts.items()),
         tag("p", LIMITS, class_="small"),
         details("Validation metrics of the published weights", metrics),
-        details("Settings that differ from the defaults", tag("pre", told.settings)),
-        details("Versions", tag("pre", told.versions)),
+        details("Settings that differ from the defaults", tag("pre", card.settings)),
+        details("Versions", tag("pre", card.versions)),
     )
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a card says of a model: short facts by name, validation metrics of best.pt, settings as
-    YAML, versions as lines."""
+    """The contents of a model card: short facts by name, validation metrics of the published
+    weights, settings as YAML, versions as lines."""
 
     facts: dict[str, str]
     metrics: dict[str, float | None]
@@ -97,7 +98,7 @@ def described(model: Artifact) -> Description:
         else f"weights drawn from seed {config.seed}"
     )
     steps = config.trainer.max_steps
-    told = {
+    lines = {
         "model": f"{config.model.kind.upper()}, {dims['p']:,} parameters"
         if "p" in dims
         else config.model.kind.upper(),
@@ -124,20 +125,20 @@ def described(model: Artifact) -> Description:
         *(f"{key} {value}" for key, value in sorted(meta.get("pkg_versions", {}).items())),
     ]
     return Description(
-        told, best, yaml_1_2.dump(changed).rstrip() if changed else "none", "\n".join(versions)
+        lines, best, yaml_1_2.dump(changed).rstrip() if changed else "none", "\n".join(versions)
     )
 
 
 def model_card(model: Artifact, name: str = "") -> str:
     """The card of an amortised target as Markdown, to stand beside weights that are given away;
     raises ValueError for another kind."""
-    told = described(model)
+    card = described(model)
     lines = [
         f"# Model card: {name or model.id}",
         "",
         LIMITS,
         "",
-        *(f"- **{key}**: {value}" for key, value in told.facts.items()),
+        *(f"- **{key}**: {value}" for key, value in card.facts.items()),
     ]
     lines += [
         "",
@@ -146,10 +147,10 @@ def model_card(model: Artifact, name: str = "") -> str:
         "| metric | value |",
         "|---|---|",
     ]
-    lines += [f"| {key} | {number(value, 4)} |" for key, value in told.metrics.items()]
+    lines += [f"| {key} | {number(value, 4)} |" for key, value in card.metrics.items()]
     for title, text in (
-        ("Settings that differ from the defaults", told.settings),
-        ("Versions", told.versions),
+        ("Settings that differ from the defaults", card.settings),
+        ("Versions", card.versions),
     ):
         lines += ["", f"## {title}", "", "```", text, "```"]
     return "\n".join(lines) + "\n"
@@ -157,7 +158,7 @@ def model_card(model: Artifact, name: str = "") -> str:
 
 def differences(config: Any, default: Any) -> Any:
     """The tree of the settings in which a configuration differs from another one, or from the
-    defaults of its own class where the classes differ: what an experiment file has to say.
+    defaults of its class where the classes differ, as an experiment file holds them.
 
     >>> from causal_meta.conf.data import FamilyConfig
     >>> from causal_meta.conf.graph_laws import ScaleFree
@@ -168,15 +169,15 @@ def differences(config: Any, default: Any) -> Any:
     if isinstance(config, Config):
         same = type(default) is type(config)
         fields = [item for item in dataclasses.fields(config) if item.metadata["identity"]]
-        found = {} if same else {"kind": config.kind}
+        changes = {} if same else {"kind": config.kind}
         for item in fields:
             value, before = (
                 getattr(config, item.name),
                 getattr(default, item.name) if same else default_of(item),
             )
             if value != before:
-                found[item.name] = differences(value, before)
-        return found
+                changes[item.name] = differences(value, before)
+        return changes
     if isinstance(config, Mapping):
         before = default if isinstance(default, Mapping) else {}
         return {key: differences(value, before.get(key)) for key, value in config.items()}
@@ -216,8 +217,8 @@ def when(timestamp: Any) -> str:
     return datetime.datetime.fromtimestamp(timestamp, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def provenance(evidence: Evidence, manifest: dict[str, Any]) -> Html:
-    """Every artifact that the report rests on, with its digest."""
+def provenance(evidence: Evidence) -> list[Part]:
+    """A part that lists every artifact that the report is made from, with its digest."""
     rows = [_provenance_row(item, evidence) for item in evidence.artifacts]
     header = [
         "artifact",
@@ -234,14 +235,14 @@ def provenance(evidence: Evidence, manifest: dict[str, Any]) -> Html:
         "Everything on this page is drawn from these artifacts; with the same configuration "
         "each can be built again under the same id."
     )
-    key = tag("p", "Key of this report: ", tag("code", manifest["key"]), class_="small")
-    return section(
-        "Provenance", tag("p", words), table(header, rows, words=range(9)), key, anchor="provenance"
-    )
+    key = tag("p", "Key of this report: ", tag("code", evidence.key), class_="small")
+    body = tag("p", words), table(header, rows, words=range(9)), key
+    title = "Provenance"
+    return [Part("provenance", title, section(title, *body, anchor="provenance"))]
 
 
 def _provenance_row(item: Artifact, evidence: Evidence) -> list[Any]:
-    inputs: Iterable[str] = (f"{role}={found}" for role, found in item.inputs.items())
+    inputs: Iterable[str] = (f"{role}={artifact_id}" for role, artifact_id in item.inputs.items())
     sha = item.meta.get("code_sha")
     return [
         tag("span", item.id, class_="id"),

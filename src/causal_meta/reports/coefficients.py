@@ -1,9 +1,8 @@
-"""The part of a report on learning coefficients: what samplers found around each trained network,
-from their `analysis.json` alone."""
+"""The parts of a report on learning coefficients: what samplers estimated around each trained
+network, from their analyses."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +13,10 @@ from causal_meta.conf.labels import labels_of
 from causal_meta.conf.samplers import SamplerConfig
 from causal_meta.drawing import chains
 from causal_meta.monitoring.chains import diagnostics
+from causal_meta.records.analyses import read_analysis
 from causal_meta.reports.evidence import Evidence
-from causal_meta.reports.figures import Picture
 from causal_meta.reports.headline import Finding
-from causal_meta.reports.page import Html, details, picture, section, table, tag
+from causal_meta.reports.page import Html, Part, Picture, details, picture, section, table, tag
 from causal_meta.reports.tables import number
 from causal_meta.store import Artifact
 
@@ -53,19 +52,19 @@ class Estimated:
 def estimated(evidence: Evidence) -> list[Estimated]:
     """The targets of the evidence that samplers were run on; a run that cannot be read becomes a
     problem of the evidence."""
-    found: dict[str, list[tuple[Artifact, dict[str, Any]]]] = {}
+    by_target: dict[str, list[tuple[Artifact, dict[str, Any]]]] = {}
     for run in evidence.artifacts:
         if not isinstance(run.config, SamplerConfig):
             continue
         try:
-            analysis = json.loads((run.folder / "analysis.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            sentence = f"{run.id} ({run.kind}) could not be read and is left out: {error}."
+            analysis = read_analysis(run)
+        except ValueError as error:
+            sentence = f"{run.id} ({run.kind}) could not be read and is left out: {error}"
             evidence.problems += [sentence] if sentence not in evidence.problems else []
         else:
-            found.setdefault(run.inputs["of"], []).append((run, analysis))
-    targets = {item.id: item for item in evidence.artifacts if item.id in found}
-    return [_named(targets[key], runs, evidence) for key, runs in found.items() if key in targets]
+            by_target.setdefault(run.inputs["of"], []).append((run, analysis))
+    targets = {item.id: item for item in evidence.artifacts if item.id in by_target}
+    return [_named(targets[key], by_target[key], evidence) for key in by_target if key in targets]
 
 
 def _named(
@@ -75,21 +74,21 @@ def _named(
     return Estimated(
         target,
         evidence.name_of(target),
-        [(label, run, told) for label, (run, told) in zip(labels, runs, strict=True)],
+        [(label, run, analysis) for label, (run, analysis) in zip(labels, runs, strict=True)],
     )
 
 
-def findings(found: Sequence[Estimated]) -> list[Finding]:
-    """Of each target the estimate with the smallest error among those without flags, or that there
-    is none."""
-    return [_finding(item) for item in found]
+def findings(evidence: Evidence) -> list[Finding]:
+    """For each target the estimate with the smallest error among those without flags, or a sentence
+    that there is none."""
+    return [_finding(item) for item in estimated(evidence)]
 
 
 def _finding(item: Estimated) -> Finding:
     sound = [
-        (label, told)
-        for label, _, told in item.runs
-        if told["llc_mean"] is not None and not told["flags"]
+        (label, analysis)
+        for label, _, analysis in item.runs
+        if analysis["llc_mean"] is not None and not analysis["flags"]
     ]
     subject = f"Complexity of {item.title}"
     dims = item.target.meta.get("dims", {})
@@ -100,69 +99,74 @@ def _finding(item: Estimated) -> Finding:
             f"No estimate without flags; each of the {len(item.runs)} runs says below what is "
             "wrong with it.",
         )
-    label, told = min(sound, key=lambda pair: pair[1]["llc_error"])
-    low, high = told["interval"]
-    said = f"λ̂ = {_estimate(told)} by {label}, 95 % interval {number(low, 3)} to {number(high, 3)}"
-    said += (
+    label, analysis = min(sound, key=lambda pair: pair[1]["llc_error"])
+    low, high = analysis["interval"]
+    interval = f"95 % interval {number(low, 3)} to {number(high, 3)}"
+    words = f"λ̂ = {_estimate(analysis)} by {label}, {interval}"
+    words += (
         ""
-        if told["n_parameters"] is None
-        else f"; a regular model{of} would have {told['n_parameters'] / 2:g}"
+        if analysis["n_parameters"] is None
+        else f"; a regular model{of} would have {analysis['n_parameters'] / 2:g}"
     )
-    return Finding(subject, f"{said}.{_known(item)}")
+    return Finding(subject, f"{words}.{_known(item)}")
 
 
 def _known(item: Estimated) -> str:
     """The exact values as sentences, each with a blank before it."""
-    said = (
+    words = (
         f" The exact expectation at this n, β and γ is {number(item.exact['expected'], 4)}."
         if "expected" in item.exact
         else ""
     )
-    return said + (
+    return words + (
         f" The exact limit of large n is λ = {item.exact['lambda']:g}."
         if "lambda" in item.exact
         else ""
     )
 
 
-def alarms(found: Sequence[Estimated]) -> list[str]:
-    """Chains that failed."""
+def alarms(evidence: Evidence) -> list[str]:
+    """A sentence about every run in which chains failed."""
     return [
         f"{len(told['failed_chains'])} of {told['chains']} chains of {label} on {item.title} "
         f"failed ({run.id})."
-        for item in found
+        for item in estimated(evidence)
         for label, run, told in item.runs
         if told["failed_chains"]
     ]
 
 
-def coefficient(item: Estimated) -> tuple[Html, list[Picture]]:
-    """The section on one target: a table of its runs, their running estimates in one picture, and
-    the diagnostics of each."""
+def coefficients(evidence: Evidence) -> list[Part]:
+    """A part on the learning coefficient of every target that samplers were run on."""
+    return [_coefficient(item) for item in estimated(evidence)]
+
+
+def _coefficient(item: Estimated) -> Part:
+    """A table of the runs on one target, their running estimates in one picture, and the
+    diagnostics of each."""
     header = ["sampler", "λ̂", "ESS", "R-hat", "divergences", "gradients", "seconds", "flags"]
-    rows = [_row(label, told) for label, _, told in item.runs]
+    rows = [_row(label, analysis) for label, _, analysis in item.runs]
     parts: list[Html] = [tag("p", NOTE, class_="note")]
     if item.exact:
         parts.append(tag("p", _known(item)))
     parts.append(table(header, rows, words=[7]))
     images = _picture(item)
     parts += [picture(image.data, image.alt, image.caption) for image in images]
-    parts += [_details(label, run, told) for label, run, told in item.runs]
-    return section(
-        f"Learning coefficient of {item.title}", *parts, anchor=f"llc-{item.target.id}"
-    ), images
+    parts += [_details(label, run, analysis) for label, run, analysis in item.runs]
+    anchor, title = f"llc-{item.target.id}", f"Learning coefficient of {item.title}"
+    return Part(anchor, title, section(title, *parts, anchor=anchor), images)
 
 
-def _row(label: str, told: dict[str, Any]) -> list[str]:
-    seconds = sum(told[name] or 0.0 for name in ("warmup_sec", "sampling_sec"))
-    divergences = "—" if told["divergences"] is None else str(told["divergences"])
-    work = "—" if told["total_fges"] is None else f"{told['total_fges']:,.0f}"
-    flags = ", ".join(told["flags"]) or "none"
+def _row(label: str, analysis: dict[str, Any]) -> list[str]:
+    seconds = sum(analysis[name] or 0.0 for name in ("warmup_sec", "sampling_sec"))
+    divergences = "—" if analysis["divergences"] is None else str(analysis["divergences"])
+    work = "—" if analysis["total_fges"] is None else f"{analysis['total_fges']:,.0f}"
+    flags = ", ".join(analysis["flags"]) or "none"
     return [
         label,
-        _estimate(told),
-        number(told["ess"], 0),
-        number(told["rhat"], 3),
+        _estimate(analysis),
+        number(analysis["ess"], 0),
+        number(analysis["rhat"], 3),
         divergences,
         work,
         number(seconds, 2),
@@ -170,44 +174,44 @@ def _row(label: str, told: dict[str, Any]) -> list[str]:
     ]
 
 
-def _estimate(told: dict[str, Any]) -> str:
+def _estimate(analysis: dict[str, Any]) -> str:
     return (
         "no sound chain"
-        if told["llc_mean"] is None
-        else f"{number(told['llc_mean'], 3)}\u00a0±\u00a0{number(told['llc_error'], 3)}"
+        if analysis["llc_mean"] is None
+        else f"{number(analysis['llc_mean'], 3)}\u00a0±\u00a0{number(analysis['llc_error'], 3)}"
     )
 
 
 def _picture(item: Estimated) -> list[Picture]:
-    drawn = {
-        label: chains.Running(**told["running"])
-        for label, _, told in item.runs
-        if told["running"]["draws"]
+    estimates = {
+        label: chains.Running(**analysis["running"])
+        for label, _, analysis in item.runs
+        if analysis["running"]["draws"]
     }
-    if not drawn:
+    if not estimates:
         return []
     figure = chains.compare(
-        drawn,
+        estimates,
         exact=item.level,
         title=f"Learning coefficient of {item.title}",
         note="running estimates with 95 % bands",
     )
     alt = (
         f"Running estimates of the learning coefficient of {item.title} over gradients and "
-        f"seconds: {', '.join(drawn)}."
+        f"seconds: {', '.join(estimates)}."
     )
     return [Picture(f"inference/figures/{item.target.id}-llc.png", drawing.png(figure), alt, "")]
 
 
-def _details(label: str, run: Artifact, told: dict[str, Any]) -> Html:
-    """What speaks against a run, its chains that failed, and its pictures, as far as they are
-    there."""
+def _details(label: str, run: Artifact, analysis: dict[str, Any]) -> Html:
+    """The flags of a run, its chains that failed, and its pictures."""
     lines = [
-        tag("p", tag("strong", f"{name}: "), words) for name, words in told["flag_details"].items()
+        tag("p", tag("strong", f"{name}: "), words)
+        for name, words in analysis["flag_details"].items()
     ]
     lines += [
         tag("p", f"Chain {chain['chain']} failed: {chain['reason']}.")
-        for chain in told["failed_chains"]
+        for chain in analysis["failed_chains"]
     ]
     try:
         images = _diagnostics(run)
@@ -245,7 +249,7 @@ def record(item: Estimated) -> dict[str, Any]:
         "gamma",
     )
     runs = [
-        {"sampler": label, "run_id": run.id, **{name: told[name] for name in kept}}
-        for label, run, told in item.runs
+        {"sampler": label, "run_id": run.id, **{name: analysis[name] for name in kept}}
+        for label, run, analysis in item.runs
     ]
     return {"target": item.title, "target_id": item.target.id, "exact": item.exact, "runs": runs}

@@ -1,22 +1,23 @@
-"""What a report is drawn from: the artifacts it is about, read once and put in order. Nothing is
-computed that is not in them."""
+"""What a report is made from: the artifacts that it is about, read once and put in order. Nothing
+is computed that is not in them."""
 
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float, Int8
 
 from causal_meta.conf.convert import difference, to_plain
 from causal_meta.conf.data import FamilyConfig, TableConfig
 from causal_meta.conf.evaluation import EvaluateConfig
 from causal_meta.conf.inference import MethodConfig
 from causal_meta.conf.pre_training import ExperimentConfig
+from causal_meta.records.metrics import read_metrics
+from causal_meta.records.task_sets import read_columns, read_true_graphs
 from causal_meta.store import Artifact, Store, StoreError
 
 
@@ -41,13 +42,13 @@ class Evaluation:
 
 @dataclass
 class Answer:
-    """A posterior over the graphs of the first task of a task set: probabilities [D, D] and, of its
+    """A posterior over the graphs of the first task of a task set: edge probabilities and, of its
     sampled graphs, the share without a cycle."""
 
     run: Artifact
     method: Artifact
     label: str
-    probabilities: NDArray[np.float64]
+    probabilities: Float[np.ndarray, "D D"]
     acyclic_share: float | None
     n_samples: int
 
@@ -58,10 +59,9 @@ class Answer:
 
     @property
     def warnings(self) -> list[str] | None:
-        """What the run recorded to be said before the answer; None if it recorded nothing at
-        all."""
-        found = self.run.meta.get("warnings")
-        return None if found is None else [str(sentence) for sentence in found]
+        """The warnings that the run recorded about its answer; None if it checked nothing."""
+        sentences = self.run.meta.get("warnings")
+        return None if sentences is None else [str(sentence) for sentence in sentences]
 
 
 @dataclass
@@ -81,14 +81,13 @@ class TaskSet:
     @functools.cached_property
     def columns(self) -> list[str]:
         """The names of the variables."""
-        found = json.loads((self.artifact.folder / "columns.json").read_text("utf-8"))
-        return [str(name) for name in found]
+        return read_columns(self.artifact)
 
     @functools.cached_property
-    def truth(self) -> NDArray[np.int8] | None:
-        """The true graph [D, D] of the first task, if there is one."""
-        with np.load(self.artifact.folder / "data.npz", allow_pickle=False) as data:
-            return data["adjacency"][0] if "adjacency" in data.files else None
+    def truth(self) -> Int8[np.ndarray, "D D"] | None:
+        """The true graph of the first task, if it is known."""
+        graphs = read_true_graphs(self.artifact)
+        return None if graphs is None else graphs[0]
 
     @property
     def size(self) -> str:
@@ -111,14 +110,14 @@ class TaskSet:
     def groups(self) -> list[list[Evaluation]]:
         """Evaluations that may share a table, that is with the same conventions, the largest group
         first."""
-        found: dict[tuple[Any, ...], list[Evaluation]] = {}
+        by_conventions: dict[tuple[Any, ...], list[Evaluation]] = {}
         for item in self.evaluations:
             config = item.run.config
             key = (
                 (config.shd_reversal, config.ece_bins) if isinstance(config, EvaluateConfig) else ()
             )
-            found.setdefault(key, []).append(item)
-        return sorted(found.values(), key=lambda group: -len(group))
+            by_conventions.setdefault(key, []).append(item)
+        return sorted(by_conventions.values(), key=lambda group: -len(group))
 
 
 def _range(low: int, high: int) -> str:
@@ -127,14 +126,16 @@ def _range(low: int, high: int) -> str:
 
 @dataclass
 class Evidence:
-    """All that a report shows: models, task sets, every artifact used, and what was wrong with some
-    of them."""
+    """All that a report shows: models, task sets, every artifact used, what was wrong with some of
+    them, and the `title` and `key` of the report."""
 
     artifacts: list[Artifact]
     models: list[Artifact]
     task_sets: list[TaskSet]
     names: dict[str, str]
     problems: list[str]
+    title: str = ""
+    key: str = ""
 
     def name_of(self, artifact: Artifact) -> str:
         """Its human name, else what it is with its id."""
@@ -164,8 +165,8 @@ def gather(store: Store, name: str = "", artifacts: Iterable[Artifact] | None = 
     else:
         chosen = by_id
     names: dict[str, str] = {}
-    for word, found in sorted(store.names().items()):
-        names.setdefault(found, word)
+    for word, artifact_id in sorted(store.names().items()):
+        names.setdefault(artifact_id, word)
     problems += _stale(chosen.values(), by_id)
     used = [item for item in everything if item.id in chosen] + [
         item for key, item in chosen.items() if key not in by_id
@@ -182,15 +183,15 @@ def gather(store: Store, name: str = "", artifacts: Iterable[Artifact] | None = 
 def _readable(artifacts: list[Artifact]) -> tuple[list[Artifact], list[str]]:
     """The artifacts whose configuration this version understands, and a sentence about each of the
     others."""
-    found, problems = [], []
+    readable, problems = [], []
     for item in artifacts:
         try:
             assert item.config is not None
         except StoreError as error:
             problems.append(f"{error} It is left out.")
         else:
-            found.append(item)
-    return found, problems
+            readable.append(item)
+    return readable, problems
 
 
 def _around(start: Artifact, everything: list[Artifact]) -> dict[str, Artifact]:
@@ -221,16 +222,16 @@ def _around(start: Artifact, everything: list[Artifact]) -> dict[str, Artifact]:
 
 
 def _stale(chosen: Iterable[Artifact], by_id: dict[str, Artifact]) -> list[str]:
-    found = []
+    sentences = []
     for item in chosen:
         for role, entry in item.meta["inputs"].items():
             now = by_id.get(entry["id"])
             if now is not None and now.digest != entry["digest"]:
-                found.append(
+                sentences.append(
                     f"{item.id} ({item.kind}) is stale: its input {role}, {entry['id']}, has "
                     "changed since."
                 )
-    return found
+    return sentences
 
 
 def _task_set(
@@ -238,7 +239,7 @@ def _task_set(
 ) -> TaskSet:
     described = getattr(artifact.config, "data", None)
     title = evidence.names.get(artifact.id) or getattr(described, "title", "") or artifact.id
-    found = TaskSet(artifact, title)
+    tasks = TaskSet(artifact, title)
     for run in used:
         if run.is_target or artifact.id not in run.inputs.values():
             continue
@@ -246,38 +247,36 @@ def _task_set(
             if run.kind == "evaluate":
                 method = by_id[run.inputs.get("posterior") or run.inputs["of"]]
                 method = by_id[method.inputs["of"]] if method.config.needs_pretraining else method
-                metrics = json.loads((run.folder / "metrics.json").read_text("utf-8"))
-                found.evaluations.append(
+                metrics = read_metrics(run)
+                tasks.evaluations.append(
                     Evaluation(run, method, _label(method, run, by_id, evidence), metrics)
                 )
-            elif (run.folder / "posterior.npz").is_file():
+            elif run.config.gives == "posterior" and tasks.is_table:
                 method = by_id[run.inputs["of"]] if run.config.needs_pretraining else run
-                if found.is_table:
-                    found.answers.append(_answer(run, method, _label(method, run, by_id, evidence)))
+                tasks.answers.append(_answer(run, method, _label(method, run, by_id, evidence)))
         except (KeyError, OSError, ValueError) as error:
             evidence.problems.append(
-                f"{run.id} ({run.kind}) could not be read and is left out: {error}."
+                f"{run.id} ({run.kind}) could not be read and is left out: "
+                f"{str(error).rstrip('.')}."
             )
-    found.evaluations.sort(key=lambda item: _rank(item.method, item.label))
-    found.answers.sort(key=lambda item: _rank(item.method, item.label))
-    for group in found.groups():
+    tasks.evaluations.sort(key=lambda item: _rank(item.method, item.label))
+    tasks.answers.sort(key=lambda item: _rank(item.method, item.label))
+    for group in tasks.groups():
         _make_unique(group)
-    _make_unique(found.answers)
-    return found
+    _make_unique(tasks.answers)
+    return tasks
 
 
 def _answer(run: Artifact, method: Artifact, label: str) -> Answer:
-    from causal_meta.graphs import is_acyclic
-    from causal_meta.posteriors import load_posterior
-
-    with np.load(run.folder / "posterior.npz", allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    probabilities = load_posterior(arrays).edge_probabilities[0].double().numpy()
-    graphs = arrays.get("graphs")
-    if graphs is None:
-        return Answer(run, method, label, probabilities, None, 0)
     import torch
 
+    from causal_meta.graphs import is_acyclic
+    from causal_meta.records.posteriors import read_graphs, read_posterior
+
+    probabilities = read_posterior(run).edge_probabilities[0].double().numpy()
+    graphs = read_graphs(run)
+    if graphs is None:
+        return Answer(run, method, label, probabilities, None, 0)
     share = is_acyclic(torch.from_numpy(graphs[0].astype(np.float32))).double().mean()
     return Answer(run, method, label, probabilities, float(share), len(graphs[0]))
 
@@ -304,10 +303,10 @@ def _label(method: Artifact, run: Artifact, by_id: dict[str, Artifact], evidence
     changed = (
         line.split(": ", 1) for line in difference(to_plain(type(config)()), to_plain(config))
     )
-    said = ("seed", *config.named)
-    told = {key: values.split("-> ")[-1] for key, values in changed if key not in said}
-    count = f" ×{told.pop('n_samples')}" if "n_samples" in told else ""
-    others = "".join(f", {key} {value}" for key, value in told.items())
+    left_out = ("seed", *config.named)
+    settings = {key: values.split("-> ")[-1] for key, values in changed if key not in left_out}
+    count = f" ×{settings.pop('n_samples')}" if "n_samples" in settings else ""
+    others = "".join(f", {key} {value}" for key, value in settings.items())
     return config.name_in_tables + count + others
 
 
@@ -321,8 +320,8 @@ def _make_unique(group: Sequence[Any]) -> None:
         plain = [to_plain(item.run.config) | {"method seed": item.method.seed} for item in same]
         keys = [key for key in plain[0] if len({repr(tree.get(key)) for tree in plain}) > 1]
         for item, tree in zip(same, plain, strict=True):
-            told = ", ".join(f"{key} {tree[key]}" for key in keys)
-            item.label = f"{label} ({told or item.run.id})"
+            settings = ", ".join(f"{key} {tree[key]}" for key in keys)
+            item.label = f"{label} ({settings or item.run.id})"
         if len({item.label for item in same}) < len(same):
             for item in same:
                 item.label = f"{label} ({item.run.id})"

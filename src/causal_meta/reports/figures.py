@@ -4,7 +4,6 @@ of methods, the graph of a real table."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from causal_meta import drawing
 from causal_meta.facts import read_scalars
 from causal_meta.monitoring.curves import WORDS, loss_panels, metric_panels
 from causal_meta.reports.evidence import Answer, Evaluation, Evidence, TaskSet
+from causal_meta.reports.page import Picture
 from causal_meta.reports.tables import metric
 from causal_meta.store import Artifact
 
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
 
 _SHOWN = ("auroc", "auprc", "e_shd", "e_parent_aid", "ece", "e_f1")
 _CALIBRATED = 5
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture with its place among the report's files (`training/figures/NAME.png`), its PNG
-    bytes, and words."""
-
-    path: str
-    data: bytes
-    alt: str
-    caption: str
 
 
 def _picture(part: str, name: str, figure: Figure, alt: str, caption: str = "") -> Picture:
@@ -43,7 +32,7 @@ def training(model: Artifact, evidence: Evidence) -> list[Picture]:
     facts hold no curves."""
     scalars = read_scalars(model.folder)
     name = evidence.name_of(model)
-    found = []
+    pictures = []
     losses = loss_panels(scalars)
     first = {key: losses.pop(key) for key in ("loss",) if key in losses}
     first |= {
@@ -54,7 +43,7 @@ def training(model: Artifact, evidence: Evidence) -> list[Picture]:
     if first:
         figure = drawing.curves(first, smooth=0.9)
         alt = f"Curves over the training of {name}: {', '.join(first)}."
-        found.append(
+        pictures.append(
             _picture(
                 "training",
                 f"{model.id}-loss",
@@ -68,15 +57,15 @@ def training(model: Artifact, evidence: Evidence) -> list[Picture]:
     }
     if rest:
         alt = f"Further curves over the training of {name}: {', '.join(rest)}."
-        found.append(
+        pictures.append(
             _picture("training", f"{model.id}-further", drawing.curves(rest, smooth=0.9), alt)
         )
-    return found
+    return pictures
 
 
 def calibration(tasks: TaskSet, group: Sequence[Evaluation]) -> Picture | None:
-    """Reliability of the models and of the first baselines; a baseline that states one or two
-    probabilities only (empty, random) says nothing."""
+    """Reliability of the models and of the first baselines, without baselines that state only one
+    or two different probabilities (empty, random)."""
     used = {
         item.label: sum(b["count"] > 0 for b in item.metrics.get("reliability", []))
         for item in group
@@ -145,7 +134,7 @@ def graph(tasks: TaskSet, answer: Answer) -> list[Picture]:
     """The likely edges of a real table as a graph, and all of them as a matrix."""
     p, columns, truth = answer.probabilities, tasks.columns, tasks.truth
     strongest = drawing.chosen_edges(p, 0.25, 5)
-    told = (
+    edges = (
         ", ".join(f"{columns[i]} → {columns[j]} ({value:.2f})" for i, j, value in strongest)
         or "none"
     )
@@ -157,7 +146,7 @@ def graph(tasks: TaskSet, answer: Answer) -> list[Picture]:
             "inference",
             f"{name}-graph",
             network,
-            f"Graph of the likely causal edges in {tasks.title}. Strongest: {told}.",
+            f"Graph of the likely causal edges in {tasks.title}. Strongest: {edges}.",
         ),
         _picture(
             "inference",

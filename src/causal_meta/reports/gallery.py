@@ -1,5 +1,4 @@
-"""Plots and tables worth keeping, copied out of the store to a place that does not move, with
-Markdown to show them.
+"""Plots and tables copied out of the store to a folder that is kept, with Markdown to show them.
 
 <gallery>/<title>/ holds the copies under names that stay the same whenever they are copied again
 (`<kind>_<plot>.png`), `snippet.md`, and `promoted.json`: which file came from which artifact. The
@@ -33,9 +32,9 @@ TABLES = (
     "inference/scores.csv",
 )
 RECORD, SNIPPET = "promoted.json", "snippet.md"
-# The numbers that a picture's words and the table tell, if a result has them, and what they are
-# called there.
-TOLD = {
+# The numbers shown beside pictures and in the table, where a result has them, and their names
+# there.
+NUMBERS = {
     "llc_mean": "LLC", "llc_std": "± between chains", "rhat": "R-hat", "r_hat": "R-hat",
     "ess": "ESS", "summary.auroc.mean": "AUROC",
     "summary.auprc.mean": "AUPRC", "summary.e_shd.mean": "E-SHD", "summary.shd.mean": "SHD",
@@ -46,8 +45,8 @@ TOLD = {
 
 @dataclass
 class Piece:
-    """What one artifact or report gives: `label` begins its files' names, `numbers` are told beside
-    its pictures."""
+    """The files of one artifact or report: their names begin with `label`, and `numbers` are shown
+    beside the pictures."""
 
     label: str
     source: str
@@ -90,12 +89,12 @@ def promote_study(
     tables: Sequence[Path],
     gallery: Path,
     *,
-    told: Sequence[str] = (),
+    lines: Sequence[str] = (),
 ) -> Path:
     """Copy the plots and analyses of a study's artifacts (by label, which begins their files'
     names) and its `tables` to `gallery`/<title>/.
 
-    The metrics of single runs are left out, since the study's table holds them all. `told`: lines
+    The metrics of single runs are left out, since the study's table holds them all. `lines`: lines
     of Markdown put before the pictures. Returns the snippet there; raises `StoreError` in one
     sentence if the place cannot be written or what is to be copied cannot be read.
     """
@@ -105,12 +104,12 @@ def promote_study(
         piece.tables = [path for path in piece.tables if path.name != "metrics.json"]
         if piece.pictures or piece.tables:
             pieces.append(piece)
-    return _written(gallery, title, pieces, told)
+    return _written(gallery, title, pieces, lines)
 
 
-def _written(gallery: Path, title: str, pieces: Sequence[Piece], told: Sequence[str] = ()) -> Path:
+def _written(gallery: Path, title: str, pieces: Sequence[Piece], lines: Sequence[str] = ()) -> Path:
     try:
-        return _write(gallery / title, title, pieces, told)
+        return _write(gallery / title, title, pieces, lines)
     except OSError as error:
         raise StoreError(
             f"The gallery {gallery} cannot be written: {(error.strerror or str(error)).lower()}; "
@@ -128,14 +127,14 @@ def _pieces(store: Store, token: str) -> tuple[str, list[Piece]]:
                 "what they are called."
             )
         return token, [_piece("report", token, folder)]
-    found = store.find(token)
+    artifact = store.find(token)
     title = next(
-        (name for name, artifact_id in sorted(store.names().items()) if artifact_id == found.id),
-        found.id,
+        (name for name, artifact_id in sorted(store.names().items()) if artifact_id == artifact.id),
+        artifact.id,
     )
     # oldest first, so the newest stays
-    newest = {run.kind: run for run in store.runs_of(found)} if found.is_target else {}
-    return title, [_of(found), *(_of(run) for _, run in sorted(newest.items()))]
+    newest = {run.kind: run for run in store.runs_of(artifact)} if artifact.is_target else {}
+    return title, [_of(artifact), *(_of(run) for _, run in sorted(newest.items()))]
 
 
 def _of(artifact: Artifact, label: str = "") -> Piece:
@@ -146,7 +145,7 @@ def _of(artifact: Artifact, label: str = "") -> Piece:
             known |= dict(leaves(json.loads(path.read_text("utf-8"))))
     piece.numbers = {
         word: float(known[key])
-        for key, word in TOLD.items()
+        for key, word in NUMBERS.items()
         if type(known.get(key)) in (int, float)
     }
     return piece
@@ -168,7 +167,7 @@ def _piece(label: str, source: str, folder: Path) -> Piece:
 
 
 def _files(folder: Path, top: Path) -> list[Path]:
-    """The plain files in a folder below `top`; none behind a link."""
+    """The plain files in a folder below `top`, without links and what they point to."""
     if not folder.is_dir() or any(
         part.is_symlink()
         for part in (folder, *folder.parents)
@@ -196,11 +195,11 @@ def _single(title: str, piece: Piece, plot: str) -> Piece:
 # ------------------------------------------------------------------------------------------ writing
 
 
-def _write(folder: Path, title: str, pieces: Sequence[Piece], told: Sequence[str]) -> Path:
+def _write(folder: Path, title: str, pieces: Sequence[Piece], head: Sequence[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     before = _promoted(folder)
     record: dict[str, dict[str, Any]] = {}
-    lines = [f"### {_plain(title)}", "", *told]
+    lines = [f"### {_plain(title)}", "", *head]
     for piece in pieces:
         for path in (*piece.pictures, *piece.tables):
             name = _name(piece.label, path, record)
@@ -264,9 +263,9 @@ def _plain(text: str) -> str:
 
 
 def _table(pieces: Sequence[Piece]) -> list[str]:
-    told = [piece for piece in pieces if piece.numbers]
-    words = list(dict.fromkeys(word for piece in told for word in piece.numbers))
-    if not told:
+    shown = [piece for piece in pieces if piece.numbers]
+    words = list(dict.fromkeys(word for piece in shown for word in piece.numbers))
+    if not shown:
         return []
     rows = [["kind", "id", *words], ["---"] * (2 + len(words))]
     rows += [
@@ -275,6 +274,6 @@ def _table(pieces: Sequence[Piece]) -> list[str]:
             f"`{piece.source}`",
             *(f"{piece.numbers[word]:.4g}" if word in piece.numbers else "" for word in words),
         ]
-        for piece in told
+        for piece in shown
     ]
     return [f"| {' | '.join(row)} |" for row in rows]

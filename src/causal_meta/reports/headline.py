@@ -1,5 +1,4 @@
-"""What a report says first: the answers in words, written from the numbers, whichever way they
-go."""
+"""What a report says first: its results in sentences written from the numbers, good or bad."""
 
 from __future__ import annotations
 
@@ -11,23 +10,30 @@ from causal_meta.drawing import chosen_edges
 from causal_meta.reports.evidence import Answer, Evaluation, Evidence, TaskSet
 from causal_meta.reports.tables import lead_is_clear, metric, number
 
-#: Columns that nothing else in a table of people can cause: an edge into them is a mistake that
-#: needs no truth to be seen.
+#: Columns that nothing else in a table of people can cause: an edge into them is an error even
+#: where the true graph is unknown.
 UNCAUSED = ("age", "sex", "gender")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One answer of the report: what it is about, and the answer."""
+    """One result of the report: what it is about, and the result in words."""
 
     subject: str
     words: str
 
 
-def findings(evidence: Evidence, *, alone: bool = True) -> list[Finding]:
-    """The answers for real tables, then the scores of every model on every task set; if there are
-    none, and these stand alone, that says so."""
-    found = [
+#: What stands in place of findings where there are none.
+NOTHING = Finding(
+    "Nothing to compare yet",
+    "No model has answered or been scored; the report shows what was built.",
+)
+
+
+def findings(evidence: Evidence) -> list[Finding]:
+    """The graphs that models infer from real tables, then the scores of every model on every task
+    set."""
+    results = [
         _about_answer(tasks, answer)
         for tasks in evidence.task_sets
         for answer in tasks.answers
@@ -35,27 +41,19 @@ def findings(evidence: Evidence, *, alone: bool = True) -> list[Finding]:
     ]
     for tasks in evidence.task_sets:
         for group in tasks.groups()[:1]:
-            found += [_about_scores(tasks, group, item) for item in group if item.is_model]
-    return (
-        found
-        or [
-            Finding(
-                "Nothing to compare yet",
-                "No model has answered or been scored; the report shows what was built.",
-            )
-        ][: int(alone)]
-    )
+            results += [_about_scores(tasks, group, item) for item in group if item.is_model]
+    return results
 
 
 def _about_answer(tasks: TaskSet, answer: Answer) -> Finding:
     edges = chosen_edges(answer.probabilities, 0.5)
     strongest = [f"{tasks.columns[i]} → {tasks.columns[j]} ({p:.2f})" for i, j, p in edges[:5]]
     d = len(tasks.columns)
-    said = (
+    words = (
         f"{len(edges)} of {d * (d - 1)} possible edges {'is' if len(edges) == 1 else 'are'} "
         "more likely than not"
     )
-    said += f"; the strongest: {', '.join(strongest)}." if strongest else "."
+    words += f"; the strongest: {', '.join(strongest)}." if strongest else "."
     impossible = edges_into_uncaused(tasks, answer)
     if impossible:
         i, j, p = impossible[0]
@@ -68,20 +66,22 @@ def _about_answer(tasks: TaskSet, answer: Answer) -> Finding:
             if p < 0.5
             else "which is wrong"
         )
-        said += (
+        words += (
             f" Nothing can cause {names}: of the edges into {them} the most probable, "
             f"{tasks.columns[i]} → {tasks.columns[j]}, "
         )
-        said += f"has {p:.2f}, {verdict}."
+        words += f"has {p:.2f}, {verdict}."
     if answer.acyclic_share is not None:
-        said += f" {answer.acyclic_share:.0%} of its {answer.n_samples} sampled graphs are acyclic."
+        words += (
+            f" {answer.acyclic_share:.0%} of its {answer.n_samples} sampled graphs are acyclic."
+        )
     if answer.warnings:
-        said += (
+        words += (
             " Read the "
             f"{'warning' if len(answer.warnings) == 1 else f'{len(answer.warnings)} warnings'} "
             "below before using this."
         )
-    return Finding(f"{tasks.title} ({tasks.size}), answered by {answer.label}", said)
+    return Finding(f"{tasks.title} ({tasks.size}), answered by {answer.label}", words)
 
 
 def edges_into_uncaused(tasks: TaskSet, answer: Answer) -> list[tuple[int, int, float]]:
@@ -93,11 +93,11 @@ def edges_into_uncaused(tasks: TaskSet, answer: Answer) -> list[tuple[int, int, 
 
 
 def _about_scores(tasks: TaskSet, group: Sequence[Evaluation], item: Evaluation) -> Finding:
-    said = f"AUROC {_value(item, 'auroc')}; AUPRC {_value(item, 'auprc')}"
+    words = f"AUROC {_value(item, 'auroc')}; AUPRC {_value(item, 'auprc')}"
     precision, density = item.entry("auprc")["mean"], item.entry("density")["mean"]
     if precision is not None and density:
-        said += f", {precision / density:.1f} times its chance level {density:.3f}"
-    said += f". Expected structural Hamming distance {_value(item, 'e_shd')}"
+        words += f", {precision / density:.1f} times its chance level {density:.3f}"
+    words += f". Expected structural Hamming distance {_value(item, 'e_shd')}"
     others = [other for other in group if not other.is_model]
     empty = next((other for other in others if other.method.kind == "empty"), None)
     rivals = [
@@ -105,16 +105,18 @@ def _about_scores(tasks: TaskSet, group: Sequence[Evaluation], item: Evaluation)
         for other in others
         if other.method.kind not in ("empty", "random") and other.entry("e_shd")["mean"] is not None
     ]
-    told = [f"{_relation(item, empty)} the empty graph ({_value(empty, 'e_shd')})"] if empty else []
+    comparisons = (
+        [f"{_relation(item, empty)} the empty graph ({_value(empty, 'e_shd')})"] if empty else []
+    )
     if rivals:
         rival = min(rivals, key=lambda other: other.entry("e_shd")["mean"])
-        told.append(
+        comparisons.append(
             f"{_relation(item, rival)} the best alternative, {rival.label} "
             f"({_value(rival, 'e_shd')})"
         )
     return Finding(
         f"{item.label}, scored on {tasks.title} ({tasks.size})",
-        said + (": " + " and ".join(told) if told else "") + ".",
+        words + (": " + " and ".join(comparisons) if comparisons else "") + ".",
     )
 
 
@@ -141,28 +143,28 @@ def _value(item: Evaluation, name: str) -> str:
 
 
 def alarms(evidence: Evidence) -> list[str]:
-    """What must not be overlooked: tables without the empty graph, impossible edges that came out
-    likely, runs that were left out."""
-    found = list(evidence.problems)
+    """A sentence about everything that casts doubt on the report: runs that were left out, scores
+    without the empty graph, impossible edges that a model holds likely."""
+    sentences = list(evidence.problems)
     for tasks in evidence.task_sets:
         for group in tasks.groups():
             if not any(item.method.kind == "empty" for item in group):
-                found.append(without_empty(tasks, group))
+                sentences.append(without_empty(tasks, group))
         for answer in tasks.answers:
             likely = [edge for edge in edges_into_uncaused(tasks, answer) if edge[2] >= 0.5]
             if answer.is_model and likely:
-                told = ", ".join(
+                edges = ", ".join(
                     f"{tasks.columns[i]} → {tasks.columns[j]} ({p:.2f})" for i, j, p in likely[:5]
                 )
-                found.append(
+                sentences.append(
                     f"In {tasks.title}, {answer.label} gives edges that cannot be at least 0.5: "
-                    f"{told}. Its other edges deserve doubt, too."
+                    f"{edges}. Its other edges deserve doubt, too."
                 )
-    return found
+    return sentences
 
 
 def without_empty(tasks: TaskSet, group: Sequence[Any]) -> str:
-    """The sentence that stands where the row of the empty graph should."""
+    """The sentence that replaces a missing row of the empty graph."""
     reversal = getattr(group[0].run.config, "shd_reversal", 1)
     extra = "" if reversal == 1 else f" shd_reversal={reversal}"
     return (

@@ -1,11 +1,12 @@
-"""The HTML of a report: elements that escape whatever is put into them, and one page without
-scripts or anything from outside."""
+"""The HTML of a report: elements that escape whatever is put into them, and one page that has no
+scripts and loads nothing."""
 
 from __future__ import annotations
 
 import base64
 import struct
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from typing import Any
@@ -20,7 +21,7 @@ class Html(str):
 
 
 def html(value: Any) -> Html:
-    """`value` as HTML: strings are escaped, sequences joined, None and False vanish.
+    """`value` as HTML: strings are escaped, sequences joined; None and False become nothing.
 
     >>> html(["<script>", Html("<b>"), None])
     '&lt;script&gt;<b>'
@@ -49,14 +50,14 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
     >>> tag("p", "1 < 2", class_="note")
     '<p class="note">1 &lt; 2</p>'
     """
-    given = "".join(
+    words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html(value)}"'
         for key, value in attributes.items()
         if value not in (None, False)
     )
     if name in _VOID:
-        return Html(f"<{name}{given}>")
-    return Html(f"<{name}{given}>{html(children)}</{name}>")
+        return Html(f"<{name}{words}>")
+    return Html(f"<{name}{words}>{html(children)}</{name}>")
 
 
 def section(title: str, *children: Any, anchor: str) -> Html:
@@ -70,8 +71,30 @@ def paragraphs(sentences: Iterable[Any], **attributes: Any) -> Html:
 
 
 def notice(*children: Any, loud: bool = False) -> Html:
-    """A box that must not be overlooked; a `loud` one says that something is wrong."""
+    """A box that stands out; a `loud` one says that something is wrong."""
     return tag("div", *children, class_="notice loud" if loud else "notice", role="note")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its place among the report's files (`training/figures/NAME.png`), its PNG
+    bytes, a description for those who cannot see it, and a caption."""
+
+    path: str
+    data: bytes
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a report: its `anchor` and `title` in the list of contents, its element, and the
+    pictures in it, which are kept as files too."""
+
+    anchor: str
+    title: str
+    body: Html
+    pictures: Sequence[Picture] = ()
 
 
 def picture(data: bytes, alt: str, caption: Any = "") -> Html:
@@ -114,7 +137,7 @@ def table(
 
 
 def details(summary: Any, *children: Any) -> Html:
-    """Something folded away until it is asked for."""
+    """Elements that are hidden until the reader opens them."""
     return tag("details", tag("summary", summary), *children)
 
 

@@ -1,10 +1,9 @@
-"""One report: found again by its manifest, or written whole.
+"""One report: written once, and returned again as long as its manifest is the same.
 
 reports/report_<timestamp>_<name>/ holds manifest.yaml, report.html (one file, nothing from
 outside), training/{summary.csv, summary.json, figures/} and inference/{summary.json, scores.csv,
 figures/}. The manifest lists the artifacts by id and digest; its key is a hash of that list, of the
-names shown and of the revision of this code, and a report whose key is asked for again is not
-written again.
+names shown and of the revision of this code; a report with the same key is not written again.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ from causal_meta.conf.convert import leaves, to_plain
 from causal_meta.conf.setting import ConfigError
 from causal_meta.reports import cards, coefficients, headline, sections
 from causal_meta.reports.evidence import Evidence, gather, require_something
-from causal_meta.reports.figures import Picture
-from causal_meta.reports.page import Html, notice, page, tag
+from causal_meta.reports.page import Part, Picture, notice, page, tag
 from causal_meta.reports.tables import metric_frame, rows_of, write_csv
 from causal_meta.store import Artifact, Store, StoreError, canonical, disk
 
@@ -40,7 +39,7 @@ def run_report(
     artifacts: Iterable[Artifact] | None = None,
     out: str | Path | None = None,
 ) -> Path:
-    """The folder of the report on `name`, found or written; `report.html` lies in it.
+    """The folder of the report on `name`, written if there is none yet; `report.html` lies in it.
 
     Args:
         store: where the artifacts are.
@@ -59,9 +58,10 @@ def run_report(
     shelf = Path(out) if out is not None else store.root / "reports"
     title = _title(store, name, artifacts is not None, evidence)
     manifest = _manifest(evidence, title)
-    found = find_report(shelf, manifest["key"])
-    if found is not None:
-        return found
+    evidence = replace(evidence, title=title, key=manifest["key"])
+    report = find_report(shelf, manifest["key"])
+    if report is not None:
+        return report
     if out is None:
         with disk.disk_errors(store.root):
             return _write(evidence, manifest, shelf)
@@ -122,7 +122,7 @@ def _write(evidence: Evidence, manifest: dict[str, Any], shelf: Path) -> Path:
     shelf.mkdir(parents=True, exist_ok=True)
     draft = shelf / f".draft-{uuid.uuid4().hex}"
     try:
-        text, pictures = render(evidence, manifest, now)
+        text, pictures = render(evidence, now)
         for image in pictures:
             path = draft / image.path
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,8 +135,8 @@ def _write(evidence: Evidence, manifest: dict[str, Any], shelf: Path) -> Path:
             "created_at": now.isoformat(timespec="seconds"),
             "version": causal_meta.__version__,
         }
-        told = manifest | written | {"report_sha256": disk.sha256(draft / "report.html")}
-        (draft / "manifest.yaml").write_text(yaml_1_2.dump(told), "utf-8")
+        record = manifest | written | {"report_sha256": disk.sha256(draft / "report.html")}
+        (draft / "manifest.yaml").write_text(yaml_1_2.dump(record), "utf-8")
         return _publish(draft, shelf, f"report_{now:%Y%m%d-%H%M%S}_{manifest['report']}")
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -151,55 +151,40 @@ def _publish(draft: Path, shelf: Path, name: str) -> Path:
     raise StoreError(f"{shelf} holds a thousand reports called {name}; delete some of them.")
 
 
-def render(
-    evidence: Evidence, manifest: dict[str, Any], now: datetime.datetime
-) -> tuple[str, list[Picture]]:
+#: The parts of a report in their order: each makes its parts from the evidence, or none.
+SECTIONS: tuple[Callable[[Evidence], list[Part]], ...] = (
+    sections.graphs_of_tables,
+    sections.scores,
+    coefficients.coefficients,
+    cards.training,
+    cards.model_cards,
+    cards.provenance,
+)
+#: What stands before them: results in a sentence each, and warnings about the evidence.
+FINDINGS = (coefficients.findings, headline.findings)
+ALARMS = (headline.alarms, coefficients.alarms)
+
+
+def render(evidence: Evidence, now: datetime.datetime) -> tuple[str, list[Picture]]:
     """The page, and the pictures in it."""
-    pictures: list[Picture] = []
-    parts: list[tuple[str, str, Html]] = []
-    networks = coefficients.estimated(evidence)
-
-    def add(anchor: str, words: str, part: tuple[Html, list[Picture]]) -> None:
-        parts.append((anchor, words, part[0]))
-        pictures.extend(part[1])
-
-    for tasks in evidence.task_sets:
-        if tasks.is_table and tasks.answers:
-            add(f"table-{tasks.artifact.id}", f"Graph of {tasks.title}", sections.real_table(tasks))
-    for tasks in evidence.task_sets:
-        if tasks.evaluations:
-            add(f"scores-{tasks.artifact.id}", f"Scores on {tasks.title}", sections.scores(tasks))
-    for item in networks:
-        add(
-            f"llc-{item.target.id}",
-            f"Learning coefficient of {item.title}",
-            coefficients.coefficient(item),
-        )
-    if evidence.models:
-        add("training", "Training", cards.training(evidence))
-        add("models", "Model cards", (cards.model_cards(evidence), []))
-    add("provenance", "Provenance", (cards.provenance(evidence, manifest), []))
-    loud = [*headline.alarms(evidence), *coefficients.alarms(networks)]
-    alarms = [notice(tag("p", tag("strong", "Attention. "), words), loud=True) for words in loud]
-    findings = [*coefficients.findings(networks), *headline.findings(evidence, alone=not networks)]
+    parts = [part for make in SECTIONS for part in make(evidence)]
+    alarms = [sentence for make in ALARMS for sentence in make(evidence)]
+    findings = [finding for make in FINDINGS for finding in make(evidence)] or [headline.NOTHING]
     answer = tag(
-        "section", *alarms, (_finding(found) for found in findings), class_="answer", id="answer"
+        "section",
+        (notice(tag("p", tag("strong", "Attention. "), words), loud=True) for words in alarms),
+        (tag("p", tag("strong", f"{item.subject}. "), item.words) for item in findings),
+        class_="answer",
+        id="answer",
     )
     foot = (
         f"Written by causal_meta {causal_meta.__version__} on {now:%Y-%m-%d at %H:%M} UTC "
         f"from {len(evidence.artifacts)} artifacts."
     )
-    title = "The whole store" if manifest["report"] == "store" else manifest["report"]
-    return page(
-        title,
-        [answer, *(part for _, _, part in parts)],
-        [(anchor, words) for anchor, words, _ in parts],
-        foot,
-    ), pictures
-
-
-def _finding(found: headline.Finding) -> Html:
-    return tag("p", tag("strong", f"{found.subject}. "), found.words)
+    title = "The whole store" if evidence.title == "store" else evidence.title
+    contents = [(part.anchor, part.title) for part in parts]
+    text = page(title, [answer, *(part.body for part in parts)], contents, foot)
+    return text, [picture for part in parts for picture in part.pictures]
 
 
 def _summaries(evidence: Evidence, folder: Path) -> None:

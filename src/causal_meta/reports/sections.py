@@ -1,5 +1,5 @@
-"""The parts of a report that hold answers and scores: real tables with their graphs, and metric
-tables with calibration."""
+"""The parts of a report on answers and scores: the graphs of real tables, and metrics with
+calibration."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 from causal_meta.drawing import chosen_edges
 from causal_meta.reports import figures
-from causal_meta.reports.evidence import Answer, Evaluation, TaskSet
-from causal_meta.reports.figures import Picture
+from causal_meta.reports.evidence import Answer, Evaluation, Evidence, TaskSet
 from causal_meta.reports.headline import UNCAUSED, edges_into_uncaused, without_empty
 from causal_meta.reports.page import (
     Html,
+    Part,
+    Picture,
     details,
     html,
     notice,
@@ -36,9 +37,14 @@ def shown(image: Picture | None) -> Html:
 # -------------------------------------------------------------------------------------- real tables
 
 
-def real_table(tasks: TaskSet) -> tuple[Html, list[Picture]]:
+def graphs_of_tables(evidence: Evidence) -> list[Part]:
+    """A part on the causal graph of every real table that a method was applied to."""
+    return [_graph(tasks) for tasks in evidence.task_sets if tasks.is_table and tasks.answers]
+
+
+def _graph(tasks: TaskSet) -> Part:
     """The graph of one real table: pictures, warnings, the strongest edges by every method, and
-    edges that cannot be."""
+    impossible edges."""
     ours = [answer for answer in tasks.answers if answer.is_model][:_PICTURED] or tasks.answers[:1]
     parts: list[Html] = [
         tag(
@@ -59,9 +65,9 @@ def real_table(tasks: TaskSet) -> tuple[Html, list[Picture]]:
             tag("div", *(shown(image) for image in pair), class_="pictures"),
         ]
     parts += [_strongest(tasks, ours[0]), _impossible(tasks)]
-    return section(
-        f"The graph of {tasks.title}", *parts, anchor=f"table-{tasks.artifact.id}"
-    ), images
+    anchor = f"table-{tasks.artifact.id}"
+    body = section(f"The graph of {tasks.title}", *parts, anchor=anchor)
+    return Part(anchor, f"Graph of {tasks.title}", body, images)
 
 
 def _warnings(answer: Answer) -> list[Html]:
@@ -103,8 +109,8 @@ def _edge(tasks: TaskSet, i: int, j: int) -> str:
 
 
 def _strongest(tasks: TaskSet, first: Answer) -> Html:
-    """The likeliest edges of the first answer with what the others say, then edges that others hold
-    likely and it does not."""
+    """The most probable edges of the first answer with their probabilities in the others, then
+    edges that are probable only in others."""
     chosen = [(i, j) for i, j, _ in chosen_edges(first.probabilities, 0.0, _EDGES)]
     others = [
         answer
@@ -166,7 +172,7 @@ def _edge_rows(
 
 
 def _impossible(tasks: TaskSet) -> Html:
-    """How likely every method holds edges into columns that nothing can cause."""
+    """The probabilities of edges into columns that nothing can cause, by every method."""
     targets = [name for name in tasks.columns if name.lower() in UNCAUSED]
     if not targets or len(targets) == len(tasks.columns):
         return Html("")
@@ -202,9 +208,14 @@ def _impossible(tasks: TaskSet) -> Html:
 # ------------------------------------------------------------------------------------------- scores
 
 
-def scores(tasks: TaskSet) -> tuple[Html, list[Picture]]:
-    """The metric tables of one task set, one per set of conventions, with calibration and bars for
-    the largest."""
+def scores(evidence: Evidence) -> list[Part]:
+    """A part with the scores on every task set that methods were evaluated on."""
+    return [_scores(tasks) for tasks in evidence.task_sets if tasks.evaluations]
+
+
+def _scores(tasks: TaskSet) -> Part:
+    """The metric tables of one task set, one per set of conventions; calibration and bars for the
+    conventions that most evaluations share."""
     parts: list[Html] = [tag("p", f"{tasks.size}.", class_="note")]
     images: list[Picture] = []
     for k, group in enumerate(tasks.groups()):
@@ -235,7 +246,8 @@ def scores(tasks: TaskSet) -> tuple[Html, list[Picture]]:
         parts.append(tag("div", *(shown(image) for image in pictures), class_="pictures"))
         parts.append(details("All metrics", metric_rows(group, FURTHER)))
         parts.append(details("What the numbers mean", conventions(group)))
-    return section(f"Scores on {tasks.title}", *parts, anchor=f"scores-{tasks.artifact.id}"), images
+    anchor, title = f"scores-{tasks.artifact.id}", f"Scores on {tasks.title}"
+    return Part(anchor, title, section(title, *parts, anchor=anchor), images)
 
 
 def _settings(group: Sequence[Evaluation]) -> str:
@@ -309,12 +321,12 @@ def _cell(item: Evaluation, name: str, is_best: bool, is_clear: bool) -> Html:
 
 def _legend(group: Sequence[Evaluation]) -> str:
     several = (group[0].metrics.get("n_tasks") or 0) > 1
-    said = (
+    words = (
         f"Mean ± one standard error over {group[0].metrics['n_tasks']} tasks"
         if several
         else "One task, so there is no standard error and no lead is called clear"
     )
-    said += (
+    words += (
         ". ↑ more is better, ↓ less. • best of its column; bold only if it leads every other "
         "row by more than the standard error of the difference."
     )
@@ -323,12 +335,12 @@ def _legend(group: Sequence[Evaluation]) -> str:
         for item in group
         for name in HEADLINE
     ):
-        said += (
+        words += (
             " n: the number of tasks for which the metric is defined, where it is not for "
             "all of them."
         )
     return (
-        said
+        words
         + " — not defined. AUPRC is to be read against its chance level, the density of the true "
         "graphs; CPU s is processor seconds per task."
     )
@@ -337,27 +349,15 @@ def _legend(group: Sequence[Evaluation]) -> str:
 def conventions(group: Sequence[Evaluation]) -> Html:
     """The conventions of the evaluation in words; where rows differ, for each row."""
     every: list[Mapping[str, Any]] = [item.metrics.get("conventions", {}) for item in group]
-    keys = list(dict.fromkeys(key for words in every for key in words))
     items = []
-    for key in keys:
-        said = {str(words[key]) for words in every if key in words}
+    for key in dict.fromkeys(key for words in every for key in words):
+        labels: dict[str, list[str]] = {}
+        for item, words in zip(group, every, strict=True):
+            if key in words:
+                labels.setdefault(str(words[key]), []).append(item.label)
         name = metric(key).title if key in (*HEADLINE, *FURTHER) else key.replace("_", " ")
-        if len(said) == 1:
-            items.append(tag("li", tag("strong", f"{name}: "), said.pop()))
-        else:
-            who = {
-                text: [
-                    item.label
-                    for item, words in zip(group, every, strict=True)
-                    if str(words.get(key)) == text
-                ]
-                for text in sorted(said)
-            }
-            items.append(
-                tag(
-                    "li",
-                    tag("strong", f"{name}: "),
-                    "; ".join(f"{text} ({', '.join(labels)})" for text, labels in who.items()),
-                )
-            )
+        text = next(iter(labels))
+        if len(labels) > 1:
+            text = "; ".join(f"{text} ({', '.join(labels[text])})" for text in sorted(labels))
+        items.append(tag("li", tag("strong", f"{name}: "), text))
     return tag("ul", *items) if items else paragraphs(["The evaluation recorded no conventions."])

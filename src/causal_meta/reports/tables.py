@@ -1,5 +1,5 @@
-"""Tables of metrics: what each metric is called, which way is better, what may be called best, and
-the table as data, CSV or Markdown."""
+"""Tables of metrics: the title of each metric, whether more or less is better, which rows are best,
+and the table as data, CSV or Markdown."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ FURTHER = tuple(METRICS)[12:]
 
 
 def metric(name: str) -> Metric:
-    """How a metric is shown; an unknown one by its own name, without a best."""
+    """How a metric is shown; an unknown one under its name, without a best row."""
     return METRICS.get(name, Metric(name, 0, 3))
 
 
@@ -148,7 +148,7 @@ def metric_table(store: Store, name: str = "", *, metrics: Sequence[str] = ()) -
 
 
 def metric_frame(evidence: Evidence, metrics: Sequence[str] = ()) -> pd.DataFrame:
-    """`metric_table` of evidence that is there already."""
+    """`metric_table` of gathered evidence."""
     import pandas as pd
 
     rows = rows_of(evidence)

@@ -1,9 +1,9 @@
-"""The first process of a block: Parsl's pool of workers, which ends when it cannot go on, so that
-its block is begun again.
+"""The first process of a block: Parsl's pool of workers, made to end when it is stuck, so that its
+block is started again.
 
-It cannot when the process that keeps its books has died, or when a worker was killed that waited
-for a job: that one held the lock of the queue, and no other gets at the jobs any more. Without this
-it would live on, give signs of life, and carry out nothing.
+It is stuck when its manager process, which holds the queues, has died, or when a worker was killed
+while it waited for a job: that worker held the lock of the queue, so that no other can take a job.
+Otherwise the pool would stay alive, send heartbeats, and carry out nothing.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from typing import Any
 from causal_meta.threads import sleep_while_waiting
 
 _PERIOD = 1.0  # seconds
-_BOOKS = "SyncManager"  # how multiprocessing calls the process with the books
+_MANAGER = "SyncManager"  # name of the process that holds the queues
 
 
 def patience(words: list[str]) -> float:
-    """Seconds that a job may wait for a worker of its block, of which one is free then: three times
-    what a silent worker pool is given.
+    """Seconds that a job may wait in a block that has a free worker: three times as long as a pool
+    may miss heartbeats.
 
     >>> patience(["--hb_threshold=60"])
     180.0
     """
-    given = [word.partition("=")[2] for word in words if word.startswith("--hb_threshold=")]
-    return 3.0 * float(given[0]) if given else 360.0
+    values = [word.partition("=")[2] for word in words if word.startswith("--hb_threshold=")]
+    return 3.0 * float(values[0]) if values else 360.0
 
 
 def waiting() -> int:
-    """Jobs that wait for a worker, as far as the pool has begun and can tell."""
+    """Number of jobs that wait for a worker; 0 where it is unknown."""
     manager: Any = getattr(sys.modules["__main__"], "manager", None)
     try:
         return int(manager.pending_task_queue.qsize()) if manager is not None else 0
@@ -43,14 +43,14 @@ def waiting() -> int:
 
 
 def end_when_stuck(seconds: float) -> None:
-    """End this process as soon as the process with the books has begun and ended, or when a job has
-    waited for so long."""
+    """End this process as soon as its manager process has ended, or when a job has waited for
+    `seconds`."""
 
     def watch() -> None:
         begun, since = False, time.monotonic()
         while True:
             there = any(
-                child.name.startswith(_BOOKS) for child in multiprocessing.active_children()
+                child.name.startswith(_MANAGER) for child in multiprocessing.active_children()
             )
             since = since if waiting() else time.monotonic()
             if (begun and not there) or time.monotonic() > since + seconds:
@@ -64,7 +64,7 @@ def end_when_stuck(seconds: float) -> None:
 
 
 def main() -> None:
-    """Be a pool of workers; its settings come as words of the command, as Parsl gives them."""
+    """Run Parsl's pool of workers with the arguments of the command line."""
     sleep_while_waiting()
     end_when_stuck(patience(sys.argv))
     runpy.run_module(

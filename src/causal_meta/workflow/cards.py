@@ -1,5 +1,5 @@
-"""Which executor a word means, whether it can be had here, and what stands against it: all before
-the first job, in one sentence with the line."""
+"""Which executor a word names, and whether it can carry out a plan from this machine: checked
+before the first job, with one sentence that names the line of the card."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _NAMES = {
     "local": "this machine",
 }
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
-_PATIENCE = 60  # seconds for a scheduler to say whether it would take a block
+_PATIENCE = 60  # seconds for a scheduler to say whether it would accept a block
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Where jobs are carried out: `word` as it was given, how many at once where a card does not
+    """Where jobs are carried out: the `word` that names it, how many at once where a card does not
     say, and the card with the lines of its file."""
 
     word: str
@@ -118,28 +118,28 @@ def _read(word: str, workers: int) -> Executor:
             f"{word!r}{nearest(word, [*HERE, *card_names()])}"
         )
     tree, lines = yaml_1_2.load_with_lines(text, file)
-    found = Executor(word, workers, None, file, lines)
+    executor = Executor(word, workers, None, file, lines)
     if not isinstance(tree, dict) or "kind" not in tree:
-        raise found.error(
+        raise executor.error(
             (),
             "a card begins with its scheduler: 'kind: KIND', one of "
             f"{', '.join(tags(CardConfig))}.",
         )
-    return Executor(word, workers, _card(found, tree), file, lines)
+    return Executor(word, workers, _card(executor, tree), file, lines)
 
 
-def _card(found: Executor, tree: dict[str, Any]) -> CardConfig:
-    """The card of a tree; what is wrong in it is told with its line."""
+def _card(executor: Executor, tree: dict[str, Any]) -> CardConfig:
+    """The card of a tree; raises `ConfigError` with the line of a mistake."""
     jobs, kinds = tree.get("jobs", {}), tree.get("kinds", {})
     if not isinstance(kinds, dict):
-        raise found.error(
+        raise executor.error(
             ("kinds",),
             f"kinds is {kinds!r}; give what each kind needs, such as 'amortised: {{cores: 8}}'.",
         )
     artifacts = {tag for tag, cls in by_tag().items() if issubclass(cls, ArtifactConfig)}
     for kind in kinds:
         if kind not in artifacts:
-            raise found.error(
+            raise executor.error(
                 ("kinds", kind),
                 f"there is no kind of artifact called {kind!r}{nearest(str(kind), artifacts)}",
             )
@@ -148,10 +148,10 @@ def _card(found: Executor, tree: dict[str, Any]) -> CardConfig:
         (("jobs",), jobs),
         *((("kinds", kind), part) for kind, part in kinds.items()),
     ]:
-        parts[path] = _checked(found, path, JobNeeds, part)
+        parts[path] = _checked(executor, path, JobNeeds, part)
     rest = {key: value for key, value in tree.items() if key not in ("jobs", "kinds")}
     card = _checked(
-        found,
+        executor,
         (),
         CardConfig,
         rest | {"jobs": parts["jobs",], "kinds": {kind: parts["kinds", kind] for kind in kinds}},
@@ -160,14 +160,14 @@ def _card(found: Executor, tree: dict[str, Any]) -> CardConfig:
         try:
             ipaddress.ip_address(card.address)
         except ValueError:
-            raise found.error(
+            raise executor.error(
                 ("address",),
                 f"the address is {card.address!r}; give an IP address of this machine.",
             ) from None
     return card
 
 
-def _checked(found: Executor, path: tuple[Any, ...], base: type[Any], tree: Any) -> Any:
+def _checked(executor: Executor, path: tuple[Any, ...], base: type[Any], tree: Any) -> Any:
     """The configuration of a part of a card; an error is put at the line of the key that it
     names."""
     try:
@@ -179,14 +179,14 @@ def _checked(found: Executor, path: tuple[Any, ...], base: type[Any], tree: Any)
             str(error),
         )
         key = (named.group(1) or named.group(2) or "kind") if named else ""
-        raise found.error((*path, key), str(error).replace("job_needs.", "", 1)) from None
+        raise executor.error((*path, key), str(error).replace("job_needs.", "", 1)) from None
 
 
 # ------------------------------------------------------------------------------------------- checks
 
 
 def _check_scheduler(executor: Executor) -> None:
-    """The scheduler that a card names is to be had from here."""
+    """Raise `ConfigError` unless the scheduler that a card names can be reached from here."""
     card = executor.card
     assert card is not None
     missing = [command for command in _COMMANDS[card.kind] if shutil.which(command) is None]
@@ -280,17 +280,18 @@ def _check_machine(
 def _ask_slurm(
     executor: Executor, card: SlurmCard, path: tuple[Any, ...], kind: str, needs: JobNeeds
 ) -> None:
-    """Slurm says that it would take a block."""
+    """Raise `ConfigError` unless Slurm would accept a block."""
     words = ["sbatch", "--test-only", *slurm_words(card, needs), "--wrap", "true"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=_PATIENCE, check=False)
-        said = done.stderr.strip().splitlines() if done.returncode else []
+        lines = done.stderr.strip().splitlines() if done.returncode else []
     except subprocess.TimeoutExpired:
-        said = [f"it said nothing for {_PATIENCE} seconds"]
-    if said:
-        told = re.sub(r"^(sbatch: |error: |allocation failure: )+", "", said[-1]).rstrip(".")
+        lines = [f"it did not answer within {_PATIENCE} seconds"]
+    if lines:
+        reason = re.sub(r"^(sbatch: |error: |allocation failure: )+", "", lines[-1]).rstrip(".")
         raise executor.error(
-            path, f"Slurm takes no block for jobs of kind {kind} ({told}); ask for something else."
+            path,
+            f"Slurm takes no block for jobs of kind {kind} ({reason}); ask for something else.",
         )
 
 

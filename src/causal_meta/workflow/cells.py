@@ -1,9 +1,9 @@
 """From the entries of a study file to its cells: one artifact each, with its id, which follows from
 the configuration and the ids of its inputs.
 
-A word in a role (`of: small*`) is looked for among the kinds and names of this file; only if
-nothing there fits, among the names and ids of the store. A pattern takes what fits the role. A run
-in a further role goes with the targets it was computed on.
+A name or pattern in a role (`of: small*`) means entries of this file with such a kind or name and,
+only if there are none, artifacts of the store. A pattern takes those that the role accepts. A run
+in a role other than `of` is combined only with the target that it was computed on.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """What it is called for people."""
+        """Its kind and its name or id, for messages."""
         return f"{self.kind} {self.name or self.id}"
 
     @property
@@ -74,10 +74,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """A study: its cells so ordered that inputs come first, and the artifacts from elsewhere that
-    they build on, with their words, by id.
+    """A study: its cells, inputs before the cells that need them, and by id the artifacts of the
+    store that are inputs (`others`) and the `words` that the file calls them.
 
-    `force`: names in the file are taken from the artifacts that have them.
+    `force`: names in the file are taken from other artifacts that have them.
     """
 
     name: str
@@ -120,7 +120,7 @@ def study_of(file: StudyFile, store: Store, *, force: bool = False) -> Study:
 
 def _check_names(file: StudyFile, cells: list[Cell], store: Store, force: bool) -> None:
     taken = store.names()
-    seen: dict[str, Place] = {}
+    places: dict[str, Place] = {}
     for cell in cells:
         if not cell.name:
             continue
@@ -128,9 +128,9 @@ def _check_names(file: StudyFile, cells: list[Cell], store: Store, force: bool) 
             raise cell.place.error(
                 f"{cell.name!r} is the name of the study already; choose another name."
             )
-        if cell.name in seen:
+        if cell.name in places:
             raise cell.place.error(
-                f"the name {cell.name!r} is that of line {seen[cell.name].line} already; choose "
+                f"the name {cell.name!r} is that of line {places[cell.name].line} already; choose "
                 "another name."
             )
         if taken.get(cell.name, cell.id) != cell.id and not force:
@@ -142,12 +142,12 @@ def _check_names(file: StudyFile, cells: list[Cell], store: Store, force: bool) 
             raise cell.place.error(
                 f"{cell.name!r} is the name of another study in the store; choose another name."
             )
-        seen[cell.name] = cell.place
+        places[cell.name] = cell.place
 
 
 @dataclass(frozen=True)
 class _Node:
-    """What a role can be filled with: a cell of this file or an artifact of the store."""
+    """A possible input: a cell of this file or an artifact of the store."""
 
     id: str
     kind: str
@@ -161,7 +161,7 @@ class _Node:
 
 @dataclass
 class _Expansion:
-    """The entries on their way to cells."""
+    """Makes the cells of a study file, entry by entry, those that an entry refers to before it."""
 
     entries: list[Entry]
     store: Store
@@ -169,22 +169,22 @@ class _Expansion:
     others: dict[str, Artifact] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
     done: dict[int, list[Cell]] = field(default_factory=dict)
-    at_work: list[int] = field(default_factory=list)
+    in_progress: list[int] = field(default_factory=list)
     places: dict[str, Place] = field(default_factory=dict)
 
     def cells(self, index: int) -> list[Cell]:
-        """The cells of an entry, those of the entries that it refers to before."""
+        """The cells of an entry; the entries that it refers to are expanded first."""
         if index in self.done:
             return self.done[index]
         entry = self.entries[index]
-        if index in self.at_work:
-            circle = [self.entries[i].place.line for i in self.at_work[self.at_work.index(index) :]]
-            told = ", ".join(str(line) for line in circle)
+        if index in self.in_progress:
+            cycle = self.in_progress[self.in_progress.index(index) :]
+            lines = ", ".join(str(self.entries[i].place.line) for i in cycle)
             raise entry.place.error(
-                f"the inputs go round in a circle through line{'s' * (len(circle) > 1)} {told}; "
+                f"the inputs go round in a circle through line{'s' * (len(cycle) > 1)} {lines}; "
                 "take one of them away."
             )
-        self.at_work.append(index)
+        self.in_progress.append(index)
         combinations = self._inputs(index, entry)
         configurations = variants(entry)
         made = [
@@ -201,7 +201,7 @@ class _Expansion:
             self.places[cell.id] = cell.place
         if len(self.order) + len(made) > MOST_CELLS:
             raise entry.place.error(f"the study has more than {MOST_CELLS} members; split it.")
-        self.at_work.pop()
+        self.in_progress.pop()
         self.order += made
         self.done[index] = made
         return made
@@ -227,67 +227,75 @@ class _Expansion:
     # --------------------------------------------------------------------------------------- inputs
 
     def _inputs(self, index: int, entry: Entry) -> list[dict[str, tuple[_Node, bool]]]:
-        """Every fitting choice of inputs by role, and for each whether there were several for its
-        role."""
+        """Every combination of inputs by role that fits together, each input with whether its role
+        had several."""
         choices = {role: self._choices(index, entry, role) for role in entry.roles}
-        found = []
+        combinations = []
         for nodes in itertools.product(*choices.values()):
             chosen = dict(zip(choices, nodes, strict=True))
-            if _go_together(chosen):
-                found.append(
+            if _fit_together(chosen):
+                combinations.append(
                     {role: (node, len(choices[role]) > 1) for role, node in chosen.items()}
                 )
-        if not found:
+        if not combinations:
             raise entry.place.error(
                 f"none of the runs that {entry.cls.kind} names was computed on a target that "
                 "'of:' names; let them go together."
             )
-        for nodes_by_role in found:
+        for nodes_by_role in combinations:
             try:
                 entry.cls.check_inputs(
                     {role: node.kind for role, (node, _) in nodes_by_role.items()}
                 )
             except ConfigError as error:
                 raise entry.place.error(str(error)) from None
-        return found
+        return combinations
 
     def _choices(self, index: int, entry: Entry, role: str) -> list[_Node]:
-        found: dict[str, _Node] = {}
+        nodes_by_id: dict[str, _Node] = {}
         for pattern in entry.roles[role]:
-            nodes = self._here(index, entry, role, pattern) or self._elsewhere(entry, role, pattern)
-            found |= {node.id: node for node in nodes}
-        return list(found.values())
+            nodes = self._in_file(index, entry, role, pattern) or self._in_store(
+                entry, role, pattern
+            )
+            nodes_by_id |= {node.id: node for node in nodes}
+        return list(nodes_by_id.values())
 
-    def _here(self, index: int, entry: Entry, role: str, pattern: str) -> list[_Node]:
-        """What a word means among the entries of this file: what fits the role; raises if a name or
-        kind has only what does not."""
-        target_wanted = role == "of" or issubclass(entry.cls, TargetConfig)
-        meant = [
+    def _in_file(self, index: int, entry: Entry, role: str, pattern: str) -> list[_Node]:
+        """The cells of this file that a name, kind or pattern means and the role accepts. Raises
+        `ConfigError` if a name or kind means only cells that the role does not accept."""
+        needs_target = role == "of" or issubclass(entry.cls, TargetConfig)
+        candidates = [
             i
             for i, other in enumerate(self.entries)
             if _may_match(pattern, other)
             and not (_is_glob(pattern) and i == index)
-            and not (target_wanted and not issubclass(other.cls, TargetConfig))
+            and not (needs_target and not issubclass(other.cls, TargetConfig))
         ]
-        fitting = [i for i in meant if entry.cls.accepts(role, self.entries[i].cls)]
-        found = [
+        fitting = [i for i in candidates if entry.cls.accepts(role, self.entries[i].cls)]
+        nodes = [
             _Node(cell.id, cell.kind, cell.inputs, cell.name or cell.id[-8:])
             for i in fitting
             for cell in self._matching(i, pattern)
         ]
-        if not found and not _is_glob(pattern):
+        if not nodes and not _is_glob(pattern):
             misfit = next(
-                (cell for i in meant if i not in fitting for cell in self._matching(i, pattern)),
+                (
+                    cell
+                    for i in candidates
+                    if i not in fitting
+                    for cell in self._matching(i, pattern)
+                ),
                 None,
             )
             if misfit is not None:
                 raise entry.at(role).error(
-                    f"{role} of {entry.cls.kind} cannot be {misfit.label}{_wanted(entry, role)}"
+                    f"{role} of {entry.cls.kind} cannot be "
+                    f"{misfit.label}{_allowed_kinds(entry, role)}"
                 )
-        return found
+        return nodes
 
     def _matching(self, index: int, pattern: str) -> list[Cell]:
-        """The cells of an entry whose kind, name, or name of the entry a pattern fits."""
+        """The cells of an entry that a pattern matches by kind, name, or name of the entry."""
         name = self.entries[index].name
         return [
             cell
@@ -297,15 +305,16 @@ class _Expansion:
             )
         ]
 
-    def _elsewhere(self, entry: Entry, role: str, pattern: str) -> list[_Node]:
-        """What a word means in the store; `default` is the model inside the package."""
+    def _in_store(self, entry: Entry, role: str, pattern: str) -> list[_Node]:
+        """The artifacts of the store that a name, id or pattern means and the role accepts;
+        `default` is the model inside the package. Raises `ConfigError` if there are none."""
         names = self.store.names()
         tokens = (
             sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
             if _is_glob(pattern)
             else [pattern]
         )
-        found = []
+        nodes = []
         for token in tokens:
             try:
                 artifact = (
@@ -321,18 +330,18 @@ class _Expansion:
                     }
                 )
                 known = token in names or token == DEFAULT or token.startswith(("tgt_", "run_"))
-                told = (
+                sentence = (
                     str(error)
                     if known
                     else "nothing here or in the store is called "
                     f"{token!r}{nearest(token, [*here, *names, DEFAULT])}"
                 )
-                raise entry.at(role).error(told) from None
+                raise entry.at(role).error(sentence) from None
             cls: Any = by_tag().get(artifact.kind, ArtifactConfig)
             fits = entry.cls.accepts(role, cls) and (artifact.is_target or role != "of")
             if fits:
                 self.others[artifact.id], self.words[artifact.id] = artifact, token
-                found.append(
+                nodes.append(
                     _Node(
                         artifact.id,
                         artifact.kind,
@@ -343,17 +352,17 @@ class _Expansion:
             elif not _is_glob(pattern):
                 raise entry.at(role).error(
                     f"{role} of {entry.cls.kind} cannot be {artifact.kind} "
-                    f"{token}{_wanted(entry, role)}"
+                    f"{token}{_allowed_kinds(entry, role)}"
                 )
-        if not found:
+        if not nodes:
             raise entry.at(role).error(
                 f"the pattern {pattern!r} matches nothing here or in the store that can be the "
                 f"{role!r} of {entry.cls.kind}."
             )
-        return found
+        return nodes
 
 
-def _go_together(nodes: dict[str, _Node]) -> bool:
+def _fit_together(nodes: dict[str, _Node]) -> bool:
     """Whether the runs in further roles were computed on the target in the role `of`."""
     of = nodes.get("of")
     return of is None or all(
@@ -361,7 +370,7 @@ def _go_together(nodes: dict[str, _Node]) -> bool:
     )
 
 
-def _wanted(entry: Entry, role: str) -> str:
+def _allowed_kinds(entry: Entry, role: str) -> str:
     kinds = sorted(
         tag
         for tag, cls in by_tag().items()
@@ -375,8 +384,8 @@ def _is_glob(pattern: str) -> bool:
 
 
 def _may_match(pattern: str, other: Entry) -> bool:
-    """Whether a cell of an entry could be meant, before its cells are known: by the kind, the name,
-    or a name that goes on after it."""
+    """Whether a pattern could match a cell of an entry that is not expanded yet: its kind, its
+    name, or a longer name that begins with it."""
     if fnmatch.fnmatchcase(other.cls.kind, pattern):
         return True
     if not other.name:

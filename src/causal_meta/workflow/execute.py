@@ -1,4 +1,4 @@
-"""Carrying out a plan: what is missing is made, inputs first; a failure stops only what depends on
+"""Carrying out a plan: missing cells are made, inputs first; a failure stops only what depends on
 it."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether everything that was asked for is there."""
+        """Whether every cell of the plan exists now."""
         return not set(self.states.values()) & {"failed", "blocked", "left", "waiting", "running"}
 
 
@@ -45,12 +45,15 @@ def carry_out(
     max_failures: int | None = None,
     notify: Notify | None = None,
 ) -> Outcome:
-    """Make what a plan lacks, here (`local`), in `workers` threads or processes, or where a card
-    says; nothing more is begun after `max_failures` failures. What stands against an executor is
-    found before anything is made, and told by a `ConfigError`.
+    """Make the missing and stale cells of a plan in this process (`local`), in `workers` threads or
+    processes, or where a card says.
 
-    States: built, found (somebody else made it meanwhile), failed, blocked (an input failed), left
-    (not begun, after too many failures).
+    Nothing more is started after `max_failures` failures. The states in the outcome are built,
+    found (another process made it meanwhile), failed, blocked (an input failed) and left (not
+    started, after too many failures).
+
+    Raises:
+        ConfigError: the executor cannot carry out the plan; nothing has been made then.
     """
     tell = notify or (lambda cell, state: None)
     chosen = executor_of(executor, workers) if isinstance(executor, str) else executor
@@ -76,7 +79,8 @@ def carry_out(
 
 
 def _pool(executor: Executor, plan: Plan, store: Store) -> Workers:
-    """The workers that an executor means, for what a plan lacks. Only what needs Parsl loads it."""
+    """The workers of an executor for the cells that a plan lacks. Parsl is loaded only if
+    needed."""
     if executor.word == "local":
         return Here()
     kinds = {cell.kind: None for cell in plan.to_make if not cell.table}
@@ -92,7 +96,7 @@ def _pool(executor: Executor, plan: Plan, store: Store) -> Workers:
 
 
 def log_file(plan: Plan, store: Store) -> Path:
-    """Where goes what workers and libraries say while a study is carried out; its folder is
+    """The file for the output of workers and libraries while a study is carried out; its folder is
     made."""
     folder = store.root / "experiments" / plan.study.name
     with disk_errors(store.root):
@@ -104,7 +108,7 @@ def _places(plan: Plan, store: Store) -> dict[str, str]:
     """The folder of every artifact that may be an input, relative to the store; what lies elsewhere
     is brought into the store."""
     places = {cell.id: cell.path for cell in plan.cells}
-    needed = {found for cell in plan.cells for found in cell.inputs.values()}
+    needed = {artifact_id for cell in plan.cells for artifact_id in cell.inputs.values()}
     for other in plan.study.others.values():
         if other.id in needed:
             places[other.id] = relative(_installed(other, store).folder, store)
@@ -145,10 +149,10 @@ class _Schedule:
     def __post_init__(self) -> None:
         self.cells = {cell.id: cell for cell in self.plan.to_make}
         for cell in self.cells.values():
-            self.lacking[cell.id] = {found for found in cell.inputs.values() if found in self.cells}
-            for found in self.lacking[cell.id]:
-                self.needed_by.setdefault(found, []).append(cell.id)
-        self.ready = deque(found for found in self.cells if not self.lacking[found])
+            self.lacking[cell.id] = set(cell.inputs.values()) & self.cells.keys()
+            for needed in self.lacking[cell.id]:
+                self.needed_by.setdefault(needed, []).append(cell.id)
+        self.ready = deque(cell_id for cell_id in self.cells if not self.lacking[cell_id])
 
     def run(self, pool: Workers) -> None:
         """Begin what is ready as long as the pool takes it, then wait for an answer, until nothing
@@ -202,8 +206,8 @@ class _Schedule:
         """What needs a failed cell, directly or not, cannot be made."""
         queue = list(self.needed_by.get(failed, []))
         while queue:
-            found = queue.pop()
-            if self.outcome.states[found] == "waiting":
-                self.outcome.blocked_by[found] = failed
-                self._set(self.cells[found], "blocked")
-                queue += self.needed_by.get(found, [])
+            cell_id = queue.pop()
+            if self.outcome.states[cell_id] == "waiting":
+                self.outcome.blocked_by[cell_id] = failed
+                self._set(self.cells[cell_id], "blocked")
+                queue += self.needed_by.get(cell_id, [])

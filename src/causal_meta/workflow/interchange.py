@@ -1,8 +1,8 @@
-"""The process between a study and its workers: Parsl's interchange, which ends when the study's
-process has ended in whatever way.
+"""The process between a study and its workers: Parsl's interchange, made to end when the study's
+process has ended for any reason.
 
-Without that it would stay for ever after a study that was killed (its workers leave by themselves,
-when they miss its signs of life).
+Otherwise it would stay for ever after a study that was killed (its workers end by themselves, when
+they miss its heartbeats).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PERIOD = 0.5  # seconds
 
 
 def end_with(parent: int) -> None:
-    """End this process as soon as its parent is another one than `parent`."""
+    """End this process as soon as its parent is no longer `parent`."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -28,8 +28,8 @@ def end_with(parent: int) -> None:
 
 
 def main(words: list[str]) -> None:
-    """Be the interchange of the process whose id is given; its settings come on standard input, as
-    Parsl sends them."""
+    """Run Parsl's interchange for the process whose id is the first word; Parsl sends its settings
+    on standard input."""
     os.setsid()  # a Ctrl-C is for the study, which then ends this process
     end_with(int(words[0]))
     runpy.run_module("parsl.executors.high_throughput.interchange", run_name="__main__")

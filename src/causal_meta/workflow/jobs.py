@@ -1,8 +1,7 @@
-"""One cell carried out: in this process, in a worker that reads jobs and answers in lines of JSON,
-or in a worker of Parsl.
+"""Carrying out one cell: in this process, in a worker process that reads jobs and writes answers as
+lines of JSON (`work`), or in a worker of Parsl.
 
-`work` is the life of the second. It ends when its input ends, so that none outlives its driver for
-longer than its job.
+A worker process ends when its input ends, so that it outlives its driver by one job at most.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from causal_meta.workflow.cells import Cell
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker must know: the store, the configuration as a tree, and the folders of the
-    inputs by role, relative to the store.
+    """What a worker needs: the store, the configuration as a tree, and the folders of the inputs by
+    role, relative to the store.
 
     `force`: the name is taken from another artifact; `table`: how to read the table that the target
     holds.
@@ -48,10 +47,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """How a job went: `built` tells that something was made and not found; `cause` is the first
-    cause of a failure, `log` where its facts are, `worker` the host and process that carried it
-    out.
-    """
+    """The outcome of a job: `built` says that the artifact was made and did not exist before,
+    `cause` the first cause of a failure, `log` where its facts are, `worker` the host and process
+    that carried it out."""
 
     id: str
     ok: bool
@@ -65,7 +63,7 @@ class Answer:
 def job_of(cell: Cell, store: Store, places: Mapping[str, str], *, force: bool = False) -> Job:
     """The job of a cell; `places` holds the folder of each input by id, relative to the store;
     `force` takes its name from another artifact."""
-    inputs = {role: places[found] for role, found in cell.inputs.items()}
+    inputs = {role: places[artifact_id] for role, artifact_id in cell.inputs.items()}
     words = (
         recorded(cell.table)
         if cell.table
@@ -77,7 +75,7 @@ def job_of(cell: Cell, store: Store, places: Mapping[str, str], *, force: bool =
 
 
 def carry_out_job(job: Job) -> Answer:
-    """Make the artifact, or find it; a failure is an answer and not an exception."""
+    """Make the artifact unless it exists; a failure is an answer, not an exception."""
     return replace(_carried_out(job), worker=f"{platform.node()}:{os.getpid()}")
 
 
@@ -139,11 +137,11 @@ def _pictures(store: Store, config: ArtifactConfig) -> list[Subscriber]:
 
 def log_of(store: Store, artifact_id: str) -> str:
     """The events of the newest attempt at an artifact that lies in the staging area, or nothing."""
-    found = sorted(
+    logs = sorted(
         (store.staging / artifact_id).glob("attempt-*/facts/events.jsonl"),
         key=lambda path: path.stat().st_mtime,
     )
-    return str(found[-1]) if found else ""
+    return str(logs[-1]) if logs else ""
 
 
 def first_cause(error: BaseException) -> str:
@@ -174,7 +172,7 @@ def _words(error: BaseException) -> str:
 
 
 def work() -> int:
-    """Answer jobs until the input ends. What libraries print goes to standard error."""
+    """Carry out jobs until the input ends. Output of libraries goes to standard error."""
     sleep_while_waiting()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -32,81 +32,83 @@ from causal_meta.store import Store
 from causal_meta.workflow.jobs import Answer, Job, carry_out_job, log_of
 from causal_meta.workflow.pools import Log, Pool, words
 
-_PERIOD = 0.25  # seconds between looks at the interchanges
+_PERIOD = 0.25  # seconds between checks of the interchanges
 
 
 class Threads:
-    """Carries out jobs in `count` threads of this process, one of torch's threads each. What is
-    under way cannot be broken off: `close` waits."""
+    """Carries out jobs in `count` threads of this process, with one torch thread each. Running jobs
+    cannot be aborted: `close` waits for them."""
 
     def __init__(self, count: int) -> None:
         from causal_meta.datasets.threads import one_thread
 
-        self._calm = contextlib.ExitStack()
-        self._calm.enter_context(one_thread())  # threads that come later take it over
+        self._one_thread = contextlib.ExitStack()
+        self._one_thread.enter_context(one_thread())  # threads started later inherit it
         self._executor = ThreadPoolExecutor(label="threads", max_threads=count)
         self._executor.start()
         self._count, self._busy = count, 0
-        self._said: queue.Queue[Future[Answer]] = queue.Queue()
+        self._results: queue.Queue[Future[Answer]] = queue.Queue()
 
     def free(self) -> bool:
-        """Whether a thread idles."""
+        """Whether a thread is idle."""
         return self._busy < self._count
 
     def begin(self, job: Job) -> None:
         """Give the job to a thread."""
         self._busy += 1
-        self._executor.submit(carry_out_job, {}, job).add_done_callback(self._said.put)
+        self._executor.submit(carry_out_job, {}, job).add_done_callback(self._results.put)
 
     def answer(self) -> Answer:
         """The next answer."""
-        answer = self._said.get().result()
+        answer = self._results.get().result()
         self._busy -= 1
         return answer
 
     def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for running jobs."""
         self._executor.shutdown()
-        self._calm.close()
+        self._one_thread.close()
 
 
 class ParslWorkers:
-    """Carries out jobs of `kinds` by workers that a card describes; Parsl's own files go below
-    `folder`, what happens to workers to the file `log`.
+    """Carries out jobs of `kinds` by workers that a card describes; Parsl's files go below
+    `folder`, deaths of workers are written to the file `log`.
 
-    A worker that dies (killed, out of memory, at the end of its walltime) fails nothing at once:
-    its job is begun again, `card.tries` times in all. The same holds for blocks and interchanges,
-    as long as something is answered in between.
+    The job of a worker that dies (killed, out of memory, at the end of its walltime) is restarted,
+    up to `card.tries` times in all. Blocks and interchanges are restarted as often, counted from
+    the last answer.
     """
 
     def __init__(
         self, store: Store, card: CardConfig, kinds: Iterable[str], folder: Path, log: Path
     ) -> None:
         self._level = logging.getLogger("parsl").level
-        # what matters of what it says stands in our log
+        # the study's log holds what matters of Parsl's messages
         logging.getLogger("parsl").setLevel(logging.CRITICAL + 1)
         _clear(folder)
         self.store, self.card = store, card
         self.folder = folder / f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.deaths: Counter[str] = Counter()
         self.log = Log(log)
-        self._said: queue.Queue[tuple[Pool, Any, str, Future[Any]]] = queue.Queue()
+        self._results: queue.Queue[tuple[Pool, Any, str, Future[Any]]] = queue.Queue()
         self._failed: deque[Answer] = deque()
-        self._looked = 0.0
+        self._checked = 0.0
         self._pools: dict[str, Pool] = {}
         for kind in kinds:
             needs = card.needs_of(kind)
             pool = next((pool for pool in self.pools if pool.needs == needs), None)
             label = "jobs" if needs == card.jobs else kind
-            self._pools[kind] = pool or Pool(label, card, needs, self.folder, self.log, self._said)
+            self._pools[kind] = pool or Pool(
+                label, card, needs, self.folder, self.log, self._results
+            )
 
     @property
     def pools(self) -> list[Pool]:
-        """The pools, each once."""
+        """The pools, without repetition."""
         return list({id(pool): pool for pool in self._pools.values()}.values())
 
     def free(self) -> bool:
-        """Whether there may be an idle worker, or a block may be had."""
+        """Whether a worker may be idle, or another block may be started."""
         return sum(len(pool.busy) for pool in self.pools) < sum(
             pool.capacity for pool in self.pools
         )
@@ -120,13 +122,13 @@ class ParslWorkers:
             pool.begin(replace(job, root=os.path.abspath(job.root)))
 
     def answer(self) -> Answer:
-        """The next answer; what was lost is begun again meanwhile."""
+        """The next answer; lost jobs are restarted meanwhile."""
         while True:
-            self._look()
+            self._check()
             if self._failed:
                 return self._failed.popleft()
             try:
-                pool, executor, key, future = self._said.get(timeout=_PERIOD)
+                pool, executor, key, future = self._results.get(timeout=_PERIOD)
             except queue.Empty:
                 continue
             job = pool.busy.get(key)
@@ -141,13 +143,13 @@ class ParslWorkers:
             if executor is pool.executor and not executor.bad_state_is_set:
                 self._died(pool, job, error)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = time.monotonic()
-        if now < self._looked + _PERIOD:
+        if now < self._checked + _PERIOD:
             return
-        self._looked = now
+        self._checked = now
         for pool in self.pools:
-            pool.look()
+            pool.check()
             if pool.busy and pool.ended >= self.card.tries:
                 pool.stop()
                 self._failed += [
@@ -173,7 +175,7 @@ class ParslWorkers:
         )
 
     def close(self) -> None:
-        """End everything. What Parsl wrote is kept only where something went wrong."""
+        """End everything. Parsl's files are kept only if something went wrong."""
         for pool in self.pools:
             pool.stop()
         if not self.log.lines:

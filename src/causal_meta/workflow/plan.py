@@ -1,5 +1,5 @@
-"""What of a study exists, what is stale, what is missing, and how long the rest may take. Nothing
-here writes."""
+"""Which cells of a study exist, are stale or are missing, and how long making the rest may take.
+Nothing here writes."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Plan:
     def counts(self) -> dict[str, Counter[str]]:
         """Kind -> how many cells exist, are stale, are missing; kinds in the order in which they
         come."""
-        found: dict[str, Counter[str]] = {}
+        by_kind: dict[str, Counter[str]] = {}
         for cell in self.cells:
-            found.setdefault(cell.kind, Counter())[self.status[cell.id]] += 1
-        return found
+            by_kind.setdefault(cell.kind, Counter())[self.status[cell.id]] += 1
+        return by_kind
 
 
 def plan_of(study: Study, store: Store, only: Sequence[str] = ()) -> Plan:
@@ -60,26 +60,24 @@ def plan_of(study: Study, store: Store, only: Sequence[str] = ()) -> Plan:
     status: dict[str, Status] = {}
     artifacts = dict(study.others)
     for cell in cells:
-        given = {
-            role: artifacts[found] for role, found in cell.inputs.items() if found in artifacts
-        }
+        inputs = {role: artifacts[id_] for role, id_ in cell.inputs.items() if id_ in artifacts}
         status[cell.id] = "missing"
-        if not cell.is_target and "of" not in given:
-            continue  # it would lie in the folder of its target
-        found = store.stored(cell.key, cell.config, given)
-        if found is not None:
-            artifacts[cell.id] = found
+        if not cell.is_target and "of" not in inputs:
+            continue  # its folder would be in that of its target
+        artifact = store.stored(cell.key, cell.config, inputs)
+        if artifact is not None:
+            artifacts[cell.id] = artifact
             again = (
                 any(status.get(i, "exists") != "exists" for i in cell.inputs.values())
                 and not cell.is_target
             )
-            status[cell.id] = "stale" if again or is_stale(found, given) else "exists"
+            status[cell.id] = "stale" if again or is_stale(artifact, inputs) else "exists"
     return Plan(study, cells, status, artifacts)
 
 
 def _chosen(study: Study, only: Sequence[str]) -> list[Cell]:
     """The cells that fit every word of `only`, and what they need, in the order of the study."""
-    wanted = {cell.id for cell in study.cells}
+    chosen = {cell.id for cell in study.cells}
     for word in only:
         key, equals, pattern = word.partition("=")
         if not equals or key not in ("kind", "name", "id"):
@@ -102,15 +100,15 @@ def _chosen(study: Study, only: Sequence[str]) -> list[Cell]:
                 f"--only {word} fits nothing in the "
                 f"study{'; there are ' + ', '.join(values[:20]) if values else ''}."
             )
-        wanted &= fitting
-    if not wanted:
+        chosen &= fitting
+    if not chosen:
         raise ConfigError(
             f"--only {' --only '.join(only)} fits nothing in the study; leave one of them out."
         )
     for cell in reversed(study.cells):  # inputs come before what needs them
-        if cell.id in wanted:
-            wanted |= set(cell.inputs.values())
-    return [cell for cell in study.cells if cell.id in wanted]
+        if cell.id in chosen:
+            chosen |= set(cell.inputs.values())
+    return [cell for cell in study.cells if cell.id in chosen]
 
 
 def cell_kinds(study: Study) -> list[str]:
@@ -128,40 +126,40 @@ def estimate(plan: Plan, store: Store) -> tuple[float, int]:
     The median wall time of artifacts of the kind: those of this study, or else the latest of the
     store.
     """
-    wanted = Counter(cell.kind for cell in plan.to_make)
-    if not wanted:
+    kinds = Counter(cell.kind for cell in plan.to_make)
+    if not kinds:
         return 0.0, 0
-    told = _of_the_plan(plan)
-    lacking = wanted.keys() - told.keys()
-    told |= _of_the_store(store, lacking) if lacking else {}
-    medians = {kind: statistics.median(seconds) for kind, seconds in told.items() if seconds}
-    return sum(medians.get(kind, 0.0) * count for kind, count in wanted.items()), sum(
-        n for kind, n in wanted.items() if kind not in medians
+    seconds_of = _of_the_plan(plan)
+    lacking = kinds.keys() - seconds_of.keys()
+    seconds_of |= _of_the_store(store, lacking) if lacking else {}
+    medians = {kind: statistics.median(seconds) for kind, seconds in seconds_of.items() if seconds}
+    return sum(medians.get(kind, 0.0) * count for kind, count in kinds.items()), sum(
+        n for kind, n in kinds.items() if kind not in medians
     )
 
 
 def _of_the_plan(plan: Plan) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
     for artifact in (plan.artifacts[cell.id] for cell in plan.cells if cell.id in plan.artifacts):
         if isinstance(artifact.meta.get("walltime_sec"), int | float):
-            found.setdefault(artifact.kind, []).append(float(artifact.meta["walltime_sec"]))
-    return found
+            seconds.setdefault(artifact.kind, []).append(float(artifact.meta["walltime_sec"]))
+    return seconds
 
 
 def _of_the_store(store: Store, kinds: set[str]) -> Mapping[str, list[float]]:
-    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     for line in reversed(store.catalog()):
         kind, folder = line["kind"], store.root / "targets" / line["target_id"]
-        if kind in kinds and len(found[kind]) < RECENT:
+        if kind in kinds and len(seconds[kind]) < RECENT:
             try:
-                found[kind].append(float(store.read(folder).meta["walltime_sec"]))
+                seconds[kind].append(float(store.read(folder).meta["walltime_sec"]))
             except (StoreError, KeyError, TypeError):
                 continue
         for run in read_lines(folder / RUNS):
             if (
                 run.get("sampler") in kinds
                 and isinstance(run.get("walltime_sec"), int | float)
-                and len(found[run["sampler"]]) < RECENT
+                and len(seconds[run["sampler"]]) < RECENT
             ):
-                found[run["sampler"]].append(float(run["walltime_sec"]))
-    return found
+                seconds[run["sampler"]].append(float(run["walltime_sec"]))
+    return seconds

@@ -31,13 +31,11 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.workflow.jobs import Job, carry_out_tree
 from causal_meta.workflow.schedulers import interpreter, provider_of
 
-# seconds between looks at the blocks on this machine; a scheduler is asked every three signs of
-# life
-_LOCAL_POLL = 1.0
-_KNOCK = 200  # milliseconds between looks at an interchange that cannot be sent to
-# milliseconds after which a message that was to go to an interchange just killed is given up
-_LONGEST_SEND = 10_000
-IDLE = 120.0  # seconds after which the blocks of a pool that has nothing to do are given back
+_LOCAL_POLL = 1.0  # seconds between checks of the blocks on this machine
+_HEARTBEATS = 3.0  # heartbeats of the card between checks of the blocks of a scheduler
+_SEND_POLL = 200  # milliseconds between checks of an interchange that accepts no message yet
+_LONGEST_SEND = 10_000  # milliseconds before a message to an interchange just killed is dropped
+IDLE = 120.0  # seconds without a job after which a pool cancels its blocks
 
 
 @dataclass
@@ -48,7 +46,7 @@ class Log:
     lines: int = 0
 
     def write(self, sentence: str) -> None:
-        """A line at its end."""
+        """Append a line."""
         self.lines += 1
         with self.path.open("a", encoding="utf-8") as log:
             log.write(f"{sentence}\n")
@@ -59,9 +57,9 @@ class Pool:
     """The workers for jobs of equal needs: one executor of Parsl, and as many blocks as its jobs
     fill.
 
-    All blocks are given back when nothing has been left to do for two minutes; not a part of them,
-    since only the interchange, which may be dead, knows which of the workers idle. What is said
-    about a job comes to `said`, with the executor that it came from.
+    All blocks are cancelled together when there has been no job for two minutes, since only the
+    interchange, which may be dead, knows which workers are idle. When a job ends, this pool, its
+    executor, the id of the job and the future with its answer are put into `results`.
     """
 
     label: str
@@ -69,7 +67,7 @@ class Pool:
     needs: JobNeeds
     folder: Path
     log: Log
-    said: queue.Queue[tuple[Pool, Any, str, Future[Any]]]
+    results: queue.Queue[tuple[Pool, Any, str, Future[Any]]]
     busy: dict[str, Job] = field(default_factory=dict)
     executor: Any = None
     ended: int = 0  # interchanges and generations of blocks that ended in a row without an answer
@@ -82,17 +80,19 @@ class Pool:
 
     @property
     def capacity(self) -> int:
-        """Jobs that can be under way at once."""
+        """Jobs that can run at once."""
         return self.card.max_blocks * self.needs.per_block
 
     @property
     def period(self) -> float:
-        """Seconds between questions about the blocks."""
-        return _LOCAL_POLL if isinstance(self.card, LocalCard) else 3.0 * self.card.heartbeat
+        """Seconds between checks of the blocks."""
+        return (
+            _LOCAL_POLL if isinstance(self.card, LocalCard) else _HEARTBEATS * self.card.heartbeat
+        )
 
     def start(self) -> bool:
-        """Start the interchange, unless it runs; whether it does now. Its keys and logs, and the
-        scripts of blocks, go to a folder of its own."""
+        """Start the interchange unless it runs; returns whether it runs now. Its keys and logs and
+        the scripts of blocks go into a new folder."""
         if self.executor is not None:
             return True
         home = self.folder / f"{self.label}-{uuid.uuid4().hex[:8]}"
@@ -113,33 +113,33 @@ class Pool:
         return self.executor is not None
 
     def begin(self, job: Job) -> None:
-        """Give the job to the interchange, and ask for blocks where it needs more."""
+        """Send the job to the interchange, and ask for more blocks if it needs them."""
         self.busy[job.id] = job
         if not self.start():
-            return  # `look` will try again
+            return  # `check` will try again
         executor = self.executor
         try:
             self._wait_until_heard()
             future = executor.submit(carry_out_tree, {}, asdict(job))
-        except Exception as error:  # the executor has given up, and says why
+        except Exception as error:  # the executor failed; its reason is in the error
             future = Future()
             future.set_exception(error)
-        future.add_done_callback(lambda done: self.said.put((self, executor, job.id, done)))
+        future.add_done_callback(lambda done: self.results.put((self, executor, job.id, done)))
         self.provide()
 
     def _wait_until_heard(self) -> None:
-        """Wait until the interchange is there to be sent to; without one Parsl's socket waits for
-        ever. Raises RuntimeError where it died instead."""
+        """Wait until the interchange accepts messages, since Parsl's socket would wait for ever
+        without one. Raises RuntimeError if it has died."""
         socket, process = self.executor.outgoing_q.zmq_socket, self.executor.interchange_proc
-        while not socket.poll(_KNOCK, zmq.POLLOUT):
+        while not socket.poll(_SEND_POLL, zmq.POLLOUT):
             if process.poll() is not None:
                 raise RuntimeError(f"the interchange {process.pid} {how(process.returncode)}")
 
     def provide(self) -> None:
-        """Ask for as many more blocks as the jobs fill; after one that could not be had not before
-        the next look."""
-        wanted = max(self.card.min_blocks, math.ceil(len(self.busy) / self.needs.per_block))
-        lacking = min(wanted, self.card.max_blocks) - len(self.blocks())
+        """Ask for as many more blocks as the jobs fill; after one that could not be started, only
+        at the next check."""
+        needed = max(self.card.min_blocks, math.ceil(len(self.busy) / self.needs.per_block))
+        lacking = min(needed, self.card.max_blocks) - len(self.blocks())
         if lacking <= 0 or self.begun.get("", 0.0) > time.monotonic():
             return
         for _ in range(lacking):
@@ -154,7 +154,7 @@ class Pool:
             self.begun[self.executor.blocks_to_job_id[blocks[0]]] = time.monotonic()
 
     def blocks(self) -> list[str]:
-        """The scheduler's ids of the blocks that wait or run, as far as it was asked."""
+        """The scheduler's ids of the blocks that waited or ran when it was last asked."""
         resources = self.executor.provider.resources
         return [
             job
@@ -162,8 +162,8 @@ class Pool:
             if job in resources and not resources[job]["status"].terminal
         ]
 
-    def look(self) -> None:
-        """See that the interchange and the blocks live, and begin again what does not."""
+    def check(self) -> None:
+        """Check that the interchange and the blocks run, and restart those that ended."""
         now = time.monotonic()
         if self.executor is not None:
             process = self.executor.interchange_proc
@@ -176,18 +176,18 @@ class Pool:
                 self.stop()
             elif now >= self.polled + self.period:
                 self.polled = now
-                self._look_at_blocks(now)
+                self._check_blocks(now)
         if self.executor is None and self.busy and self.ended < self.card.tries:
             for job in list(self.busy.values()):
                 self.begin(job)
 
-    def _look_at_blocks(self, now: float) -> None:
+    def _check_blocks(self, now: float) -> None:
         before = self.blocks()
-        # a scheduler that does not answer now will be asked again
+        # a scheduler that does not answer now is asked again at the next check
         with contextlib.suppress(Exception):
             self.executor.provider.status(list(self.executor.provider.resources))
         for block in set(before) - set(self.blocks()):
-            self.note(f"block {block} ended ({self.said_by(block)})", self.begun.get(block, now))
+            self.note(f"block {block} ended ({self.last_state(block)})", self.begun.get(block, now))
         if self.busy:
             self.idle_since = now
             if self.ended < self.card.tries:
@@ -196,8 +196,8 @@ class Pool:
             self.stop()
 
     def note(self, sentence: str, begun: float = math.inf) -> None:
-        """Something ended that was not to end. Blocks of one generation (begun before the last of
-        them ended) count once."""
+        """Count and log that an interchange or a block ended too early. Blocks that were started
+        before the last such end count once, together."""
         if begun > self.noted:
             self.ended += 1
             self.noted = time.monotonic()
@@ -206,7 +206,7 @@ class Pool:
             f"{self.label}: {sentence}, time {self.ended} of {self.card.tries} without an answer"
         )
 
-    def said_by(self, block: str) -> str:
+    def last_state(self, block: str) -> str:
         """The state of a block and the last line that it wrote to its standard error."""
         status = self.executor.provider.resources[block]["status"]
         lines = (status.stderr or "").strip().splitlines()
@@ -214,7 +214,7 @@ class Pool:
         return f"{name}: {words(lines[-1])[:200]}" if lines else f"{name}{words(status.message)}"
 
     def stop(self) -> None:
-        """End the blocks and the interchange; what is under way in them is broken off."""
+        """End the blocks and the interchange; jobs that run in them are aborted."""
         executor, self.executor = self.executor, None
         if executor is None:
             return
@@ -225,16 +225,16 @@ class Pool:
         except Exception as error:
             self.log.write(f"{self.label}: blocks could not be given back: {words(error)}")
         if executor.interchange_proc is not None:
-            # what was sent to a dead interchange is not waited for
+            # do not wait for messages to a dead interchange
             executor.outgoing_q.zmq_socket.setsockopt(zmq.LINGER, 0)
             executor.shutdown()
         shutil.rmtree(Path(executor.run_dir) / self.label / "certificates", ignore_errors=True)
 
 
 def high_throughput(label: str, card: CardConfig, needs: JobNeeds) -> HighThroughputExecutor:
-    """Parsl's executor for jobs of these needs: `per_block` workers in a block, each on a GPU of
-    its own where they use one."""
-    # a pod has no walltime of its own
+    """Parsl's executor for jobs of these needs: `per_block` workers in a block, each with a
+    separate GPU if they use one."""
+    # Kubernetes sets no time limit for a pod
     limit = f"timeout {needs.seconds} " if isinstance(card, KubernetesCard) else ""
     pool = f"{limit}{interpreter(card)} -m causal_meta.workflow.block"
     return HighThroughputExecutor(
@@ -262,27 +262,27 @@ def high_throughput(label: str, card: CardConfig, needs: JobNeeds) -> HighThroug
 
 
 def address_of(card: CardConfig) -> str:
-    """The address by which workers reach this machine: the card's, or the only one. Nobody outside
-    is asked. Raises `ConfigError` if it is open."""
+    """The address at which workers reach this machine: the card's, else the only one that it has;
+    no other machine is asked. Raises `ConfigError` if it has several."""
     if isinstance(card, LocalCard):
         return card.address or "127.0.0.1"
     if card.address:
         return card.address
     import psutil
 
-    found = {
+    addresses = {
         name: entry.address
         for name, entries in psutil.net_if_addrs().items()
         for entry in entries
         if entry.family.name == "AF_INET" and not entry.address.startswith("127.")
     }
-    if len(found) > 1:
-        told = ", ".join(f"{address} ({name})" for name, address in sorted(found.items()))
+    if len(addresses) > 1:
+        listed = ", ".join(f"{address} ({name})" for name, address in sorted(addresses.items()))
         raise ConfigError(
-            f"This machine has the addresses {told}; write into the card by which of them the "
+            f"This machine has the addresses {listed}; write into the card by which of them the "
             "workers reach it: 'address: …'."
         )
-    return next(iter(found.values()), "127.0.0.1")
+    return next(iter(addresses.values()), "127.0.0.1")
 
 
 def how(code: int) -> str:
@@ -292,6 +292,6 @@ def how(code: int) -> str:
     )
 
 
-def words(said: Any) -> str:
-    """What was said, in one line that is not too long."""
-    return " ".join(str(said or "").split())[:400]
+def words(message: Any) -> str:
+    """A message in one line of at most 400 characters."""
+    return " ".join(str(message or "").split())[:400]

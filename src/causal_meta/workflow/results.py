@@ -6,7 +6,7 @@ the table of its results.
     results/         links to runs that score something
     inference/       links to other runs
     results.parquet  a row for every run of the study, with its settings and metrics; results.csv
-    holds the same study.log        what workers and libraries said
+    holds the same study.log        what workers and libraries printed
 
 Where links fail there is a file `<name>.json` with the path in it. All of it is rebuilt by the same
 command.
@@ -15,7 +15,6 @@ command.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import uuid
 from pathlib import Path
@@ -25,6 +24,7 @@ from causal_meta.conf.convert import leaves, to_plain
 from causal_meta.conf.evaluation import EvaluateConfig
 from causal_meta.conf.samplers import SamplerConfig
 from causal_meta.records.analyses import read_analysis
+from causal_meta.records.metrics import has_metrics, read_metrics
 from causal_meta.store import Artifact, Store, StoreError
 from causal_meta.store.catalog import link
 from causal_meta.store.disk import disk_errors, write_atomic
@@ -72,12 +72,12 @@ def write_file(plan: Plan, store: Store) -> None:
 def write_results(plan: Plan, outcome: Outcome, store: Store) -> pd.DataFrame:
     """Write the folder of the study again, over all of its cells that exist; returns the table of
     its runs."""
-    found = _found(plan, outcome, store)
-    table = results_table(plan, found)
+    artifacts = _existing(plan, outcome, store)
+    table = results_table(plan, artifacts)
     home = folder_of(store, plan.study.name)
     write_file(plan, store)
     with disk_errors(store.root):
-        _links(plan, found, store, home)
+        _links(plan, artifacts, store, home)
         temporary = home / f".{RESULTS}.{uuid.uuid4().hex}.tmp"
         try:
             table.to_parquet(temporary, index=False)
@@ -89,22 +89,22 @@ def write_results(plan: Plan, outcome: Outcome, store: Store) -> pd.DataFrame:
     return table
 
 
-def _found(plan: Plan, outcome: Outcome, store: Store) -> dict[str, Artifact]:
-    """Every artifact of the study that is there now, by id."""
-    found = dict(plan.study.others)
+def _existing(plan: Plan, outcome: Outcome, store: Store) -> dict[str, Artifact]:
+    """Every artifact of the study that exists now, by id."""
+    artifacts = dict(plan.study.others)
     for cell in plan.study.cells:
         if outcome.states.get(cell.id) == "exists":
-            found[cell.id] = plan.artifacts[cell.id]
+            artifacts[cell.id] = plan.artifacts[cell.id]
         elif outcome.states.get(cell.id) in ("built", "found", None):
             with contextlib.suppress(StoreError):
-                found[cell.id] = store.read(store.root / cell.path)
-    return found
+                artifacts[cell.id] = store.read(store.root / cell.path)
+    return artifacts
 
 
-def _links(plan: Plan, found: dict[str, Artifact], store: Store, home: Path) -> None:
-    wanted: dict[Path, Path] = {}
+def _links(plan: Plan, artifacts: dict[str, Artifact], store: Store, home: Path) -> None:
+    links: dict[Path, Path] = {}
     for cell in plan.study.cells:
-        if cell.id in found:
+        if cell.id in artifacts:
             part = (
                 "targets"
                 if cell.is_target
@@ -112,22 +112,22 @@ def _links(plan: Plan, found: dict[str, Artifact], store: Store, home: Path) -> 
                 if isinstance(cell.config, EvaluateConfig)
                 else "inference"
             )
-            wanted[home / part / (cell.name or cell.id)] = store.root / cell.path
+            links[home / part / (cell.name or cell.id)] = store.root / cell.path
     for part in _PARTS:
         (home / part).mkdir(exist_ok=True)
         for old in (home / part).iterdir():
             if old.is_symlink() and (
-                old not in wanted or os.readlink(old) != os.path.relpath(wanted[old], old.parent)
+                old not in links or os.readlink(old) != os.path.relpath(links[old], old.parent)
             ):
                 old.unlink()
-    for place, goal in wanted.items():
+    for place, goal in links.items():
         link(place, os.path.relpath(goal, place.parent))
 
 
 # -------------------------------------------------------------------------------------------- table
 
 
-def results_table(plan: Plan, found: dict[str, Artifact]) -> pd.DataFrame:
+def results_table(plan: Plan, artifacts: dict[str, Artifact]) -> pd.DataFrame:
     """A row for every run of the study that exists, in the order of the study.
 
     Columns: id, kind, name; of and on (the target, and the tasks that were answered, by name);
@@ -140,9 +140,9 @@ def results_table(plan: Plan, found: dict[str, Artifact]) -> pd.DataFrame:
     names = plan.study.words | {cell.id: cell.name or cell.id for cell in plan.study.cells}
     rows = []
     for cell in plan.study.cells:
-        if cell.is_target or cell.id not in found:
+        if cell.is_target or cell.id not in artifacts:
             continue
-        rows.append(_row(cell, found[cell.id], found, names))
+        rows.append(_row(cell, artifacts[cell.id], artifacts, names))
     table = pd.DataFrame(rows)
     first = [
         name
@@ -153,10 +153,10 @@ def results_table(plan: Plan, found: dict[str, Artifact]) -> pd.DataFrame:
 
 
 def _row(
-    cell: Cell, run: Artifact, found: dict[str, Artifact], names: dict[str, str]
+    cell: Cell, run: Artifact, artifacts: dict[str, Artifact], names: dict[str, str]
 ) -> dict[str, Any]:
     inputs = {role: names.get(value, value) for role, value in cell.inputs.items()}
-    answered = found.get(cell.inputs.get("posterior", cell.inputs["of"]))
+    answered = artifacts.get(cell.inputs.get("posterior", cell.inputs["of"]))
     row: dict[str, Any] = {
         "id": cell.id,
         "kind": cell.kind,
@@ -181,14 +181,12 @@ def _metrics(run: Artifact) -> dict[str, Any]:
     analysis."""
     if isinstance(run.config, SamplerConfig):
         return _estimate(run)
-    path = run.folder / "metrics.json"
-    if not path.is_file():
+    if not has_metrics(run):
         return {}
-    summary = json.loads(path.read_text("utf-8")).get("summary", {})
-    found: dict[str, float | None] = {}
-    for name, entry in summary.items():
-        found[name], found[f"{name}_se"] = entry.get("mean"), entry.get("se")
-    return found
+    row: dict[str, float | None] = {}
+    for name, entry in read_metrics(run).get("summary", {}).items():
+        row[name], row[f"{name}_se"] = entry.get("mean"), entry.get("se")
+    return row
 
 
 def _estimate(run: Artifact) -> dict[str, Any]:

@@ -23,11 +23,11 @@ _GRACE = 5.0  # seconds between asking the processes of a block to end and endin
 
 
 class LoopbackProvider(LocalProvider):  # type: ignore[misc]
-    """Blocks on this machine, of which nothing stays behind: every process of a block is ended,
-    also where its first one has died."""
+    """Blocks on this machine that leave no process behind: every process of a block is ended, even
+    if its first one has died."""
 
     def submit(self, command: str, tasks_per_node: int, job_name: str = "block") -> str:
-        """Begin a block; its id."""
+        """Start a block; returns its id."""
         job: str = super().submit(command, tasks_per_node, job_name)
         with contextlib.suppress(ProcessLookupError):
             self.resources[job]["group"] = os.getpgid(int(job))
@@ -48,7 +48,7 @@ class LoopbackProvider(LocalProvider):  # type: ignore[misc]
 
 
 class PodProvider(KubernetesProvider):  # type: ignore[misc]
-    """Pods, of which those that are gone (evicted, deleted by somebody) are known to be gone."""
+    """Pods, where one that no longer exists (evicted, deleted) counts as failed."""
 
     def _status(self) -> None:
         """Ask for every pod that is not known to have ended."""
@@ -62,7 +62,7 @@ class PodProvider(KubernetesProvider):  # type: ignore[misc]
             except Exception as error:
                 if getattr(error, "status", None) == 404:
                     entry["status"] = JobStatus(JobState.FAILED, "the pod is gone")
-                continue  # otherwise it will be asked again
+                continue  # asked again at the next check
             entry["status"] = JobStatus(translate_table.get(pod.status.phase, JobState.UNKNOWN))
 
 

@@ -1,4 +1,4 @@
-"""What a study file says, entry by entry, with the line of every word of it.
+"""Reading a study file: its entries, with the line on which every key stands, and their sweeps.
 
 name: sizes                       # default: the file's name
 targets:
@@ -43,19 +43,19 @@ _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
 
 @dataclass(frozen=True)
 class Place:
-    """A line of a file, for sentences."""
+    """A line of a file, to be named in messages."""
 
     file: str
     line: int
 
     def error(self, sentence: str) -> ConfigError:
-        """The error that says what is wrong there."""
+        """A `ConfigError` whose message names file and line."""
         return ConfigError(f"{self.file}, line {self.line}: {sentence}")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An item of `targets` or `runs`, for one kind: what it is made of, not yet expanded."""
+    """An item of `targets` or `runs` for one kind, before its sweeps are expanded."""
 
     cls: type[ArtifactConfig]
     name: str
@@ -67,11 +67,11 @@ class Entry:
 
     @property
     def place(self) -> Place:
-        """Where it begins."""
+        """The line on which the item begins."""
         return self.places[""]
 
     def at(self, key: str) -> Place:
-        """Where a key of it stands."""
+        """The line of one of its keys."""
         return self.places.get(key, self.place)
 
 
@@ -87,8 +87,8 @@ class StudyFile:
 
 
 def read_study_file(path: str | Path, default_name: str = "") -> StudyFile:
-    """Read a study file that is called `default_name` (or as the file) unless it says how; raises
-    `ConfigError` in one sentence with the line."""
+    """Read a study file; without a `name` in it the study is called `default_name`, or as the file.
+    Raises `ConfigError` in one sentence with the line."""
     file = Path(path)
     if not file.is_file():
         raise ConfigError(
@@ -152,21 +152,21 @@ def _entries(section: str, item: Any, places: dict[str, Place]) -> list[Entry]:
     place = places[""]
     if not isinstance(item, dict) or word not in item:
         raise place.error(f"an item of {section} names no kind; begin it with '{word}: KIND'.")
-    given = {str(key): value for key, value in item.items()}
-    kinds = given.pop(word) if isinstance(given[word], list) else [given.pop(word)]
+    keys = {str(key): value for key, value in item.items()}
+    kinds = keys.pop(word) if isinstance(keys[word], list) else [keys.pop(word)]
     if not kinds:
         raise places[word].error(f"{word} is an empty list; name a kind.")
-    name = _name(given.pop("name"), places["name"]) if "name" in given else ""
-    overrides = given.pop("overrides", {})
-    found = []
+    name = _name(keys.pop("name"), places["name"]) if "name" in keys else ""
+    overrides = keys.pop("overrides", {})
+    entries = []
     for kind in kinds:
         try:
             cls: Any = config_class(kind, base)
         except ConfigError as error:
             raise places[word].error(str(error)) from None
-        roles, settings = _parts(cls, given, places)
+        roles, settings = _parts(cls, keys, places)
         suffix = f"-{kind}" if len(kinds) > 1 else ""
-        found.append(
+        entries.append(
             Entry(
                 cls,
                 name,
@@ -177,18 +177,19 @@ def _entries(section: str, item: Any, places: dict[str, Place]) -> list[Entry]:
                 places,
             )
         )
-    return found
+    return entries
 
 
 def _parts(
-    cls: type[ArtifactConfig], given: dict[str, Any], places: dict[str, Place]
+    cls: type[ArtifactConfig], keys: dict[str, Any], places: dict[str, Place]
 ) -> tuple[dict[str, list[str]], dict[str, Any]]:
-    """Inputs by role and settings, of what an item says beside kind, name and overrides."""
+    """The inputs by role and the settings of an item, from its keys other than kind, name and
+    overrides."""
     fields = {item.name for item in dataclasses.fields(cls)} - {"name"}
     known = [role.removesuffix("?") for role in cls.inputs]
     roles: dict[str, list[str]] = {}
     settings: dict[str, Any] = {}
-    for key, value in given.items():
+    for key, value in keys.items():
         if key in known:
             roles[key] = _patterns(key, value, places[key])
         elif key in fields:
@@ -229,12 +230,12 @@ def _overrides(value: Any, place: Place) -> list[dict[str, Any]]:
 
 
 def _flat(tree: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted key and value; a mapping that names its kind or preset is a value."""
-    found: list[tuple[str, Any]] = []
+    """Pairs of dotted key and value; a mapping that names its kind or preset is one value."""
+    pairs: list[tuple[str, Any]] = []
     for key, value in tree.items():
         inner = isinstance(value, dict) and value and not value.keys() & {"kind", "preset"}
-        found += _flat(value, f"{prefix}{key}.") if inner else [(f"{prefix}{key}", value)]
-    return found
+        pairs += _flat(value, f"{prefix}{key}.") if inner else [(f"{prefix}{key}", value)]
+    return pairs
 
 
 # ------------------------------------------------------------------------------------------- sweeps
@@ -242,8 +243,8 @@ def _flat(tree: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 @dataclass(frozen=True)
 class Variant:
-    """One configuration of an entry, what the sweeps set in it, what that adds to its name, and how
-    to read its table if it is one."""
+    """One configuration of an entry: the values that sweeps set in it, the suffix that they add to
+    its name, and how to read its table if it is one."""
 
     config: ArtifactConfig
     swept: dict[str, Any]
@@ -252,8 +253,8 @@ class Variant:
 
 
 def variants(entry: Entry) -> list[Variant]:
-    """Every configuration of an entry. A base is composed once for each choice of settings; seeds
-    and overrides are put into it."""
+    """Every configuration of an entry. Each choice of settings is composed once; seeds and
+    overrides are then set in the result."""
     axes = {
         key: value if isinstance(value, list) else [value]
         for key, value in entry.settings.items()
@@ -265,20 +266,20 @@ def variants(entry: Entry) -> list[Variant]:
             raise entry.at(key).error(f"{key} is an empty list; give a value.")
     if _count(axes) > MOST_CELLS:
         raise entry.place.error(f"the sweep has more than {MOST_CELLS} members; split the study.")
-    found: list[Variant] = []
+    members: list[Variant] = []
     for settings, word in _choices(axes):
         if is_table(entry.cls, settings.get("data")):
-            found.append(_table(entry, settings["data"], word if len(axes["data"]) > 1 else ""))
+            members.append(_table(entry, settings["data"], word if len(axes["data"]) > 1 else ""))
             continue
         base = to_plain(_composed(entry, settings))
         several = {key: value for key, value in settings.items() if len(axes[key]) > 1}
-        found += _overridden(entry, base, seeds, several, word, MOST_CELLS - len(found))
-    return found
+        members += _overridden(entry, base, seeds, several, word, MOST_CELLS - len(members))
+    return members
 
 
 def _table(entry: Entry, data: dict[str, Any], word: str) -> Variant:
-    """The task set of a table, for which nothing else can be set: what it is follows from the file
-    and how it is read."""
+    """The task set of a table. It has no other settings, since file and reading options say what it
+    is."""
     for key in (
         *entry.settings,
         *(f"overrides: {key}" for overrides in entry.overrides for key in overrides),
@@ -306,14 +307,14 @@ def _overridden(
     before: str,
     most: int,
 ) -> list[Variant]:
-    """The configurations of one base: for every mapping of overrides, all choices from its lists,
-    with every seed."""
-    found: list[Variant] = []
+    """The configurations made from one base: for every mapping of overrides, every choice of values
+    from its lists, with every seed."""
+    members: list[Variant] = []
     for n, overrides in enumerate(entry.overrides):
         axes = {"seed": seeds} | {
             key: value if isinstance(value, list) else [value] for key, value in overrides.items()
         }
-        if len(found) + _count(axes) > most:
+        if len(members) + _count(axes) > most:
             raise entry.place.error(
                 f"the sweep has more than {MOST_CELLS} members; split the study."
             )
@@ -322,19 +323,19 @@ def _overridden(
             several = settings | {
                 key: value for key, value in changes.items() if len(axes[key]) > 1 or numbered
             }
-            found.append(
+            members.append(
                 Variant(
                     _changed(entry, base, changes),
                     several,
                     f"{entry.suffix}{numbered}{before}{word}",
                 )
             )
-    return found
+    return members
 
 
 def _choices(axes: Mapping[str, list[Any]]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Every choice of one value for each key, and what it adds to a name: a word for each key that
-    has several values."""
+    """Every choice of one value for each key, with the suffix that it adds to a name: a word for
+    each key that has several values."""
     words = {key: [""] if len(values) == 1 else _words(key, values) for key, values in axes.items()}
     for numbers in itertools.product(*(range(len(values)) for values in axes.values())):
         chosen = dict(zip(axes, numbers, strict=True))
@@ -345,7 +346,7 @@ def _choices(axes: Mapping[str, list[Any]]) -> Iterator[tuple[dict[str, Any], st
 
 
 def _words(key: str, values: list[Any]) -> list[str]:
-    """What each of several values adds to a name; those that would be called alike are numbered."""
+    """The suffix that each of several values adds to a name; equal ones are numbered."""
     words = [_word(key, value) for value in values]
     alike = len(set(words)) < len(words)
     return [f"-{word}_{i}" if alike else f"-{word}" for i, word in enumerate(words)]
@@ -378,7 +379,7 @@ def _seeds(value: Any, place: Place) -> list[Any]:
 
 
 def _word(key: str, value: Any) -> str:
-    """What a swept value adds to a name."""
+    """The word for a swept value in a name."""
     if isinstance(value, dict):
         file = value.get("table")
         value = (

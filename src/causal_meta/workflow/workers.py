@@ -1,5 +1,5 @@
-"""Where jobs are carried out: here, one after the other, or in worker processes. Both take jobs and
-give back answers, one at a time."""
+"""Where jobs are carried out: in this process, one after the other, or in worker processes. Both
+take jobs and return answers, one at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import IO, Protocol
 from causal_meta.store import Store
 from causal_meta.workflow.jobs import Answer, Job, carry_out_job, log_of
 
-TRIES = 3  # a job whose process dies is given to a new one; after so many deaths it has failed
+TRIES = 3  # processes that a job may have: it has failed when so many of them have died
 
 
 class Workers(Protocol):
@@ -34,7 +34,7 @@ class Workers(Protocol):
         """Wait for the next answer."""
 
     def close(self) -> None:
-        """Let go of everything; what is under way in a worker is broken off."""
+        """Release everything; jobs that run in workers are aborted."""
 
 
 class Here:
@@ -48,7 +48,7 @@ class Here:
         return not self._jobs
 
     def begin(self, job: Job) -> None:
-        """Take a job; it is carried out when its answer is asked for."""
+        """Take a job, to be carried out by `answer`."""
         self._jobs.append(job)
 
     def answer(self) -> Answer:
@@ -60,18 +60,17 @@ class Here:
 
 
 class Processes:
-    """Carries out jobs in `count` processes of one thread each, which write what they have to say
-    to `log`.
+    """Carries out jobs in `count` processes of one thread each, whose output goes to `log`.
 
-    A process that dies (killed, out of memory) fails nothing at once: its job is given to a new
-    process, `TRIES` times in all.
+    The job of a process that dies (killed, out of memory) is sent to a new process, up to `TRIES`
+    times in all.
     """
 
     def __init__(self, store: Store, count: int, log: Path) -> None:
         self.store = store
         self.log = log
         self.deaths: Counter[str] = Counter()
-        self._said: queue.Queue[tuple[subprocess.Popen[str], str]] = queue.Queue()
+        self._lines: queue.Queue[tuple[subprocess.Popen[str], str]] = queue.Queue()
         self._busy: dict[int, Job] = {}
         self._idle: list[subprocess.Popen[str]] = []
         self._all: list[subprocess.Popen[str]] = []
@@ -79,11 +78,11 @@ class Processes:
 
     @property
     def pids(self) -> list[int]:
-        """The ids of the processes that live."""
+        """The ids of the processes that run."""
         return [process.pid for process in self._all if process.poll() is None]
 
     def free(self) -> bool:
-        """Whether a process idles or may be started."""
+        """Whether a process is idle or may be started."""
         return bool(self._idle) or self._left > 0
 
     def begin(self, job: Job) -> None:
@@ -100,10 +99,10 @@ class Processes:
                 del self._busy[process.pid]
 
     def answer(self) -> Answer:
-        """The next answer; a job whose process died is begun again, or answered with how it
-        died."""
+        """The next answer; a job whose process died is restarted, or has failed after `TRIES`
+        deaths."""
         while True:
-            process, line = self._said.get()
+            process, line = self._lines.get()
             job = self._busy.pop(process.pid, None)
             if line:
                 self._idle.append(process)
@@ -164,8 +163,8 @@ class Processes:
     def _listen(self, process: subprocess.Popen[str], output: IO[str]) -> None:
         for line in output:
             if line.endswith("\n"):
-                self._said.put((process, line))
-        self._said.put((process, ""))
+                self._lines.put((process, line))
+        self._lines.put((process, ""))
 
     def close(self) -> None:
         """End every process."""

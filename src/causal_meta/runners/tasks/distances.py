@@ -20,6 +20,7 @@ import numpy as np
 from causal_meta.conf.convert import to_plain
 from causal_meta.conf.data import FamilyConfig
 from causal_meta.conf.task_sets import DistanceConfig
+from causal_meta.records.files import read_arrays, read_json
 from causal_meta.store.key import canonical
 
 if TYPE_CHECKING:
@@ -115,9 +116,8 @@ def load_distance(artifact: Artifact, *, swapped: bool = False) -> FamilyDistanc
             f"{artifact.id} is of kind {artifact.kind!r}; give a distance (causal-meta data "
             "distance A B)."
         )
-    tree = json.loads((artifact.folder / "distances.json").read_text("utf-8"))
-    with np.load(artifact.folder / "arrays.npz", allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+    tree = read_json(artifact.folder / "distances.json")
+    arrays = read_arrays(artifact.folder / "arrays.npz")
     roles = ("second", "first") if swapped else ("first", "second")
     distances = tree["distances"]
     if swapped:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from causal_meta.conf.task_sets import PortraitConfig
+from causal_meta.records.files import read_json
 
 if TYPE_CHECKING:
     from causal_meta.store import Artifact, Attempt
@@ -41,7 +42,7 @@ def load_portrait(artifact: Artifact) -> dict[str, Any]:
             f"{artifact.id} is of kind {artifact.kind!r}; give a portrait (causal-meta data show "
             "data=FAMILY)."
         )
-    return dict(json.loads((artifact.folder / "summary.json").read_text("utf-8")))
+    return dict(read_json(artifact.folder / "summary.json"))
 
 
 def portrait_files(artifact: Artifact) -> list[Path]:

@@ -25,6 +25,7 @@ from causal_meta.datasets.real import Table, truth_digest
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.task_registry import registry_of
 from causal_meta.randomness import seeds_of
+from causal_meta.records.task_sets import read_columns, read_task_arrays
 from causal_meta.runners.build import make
 from causal_meta.runners.tasks.table_sources import table_config
 from causal_meta.tasks import TaskBatch, full_batch
@@ -195,23 +196,18 @@ def load_tasks(artifact: Artifact) -> TaskBatch:
     """The tasks of a `tasks` target, raw rows, with their truth if there is one. Raises ValueError
     if the artifact is of another kind."""
     check_is_tasks(artifact)
-    with np.load(artifact.folder / "data.npz", allow_pickle=False) as arrays:
-        values = {
-            name: torch.from_numpy(arrays[name])
-            for name in ("x", "node_mask", "row_mask", "intervened", "seeds")
-        }
-        adjacency = (
-            torch.from_numpy(arrays["adjacency"]).to(torch.float32)
-            if "adjacency" in arrays.files
-            else None
-        )
-    return TaskBatch(adjacency=adjacency, **values)
+    names = ("x", "node_mask", "row_mask", "intervened", "seeds", "adjacency")
+    arrays = read_task_arrays(artifact, *names)
+    graphs = arrays.pop("adjacency", None)
+    adjacency = None if graphs is None else torch.from_numpy(graphs).to(torch.float32)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return TaskBatch(adjacency=adjacency, **tensors)
 
 
 def columns_of(artifact: Artifact) -> list[str]:
     """The names of a task set's D variables (the first ones, for a task with fewer)."""
     check_is_tasks(artifact)
-    return [str(name) for name in json.loads((artifact.folder / "columns.json").read_text("utf-8"))]
+    return read_columns(artifact)
 
 
 def check_is_tasks(artifact: Artifact) -> None:
