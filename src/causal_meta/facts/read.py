@@ -264,7 +264,7 @@ def load_runs(
 
 
 def _record(folder: Path, events: Events, rows: Sequence[Row]) -> dict[str, Any]:
-    meta = read_json(folder / "meta.json")
+    meta = _json(folder / "meta.json", [])
     first = next((event.get("meta") or {} for event in events if event.get("meta")), {})
     last = {(row[2] or "", row[3]): float(row[4]) for row in rows}
     record: dict[str, Any] = {
@@ -302,11 +302,6 @@ def _settings(folder: Path, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{str(error).rstrip('.')}, left out.")
         return {}
     return {key: value for key, value in leaves(tree) if key}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; empty if the file is absent or holds none."""
-    return _json(path, [])
 
 
 def _json(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_meta.conf.convert import leaves
+from causal_meta.records.files import read_json
 from causal_meta.store import Artifact, Store, StoreError, disk
 
 PLOT_FOLDERS = ("figures", "diagnostics", "training/figures", "inference/figures")
@@ -141,8 +142,8 @@ def _of(artifact: Artifact, label: str = "") -> Piece:
     piece = _piece(label or artifact.kind, artifact.id, artifact.folder)
     known = dict(leaves({"metrics": artifact.meta.get("metrics", {})}))
     for path in piece.tables:
-        with contextlib.suppress(OSError, ValueError):
-            known |= dict(leaves(json.loads(path.read_text("utf-8"))))
+        with contextlib.suppress(ValueError):
+            known |= dict(leaves(read_json(path)))
     piece.numbers = {
         word: float(known[key])
         for key, word in NUMBERS.items()
@@ -227,8 +228,8 @@ def _write(folder: Path, title: str, pieces: Sequence[Piece], head: Sequence[str
 def _promoted(folder: Path) -> dict[str, Any]:
     """What the record of an earlier promotion says, of files that are still there."""
     try:
-        tree = json.loads((folder / RECORD).read_text("utf-8"))
-    except (OSError, ValueError):
+        tree = read_json(folder / RECORD)
+    except ValueError:
         return {}
     return (
         {name: entry for name, entry in tree.items() if (folder / Path(name).name).is_file()}

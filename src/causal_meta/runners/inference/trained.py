@@ -15,6 +15,7 @@ from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.datasets.real import Table, as_table
 from causal_meta.datasets.summaries import check_table
 from causal_meta.posteriors import GraphPosterior
+from causal_meta.records.stream_summaries import read_stream_summary
 from causal_meta.runners.inference.large_tables import parts, parts_warning, table_posterior
 from causal_meta.runners.inference.named_models import find_model
 from causal_meta.runners.tasks.task_sets import centred
@@ -110,16 +111,7 @@ def trained_model(artifact: Artifact) -> TrainedModel:
     """The model in a pre-trained artifact, with its weights; raises ValueError for any other
     artifact or an unreadable checkpoint."""
     experiment_of(artifact)
-    return TrainedModel(artifact, load_weights(artifact), stream_summary_of(artifact))
-
-
-def stream_summary_of(artifact: Artifact) -> dict[str, np.ndarray] | None:
-    """The stored summary of a model's training stream, None if it has none."""
-    file = artifact.folder / "stream_summary.npz"
-    if not file.is_file():
-        return None
-    with np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    return TrainedModel(artifact, load_weights(artifact), read_stream_summary(artifact))
 
 
 def batch_of(table: Table) -> TaskBatch:

@@ -19,6 +19,7 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.summaries import stream_summary
 from causal_meta.models.base import ModelFactory
+from causal_meta.records.stream_summaries import STREAM_SUMMARY
 from causal_meta.runners.training import checkpoints
 from causal_meta.store import Artifact, Attempt, Store, StoreError
 
@@ -83,7 +84,7 @@ def _take(
     if hashlib.sha256((folder / "best.pt").read_bytes()).hexdigest() != config.weights_sha256:
         raise StoreError(f"{path.name} changed while it was read; import it again.")
     np.savez_compressed(
-        attempt.folder / "stream_summary.npz",
+        attempt.folder / STREAM_SUMMARY,
         **stream_summary(SCMFamily(config.data.train), config.seed),  # type: ignore[arg-type]
     )
     dims = {

@@ -14,6 +14,7 @@ from causal_meta.datasets.data_module import CausalMetaModule
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.summaries import stream_summary
 from causal_meta.models.base import BaseModel, ModelFactory
+from causal_meta.records.stream_summaries import STREAM_SUMMARY
 from causal_meta.runners.training import checkpoints
 from causal_meta.runners.training.graph_training import describe, train_graph_model
 from causal_meta.store.artifact import Artifact
@@ -54,7 +55,7 @@ def build_amortised(config: ExperimentConfig, attempt: Attempt) -> dict[str, Any
         json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8"
     )
     np.savez_compressed(
-        attempt.folder / "stream_summary.npz",
+        attempt.folder / STREAM_SUMMARY,
         **stream_summary(SCMFamily(config.data.train), config.seed),  # type: ignore[arg-type]
     )
     train = config.data.train
