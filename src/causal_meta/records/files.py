@@ -25,7 +25,7 @@ def read_arrays(path: Path, *names: str) -> dict[str, NDArray[Any]]:
     """The arrays of the NumPy archive at `path` by name, those called `names` if any are named and
     as far as they are there; raises ValueError if the archive is missing or cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in names or arrays.files if name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise _unreadable(path, error) from None
