@@ -1,4 +1,4 @@
-"""What an answer cost is its own work, also where others work beside it in the same process."""
+"""The cost of an answer counts its own thread alone, also where other threads are at work."""
 
 import threading
 import time
@@ -13,18 +13,18 @@ def burn(seconds):
 
 
 def test_a_thread_counts_its_own_work_and_the_process_all_of_it():
-    begin, told = cpu_seconds(), []
+    begin, times = cpu_seconds(), []
 
     def work(seconds):
         before = cpu_seconds()
         burn(seconds)
-        told.append(cpu_seconds() - before)
+        times.append(cpu_seconds() - before)
 
     threads = [threading.Thread(target=work, args=(seconds,)) for seconds in (0.1, 0.3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert 0.1 <= min(told) < 0.15
-    assert 0.3 <= max(told) < 0.35
+    assert 0.1 <= min(times) < 0.15
+    assert 0.3 <= max(times) < 0.35
     assert cpu_seconds() - begin >= 0.4

@@ -1,4 +1,4 @@
-"""Pictures show what they are given, put it where it can be read, and leave nothing behind."""
+"""Pictures show all of their input, legibly, and leave no files or global settings behind."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ def test_backward_share_does_not_count_the_weaker_direction_of_a_pair():
 
 @pytest.mark.parametrize("downwards", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_layers_point_one_way_and_boxes_do_not_touch(seed, downwards):
+def test_edges_between_layers_point_in_one_direction_and_boxes_do_not_touch(seed, downwards):
     weights = random_dag(seed, 8 + 2 * seed, 0.2)
     names = [f"variable {i}" * (1 + i % 2) for i in range(len(weights))]
     boxes = _box_sizes(names)
@@ -108,7 +108,7 @@ def test_width_and_opacity_grow_with_probability():
     assert opacities[0] < opacities[2]
 
 
-def test_wrong_and_missed_edges_of_a_known_truth_look_different():
+def test_wrong_and_missed_edges_of_a_known_truth_are_drawn_differently():
     p, truth = np.zeros((3, 3)), np.zeros((3, 3))
     p[0, 1] = p[1, 2] = 0.9
     truth[0, 1] = truth[0, 2] = 1

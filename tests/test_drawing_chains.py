@@ -1,5 +1,5 @@
-"""Pictures of chains: drawn for every shape of draws, the same bytes each time, with nothing
-invented where values are not finite."""
+"""Pictures of chains: drawn for every shape of draws, the same bytes each time, with gaps
+where values are not finite."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Two families beside each other: every number is shown, missing ones are said, equal input gives
+"""Pictures of two families: every number is drawn, missing ones are marked, and equal input gives
 equal bytes."""
 
 import numpy as np
@@ -41,7 +41,7 @@ def dots(figure):
     return scatter.get_offsets()[:, 0].tolist()
 
 
-def test_distances_are_drawn_in_standard_errors_and_missing_ones_are_said():
+def test_distances_are_drawn_in_standard_errors_and_missing_ones_are_marked():
     figure = compared()
     assert dots(figure) == pytest.approx([50.0, 0.4, 0.0, -100.0, 0.0])
     assert texts(figure).count("missing") == 2

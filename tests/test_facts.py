@@ -1,4 +1,4 @@
-"""Facts: whole lines, never edited, read again whatever happened, version 1 understood."""
+"""Facts: whole lines, never edited, readable after any interruption; version 1 can be read too."""
 
 import datetime
 import json
@@ -52,7 +52,8 @@ def scalars_file(folder: Path) -> Path:
 
 
 def violations(event: dict) -> list[str]:
-    """Schema version 2, written down a second time: what is wrong with an event."""
+    """The violations of schema version 2 by an event, which is written out here a second
+    time."""
     kinds = {
         "schema_version": int, "moment": str, "run_id": str, "attempt": int, "step": int | None,
         "split": str | None, "metrics": dict,
@@ -171,7 +172,7 @@ def test_values_of_other_libraries_become_plain():
         finite({"a": object()})
 
 
-def test_reserved_fields_cannot_be_given():
+def test_reserved_fields_cannot_be_passed():
     with pytest.raises(ValueError, match="schema_version"):
         build_event_payload("on_start", **{"schema_version": 3})
     with pytest.raises(ValueError, match="moment"):
@@ -270,7 +271,7 @@ def test_a_torn_row_is_left_out_and_reported_wherever_it_was_cut(tmp_path, heade
         assert "torn last line" in frame.attrs["problems"][0]
         append_scalars_csv(tmp_path, {"loss": 0.5}, step=11, split="train")
         frame = read_scalars(tmp_path)
-        # the torn row never passes for a whole one
+        # the torn row is never read as a whole one
         assert frame["step"].tolist() == ([10, 11] if header else [11])
         assert len(frame.attrs["problems"]) == 1
 
@@ -395,7 +396,7 @@ def test_a_mirror_that_raises_at_scalars_becomes_a_fact_and_loses_no_row(tmp_pat
     )
 
 
-def test_a_subscriber_that_raises_becomes_a_fact_and_the_run_goes_on(tmp_path):
+def test_a_subscriber_that_raises_becomes_a_fact_and_the_run_continues(tmp_path):
     moments = []
 
     def plot(event):
@@ -422,7 +423,7 @@ def test_a_subscriber_that_raises_becomes_a_fact_and_the_run_goes_on(tmp_path):
     assert moments == ["on_start", *["on_validation_end"] * 3]
 
 
-def test_time_goes_on_over_attempts(facts, tmp_path):
+def test_time_continues_over_attempts(facts, tmp_path):
     append_jsonl_event(tmp_path, build_event_payload("heartbeat", wall_s=100.0, cpu_s=200.0))
     append_scalars_csv(tmp_path, {"loss": 1.0}, step=1, split="train", wall_s=110.0, cpu_s=220.0)
     again = Facts(tmp_path, RUN, 2, 7)
@@ -522,7 +523,7 @@ def test_flat_histories_alone_are_understood(tmp_path):
     assert read_events(tmp_path)[0]["histories"] == {"val_loss": [1.0, 0.8]}
 
 
-def test_the_version_1_table_goes_long_and_back(v1):
+def test_the_version_1_table_becomes_long_and_wide_again(v1):
     """No number is lost: the wide table is rebuilt from the long one."""
     long = read_scalars(v1)
     assert long.attrs["problems"] == []
@@ -639,7 +640,7 @@ def test_the_users_reading_pattern_works_on_the_layout(store):
     }  # fmt: skip
 
 
-def test_aggregate_results_says_the_same(store):
+def test_aggregate_results_agrees_with_the_layout(store):
     frame, pattern = aggregate_results(store.root), snippet(store.root)
     assert sorted(frame["llc_mean"]) == sorted(pattern["llc_mean"])
     assert set(frame["target_id"]) == set(pattern["target_id"])
@@ -656,11 +657,11 @@ def test_aggregate_results_says_the_same(store):
 
 
 def test_runs_are_discovered_and_loaded(store):
-    found = discover_runs(store.root)
-    assert len(found) == 4
-    assert {path.name for path in found} == {artifact.id for artifact in store.artifacts()}
+    folders = discover_runs(store.root)
+    assert len(folders) == 4
+    assert {path.name for path in folders} == {artifact.id for artifact in store.artifacts()}
     table, curves, order = load_runs(store.root)
-    assert order == [str(path) for path in found]
+    assert order == [str(path) for path in folders]
     row = table.set_index("kind").loc["amortised"]
     assert (
         row["train/loss"],
@@ -673,7 +674,7 @@ def test_runs_are_discovered_and_loaded(store):
     assert curves["value"].tolist() == [1.0, 0.5]
 
 
-def test_what_is_torn_or_damaged_in_one_run_is_reported_and_the_others_are_read(store):
+def test_damage_in_one_run_is_reported_and_the_others_are_read(store):
     runs = sorted(store.root.glob("targets/*/run_*"))
     assert (
         aggregate_results(store.root).attrs["problems"]
@@ -723,18 +724,18 @@ def test_a_run_counts_as_complete_when_it_ended(tmp_path):
 # --------------------------------------------------------------------------------------- provenance
 
 
-def test_the_commit_is_what_git_says():
+def test_the_commit_is_that_of_git():
     root = Path(provenance.__file__).parents[3]
-    told = subprocess.run(
+    git = subprocess.run(
         ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True
     )
-    if told.returncode == 0 and (root / "pyproject.toml").is_file():
+    if git.returncode == 0 and (root / "pyproject.toml").is_file():
         provenance.code_sha.cache_clear()
-        assert provenance.code_sha() == told.stdout.strip()
+        assert provenance.code_sha() == git.stdout.strip()
 
 
 @pytest.mark.parametrize("form", ["detached", "packed", "loose", "worktree", "broken", "unborn"])
-def test_the_commit_is_found_in_every_form_git_keeps_it(tmp_path, form):
+def test_the_commit_is_read_in_every_form_git_keeps_it(tmp_path, form):
     git, sha = tmp_path / ".git", "a" * 40
     (git / "refs" / "heads").mkdir(parents=True)
     (git / "HEAD").write_text(

@@ -1,5 +1,5 @@
 """Classes of graphs against enumeration: every graph of 3 and 4 nodes with the known numbers of
-classes, and networkx's own search."""
+classes, and by networkx's search for isomorphisms."""
 
 import itertools
 
@@ -18,15 +18,15 @@ def every_directed_graph(size):
     """All 2^(n(n-1)) directed graphs without self-loops, float32 [M, n, n]."""
     pairs = [(i, j) for i in range(size) for j in range(size) if i != j]
     codes = torch.arange(2 ** len(pairs))
-    found = torch.zeros(len(codes), size, size)
+    adjacency = torch.zeros(len(codes), size, size)
     for k, (i, j) in enumerate(pairs):
-        found[:, i, j] = (codes >> k) & 1
-    return found
+        adjacency[:, i, j] = (codes >> k) & 1
+    return adjacency
 
 
 def every_dag(size):
-    found = every_directed_graph(size)
-    return found[graphs.is_acyclic(found)]
+    digraphs = every_directed_graph(size)
+    return digraphs[graphs.is_acyclic(digraphs)]
 
 
 def as_networkx(adjacency):
@@ -57,9 +57,9 @@ def drawn(law, size, count=40):
 def test_the_known_numbers_of_classes(size, counts):
     """Labelled DAGs (Robinson 1973), unlabelled DAGs, Markov equivalence classes (Gillispie &
     Perlman 2001) and the unlabelled ones."""
-    found = every_dag(size)
-    hashes = [graph_classes.class_hashes(found, level) for level in LEVELS] + [
-        graph_classes.unlabelled_equivalence_hashes(found)
+    dags = every_dag(size)
+    hashes = [graph_classes.class_hashes(dags, level) for level in LEVELS] + [
+        graph_classes.unlabelled_equivalence_hashes(dags)
     ]
     assert tuple(len(set(level)) for level in hashes) == counts
     assert len({digest for level in hashes for digest in level}) == sum(counts), (
@@ -69,18 +69,18 @@ def test_the_known_numbers_of_classes(size, counts):
 
 @pytest.mark.parametrize(("size", "count"), [(3, 16), (4, 218)])
 def test_all_directed_graphs_too(size, count):
-    """The canonical form asks for no acyclicity: unlabelled digraphs (Harary & Palmer 1973), cycles
-    and all."""
+    """The canonical form needs no acyclicity: unlabelled digraphs, with cycles (Harary & Palmer
+    1973)."""
     assert len(set(graph_classes.isomorphism_hashes(every_directed_graph(size)))) == count
 
 
 def test_classes_on_four_nodes_are_those_of_networkx():
-    found = every_dag(4)
-    hashes = graph_classes.isomorphism_hashes(found)
-    first = {digest: found[hashes.index(digest)] for digest in hashes}
+    dags = every_dag(4)
+    hashes = graph_classes.isomorphism_hashes(dags)
+    first = {digest: dags[hashes.index(digest)] for digest in hashes}
     assert all(
         nx.is_isomorphic(as_networkx(graph), as_networkx(first[digest]))
-        for graph, digest in zip(found, hashes, strict=True)
+        for graph, digest in zip(dags, hashes, strict=True)
     )
 
 
@@ -95,8 +95,8 @@ def test_classes_on_four_nodes_are_those_of_networkx():
     ],
 )
 def test_renumbering_changes_no_class_and_one_edge_does(law, size):
-    """Sparse graphs, with many isolated nodes, twins and equal parts; the order makes equal graphs
-    of them."""
+    """Sparse graphs, with many isolated nodes, twins and equal parts; in canonical order
+    they are equal."""
     original = drawn(law, size)
     other = renumbered(original)
     assert graph_classes.isomorphism_hashes(other) == graph_classes.isomorphism_hashes(original)
@@ -129,7 +129,7 @@ def test_a_graph_is_hashed_the_same_in_any_batch(monkeypatch):
     ] == graph_classes.class_signatures(batch, "isomorphism")
 
 
-def test_a_pair_that_colour_refinement_cannot_tell_apart():
+def test_a_pair_that_colour_refinement_cannot_separate():
     """Every cause has two effects and every effect two causes; once they are two rings of eight,
     once rings of six and ten."""
 
@@ -195,12 +195,12 @@ def test_a_search_without_end_is_given_up(monkeypatch):
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_equal_classes_have_equal_signatures_and_others_hardly_ever(level):
-    """On 4 nodes the skeleton has 64 values; the other levels tell all classes apart."""
-    found = every_dag(4)
+    """On 4 nodes the skeleton has 64 values; the other levels separate all classes."""
+    dags = every_dag(4)
     pairs = list(
         zip(
-            graph_classes.class_hashes(found, level),
-            graph_classes.class_signatures(found, level),
+            graph_classes.class_hashes(dags, level),
+            graph_classes.class_signatures(dags, level),
             strict=True,
         )
     )

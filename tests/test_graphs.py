@@ -17,10 +17,10 @@ def every_directed_graph(size):
     """All 2^(n(n-1)) directed graphs without self-loops, float32 [M, n, n]."""
     pairs = [(i, j) for i in range(size) for j in range(size) if i != j]
     codes = torch.arange(2 ** len(pairs))
-    found = torch.zeros(len(codes), size, size)
+    adjacency = torch.zeros(len(codes), size, size)
     for k, (i, j) in enumerate(pairs):
-        found[:, i, j] = (codes >> k) & 1
-    return found
+        adjacency[:, i, j] = (codes >> k) & 1
+    return adjacency
 
 
 def as_networkx(adjacency):
@@ -28,8 +28,8 @@ def as_networkx(adjacency):
 
 
 def every_dag(size):
-    found = every_directed_graph(size)
-    return found[[nx.is_directed_acyclic_graph(as_networkx(graph)) for graph in found]]
+    digraphs = every_directed_graph(size)
+    return digraphs[[nx.is_directed_acyclic_graph(as_networkx(graph)) for graph in digraphs]]
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +132,11 @@ def test_permute_is_a_renumbering(random_dags):
 # ------------------------------------------------------------------------------ equivalence classes
 
 
-def enumerated_cpdags(found):
+def enumerated_cpdags(dags):
     """The union of each Markov equivalence class, members being graphs of one skeleton and the same
     v-structures (Verma & Pearl 1990)."""
     classes = {}
-    for index, graph in enumerate(found.int().numpy()):
+    for index, graph in enumerate(dags.int().numpy()):
         skeleton = graph | graph.T
         colliders = frozenset(
             (min(i, k), j, max(i, k))
@@ -145,9 +145,9 @@ def enumerated_cpdags(found):
             if not skeleton[i, k]
         )
         classes.setdefault((skeleton.tobytes(), colliders), []).append(index)
-    unions = torch.zeros_like(found)
+    unions = torch.zeros_like(dags)
     for members in classes.values():
-        unions[members] = found[members].amax(dim=0)
+        unions[members] = dags[members].amax(dim=0)
     return unions.to(torch.int8), len(classes)
 
 

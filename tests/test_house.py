@@ -1,5 +1,5 @@
-"""The house stands: imports go down one floor at a time, light doors stay light, nothing read can
-run code, every docstring says something."""
+"""The structure of the package: imports go downwards, light modules stay light, no file that is
+read can run code, and public things have docstrings."""
 
 import ast
 import dataclasses
@@ -28,7 +28,7 @@ FLOOR = {
     "drawing": 0, "store": 0, "facts": 0, "conf": 0,
     "clock": 0, "threads": 0, "draws": 0, "fixed_order": 0, "pareto": 0, "method_diagnostics": 0,
 }  # fmt: skip
-# all that monitoring and reports may know
+# all that monitoring and reports may import
 SHOWING = {"records", "store", "facts", "conf", "graphs", "posteriors", "drawing"}
 # science takes tensors and returns tensors: it never writes
 RECORDS = {"store", "facts", "records"}
@@ -68,7 +68,7 @@ def forbidden(here: str, there: str) -> bool:
     """Whether room `here` may not import from room `there`."""
     if here == there or there == "__version__":
         return False
-    # the front door opens lazily, to the public names of the runners and below
+    # causal_meta/__init__.py imports lazily, the public names of the runners and below
     if here == "__init__":
         return there in ("cli", "workflow")
     if here == "records":
@@ -85,7 +85,7 @@ def forbidden(here: str, there: str) -> bool:
 
 
 def line_of(path: Path, node: ast.AST) -> str:
-    """Where a node stands, as an editor opens it."""
+    """The path and line of a node."""
     return f"{path.relative_to(SRC.parent)}:{getattr(node, 'lineno', 1)}"
 
 
@@ -190,7 +190,7 @@ def test_public_things_have_docstrings():
 
 
 def run_light(code: str) -> tuple[float, str]:
-    """CPU seconds of a fresh interpreter that carries out `code`, and what it printed."""
+    """CPU seconds of a fresh interpreter that executes `code`, and its output."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -301,7 +301,7 @@ def calls(tree: ast.Module, names: tuple[str, ...]) -> list[ast.Call]:
 
 
 def test_runners_do_not_probe_configurations():
-    """What a runner needs to know of a kind is a field of the kind's configuration."""
+    """Properties of a kind that a runner needs are fields of the kind's configuration."""
     assert not [
         f"{line_of(path, call)} {ast.unparse(call)}"
         for path, tree in TREES.items()
@@ -311,8 +311,8 @@ def test_runners_do_not_probe_configurations():
     ]
 
 
-def test_runners_do_not_tell_posteriors_apart():
-    """What differs between posteriors is a method of theirs."""
+def test_runners_do_not_distinguish_posterior_types():
+    """Differences between types of posterior are methods of theirs."""
     assert not [
         f"{line_of(path, call)} {ast.unparse(call)}"
         for path, tree in TREES.items()

@@ -1,5 +1,5 @@
-"""Laws of the layers: the pieced functions compute what plain operations do, gradients included;
-masks mask; weights begin as stated."""
+"""The layers: the pieced functions equal plain operations, gradients included; masked entries have
+no influence; initial weights have the stated laws."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ def block(axis, dropout=0.0, dtype=torch.float64, dim=12, n_heads=2, key_size=5)
     made = AxialBlock(dim, n_heads, key_size, 3, dropout, axis)
     generator = torch.Generator().manual_seed(1)
     made.initialise(2.0, generator)
-    # away from the start, where affine maps and biases do nothing
+    # away from the initial values, at which affine maps and biases have no effect
     for parameter in made.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     return made.to(dtype)
@@ -52,8 +52,8 @@ def value_and_gradients(made, forward, x, mask, weights):
 
 @pytest.mark.parametrize(("axis", "masked", "kept", "scores"), CASES)
 def test_pieces_equal_plain_operations(axis, masked, kept, scores, monkeypatch):
-    """Value and every gradient, with attention weights kept or recomputed, with tiles of queries or
-    without."""
+    """Value and every gradient, with attention weights stored or recomputed, with or without tiles
+    of queries."""
     monkeypatch.setattr(pieces, "TOKENS", 16)
     monkeypatch.setattr(pieces, "KEPT_BYTES", kept)
     monkeypatch.setattr(pieces, "SCORES", scores)
@@ -90,7 +90,7 @@ def test_derivatives_equal_differences_also_with_dropout(axis, monkeypatch):
 
 
 @pytest.mark.parametrize("axis", ["variables", "rows"])
-def test_half_precision_is_asked_for_and_no_worse_than_autocast(axis):
+def test_half_precision_is_no_worse_than_autocast(axis):
     """The error of the value and of every gradient is at most 1.3 times that of the plain
     operations under torch's own autocast."""
     made, x = (
@@ -113,9 +113,9 @@ def test_half_precision_is_asked_for_and_no_worse_than_autocast(axis):
 
 
 @pytest.mark.parametrize("axis", ["variables", "rows"])
-@pytest.mark.parametrize("way", ["plain", "pieced"])
-def test_masked_entries_are_as_if_absent(axis, way):
-    """Garbage behind the mask changes nothing for real entries, and the result is that of the
+@pytest.mark.parametrize("method", ["plain", "pieced"])
+def test_masked_entries_are_as_if_absent(axis, method):
+    """Any values at masked entries leave the real ones unchanged, and the result is that of the
     shorter input."""
     made, x = block(axis), tokens(3, 4, 7, 12)
     length = 4 if axis == "variables" else 7
@@ -125,15 +125,15 @@ def test_masked_entries_are_as_if_absent(axis, way):
         if axis == "variables"
         else (slice(None), slice(None), slice(0, 5))
     )
-    y = getattr(made, way)(x, mask)[real]
+    y = getattr(made, method)(x, mask)[real]
     x2 = x.clone()
     hidden = torch.ones(x.shape[:3], dtype=torch.bool)
     hidden[real] = False
     x2[hidden] = 1e3 * x2[hidden].flip(0)
-    torch.testing.assert_close(getattr(made, way)(x2, mask)[real], y, rtol=0, atol=1e-12)
-    torch.testing.assert_close(getattr(made, way)(x[real])[:], y, rtol=0, atol=1e-12)
+    torch.testing.assert_close(getattr(made, method)(x2, mask)[real], y, rtol=0, atol=1e-12)
+    torch.testing.assert_close(getattr(made, method)(x[real])[:], y, rtol=0, atol=1e-12)
     # without the mask it would have mattered
-    assert not torch.allclose(getattr(made, way)(x2)[real], getattr(made, way)(x)[real])
+    assert not torch.allclose(getattr(made, method)(x2)[real], getattr(made, method)(x)[real])
 
 
 def test_attention_equals_a_loop():

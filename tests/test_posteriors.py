@@ -1,5 +1,5 @@
-"""Laws of posteriors over graphs: probabilities sum to one, frequencies meet marginals, closed
-forms, round trips, padding is zero."""
+"""Posteriors over graphs: probabilities sum to one, frequencies agree with marginals, closed forms,
+round trips through arrays, padding is zero."""
 
 import itertools
 import math
@@ -352,7 +352,7 @@ def test_ordered_edges_equal_enumeration(make, b):
 @pytest.mark.parametrize("make", [ordered, ordered_with_shared_logits])
 def test_ordered_edges_are_acyclic_and_frequencies_of_graphs_meet_their_probabilities(make):
     """Pearson's statistic over the 543 graphs of 4 variables and one cell for rare ones stays
-    within 5 standard deviations of its mean; a posterior with other weights is told apart."""
+    within 5 standard deviations of its mean; one with other weights is rejected."""
     n, alone = 20_000, make().task(1)
     drawn = alone.sample(n, generator(7))[0]
     assert is_acyclic(drawn.float()).all()

@@ -1,4 +1,4 @@
-"""The one place that seeds: named streams that never meet, and batched transforms with the right
+"""Random numbers: named streams that share no number, and batched transforms with the stated
 laws.
 
 Statistical bounds are 5 standard errors or more; fewer than 40 of them give a false-alarm rate
@@ -244,31 +244,31 @@ def wide():
 def drawn_numbers(family, monkeypatch):
     """The first half-words behind every purpose of every task, as drawn: purpose -> {seed:
     numbers}."""
-    seen = {}
+    numbers = {}
     original = randomness.bits
 
     def spy(seeds, names, count):
         raw = original(seeds, names, count)
-        assert not set(seeds) & set(seen.get(names, {})), f"{names} were drawn twice for a seed"
-        seen.setdefault(names, {}).update(zip(seeds, raw[:, :20].double(), strict=True))
+        assert not set(seeds) & set(numbers.get(names, {})), f"{names} were drawn twice for a seed"
+        numbers.setdefault(names, {}).update(zip(seeds, raw[:, :20].double(), strict=True))
         return raw
 
     with monkeypatch.context() as patch:
         patch.setattr(randomness, "bits", spy)
         family.sample_tasks(randomness.seeds_of(5, start=0, count=3000))
-    return seen
+    return numbers
 
 
-def share_numbers(seen):
+def share_numbers(numbers):
     """Whether any two purposes are correlated over the seeds: some of all the coefficients beyond
     6.5 standard errors."""
-    names = [name for name in seen]
+    names = [name for name in numbers]
     for k, first in enumerate(names):
         for second in names[k + 1 :]:
-            both = sorted(set(seen[first]) & set(seen[second]))
+            both = sorted(set(numbers[first]) & set(numbers[second]))
             if len(both) < 200:
                 continue
-            a, b = (torch.stack([seen[name][seed] for seed in both]) for name in (first, second))
+            a, b = (torch.stack([numbers[name][seed] for seed in both]) for name in (first, second))
             a, b = ((values - values.mean(0)) / values.std(0) for values in (a[:, :20], b[:, :20]))
             if (a.mT @ b / len(both)).abs().max() > 6.5 / len(both) ** 0.5:
                 return True
@@ -277,18 +277,18 @@ def share_numbers(seen):
 
 def test_graph_mechanism_and_noise_share_no_number(wide, monkeypatch):
     """About 20,000 coefficients at 6.5 standard errors: false alarms below 2e-6."""
-    seen = drawn_numbers(wide, monkeypatch)
-    assert {names[0].split()[0] for names in seen} == {"graph", "mechanism", "noise"}
-    assert not share_numbers(seen)
+    numbers = drawn_numbers(wide, monkeypatch)
+    assert {names[0].split()[0] for names in numbers} == {"graph", "mechanism", "noise"}
+    assert not share_numbers(numbers)
 
 
-def test_a_shared_stream_is_found(wide, monkeypatch):
+def test_the_check_detects_a_shared_stream(wide, monkeypatch):
     original = randomness._digests
     monkeypatch.setattr(randomness, "_digests", lambda seeds, names: original(seeds, ()))
     assert share_numbers(drawn_numbers(wide, monkeypatch))
 
 
-def test_streams_of_one_offset_are_found(wide, monkeypatch):
+def test_the_check_detects_streams_of_one_offset(wide, monkeypatch):
     """Also where only the noise repeats the numbers of the graph."""
     original = randomness._digests
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Tasks and padded batches: standardising per task and column, padding that says nothing,
+"""Tasks and padded batches: standardising per task and column, padding without influence,
 collating."""
 
 import pytest
@@ -26,7 +26,7 @@ def tasks():
 
 
 def is_standardised_per_task_and_column(batch, atol=2e-5):
-    """Mean 0, population standard deviation 1 in every real column of every task on its own."""
+    """Mean 0, population standard deviation 1 in every real column of every task."""
     for b in range(len(batch)):
         x = batch.task(b).x.double()
         if (
@@ -68,7 +68,7 @@ def test_padding_is_zero_and_masked(tasks):
         assert not batch.adjacency[b, :, d:].any()
 
 
-def test_what_lies_in_the_padding_does_not_matter(tasks):
+def test_values_in_the_padding_do_not_matter(tasks):
     raw = collate(tasks, standardise=False)
     poisoned = raw.x.masked_fill(
         ~(raw.row_mask[:, :, None] & raw.node_mask[:, None, :]), float("nan")

@@ -1,4 +1,4 @@
-"""A task's table does not depend on the company it is drawn in, whatever the processor.
+"""A task's table does not depend on the tasks it is drawn with, on any processor.
 
 The laws run under a library whose sums depend on the shape (`ShapeDependentLibrary`), and in
 processes whose libraries are set to other processors.
@@ -154,7 +154,7 @@ def test_ranks_under_such_a_library():
 
 
 def test_the_law_refuses_matrix_products(monkeypatch):
-    """What the mechanisms were before; and rough functions make more of it than rounding."""
+    """What the mechanisms were before; and rough functions enlarge the difference."""
     for module in (linear, mlp, features):
         for name, product in (
             ("weighted_sum", lambda w, x: (w[:, None] @ x)[:, 0]),
@@ -172,7 +172,7 @@ def test_the_law_refuses_matrix_products(monkeypatch):
     assert worst["gpcde"] > 1e-5
 
 
-# what other processors choose: the oldest and the strictest sums of MKL, code without vectors
+# settings of other processors: the oldest and the strictest sums of MKL, code without vectors
 OTHERS = {
     "oldest": {
         "MKL_CBWR": "COMPATIBLE",
@@ -185,7 +185,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_on_other_processors(name):
-    """Equal bits whatever the company, in a process set to another processor; between processors
+    """Equal bits in any batch, in a process set to another processor; between processors
     equal to rounding, which rough functions enlarge without bound in single values."""
     answer = subprocess.run(
         [sys.executable, __file__],

@@ -122,17 +122,17 @@ def test_the_level_of_disjointness_is_chosen(level):
     for batch in itertools.islice(module.train_dataloader(), 40):
         assert not classes & set(graph_classes.class_hashes(batch.adjacency, level))
     assert module.stream.collisions > 0
-    told = module.describe()
+    description = module.describe()
     assert (
-        told["hash_registry"]
+        description["hash_registry"]
         == CausalMetaModule(dataclasses.replace(config, disjoint="graph"), 3).describe()[
             "hash_registry"
         ]
     ), "labelled graphs are always told"
-    assert ("class_registry" in told) == (level != "graph")
+    assert ("class_registry" in description) == (level != "graph")
     assert {
         digest
-        for hashes in told.get("class_registry", told["hash_registry"]).values()
+        for hashes in description.get("class_registry", description["hash_registry"]).values()
         for digest in hashes
     } == classes
 
@@ -152,12 +152,12 @@ def test_two_sets_of_one_family_have_unrelated_graphs():
 
 
 def test_statistics_of_families(module):
-    told = json.loads(json.dumps(module.statistics()))
-    assert set(told) == {"train", "test"}
-    assert set(told["test"]) == {"same", "large"}
-    assert told["test"]["large"]["n_nodes"] == {"mean": 8.0, "se": 0.0, "n": 4}
-    assert told["train"]["n_edges"]["n"] == 64
-    assert module.statistics() == told
+    statistics = json.loads(json.dumps(module.statistics()))
+    assert set(statistics) == {"train", "test"}
+    assert set(statistics["test"]) == {"same", "large"}
+    assert statistics["test"]["large"]["n_nodes"] == {"mean": 8.0, "se": 0.0, "n": 4}
+    assert statistics["train"]["n_edges"]["n"] == 64
+    assert module.statistics() == statistics
 
 
 def test_test_sets_can_be_kept_on_disk(tmp_path, module):
@@ -226,15 +226,17 @@ def test_no_global_generator_is_touched(module):
 def test_distances_of_the_training_family_to_the_test_sets(module):
     """Those of `family_distances`, and the set that is drawn from the training family is at
     distance 0 within the error."""
-    told = module.distances(n_tasks=40, seed=1)
-    assert set(told) == set(CONFIG.test)
-    assert told["large"] == family_distances(CONFIG.train, CONFIG.test["large"].family, 40, 1)
+    distances = module.distances(n_tasks=40, seed=1)
+    assert set(distances) == set(CONFIG.test)
+    assert distances["large"] == family_distances(CONFIG.train, CONFIG.test["large"].family, 40, 1)
     z = {
         name: {
-            key: (e["value"] - e["null"]) / e["se"] for key, e in told[name].items() if e["se"] > 0
+            key: (e["value"] - e["null"]) / e["se"]
+            for key, e in distances[name].items()
+            if e["se"] > 0
         }
-        for name in told
+        for name in distances
     }
     assert max(map(abs, z["same"].values())) < 4.5
     assert max(map(abs, z["large"].values())) > 4.5
-    assert module.distances(n_tasks=40, seed=1) is told
+    assert module.distances(n_tasks=40, seed=1) is distances

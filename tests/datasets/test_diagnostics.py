@@ -1,4 +1,4 @@
-"""Sortability by its definition, path by path, and what `data show` makes of a family."""
+"""Sortability by its definition, path by path, and the summary of a family by `data show`."""
 
 import dataclasses
 import itertools
@@ -50,12 +50,12 @@ def test_sortability_is_its_definition(n_nodes):
     criterion = torch.randint(
         0, 4, (20, n_nodes), generator=torch.Generator().manual_seed(n_nodes)
     ).double()
-    found = sortability(criterion, batch.adjacency)
+    computed = sortability(criterion, batch.adjacency)
     for b in range(20):
         if batch.adjacency[b].sum() == 0:
-            assert found[b].isnan()
+            assert computed[b].isnan()
         else:
-            assert found[b].item() == pytest.approx(
+            assert computed[b].item() == pytest.approx(
                 by_definition(criterion[b].numpy(), batch.adjacency[b].numpy())
             )
 
@@ -99,9 +99,9 @@ def test_r_squared_is_that_of_a_regression():
 def test_r_squared_of_a_copied_column_and_of_too_few_rows_is_one():
     x = torch.randn(1, 50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = torch.cat([x, 2 * x[..., :1] - 5], -1)
-    found = r_squared(x)[0]
-    assert found[[0, 3]].tolist() == pytest.approx([1, 1], abs=1e-9)
-    assert (found[1:3] < 0.3).all()
+    r2 = r_squared(x)[0]
+    assert r2[[0, 3]].tolist() == pytest.approx([1, 1], abs=1e-9)
+    assert (r2[1:3] < 0.3).all()
     assert r_squared(x[:, :3])[0].tolist() == pytest.approx([1] * 4, abs=1e-9)
 
 
@@ -199,8 +199,8 @@ def test_the_summary_of_a_family_agrees_with_its_law():
 
 
 def test_sortability_is_that_of_the_rows_in_which_nothing_was_set():
-    """Values of ±1000 at single variables drown the noise; the observational rows know nothing of
-    it."""
+    """Values of ±1000 at single variables exceed the noise by far; observational rows are
+    unaffected."""
     config = FamilyConfig(n_nodes=fixed(6), n_rows=fixed(200))
     set_far = InterventionConfig(row_share=0.5, value_low=1000.0, value_high=1000.0)
     plain, mixed = (

@@ -50,12 +50,12 @@ def z_of(estimate):
 )
 def test_a_family_is_at_no_distance_from_itself(config):
     for seed in range(2):
-        found = family_distances(config, config, n_tasks=40, seed=seed, n_rows=80)
-        assert max(abs(z_of(estimate)) for estimate in found.values()) < 4.5, found
+        distances = family_distances(config, config, n_tasks=40, seed=seed, n_rows=80)
+        assert max(abs(z_of(estimate)) for estimate in distances.values()) < 4.5, distances
 
 
 @pytest.mark.parametrize(
-    ("other", "seen"),
+    ("other", "expected"),
     [
         (
             CURVED,
@@ -82,12 +82,12 @@ def test_a_family_is_at_no_distance_from_itself(config):
     ],
     ids=["mechanism", "graph", "size"],
 )
-def test_other_families_are_told_apart(other, seen):
-    """The checker of the test above must refuse them; and what is equal is not called different."""
-    found = family_distances(LINEAR, other, n_tasks=120, seed=1, n_rows=120)
-    assert {name for name, estimate in found.items() if abs(z_of(estimate)) > 4.5} >= seen, {
-        k: z_of(v) for k, v in found.items()
-    }
+def test_other_families_are_at_a_distance(other, expected):
+    """The check of the test above refuses other families; properties that are equal are at 0."""
+    distances = family_distances(LINEAR, other, n_tasks=120, seed=1, n_rows=120)
+    assert {
+        name for name, estimate in distances.items() if abs(z_of(estimate)) > 4.5
+    } >= expected, {k: z_of(v) for k, v in distances.items()}
     if other is CURVED:
         same = {
             "spectrum",
@@ -96,7 +96,7 @@ def test_other_families_are_told_apart(other, seen):
             "degree_kl_neighbours",
             "edges_per_node_gap",
         }
-        assert max(abs(z_of(found[name])) for name in same) < 4.5
+        assert max(abs(z_of(distances[name])) for name in same) < 4.5
 
 
 @pytest.mark.usefixtures("few_trees")
@@ -121,21 +121,24 @@ def test_the_number_of_rows_of_a_family_is_no_property_of_its_worlds():
 
 @pytest.mark.usefixtures("few_trees")
 def test_statistics_and_gaps_agree():
-    found = compare_families(LINEAR, CURVED, n_tasks=20, n_rows=40)
+    comparison = compare_families(LINEAR, CURVED, n_tasks=20, n_rows=40)
     for name, of in GAPS.items():
-        assert found.distances[name]["value"] == pytest.approx(
-            found.families[1][of]["mean"] - found.families[0][of]["mean"]
+        assert comparison.distances[name]["value"] == pytest.approx(
+            comparison.families[1][of]["mean"] - comparison.families[0][of]["mean"]
         )
-    assert found.families[1]["nonlinearity"]["mean"] > found.families[0]["nonlinearity"]["mean"]
-    assert found.arrays["first_degrees_causes"].sum() == 20 * 8
+    assert (
+        comparison.families[1]["nonlinearity"]["mean"]
+        > comparison.families[0]["nonlinearity"]["mean"]
+    )
+    assert comparison.arrays["first_degrees_causes"].sum() == 20 * 8
 
 
 @pytest.mark.usefixtures("few_trees")
 def test_graphs_without_edges_have_no_nonlinearity():
     empty = family(graph={"kind": "erdos_renyi", "edges_per_node": 0})
-    found = family_distances(empty, LINEAR, n_tasks=20, n_rows=40)
-    assert np.isnan(found["nonlinearity_gap"]["value"])
-    assert found["spectrum"]["value"] > 0.1
+    distances = family_distances(empty, LINEAR, n_tasks=20, n_rows=40)
+    assert np.isnan(distances["nonlinearity_gap"]["value"])
+    assert distances["spectrum"]["value"] > 0.1
 
 
 @pytest.mark.parametrize(("n_tasks", "n_rows"), [(19, 50), (50, 19)])
@@ -158,12 +161,12 @@ def test_the_energy_of_squares_is_the_squared_difference_of_means_without_bias()
     rng = np.random.default_rng(0)
     for shift in (0.0, 0.5):
         draws = [(rng.standard_normal(12), shift + rng.standard_normal(9)) for _ in range(3000)]
-        found = np.array([energy(squares(a, b), 12) for a, b in draws])
-        error = found[:, 0].std() / np.sqrt(3000)
-        assert abs(found[:, 0].mean() - shift**2) < 4.5 * error
+        energies = np.array([energy(squares(a, b), 12) for a, b in draws])
+        error = energies[:, 0].std() / np.sqrt(3000)
+        assert abs(energies[:, 0].mean() - shift**2) < 4.5 * error
         plain = np.array([(a.mean() - b.mean()) ** 2 for a, b in draws])
         assert abs(plain.mean() - shift**2) > 4.5 * error, "the biased estimate must be seen"
-    assert np.median(found[:, 1]) == pytest.approx(found[:, 0].std(), rel=0.35)
+    assert np.median(energies[:, 1]) == pytest.approx(energies[:, 0].std(), rel=0.35)
 
 
 def test_the_energy_without_a_unit_is_that_of_the_others():
@@ -179,7 +182,7 @@ def test_the_energy_without_a_unit_is_that_of_the_others():
 def test_the_divergence_of_degrees_is_the_closed_form_without_the_plug_in_bias():
     rng = np.random.default_rng(0)
     for p, q in ([(0.5, 0.3, 0.2), (0.5, 0.3, 0.2)], [(0.5, 0.3, 0.2), (0.2, 0.3, 0.5)]):
-        found = [
+        divergences = [
             degree_divergence(rng.multinomial(4, p, size=40), rng.multinomial(4, q, size=40))[
                 "value"
             ]
@@ -187,8 +190,8 @@ def test_the_divergence_of_degrees_is_the_closed_form_without_the_plug_in_bias()
         ]
         mixed = [np.array(law) * (1 - SMOOTHING) + SMOOTHING / 3 for law in (p, q)]
         truth = ((mixed[0] - mixed[1]) * np.log(mixed[0] / mixed[1])).sum() / 2
-        error = np.std(found) / np.sqrt(1500)
-        assert abs(np.mean(found) - truth) < 4.5 * error + 3e-4, (
+        error = np.std(divergences) / np.sqrt(1500)
+        assert abs(np.mean(divergences) - truth) < 4.5 * error + 3e-4, (
             "what the jackknife leaves is of second order in 1/160"
         )
         assert 4.5 * error + 3e-4 < 2 / (2 * 160) * 2, (
@@ -196,15 +199,15 @@ def test_the_divergence_of_degrees_is_the_closed_form_without_the_plug_in_bias()
         )
 
 
-def test_the_discrepancy_of_equal_samples_has_mean_zero_and_shifts_are_seen():
+def test_the_discrepancy_of_equal_samples_has_mean_zero_and_shifts_are_detected():
     rng = np.random.default_rng(0)
-    found = np.array(
+    discrepancies = np.array(
         [
             tables_discrepancy(rng.standard_normal((15, 3)), rng.standard_normal((15, 3)))["value"]
             for _ in range(600)
         ]
     )
-    assert abs(found.mean()) < 4.5 * found.std() / np.sqrt(600)
+    assert abs(discrepancies.mean()) < 4.5 * discrepancies.std() / np.sqrt(600)
     assert (
         z_of(tables_discrepancy(rng.standard_normal((60, 3)), 1 + rng.standard_normal((60, 3))))
         > 4.5
@@ -243,9 +246,9 @@ def test_the_classifier_finds_a_difference_and_no_other():
 
 
 def test_gaps_leave_tasks_without_a_value_out():
-    found = gap(np.array([1.0, 3.0, np.nan]), np.array([2.0, 4.0, 6.0]))
-    assert found["value"] == 2.0
-    assert found["se"] == pytest.approx(np.hypot(np.sqrt(2 / 2), np.sqrt(4 / 3)))
+    difference = gap(np.array([1.0, 3.0, np.nan]), np.array([2.0, 4.0, 6.0]))
+    assert difference["value"] == 2.0
+    assert difference["se"] == pytest.approx(np.hypot(np.sqrt(2 / 2), np.sqrt(4 / 3)))
 
 
 def test_a_bandwidth_is_never_zero():

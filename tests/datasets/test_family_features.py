@@ -99,7 +99,7 @@ def quality(function, noise, n=4000, seed=0):
     return fit_quality(z, adjacency, rng.standard_normal((3, 64)), rng.uniform(0, 2 * np.pi, 64))
 
 
-def test_a_line_explains_what_it_must_and_a_curve_no_more():
+def test_a_linear_relation_has_the_r_squared_of_its_noise_for_line_and_curve():
     """y = a + b + noise of variance v: R² = 2 / (2 + v), standard error about 2 sqrt(R²) (1 - R²) /
     sqrt(n)."""
     for v in (0.5, 2.0):
@@ -108,7 +108,7 @@ def test_a_line_explains_what_it_must_and_a_curve_no_more():
         assert -0.03 < curve - line < 0.005
 
 
-def test_a_curve_explains_what_a_line_cannot():
+def test_a_curve_explains_squares_and_products_which_a_line_cannot():
     """The square and the product of Gaussians are uncorrelated with both parents: R² of the line
     0."""
     for function in (lambda a, b: a**2, lambda a, b: a * b, lambda a, b: np.cos(2 * a)):
@@ -152,12 +152,14 @@ def test_inner_products_of_embeddings_approach_the_kernel():
     1 / sqrt(64) of a number of size 1."""
     one, two = np.array([[0.3, -1.0]], dtype=np.float32), np.array([[0.5, 0.8]], dtype=np.float32)
     distances = [np.square(one[0] - two[0]).sum(), np.square(one[0] - two[0, ::-1]).sum()]
-    found = [
+    products = [
         pair_embedding(one, w) @ pair_embedding(two, w)
         for w in (pair_frequencies(1.2, seed) for seed in range(50))
     ]
-    error = np.std(found) / np.sqrt(50)
-    assert abs(np.mean(found) - np.mean(np.exp(-np.array(distances) / (2 * 1.2**2)))) < 4.5 * error
+    error = np.std(products) / np.sqrt(50)
+    assert (
+        abs(np.mean(products) - np.mean(np.exp(-np.array(distances) / (2 * 1.2**2)))) < 4.5 * error
+    )
 
 
 def test_points_are_pairs_of_different_columns():
@@ -174,19 +176,19 @@ def test_points_are_pairs_of_different_columns():
 # ------------------------------------------------------------------------------------- the families
 
 
-def test_features_are_those_of_the_families_own_tasks():
+def test_features_are_those_of_the_tasks_of_the_family():
     config = from_plain(FamilyConfig, SMALL)
-    found = family_features(config, 55, 30, seed=1, role="first", most_nodes=9)
-    assert found.spectra.shape == (55, 128)
-    assert found.tables.shape[0] == 55
-    assert set(found.statistics) == set(STATISTICS)
-    nodes = found.statistics["n_nodes"]
-    assert {len(z[0]) for z in found.rows} == set(nodes.astype(int)) == {3, 4, 5, 6}
-    assert all((counts.sum(1) == nodes).all() for counts in found.degrees.values())
-    edges = (found.degrees["causes"] * np.arange(9)).sum(1)
-    assert np.allclose(edges / nodes, found.statistics["edges_per_node"])
-    assert np.isnan(found.statistics["nonlinearity"]).tolist() == (edges == 0).tolist()
-    assert np.allclose([z.std(0) for z in found.rows[:1]], 1, atol=1e-5)
+    features = family_features(config, 55, 30, seed=1, role="first", most_nodes=9)
+    assert features.spectra.shape == (55, 128)
+    assert features.tables.shape[0] == 55
+    assert set(features.statistics) == set(STATISTICS)
+    nodes = features.statistics["n_nodes"]
+    assert {len(z[0]) for z in features.rows} == set(nodes.astype(int)) == {3, 4, 5, 6}
+    assert all((counts.sum(1) == nodes).all() for counts in features.degrees.values())
+    edges = (features.degrees["causes"] * np.arange(9)).sum(1)
+    assert np.allclose(edges / nodes, features.statistics["edges_per_node"])
+    assert np.isnan(features.statistics["nonlinearity"]).tolist() == (edges == 0).tolist()
+    assert np.allclose([z.std(0) for z in features.rows[:1]], 1, atol=1e-5)
 
 
 def test_a_longer_draw_begins_with_the_shorter_one_and_roles_share_no_task():

@@ -107,7 +107,7 @@ class TestEveryLaw:
         error = counts.std() * math.sqrt(1 / len(SEEDS) + (1 / 128 if name == "network" else 0))
         assert abs(counts.mean() - law.expected_edges(n_nodes)) <= 5 * error + 1e-9
 
-    def test_node_numbers_say_nothing(self, name, n_nodes):
+    def test_node_numbers_carry_no_information(self, name, n_nodes):
         """Each ordered pair is an edge equally often: chi-squared at 1e-6."""
         share = drawn_by(name, n_nodes).sum(dim=0)
         pairs = share[~torch.eye(n_nodes, dtype=torch.bool)].double()
@@ -240,7 +240,7 @@ def test_parts_drawn_together_are_drawn_as_alone():
         assert len(part.unique()) == 13
 
 
-def test_nested_mixtures_choose_by_numbers_of_their_own():
+def test_nested_mixtures_choose_by_separate_numbers():
     inner = {
         "empty": GraphPart(graph=ErdosRenyi(edges_per_node=0)),
         "full": GraphPart(graph=ErdosRenyi(edges_per_node=50)),
@@ -360,11 +360,11 @@ def test_blocks():
     assert set(sizes(StochasticBlock(n_blocks=9, p_within=1.0, damp=0.0), 4)) == {(1,) * 4}, (
         "no more blocks than nodes"
     )
-    found = collections.Counter(
+    cuts = collections.Counter(
         sizes(StochasticBlock(n_blocks=2, p_within=1.0, damp=0.0, blocks="random"), 5)
     )
-    assert set(found) == {(1, 4, 4, 4, 4), (2, 2, 3, 3, 3)}
-    assert abs(found[1, 4, 4, 4, 4] / 800 - 0.5) < 5 * math.sqrt(0.25 / 800), (
+    assert set(cuts) == {(1, 4, 4, 4, 4), (2, 2, 3, 3, 3)}
+    assert abs(cuts[1, 4, 4, 4, 4] / 800 - 0.5) < 5 * math.sqrt(0.25 / 800), (
         "of the four cuts of five nodes two are at the edge"
     )
 

@@ -1,5 +1,5 @@
-"""One structural causal model: interventions in closed form, counterfactuals, densities, and what
-it says of itself.
+"""One structural causal model: interventions in closed form, counterfactuals, densities and
+metadata.
 
 Statistical bounds are 5 standard errors over at most 27 entries with fixed seeds: false alarms
 below 2e-5 for each comparison of moments.
@@ -102,14 +102,14 @@ class TestLinearInterventions:
         """The check refuses the observational law, conditioning instead of doing, and a shift by
         the same numbers."""
         instance = instance_of(LINEAR, seed)
-        given = coefficients(instance)
+        linear = coefficients(instance)
         changed = instance.do(list(changes), list(changes.values()))
         x = changed.sample(N, seed=1)
-        assert fits(x, *moments(*mutilated(*given, changes)))
-        mean, covariance = moments(*given)
+        assert fits(x, *moments(*mutilated(*linear, changes)))
+        mean, covariance = moments(*linear)
         assert not fits(x, mean, covariance)
-        shifted = given[1] + np.array([changes.get(j, 0.0) for j in range(6)])
-        assert not fits(x, *moments(given[0], shifted, given[2]))
+        shifted = linear[1] + np.array([changes.get(j, 0.0) for j in range(6)])
+        assert not fits(x, *moments(linear[0], shifted, linear[2]))
         targets = list(changes)
         assert not changed.adjacency_matrix[:, targets].any()
         kept = [j for j in range(6) if j not in changes]
@@ -143,8 +143,8 @@ class TestLinearInterventions:
     def test_a_published_network_and_its_interventional_rows(self):
         """100 rows of each do(x_t = mean + 2 sd) that were drawn elsewhere: their moments, and
         their density under the right model is the highest."""
-        with np.load(GAUSSIAN_TEST) as given:
-            arrays = {name: given[name] for name in given.files if given[name].dtype.kind in "fi"}
+        with np.load(GAUSSIAN_TEST) as file:
+            arrays = {name: file[name] for name in file.files if file[name].dtype.kind in "fi"}
         model = linear_model(
             *(torch.tensor(arrays[name]) for name in ("weights", "intercept", "noise_sd"))
         )
@@ -196,7 +196,7 @@ class TestAnyMechanism:
     )
     def test_rows_of_the_changed_model_by_hand(self, mechanisms, mode):
         """Ancestral sampling from the public parts of the changed model, which keeps the constants
-        of standardising inside; what is no effect of a target keeps its bits."""
+        of standardising inside; variables that are no effect of a target keep their bits."""
         for seed in range(3):
             instance = instance_of(mechanisms, seed, internal_standardising=mode)
             changed = instance.do(2, 1.25).shift([0, 4], [0.5, -1.0])
@@ -206,12 +206,12 @@ class TestAnyMechanism:
                 x[:, j] = changed.mechanisms[j](
                     x[:, changed.adjacency_matrix[:, j] != 0], noise[:, j]
                 )
-            found, plain = changed.sample(30), instance.sample(30)
-            torch.testing.assert_close(found, x, rtol=0, atol=2e-5 * float(x.abs().max()))
+            rows, plain = changed.sample(30), instance.sample(30)
+            torch.testing.assert_close(rows, x, rtol=0, atol=2e-5 * float(x.abs().max()))
             reached = graphs.ancestors(changed.adjacency_matrix)[[0, 2, 4]].any(dim=0)
             reached[[0, 2, 4]] = True
-            assert torch.equal(found[:, ~reached], plain[:, ~reached])
-            assert not torch.allclose(found[:, reached], plain[:, reached], atol=1e-3)
+            assert torch.equal(rows[:, ~reached], plain[:, ~reached])
+            assert not torch.allclose(rows[:, reached], plain[:, reached], atol=1e-3)
 
     def test_standardising_inside_keeps_the_observational_constants(self):
         """A model standardised over the changed rows would give every effect of a far target mean 0
@@ -281,7 +281,7 @@ class TestCounterfactuals:
     @pytest.mark.parametrize(
         "mechanisms", [LINEAR, FEATURES, HETEROSKEDASTIC], ids=["linear", "rff", "heteroskedastic"]
     )
-    def test_doing_what_happened_changes_nothing(self, mechanisms):
+    def test_setting_a_variable_to_its_observed_value_changes_nothing(self, mechanisms):
         instance = instance_of(mechanisms, 6)
         rows = instance.sample(40)
         for j in range(6):
@@ -294,9 +294,9 @@ class TestCounterfactuals:
     def test_recovered_noise_and_shared_seeds_agree(self):
         instance = instance_of(FEATURES, 7)
         changed = instance.do(0, 2.0).shift(3, -1.0)
-        found = instance.counterfactual(instance.sample(40, seed=2), do={0: 2.0}, shift={3: -1.0})
-        torch.testing.assert_close(found, changed.sample(40, seed=2), rtol=1e-4, atol=1e-3)
-        assert not torch.allclose(found, changed.sample(40, seed=3), atol=1e-1)
+        rows = instance.counterfactual(instance.sample(40, seed=2), do={0: 2.0}, shift={3: -1.0})
+        torch.testing.assert_close(rows, changed.sample(40, seed=2), rtol=1e-4, atol=1e-3)
+        assert not torch.allclose(rows, changed.sample(40, seed=3), atol=1e-1)
 
     def test_networks_hide_their_noise(self):
         instance = instance_of(NETWORK, 1)
@@ -330,10 +330,10 @@ class TestDensity:
         """p(x | do(x_t)) of the others, by multivariate normal; the same by a mask of cells; and a
         shift moves the density."""
         instance = instance_of(LINEAR, 3)
-        given = coefficients(instance)
+        linear = coefficients(instance)
         kept = [0, 1, 3, 4]
         rows = instance.do([2, 5], [1.0, -1.0]).sample(50)
-        mean, covariance = moments(*mutilated(*given, {2: 1.0, 5: -1.0}))
+        mean, covariance = moments(*mutilated(*linear, {2: 1.0, 5: -1.0}))
         expected = scipy.stats.multivariate_normal(
             mean[kept], covariance[np.ix_(kept, kept)]
         ).logpdf(rows[:, kept].double().numpy())
@@ -347,9 +347,9 @@ class TestDensity:
         )
         assert np.abs(instance.log_prob(rows).numpy() - expected).max() > 1
         shifted = instance.shift(0, 4.0)
-        moved = given[1] + np.array([4.0, 0, 0, 0, 0, 0])
+        moved = linear[1] + np.array([4.0, 0, 0, 0, 0, 0])
         rows = shifted.sample(50)
-        expected = scipy.stats.multivariate_normal(*moments(given[0], moved, given[2])).logpdf(
+        expected = scipy.stats.multivariate_normal(*moments(linear[0], moved, linear[2])).logpdf(
             rows.double().numpy()
         )
         np.testing.assert_allclose(shifted.log_prob(rows).numpy(), expected, rtol=1e-4, atol=1e-3)
@@ -483,7 +483,7 @@ class TestWhatItSays:
             for value in node.values()
         )
 
-    def test_a_family_says_what_it_is(self):
+    def test_metadata_of_a_family(self):
         config = FamilyConfig(
             mechanisms=LINEAR | FEATURES, interventions=InterventionConfig(), n_nodes=fixed(5)
         )
@@ -494,7 +494,7 @@ class TestWhatItSays:
         assert facts["interventions"]["change"] == "do"
         assert SCMFamily(FamilyConfig()).metadata()["interventions"] is None
 
-    def test_a_linear_model_of_ones_own(self):
+    def test_a_linear_model_from_coefficients(self):
         weights = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [1.0, -1.0, 0.0]])
         model = linear_model(
             weights,

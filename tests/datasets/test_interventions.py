@@ -1,5 +1,5 @@
-"""Interventions in the tables of a family: which cells, which values, and that a table with all its
-targets is what each target alone gives.
+"""Interventions in the tables of a family: which cells, which values, and that each row of a
+table equals the row of its intervention alone.
 
 Statistical bounds are 4.5 standard errors with fixed seeds: false alarms of 7e-6 for each number
 that is compared.
@@ -110,7 +110,7 @@ class TestEveryFamily:
             untouched = ~task.intervened.any(dim=1)
             assert torch.equal(task.x[untouched], instance.sample(len(task.x))[untouched])
 
-    def test_every_row_is_what_its_own_intervention_alone_gives(self, config):
+    def test_every_row_is_that_of_its_intervention_alone(self, config):
         """Each interventional row against the changed model, which is evaluated node by node."""
         family = SCMFamily(config)
         change, moved = config.interventions.change, 0
@@ -123,7 +123,7 @@ class TestEveryFamily:
                 noise = instance.noise(instance.n_rows)[r : r + 1]
                 if change == "do":
                     values = task.x[r, targets].tolist()
-                else:  # what the shift must have been, from the mechanisms
+                else:  # the shift, recovered from the mechanisms
                     values = [
                         float(
                             task.x[r, j]
@@ -140,7 +140,7 @@ class TestEveryFamily:
                 moved += not torch.allclose(task.x[r], observed[r], rtol=0, atol=tolerance)
         assert moved > 10, "and the check would see a row without its intervention"
 
-    def test_neither_order_nor_company_matters(self, config):
+    def test_neither_order_nor_the_other_tasks_of_a_batch_matter(self, config):
         family = SCMFamily(config)
         batch, alone = family.sample_tasks(SEEDS), family.sample_tasks(SEEDS[3:7][::-1])
         for b in range(4):
@@ -387,7 +387,7 @@ class TestBadConfigurations:
             ({"change": "set"}, "allowed are 'do', 'shift'"),
         ],
     )
-    def test_one_sentence_says_what_is_wrong(self, changes, words):
+    def test_a_wrong_configuration_is_refused_in_one_sentence(self, changes, words):
         with pytest.raises(ConfigError, match=words):
             InterventionConfig(**changes)
 

@@ -111,7 +111,7 @@ class TestEveryFactory:
             )
 
     def test_non_parents_do_not_matter_and_parents_do(self, name, adjacency):
-        """Another noise at j changes j's descendants and j, and nobody else."""
+        """Another noise at j changes j's descendants and j, and no other variable."""
         batch = FACTORIES[name].draw(SEEDS, adjacency)
         noise = randomness.normals(SEEDS, ("noise",), (40, 11))
         other = noise.clone()

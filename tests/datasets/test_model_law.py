@@ -70,7 +70,7 @@ class TestEveryFamily:
                 atol=1e-6 * float(batch.x[b].abs().max()),
             )
 
-    def test_neither_order_nor_company_matters(self, name):
+    def test_neither_order_nor_the_other_tasks_of_a_batch_matter(self, name):
         model = SCMFamily(FAMILIES[name])
         batch, alone = model.sample_tasks(SEEDS), model.sample_tasks(SEEDS[20:30][::-1])
         for b in range(10):
@@ -143,7 +143,7 @@ def test_rows_are_bounded_as_they_come(mechanism):
     assert len(graphs.topological_order(chain)) == 12
 
 
-def test_streams_count_what_was_drawn_again():
+def test_streams_count_redrawn_models():
     stream = MetaIterableDataset(SCMFamily(FAMILIES["heavy"]), 7, tasks_per_step=16)
     batches = [stream.batch(step) for step in range(3)]
     assert all(torch.isfinite(batch.x).all() for batch in batches)

@@ -86,7 +86,7 @@ class TestEveryLaw:
         # of bounded functions, for the laws without moments
         e = make_noise(LAWS[name]).sample(SEEDS, 40, 5).double().flatten(1).clamp(-3, 3)
         coefficients = torch.corrcoef(e.mT).fill_diagonal_(0)
-        assert coefficients.abs().max() < 6.5 / math.sqrt(len(SEEDS))  # 19,900 of them
+        assert coefficients.abs().max() < 6.5 / math.sqrt(len(SEEDS))  # 19,900 coefficients
 
     def test_a_task_depends_on_its_seed_alone(self, name):
         law = make_noise(LAWS[name])
@@ -130,7 +130,7 @@ class TestEveryNamedLaw:
             for other in TRUTH
         }
         for other in TRUTH:
-            if {name, other} != {"gaussian", "many_df"}:  # which are as near as 0.007
+            if {name, other} != {"gaussian", "many_df"}:  # which differ by as little as 0.007
                 assert (scipy.stats.kstest(values[other], TRUTH[name].cdf).pvalue > 1e-6) == (
                     other == name
                 ), other
@@ -145,12 +145,12 @@ class TestEveryNamedLaw:
                 torch.tensor([-6.0, 9.0]),
             ]
         )
-        found = make_noise(LAWS[name]).log_prob(e).double().numpy()
+        density = make_noise(LAWS[name]).log_prob(e).double().numpy()
         np.testing.assert_allclose(
-            found, TRUTH[name].logpdf(e.double().numpy()), rtol=3e-6, atol=3e-6
+            density, TRUTH[name].logpdf(e.double().numpy()), rtol=3e-6, atol=3e-6
         )
         np.testing.assert_allclose(
-            make_noise(LAWS[name]).log_prob(e[None, :, None])[0, :, 0], found
+            make_noise(LAWS[name]).log_prob(e[None, :, None])[0, :, 0], density
         )
 
 

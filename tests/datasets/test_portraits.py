@@ -17,18 +17,19 @@ from causal_meta.datasets.scm import SCMFamily
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What was given to the drawing, instead of a picture of it."""
-    seen = {}
+    """The arguments of `drawing.model`, which draws nothing here."""
+    arguments = {}
 
     def model(adjacency, names, responses, **texts):
-        seen.update(adjacency=adjacency, names=names, responses=responses, **texts)
+        arguments.update(adjacency=adjacency, names=names, responses=responses, **texts)
 
     monkeypatch.setattr(drawing, "model", model)
-    return seen
+    return arguments
 
 
 def test_curves_have_the_slopes_and_the_band_of_a_linear_model(drawn):
-    """The band from 10 to 90 % of N(0, s²) is 2.563 s wide; 100 noises know it within 25 %."""
+    """The band from 10 to 90 % of N(0, s²) is 2.563 s wide; 100 draws of the noise estimate
+    it within 25 %."""
     weights = torch.tensor([[0.0, 2.0, -3.0], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
     linear_model(weights, torch.zeros(3), torch.tensor([1.0, 0.5, 2.0])).visualize()
     assert [(panel.cause, panel.effect) for panel in drawn["responses"]] == [

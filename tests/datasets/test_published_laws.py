@@ -1,5 +1,5 @@
-"""Ready families against the published recipes, written here in NumPy and node after node with
-numbers of their own.
+"""Ready families against the published recipes, written here in NumPy, node after node, with
+independent random numbers.
 
 Numbers of every table (location, spread, shape of one column, its relation to another; variables
 are numbered at random, so any column will do) have one law: two-sample Kolmogorov and Smirnov at

@@ -1,5 +1,5 @@
-"""What the ready families draw: as many edges as their labels say, columns of the stated scale,
-finite, and tasks of their own.
+"""Tasks of the ready families: as many edges as the labels state, finite columns of the stated
+scale, different tasks for different names.
 
 Edge counts are means of 60 graphs, within 4.5 standard errors (false alarms 7e-6 each, 0.2 % over
 all 200).
@@ -27,8 +27,8 @@ def sf(m):
     return lambda d: m * d - m * (m + 1) / 2
 
 
-# how many edges a graph label stands for, by its own formula; the chance that two points of the
-# unit square are within 0.3 is 0.2147
+# how many edges a graph label stands for, by the formula of its law; two points of the unit square
+# are within 0.3 with probability 0.2147
 LABELS = {
     **{f"er{20 * e}": er(e) for e in (1, 2, 3)},
     **{f"sf{m}": sf(m) for m in (1, 2, 3)},
@@ -43,7 +43,7 @@ LABELS = {
 
 def label(family, d):
     """The edges that the name of a family promises at d nodes, or None where its law is a mixture
-    without a label of its own."""
+    without a label."""
     if family.collection == "benchmark":
         names = [name for name in LABELS if re.search(rf"_{name}_", family.name)]
         return LABELS[max(names, key=len)](d) if names else None
@@ -85,8 +85,8 @@ def check_edges_and_columns(family):
 
 
 def test_labels_cover_the_matrix():
-    """All 136 have a label, and the check would see the earlier system's densities, half of what
-    they were called."""
+    """All 136 have a label, and the check would see the earlier system's densities, half of
+    what their names state."""
     matrix = [
         family
         for family in FAMILIES
@@ -113,7 +113,7 @@ def test_exact_edges_of_bcnp():
         assert bool((edges == e).all())
 
 
-def test_names_give_tasks_of_their_own():
+def test_families_of_different_seed_names_have_different_tasks():
     """Two families of one graph law with equal seeds: other graphs, by the seed name."""
     graphs = []
     for name in ("id_linear_er20_d20_n500", "id_neuralnet_er20_d20_n500"):

@@ -71,7 +71,7 @@ def test_diabetes_is_bundled_with_raw_values():
     assert table.sha256 == read_table("sklearn:diabetes").sha256 == read_table(table.frame()).sha256
 
 
-def test_columns_are_chosen_in_the_order_asked_and_log_is_the_natural_logarithm(tmp_path):
+def test_columns_are_chosen_in_the_requested_order_and_log_is_the_natural_logarithm(tmp_path):
     frame = pd.DataFrame(np.random.default_rng(1).uniform(1, 9, size=(10, 3)), columns=list("abc"))
     path = write(tmp_path / "t.csv", frame, "csv")
     table = read_table(path, columns=("c", "a"), transform="log")
@@ -232,11 +232,11 @@ def test_the_truth_is_reordered_to_the_tables_columns(tmp_path):
     expected = np.zeros((3, 3), dtype=np.int8)  # order c, a, b
     expected[1, 2] = expected[2, 0] = 1
     for rows in (None, ["a", "b", "c"]):
-        found = read_truth(
+        truth = read_truth(
             truth_file(tmp_path / "g.csv", ["a", "b", "c"], matrix, rows), ["c", "a", "b"]
         )
-        assert found.dtype == np.int8
-        np.testing.assert_array_equal(found, expected)
+        assert truth.dtype == np.int8
+        np.testing.assert_array_equal(truth, expected)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""Reserved classes of graphs: found at every level, by all graphs of 3 nodes and against hashing
-everything."""
+"""Reserved classes of graphs are recognised at every level: all graphs of 3 nodes, and against
+hashing every graph."""
 
 from typing import get_args
 
@@ -17,10 +17,10 @@ LEVELS = get_args(Level)
 
 def every_dag_of_three():
     codes = torch.arange(64)
-    found = torch.zeros(64, 3, 3)
+    adjacency = torch.zeros(64, 3, 3)
     for k, (i, j) in enumerate((i, j) for i in range(3) for j in range(3) if i != j):
-        found[:, i, j] = (codes >> k) & 1
-    return found[graphs.is_acyclic(found)]
+        adjacency[:, i, j] = (codes >> k) & 1
+    return adjacency[graphs.is_acyclic(adjacency)]
 
 
 @pytest.mark.parametrize(
@@ -29,11 +29,11 @@ def every_dag_of_three():
 def test_a_chain_reserves_its_class(level, members):
     """0 -> 1 -> 2 alone; all six numberings of a chain; both chains and the fork through 1."""
     chain = torch.tensor([[[0.0, 1, 0], [0, 0, 1], [0, 0, 0]]])
-    found = every_dag_of_three()
-    places = Reserved.of(level, [chain]).collisions(found)
+    dags = every_dag_of_three()
+    places = Reserved.of(level, [chain]).collisions(dags)
     assert len(places) == members
     assert graph_classes.class_hashes(chain, level)[0] in graph_classes.class_hashes(
-        found[places], level
+        dags[places], level
     )
 
 
@@ -46,13 +46,13 @@ def test_the_same_as_hashing_every_graph(level, count):
     held = drawn[:count]
     expected = set(graph_classes.class_hashes(held, level))
     hashed = graph_classes.class_hashes(drawn, level)
-    wanted = [b for b in range(300) if hashed[b] in expected]
-    assert Reserved.of(level, [held] if count else []).collisions(drawn) == wanted
-    assert Reserved(level, expected).collisions(drawn) == wanted, "without signatures"
-    assert len(wanted) > count or count < 40
+    places = [b for b in range(300) if hashed[b] in expected]
+    assert Reserved.of(level, [held] if count else []).collisions(drawn) == places
+    assert Reserved(level, expected).collisions(drawn) == places, "without signatures"
+    assert len(places) > count or count < 40
 
 
-def test_only_what_can_collide_is_hashed(monkeypatch):
+def test_only_graphs_that_can_collide_are_hashed(monkeypatch):
     drawn = make_generator(ErdosRenyi())(randomness.seeds_of(0, start=0, count=300), 12)
     taken = Reserved.of("isomorphism", [drawn[:5]])
     hashed = []

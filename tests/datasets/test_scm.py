@@ -59,7 +59,7 @@ class TestEveryFamily:
             assert torch.equal(instance.sample(instance.n_rows), task.x)
             assert task.seed == seed
 
-    def test_neither_order_nor_company_matters(self, name):
+    def test_neither_order_nor_the_other_tasks_of_a_batch_matter(self, name):
         family = SCMFamily(FAMILIES[name])
         batch, alone = family.sample_tasks(SEEDS), family.sample_tasks(SEEDS[11:17][::-1])
         for b in range(6):
@@ -188,10 +188,10 @@ def test_sizes_are_drawn_by_seed_and_padded():
     fixed_size = family.sample_tasks(SEEDS, n_rows=12, n_nodes=4)
     assert fixed_size.x.shape == (20, 12, 4)
     assert fixed_size.row_mask.all()
-    given = family.sample_tasks(
+    on_graphs = family.sample_tasks(
         SEEDS, n_rows=12, n_nodes=4, adjacency=family.sample_graphs(SEEDS, 4)
     )
-    assert torch.equal(given.x, fixed_size.x)
+    assert torch.equal(on_graphs.x, fixed_size.x)
     with pytest.raises(ValueError, match="no seeds"):
         family.sample_tasks([])
 
@@ -215,7 +215,7 @@ def test_ranges_have_the_stated_law(power):
     assert draw_range(fixed(7), 0.5) == 7
 
 
-def test_the_family_says_what_it_is():
+def test_metadata_of_a_family():
     family = SCMFamily(FAMILIES["mixed"])
     assert family.n_nodes == fixed(9)
     assert family.mechanism_proportions == {"linear": 0.5, "mlp": 0.5}

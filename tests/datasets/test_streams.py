@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_stream_and_another_does_not():
         )
 
 
-def test_every_task_has_a_seed_of_its_own():
+def test_every_task_has_a_different_seed():
     seeds = [seed for batch in first(stream(), 50) for seed in batch.seeds.tolist()]
     assert len(set(seeds)) == len(seeds) == 300
 
@@ -151,9 +151,9 @@ def all_hashes_of_three_nodes():
 @pytest.fixture(scope="module")
 def hashes():
     """At two edges per node three nodes are always fully connected: the 6 orders."""
-    found = all_hashes_of_three_nodes()
-    assert len(found) == 6
-    return found
+    all_hashes = all_hashes_of_three_nodes()
+    assert len(all_hashes) == 6
+    return all_hashes
 
 
 def test_reserved_graphs_are_never_drawn_and_others_stay(hashes):
@@ -191,7 +191,7 @@ def test_redraws_do_not_depend_on_workers_or_ranks(hashes):
     assert dataset.collisions > 0, "workers report to the process that asked"
 
 
-def test_an_exhausted_family_says_so(hashes):
+def test_an_exhausted_family_is_an_error(hashes):
     with pytest.raises(ValueError, match="100 draws for one task with 3 nodes"):
         first(stream(TINY, reserved=frozenset(hashes)), 1)
 
@@ -210,12 +210,12 @@ def test_no_member_of_a_reserved_class_is_drawn(level):
     reserved = Reserved.of(level, [chain])
     held = stream(SPARSE, tasks_per_step=20, reserved=reserved)
     drawn = torch.cat([batch.adjacency for batch in first(held, 20)])
-    found = {
+    occurs = {
         other: graph_classes.class_hashes(chain, other)[0]
         in graph_classes.class_hashes(drawn, other)
         for other in LEVELS
     }
-    assert found == {
+    assert occurs == {
         "graph": False,
         "isomorphism": level != "isomorphism",
         "equivalence": level != "equivalence",
@@ -226,7 +226,7 @@ def test_no_member_of_a_reserved_class_is_drawn(level):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("n_nodes", [2, 3])
-def test_an_exhausted_space_says_so_at_every_level(level, n_nodes):
+def test_an_exhausted_space_is_an_error_at_every_level(level, n_nodes):
     family = SCMFamily(
         FamilyConfig(graph=ErdosRenyi(edges_per_node=0.4), n_nodes=fixed(n_nodes), n_rows=fixed(4))
     )

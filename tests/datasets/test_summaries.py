@@ -1,5 +1,5 @@
-"""The warning about unusual tables: silent on the training worlds, loud on three named shifts,
-blind to order and units.
+"""The warning about unusual tables: rare on tables of the training families, frequent on three
+named shifts, independent of order and units.
 
 False alarms: a held-in table is warned about with probability near 1 %; the bounds below are 5 %
 plus 3 binomial standard errors.
@@ -31,9 +31,9 @@ WIDE = from_plain(FamilyConfig, {"preset": "wide"})
 @pytest.fixture(scope="module")
 def summary():
     start = time.process_time()
-    found = stream_summary(SCMFamily(WIDE), seed=3)
+    computed = stream_summary(SCMFamily(WIDE), seed=3)
     assert time.process_time() - start < 20
-    return found
+    return computed
 
 
 def tables(count, n_nodes, n_rows, purpose):
@@ -119,7 +119,7 @@ def test_the_vector_does_not_see_order_units_or_signs():
 
 def test_features_have_their_textbook_values_on_a_large_gaussian_table():
     z = np.random.default_rng(1).normal(size=(200_000, 3))
-    found = dict(zip([feature.name for feature in FEATURES], table_summary(z), strict=True))
+    features = dict(zip([feature.name for feature in FEATURES], table_summary(z), strict=True))
     expected = {
         "kurtosis_middle": np.log(3),
         "skewness_largest": 0,
@@ -129,9 +129,9 @@ def test_features_have_their_textbook_values_on_a_large_gaussian_table():
         "rank": 0,
     }
     for name, value in expected.items():
-        assert abs(found[name] - value) < 0.03, name
-    assert abs(np.exp(found["curvature_largest"]) - 0.01) < 1e-3
-    assert found["spread_largest"] < 0.02
+        assert abs(features[name] - value) < 0.03, name
+    assert abs(np.exp(features["curvature_largest"]) - 0.01) < 1e-3
+    assert features["spread_largest"] < 0.02
 
 
 def test_curvature_and_changing_spread_agree_with_least_squares():
@@ -148,19 +148,19 @@ def test_curvature_and_changing_spread_agree_with_least_squares():
         gains.append(residuals[0].var() - residuals[1].var())
         square = residuals[0] ** 2
         spreads.append(max(abs(np.corrcoef(square, z[:, i] ** k)[0, 1]) for k in (1, 2)))
-    found = dict(zip([feature.name for feature in FEATURES], table_summary(x), strict=True))
-    np.testing.assert_allclose(np.exp(found["curvature_largest"]) - 0.01, max(gains), rtol=1e-9)
-    np.testing.assert_allclose(found["spread_mean"], np.mean(spreads), rtol=1e-9)
+    features = dict(zip([feature.name for feature in FEATURES], table_summary(x), strict=True))
+    np.testing.assert_allclose(np.exp(features["curvature_largest"]) - 0.01, max(gains), rtol=1e-9)
+    np.testing.assert_allclose(features["spread_mean"], np.mean(spreads), rtol=1e-9)
 
 
-def test_sizes_outside_the_training_range_are_told(summary):
+def test_sizes_outside_the_training_range_are_warned_about(summary):
     x = np.random.default_rng(0).normal(size=(20, 25))
     first, second = check_table(x, summary)[:2]
     assert first == "The table has 25 columns; the model was trained on 3 to 20."
     assert second == "The table has 20 rows; the model was trained on 50 to 1000."
 
 
-def test_the_words_name_what_is_unusual(summary):
+def test_the_warning_names_the_unusual_feature(summary):
     x = three_levels(tables(1, 8, 300, "words")[0], None)
     (sentence,) = check_table(x, summary)
     assert "share of repeated values" in sentence

@@ -1,5 +1,5 @@
-"""Cells set by interventions are found by names or by a mask, and every word that is none is
-refused in one sentence."""
+"""Cells set by interventions are named in a column or marked in a mask; a word that names no column
+is refused in one sentence."""
 
 import dataclasses
 import hashlib
@@ -118,7 +118,7 @@ def test_a_table_without_interventions_has_no_mask_and_keeps_its_digest(frame):
         ({"INT": ["x", "y"] * 6}, {}, "code them as numbers."),
     ],
 )
-def test_what_makes_no_sense_is_refused(frame, changes, options, sentence):
+def test_nonsensical_interventions_are_refused(frame, changes, options, sentence):
     with pytest.raises(TableError) as caught:
         read_table(frame.assign(**changes), **options)
     assert sentence in str(caught.value)
@@ -193,6 +193,6 @@ def test_a_truth_may_be_a_list_of_edges(tmp_path):
     )
 
 
-def test_a_read_table_stays_what_it_is(frame):
+def test_a_read_table_is_not_changed(frame):
     table = read_table(frame, interventions=["INT"])
     assert dataclasses.replace(table, title="other").interventions == ("INT",)

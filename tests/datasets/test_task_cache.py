@@ -1,5 +1,5 @@
-"""Task sets on disk: the same tasks, written once, whole or not at all, whatever was damaged or
-killed."""
+"""Task sets on disk: the same tasks, written once, completely or not at all, also after damage or a
+killed writer."""
 
 import dataclasses
 import json
@@ -75,7 +75,7 @@ def test_written_once_and_read_by_others(tmp_path):
     assert torch.equal(pickle.loads(sent)[4].x, x[4])
 
 
-def test_other_families_and_lists_have_folders_of_their_own(tmp_path):
+def test_other_families_and_lists_have_separate_folders(tmp_path):
     other = SCMFamily(dataclasses.replace(CONFIG, n_rows=IntRange(low=10, high=31)))
     for family, seeds in (
         (FAMILY, SEEDS),
@@ -100,7 +100,7 @@ def test_other_families_and_lists_have_folders_of_their_own(tmp_path):
         "a file",
     ],
 )
-def test_damage_is_mended(tmp_path, damage):
+def test_damaged_files_are_written_again(tmp_path, damage):
     cache = TaskCache(FAMILY, SEEDS[:6], tmp_path)
     expected = [cache[index].x for index in range(6)]
     x, index = cache.folder / "x.f32", cache.folder / "index.json"
@@ -117,8 +117,8 @@ def test_damage_is_mended(tmp_path, damage):
     elif damage == "half an index":
         index.write_text(index.read_text()[:50])
     elif damage == "other sizes":
-        told = json.loads(index.read_text())
-        index.write_text(json.dumps(told | {"sizes": told["sizes"][:-1]}))
+        entries = json.loads(index.read_text())
+        index.write_text(json.dumps(entries | {"sizes": entries["sizes"][:-1]}))
     else:
         for file in cache.folder.iterdir():
             file.unlink()
@@ -133,9 +133,8 @@ def test_damage_is_mended(tmp_path, damage):
     assert [path.name for path in tmp_path.iterdir()] == [cache.folder.name]
 
 
-def test_a_law_that_changed_is_drawn_anew(tmp_path, monkeypatch):
-    """The files are whole, but today the family draws something else from the same
-    configuration."""
+def test_a_list_whose_law_changed_is_drawn_again(tmp_path, monkeypatch):
+    """The files are intact, but the family now draws other tasks from the same configuration."""
     TaskCache(FAMILY, SEEDS[:6], tmp_path)[0]
     changed = SCMFamily(
         dataclasses.replace(

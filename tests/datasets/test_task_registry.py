@@ -1,4 +1,4 @@
-"""What a list of tasks is remembered by, against hashing and counting one task at a time."""
+"""The registry of a list of tasks, against hashing and counting one task at a time."""
 
 import json
 
@@ -21,16 +21,16 @@ def batch():
 
 
 def test_the_registry_is_plain_and_right(batch):
-    told = json.loads(json.dumps(task_registry.registry_of(batch)))
-    assert told["seeds"] == batch.seeds.tolist()
+    entries = json.loads(json.dumps(task_registry.registry_of(batch)))
+    assert entries["seeds"] == batch.seeds.tolist()
     tasks = [batch.task(b) for b in range(len(batch))]
-    assert told["hashes"]["graph"] == [graphs.graph_hash(task.adjacency) for task in tasks]
+    assert entries["hashes"]["graph"] == [graphs.graph_hash(task.adjacency) for task in tasks]
     for level in ("isomorphism", "equivalence"):
-        assert told["hashes"][level] == [
+        assert entries["hashes"][level] == [
             graph_classes.class_hashes(task.adjacency[None], level)[0] for task in tasks
         ]
     edges = torch.tensor([float(task.adjacency.sum()) for task in tasks])
-    statistics = told["statistics"]
+    statistics = entries["statistics"]
     assert statistics["n_edges"] == {
         "mean": pytest.approx(float(edges.mean()), rel=1e-5),
         "se": pytest.approx(float(edges.std()) / 70**0.5, rel=1e-5),
@@ -46,7 +46,7 @@ def test_the_registry_is_plain_and_right(batch):
     assert 0 <= statistics["r2_sortability"]["mean"] <= 1
 
 
-def test_what_does_not_exist_is_none():
+def test_missing_statistics_are_none():
     empty = SCMFamily(
         FamilyConfig(graph=ErdosRenyi(edges_per_node=0), n_nodes=fixed(3), n_rows=fixed(10))
     )

@@ -1,5 +1,5 @@
-"""What every model promises: it never looks at the truth, asking it leaves no trace, and a seed
-says everything about its start."""
+"""Every model: it never reads the truth, an answer changes none of its state, and a seed determines
+its initial weights."""
 
 import inspect
 from dataclasses import replace
@@ -34,7 +34,7 @@ def test_every_model_is_tested():
     assert set(MEMBERS) == set(registry.tags(ModelConfig))
 
 
-def test_the_truth_is_poison(model):
+def test_answers_do_not_depend_on_the_truth(model):
     """With NaN in place of the graphs every answer is the same; with NaN among the rows it is
     not."""
     batch = batch_of()
@@ -49,9 +49,9 @@ def test_the_truth_is_poison(model):
         model.posterior(sick)
 
 
-def test_asking_leaves_no_trace(model):
+def test_answering_changes_no_state_of_the_model(model):
     model.train()
-    next(iter(model.children())).eval()  # a submodule with a mode of its own keeps it
+    next(iter(model.children())).eval()  # a submodule in another mode keeps it
     modes = [module.training for module in model.modules()]
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
@@ -109,7 +109,7 @@ def test_samples_have_the_shape_and_follow_the_generator(model):
         as_batch(torch.zeros(3))
 
 
-def test_results_say_how_they_came_to_be(model):
+def test_results_carry_their_provenance(model):
     result = model.infer_graph_posterior(batch_of(), seed=7)
     assert isinstance(result, InferenceResult)
     assert (result.seed, result.kind, result.seconds.shape) == (7, model.config.kind, (3,))
@@ -118,7 +118,7 @@ def test_results_say_how_they_came_to_be(model):
 
 
 @pytest.mark.parametrize("config", MEMBERS.values(), ids=MEMBERS)
-def test_the_seed_says_everything_about_the_start(config):
+def test_the_seed_determines_the_initial_weights(config):
     before = torch.get_rng_state()
     one, same, other = (ModelFactory.build(config, seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)

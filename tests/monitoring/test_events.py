@@ -1,4 +1,5 @@
-"""Pictures of a run are drawn from its facts alone, seldom, and never at the cost of the run."""
+"""Pictures of a run are drawn from its facts alone, at a bounded rate, and their failure never
+stops the run."""
 
 from dataclasses import replace
 
@@ -58,7 +59,7 @@ def test_one_family_needs_no_mean(tmp_path):
     assert list(metric_panels(read_scalars(tmp_path))["AUROC"]) == ["er"]
 
 
-def test_a_resumed_attempt_replaces_what_the_earlier_one_wrote(run):
+def test_a_resumed_attempt_replaces_the_rows_of_the_earlier_one(run):
     facts = Facts(run, "tgt_0123456789ab", 2, 0)
     facts.scalars(200, "train", {"train/loss": 7.0})
     assert loss_panels(read_scalars(run))["loss"]["training"][1][-1] == 7.0
@@ -103,7 +104,7 @@ def test_version_one_facts_are_drawn(tmp_path):
     assert monitoring.handle_event({"moment": "on_epoch_end", "run_id": "", "step": None}, tmp_path)
 
 
-def test_drawing_is_throttled_by_time_and_by_its_own_cost(monkeypatch, tmp_path):
+def test_drawing_is_throttled_by_time_and_by_its_cost(monkeypatch, tmp_path):
     clock, cost, drawn = [0.0], 2.0, []
 
     def slow(event, folder, families):
@@ -123,7 +124,7 @@ def test_drawing_is_throttled_by_time_and_by_its_own_cost(monkeypatch, tmp_path)
     assert 4 <= len(drawn) <= 7, "a drawing of 2 seconds is allowed a tenth of the time"
 
 
-def test_a_picture_that_fails_becomes_a_fact_and_the_run_goes_on(tmp_path, monkeypatch):
+def test_a_picture_that_fails_becomes_a_fact_and_the_run_continues(tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("no such glyph")
 
@@ -162,7 +163,7 @@ def test_every_kind_names_families_that_exist():
     assert config_class("hmc").pictures == ("chains",)
 
 
-def test_a_build_in_a_store_is_drawn_in_its_own_folder(tmp_path):
+def test_a_build_in_a_store_is_drawn_in_its_artifact_folder(tmp_path):
     def builder(config, attempt):
         write_run(attempt.facts)
         return {}

@@ -1,4 +1,4 @@
-"""Files of artifacts are read whole, or the error is one sentence with the file in it."""
+"""Files of artifacts are read completely, or the error is one sentence that names the file."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 from causal_meta.records.files import read_arrays, read_json
 
 
-def test_what_was_written_is_read(tmp_path):
+def test_written_files_are_read_unchanged(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"summary": {"auroc": 0.5}}))
     np.savez(tmp_path / "data.npz", x=np.arange(3), seeds=np.arange(2))
     assert read_json(tmp_path / "metrics.json") == {"summary": {"auroc": 0.5}}

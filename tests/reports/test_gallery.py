@@ -1,5 +1,4 @@
-"""What is promoted keeps its place, says where it came from, and comes from nowhere but the
-store."""
+"""Promoted files keep their places, name their artifact, and come from the store alone."""
 
 import json
 import re
@@ -78,7 +77,7 @@ def test_a_single_plot_is_chosen_by_name(store, tmp_path):
         promote(store, run.id, tmp_path / "g", mode="single", plot="energy")
 
 
-def test_promoting_again_keeps_names_and_brings_what_is_new(store, tmp_path):
+def test_promoting_again_keeps_names_and_adds_new_files(store, tmp_path):
     first = promote(store, "first", tmp_path / "g")
     before = {path.name: path.read_bytes() for path in first.parent.iterdir()}
     assert promote(store, "first", tmp_path / "g") == first
@@ -135,7 +134,7 @@ def test_odd_names_and_numbers_are_no_markdown(store, tmp_path):
     assert "](x)" not in snippet.read_text().replace("\\](x)", "")
 
 
-def test_what_cannot_be_promoted_is_a_sentence(store, tmp_path):
+def test_impossible_promotions_are_refused_in_one_sentence(store, tmp_path):
     bare = store.build(TasksConfig(seed=3), {}, lambda config, attempt: {})
     (tmp_path / "file").write_text("in the way")
     for token, place, saying in (
@@ -150,8 +149,8 @@ def test_what_cannot_be_promoted_is_a_sentence(store, tmp_path):
 
 
 def test_a_study_keeps_its_places_whatever_is_added_to_it(store, tmp_path):
-    """Files are called after the labels of artifacts, so that none is renamed because another one
-    came or went."""
+    """Files are called after the labels of artifacts, so that none is renamed when another is
+    added or removed."""
     table = tmp_path / "results.csv"
     table.write_text("id\n")
     runs = {f"r{n}": run for n, run in enumerate(store.runs_of(store.find("first")))}

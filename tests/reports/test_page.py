@@ -1,4 +1,4 @@
-"""HTML that cannot be broken by what is put into it."""
+"""No text or attribute can break the HTML."""
 
 from html.parser import HTMLParser
 
@@ -12,7 +12,7 @@ PIXEL = bytes.fromhex(
 
 
 class Balance(HTMLParser):
-    """Fails where an element is not closed in its turn."""
+    """Fails where elements are not properly nested."""
 
     def __init__(self):
         super().__init__()

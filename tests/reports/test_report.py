@@ -1,5 +1,4 @@
-"""One page that says what the artifacts say, from nothing but the artifacts, found again by its
-manifest."""
+"""A report agrees with its artifacts, is made from them alone, and is known by its manifest."""
 
 import errno
 import json
@@ -24,7 +23,7 @@ PIXEL = bytes.fromhex(
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Figures are made but not painted: the tests that look at words run fast."""
+    """Figures are made but not painted: the tests that check words run fast."""
     monkeypatch.setattr(figures.drawing, "png", lambda figure: PIXEL)
 
 
@@ -83,7 +82,7 @@ def test_the_whole_report_is_written_and_stands_alone(full):
     assert full.store.verify() == []
 
 
-def test_the_page_tells_the_answer_and_the_comparison(full, quick):
+def test_the_page_shows_the_answer_and_the_comparison(full, quick):
     text = read(run_report(full.store, "first")).text
     assert "bmi → progression (0.93)" in text
     assert (
@@ -162,7 +161,7 @@ def test_the_numbers_are_there_for_programs(full, quick):
     assert len(inference["scores"]) == len(pd.read_csv(folder / "inference" / "scores.csv")) == 5
 
 
-def test_a_name_brings_what_belongs_to_it(full):
+def test_a_name_brings_the_artifacts_that_belong_to_it(full):
     other = full.tasks("other", seed=9)
     full.evaluate({"auroc": 0.5}, of=other, posterior=full.baseline(EmptyConfig(), other))
     everything = {item.id for item in full.store.artifacts()}
@@ -186,7 +185,7 @@ def test_a_name_brings_what_belongs_to_it(full):
     assert {item.id for item in chosen.artifacts} == {run.id, other.id}
 
 
-def test_a_missing_empty_graph_is_said_loudly(workshop, quick):
+def test_a_missing_empty_graph_is_an_alarm(workshop, quick):
     model, bench = workshop.model(), workshop.tasks()
     workshop.evaluate({"auroc": 0.8, "e_shd": 4.0}, of=model, tasks=bench)
     page = read(run_report(workshop.store))
@@ -231,7 +230,7 @@ def test_one_task_has_no_standard_error_and_no_clear_lead(workshop, quick):
     assert '<td class="n best">• 0.900</td>' in page
 
 
-def test_other_conventions_have_a_table_of_their_own_and_equal_methods_are_told_apart(workshop):
+def test_other_conventions_have_a_separate_table_and_equal_methods_have_different_names(workshop):
     model, bench = workshop.model(), workshop.tasks()
     for options in ({}, {"shd_reversal": 2}, {"seed": 5}, {"n_samples": 7}):
         workshop.evaluate({"e_shd": 1.0}, of=model, tasks=bench, **options)
@@ -246,7 +245,7 @@ def test_other_conventions_have_a_table_of_their_own_and_equal_methods_are_told_
     )
 
 
-def test_what_cannot_be_read_is_left_out_and_said(full, quick):
+def test_unreadable_artifacts_are_left_out_and_named(full, quick):
     run = next(
         item for item in full.store.runs_of(full.store.find("bench")) if item.kind == "evaluate"
     )
@@ -255,14 +254,14 @@ def test_what_cannot_be_read_is_left_out_and_said(full, quick):
     assert f"{run.id} (evaluate) could not be read and is left out" in text
 
 
-def test_an_artifact_of_a_kind_that_is_not_known_is_left_out_and_said(full, quick):
+def test_artifacts_of_unknown_kinds_are_left_out_and_named(full, quick):
     (full.store.find("second").folder / "config.yaml").write_text("kind: from_the_future\n")
     text = read(run_report(full.store)).text
     assert "There is no artifact called 'from_the_future'" in text
     assert "It is left out." in text
 
 
-def test_a_stale_run_is_said(full, quick):
+def test_a_stale_run_is_named(full, quick):
     bench = full.store.find("bench")
     (bench.folder / "meta.json").write_text(
         json.dumps(bench.meta | {"digests": bench.meta["digests"] | {"data.npz": "0" * 64}})
@@ -295,7 +294,7 @@ def test_an_unusable_folder_for_reports_is_one_sentence(full, quick, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_model_card_says_what_the_artifact_says(full):
+def test_a_model_card_agrees_with_the_artifact(full):
     card = model_card(full.store.find("second"), "second")
     for words in (
         "# Model card: second",

@@ -1,4 +1,4 @@
-"""What may be called best, and tables that say what the artifacts say."""
+"""Which entries count as best, and tables that agree with the artifacts."""
 
 import math
 
@@ -17,7 +17,7 @@ def entry(mean, se=0.01):
 
 def test_a_lead_within_one_standard_error_of_another_row_is_never_clear():
     generator = np.random.default_rng(0)
-    seen = set()
+    verdicts = set()
     for _ in range(500):
         rows = [
             entry(float(m), float(s))
@@ -32,8 +32,8 @@ def test_a_lead_within_one_standard_error_of_another_row_is_never_clear():
             if row is not top
         )
         assert not (clear and near)
-        seen.add(clear)
-    assert seen == {True, False}, "both verdicts must occur"
+        verdicts.add(clear)
+    assert verdicts == {True, False}, "both verdicts must occur"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_numbers_are_rounded_and_missing_ones_are_a_dash():
     ]
 
 
-def test_the_table_holds_what_the_artifacts_hold(full):
+def test_the_table_agrees_with_the_artifacts(full):
     frame = metric_table(full.store, "bench")
     assert list(frame["method"]) == [
         "first",

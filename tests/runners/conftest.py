@@ -1,4 +1,4 @@
-"""What several tests of the runners stand on."""
+"""Fixtures of several tests of the runners."""
 
 import pytest
 

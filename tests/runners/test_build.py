@@ -19,13 +19,13 @@ def store(tmp_path):
 
 @pytest.fixture
 def builders(monkeypatch):
-    """Each kind's builder is one that writes its kind; returns what they were called with."""
+    """Replaces every builder by one that writes its kind; the list of their arguments."""
     calls = []
 
     def builder_of(config):
-        def builder(given, attempt):
-            calls.append((given, dict(attempt.options)))
-            (attempt.folder / "kind").write_text(given.kind)
+        def builder(config, attempt):
+            calls.append((config, dict(attempt.options)))
+            (attempt.folder / "kind").write_text(config.kind)
             attempt.facts.event("on_train_end")
             return {"dims": {"n": 1}}
 
@@ -35,20 +35,20 @@ def builders(monkeypatch):
     return calls
 
 
-def test_make_builds_once_and_hands_everything_on(store, builders):
-    seen = []
+def test_make_builds_once_and_passes_on_all_arguments(store, builders):
+    moments = []
     made = build.make(
         store,
         TasksConfig(),
         name="x",
         overrides=["seed=0"],
-        subscribers=[lambda event: seen.append(event["moment"])],
+        subscribers=[lambda event: moments.append(event["moment"])],
         options={"a": 1},
     )
     assert build.make(store, TasksConfig()) == made == store.find("x")
     assert builders == [(TasksConfig(), {"a": 1})]
     assert (made.meta["overrides"], made.meta["dims"]) == (["seed=0"], {"n": 1})
-    assert seen == ["on_start", "on_train_end"]
+    assert moments == ["on_start", "on_train_end"]
     run = build.make(store, EmptyConfig(), {"of": made})
     assert (run.folder / "kind").read_text() == "empty"
     with pytest.raises(StoreError, match="already"):

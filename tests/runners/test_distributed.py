@@ -1,6 +1,6 @@
 """Two processes train as one does: the same stream, the same losses and weights within rounding,
-one artifact written by rank 0; and when one of them is killed, both go on from the last checkpoint
-to the very same artifact."""
+one artifact written by rank 0; and when one of them is killed, both resume from the last checkpoint
+and end with the same artifact, bit for bit."""
 
 import os
 import subprocess
@@ -53,8 +53,7 @@ raise SystemExit(main(sys.argv[1:]))
 
 
 def carried_out(words, root, **environment):
-    """The only artifact of a store in which a command was carried out, and what the command
-    wrote."""
+    """The only artifact of a store in which a command was executed, and the command's output."""
     words = [sys.executable, *words, "--store", str(root)]
     done = subprocess.run(
         words,
@@ -71,11 +70,11 @@ def carried_out(words, root, **environment):
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """What two processes make when nobody disturbs them."""
+    """The outcome of two processes without interruption."""
     artifact, done = carried_out(
         ["-m", "causal_meta", *BUILD, "--processes", "2"], tmp_path_factory.mktemp("both") / "runs"
     )
-    assert done.stdout.split() == [artifact.id]  # the first one alone speaks
+    assert done.stdout.split() == [artifact.id]  # only the first process prints
     assert "Warning" not in done.stderr
     return artifact
 
@@ -111,7 +110,7 @@ def test_two_processes_train_as_one_does(both, tmp_path):
 def test_a_killed_process_costs_the_steps_since_the_last_checkpoint_and_nothing_else(
     both, tmp_path
 ):
-    """First the process that only follows is killed, then the one that writes."""
+    """First the process of rank 1 is killed, then that of rank 0, which writes."""
     (tmp_path / "mortal.py").write_text(MORTAL)
     launcher = [
         "-m",

@@ -1,8 +1,8 @@
-"""A seeded build of every kind that stays what it was: if one of these changes, raise `revision` of
-its kind in `conf/artifacts.py`.
+"""Golden outcomes of a seeded build of every kind: if one of these changes, raise `revision` of its
+kind in `conf/artifacts.py`.
 
 Compared with tolerance, so that another processor passes and another law does not. The baselines
-have goldens of their own beside their laws, networks, samplers and searches of settings in
+have golden tests beside their laws, networks, samplers and searches of settings in
 `tests/llc`, apart from what forks.
 """
 
@@ -133,7 +133,7 @@ GOLDEN: dict[str, list[float]] = {
 
 
 @pytest.mark.parametrize("kind", list(REVISIONS))
-def test_a_seeded_build_stays_what_it_was(built, kind):
+def test_a_seeded_build_has_its_golden_outcome(built, kind):
     assert registry.config_class(kind).revision == REVISIONS[kind]
     assert numbers(built)[kind] == pytest.approx(GOLDEN[kind], rel=1e-3, abs=1e-4)
 

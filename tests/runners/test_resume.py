@@ -1,4 +1,5 @@
-"""A killed training goes on to the same weights, bit for bit; workers and processes change nothing.
+"""A killed training ends with the weights of an uninterrupted one, bit for bit; neither workers nor
+processes change them.
 
 One driver process pays for the imports and forks a child per run, so that children can be killed.
 Each child builds the artifact through the store, as a user's command would: a restart is a new
@@ -54,9 +55,9 @@ DRIVER = textwrap.dedent(
             ),
         )
 
-    def build(wanted, attempt):
-        return train(ModelFactory.build(wanted.model, wanted.seed), CausalMetaModule(wanted.data,
-            wanted.seed), wanted.trainer, attempt, wanted.seed)
+    def build(config, attempt):
+        return train(ModelFactory.build(config.model, config.seed), CausalMetaModule(config.data,
+            config.seed), config.trainer, attempt, config.seed)
 
     def die(*_):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -72,9 +73,9 @@ DRIVER = textwrap.dedent(
             model.after_step = after
         Training.train = wrapped
 
-    def kill_in_write(what, number):
+    def kill_in_write(moment, number):
         # at call `number` of os.replace, before or after it, or with half of last.pt on the disk
-        if what == "half":
+        if moment == "half":
             save, calls = torch.save, []
             def halved(payload, file):
                 save(payload, file)
@@ -87,10 +88,10 @@ DRIVER = textwrap.dedent(
             replace, calls = os.replace, []
             def watched(old, new):
                 calls.append(new)
-                if what == "before" and len(calls) == number:
+                if moment == "before" and len(calls) == number:
                     die()
                 replace(old, new)
-                if what == "after" and len(calls) == number:
+                if moment == "after" and len(calls) == number:
                     die()
             def armed(attempt, *arguments, save=Attempt.save):
                 os.replace = watched
@@ -172,7 +173,7 @@ DRIVER = textwrap.dedent(
                 return result
             pre_training.train_graph_model = watched
             artifact = make(Store(TOP / "two", patience=20), config(0, steps=12, dropout=0.0))
-            state.pop("penalty_latest")  # each process's own
+            state.pop("penalty_latest")  # differs between processes
             digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values(
                 ))).hexdigest()
             (TOP / f"rank_{rank}.json").write_text(json.dumps({"id": artifact.id,
@@ -228,7 +229,7 @@ def outcome(tmp_path_factory):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_killed_runs_end_with_the_weights_of_the_undisturbed_one(outcome, workers):
+def test_killed_runs_end_with_the_weights_of_an_uninterrupted_one(outcome, workers):
     plain, killed = outcome["plain"], outcome[f"killed_{workers}"]
     assert set(killed["ends"]) == {"killed"}
     assert len(killed["ends"]) == 18
@@ -237,11 +238,11 @@ def test_killed_runs_end_with_the_weights_of_the_undisturbed_one(outcome, worker
     assert killed["files"] == plain["files"]
     assert killed["digest"] == plain["digest"]
     assert killed["id"] == plain["id"]
-    assert plain["lambda"] > 0  # the dual state took part
+    assert plain["lambda"] > 0  # the dual variable has left its initial value
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_restarts_go_on_where_the_checkpoint_was(outcome, workers):
+def test_restarts_resume_from_the_checkpoint(outcome, workers):
     killed = outcome[f"killed_{workers}"]
     assert killed["attempt"] == len(killed["ends"]) + 1
     assert killed["resumed"] == sorted(killed["resumed"])
@@ -250,7 +251,7 @@ def test_restarts_go_on_where_the_checkpoint_was(outcome, workers):
     assert killed["problems"] == []
 
 
-def test_a_lost_optimiser_state_is_seen(outcome):
+def test_a_lost_optimiser_state_is_detected(outcome):
     assert outcome["forgetful"]["ends"] == ["killed", 0]
     assert outcome["forgetful"]["weights"] != outcome["plain"]["weights"]
 
@@ -271,7 +272,7 @@ def test_two_processes_agree_and_the_first_alone_writes(outcome):
     assert two["attempt"] == 1
 
 
-def test_two_processes_learn_what_one_does(outcome):
+def test_two_processes_reach_the_weights_of_one(outcome):
     """Without dropout the averaged gradient is that of the whole batch, so only rounding
     differs."""
     assert outcome["two"]["alone"] == 0
