@@ -41,12 +41,12 @@ STORE_ACTIONS = (
 
 
 def verbs():
-    found = [[]]
+    arguments = [[]]
     for module in VERBS:
         name = module.__name__.rsplit(".", 1)[1]
-        found.append([name])
+        arguments.append([name])
     return [
-        *found,
+        *arguments,
         ["train"],
         *(["store", action] for action in STORE_ACTIONS),
         *(["data", action] for action in ("ls", "show", "distance", "import")),

@@ -116,8 +116,11 @@ def test_distance_takes_task_sets_and_models(run, store):
     ran = run("data", "distance", "first", "held_in", "n_tasks=20", "n_rows=20")
     assert ran.status == 0, ran.err
     tree = Store(store).find(ran.last).config
-    asked = [Store(store).find("first").config.data.train, Store(store).find("held_in").config.data]
-    assert [tree.first, tree.second] in (asked, asked[::-1])
+    families = [
+        Store(store).find("first").config.data.train,
+        Store(store).find("held_in").config.data,
+    ]
+    assert [tree.first, tree.second] in (families, families[::-1])
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,7 @@ def test_distance_takes_task_sets_and_models(run, store):
         (["data", "distance", "wide", "wide", "third.n_nodes=5"], "no setting or input 'third'"),
         (["data", "distance", "wide", "wide", "first.n_node=5"], "did you mean 'first.n_nodes'?"),
         (["data", "distance", "wide"], "see causal-meta data distance --help"),
-        (["data", "ls", "nothing_of_it"], "Nothing that is ready holds 'nothing_of_it'"),
+        (["data", "ls", "nothing_of_it"], "No predefined entry contains 'nothing_of_it'"),
         (["data", "show", "data=wyde"], "did you mean 'wide'?"),
     ],
 )
@@ -138,7 +141,7 @@ def test_words_that_make_no_sense_are_refused(refused, words, saying):
 
 def test_a_table_is_no_family(run, refused, table):
     run("data", "import", table, "--name", "mine")
-    refused("data", "distance", "mine", "wide", saying="is no family of worlds")
+    refused("data", "distance", "mine", "wide", saying="is not a family")
 
 
 # ------------------------------------------------------------------------------------------- import
@@ -204,13 +207,13 @@ def test_import_sets_the_mask_and_everything_uses_it(run, store, interventional)
         "unmarked",
     )
     blind = run("evaluate", "of=first", "tasks=unmarked", "n_samples=20")
-    told = [
+    answers = [
         json.loads((Store(store).find(one.last).folder / "metrics.json").read_text())["per_task"][
             "graph_nll"
         ]
         for one in (scored, blind)
     ]
-    assert told[0] != told[1], "the same rows without the mask must get another answer"
+    assert answers[0] != answers[1], "the same rows without the mask must get another answer"
 
 
 def mask_of(path, value):

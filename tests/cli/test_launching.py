@@ -13,14 +13,14 @@ from causal_meta.cli.launching import UNSHARED, launcher
 @pytest.fixture
 def launched(monkeypatch):
     """What the process would have become."""
-    seen = []
+    commands = []
 
     def become(file, words, environment):
-        seen.append((words, environment))
+        commands.append((words, environment))
         raise SystemExit(0)
 
     monkeypatch.setattr(launching.os, "execve", become)
-    return seen
+    return commands
 
 
 def test_the_command_is_given_to_torchrun_as_it_was(run, launched):
@@ -38,16 +38,16 @@ def test_the_command_is_given_to_torchrun_as_it_was(run, launched):
     ]
     with pytest.raises(SystemExit):
         run(*words)
-    ((given, environment),) = launched
-    assert given[:3] == [sys.executable, "-m", "torch.distributed.run"]
-    assert given[given.index("causal_meta") + 1 :] == words
-    assert {"--standalone", "--nproc-per-node=2", "--max-restarts=1"} < set(given)
+    ((command, environment),) = launched
+    assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
+    assert command[command.index("causal_meta") + 1 :] == words
+    assert {"--standalone", "--nproc-per-node=2", "--max-restarts=1"} < set(command)
     assert environment[UNSHARED] == "1"
 
 
 def test_threads_are_shared_out_unless_the_user_says_how_many():
     def threads(**environment):
-        args = argparse.Namespace(processes=10_000, threads=0, max_restarts=3, given=[])
+        args = argparse.Namespace(processes=10_000, threads=0, max_restarts=3, argv=[])
         return launcher(args, environment)[1]["OMP_NUM_THREADS"]
 
     assert threads() == "1"
@@ -81,7 +81,7 @@ def test_what_exists_or_is_not_trained_starts_no_processes(run, refused, store, 
 
 
 def test_a_torchrun_whose_restarts_may_hang_is_told_of(monkeypatch, capsys):
-    def said(**environment):
+    def warning(**environment):
         for name in (
             "TORCHELASTIC_RUN_ID",
             "TORCHELASTIC_MAX_RESTARTS",
@@ -99,11 +99,11 @@ def test_a_torchrun_whose_restarts_may_hang_is_told_of(monkeypatch, capsys):
         "TORCHELASTIC_MAX_RESTARTS": "2",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
-    assert UNSHARED in said(**risky, RANK="0")
+    assert UNSHARED in warning(**risky, RANK="0")
     assert (
-        said(**risky, RANK="1")
-        == said()
-        == said(**risky | {"TORCHELASTIC_MAX_RESTARTS": "0"})
+        warning(**risky, RANK="1")
+        == warning()
+        == warning(**risky | {"TORCHELASTIC_MAX_RESTARTS": "0"})
         == ""
     )
-    assert said(**risky | {"TORCHELASTIC_USE_AGENT_STORE": "False"}) == ""
+    assert warning(**risky | {"TORCHELASTIC_USE_AGENT_STORE": "False"}) == ""

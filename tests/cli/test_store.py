@@ -37,20 +37,30 @@ def test_a_name_that_means_something_else_stays(run, store, ran, tmp_path):
     run("store", "export", "held_in", "one.tar")
     run("store", "name", "first", "held_in", "--force")
     first = Store(store).find("first").id
-    told = run("store", "import", "one.tar")
-    assert told.status == 0
-    assert "came without its name. The name 'held_in' means tgt_" in told.err
+    outcome = run("store", "import", "one.tar")
+    assert outcome.status == 0
+    assert "was imported without its name. The name 'held_in' means tgt_" in outcome.err
     assert Store(store).names()["held_in"] == first
     assert run("store", "import", "one.tar", "--force").status == 0
-    assert Store(store).find("held_in").id == told.last
+    assert Store(store).find("held_in").id == outcome.last
 
 
 def test_what_cannot_be_exported_or_imported(refused, run, store, tmp_path):
     refused(
-        "store", "export", "first", "held_in", "folder", saying="A folder takes one artifact alone"
+        "store",
+        "export",
+        "first",
+        "held_in",
+        "folder",
+        saying="is a folder, which takes one artifact",
     )
     refused(
-        "store", "export", "first", "folder", "--runs", saying="A folder takes one artifact alone"
+        "store",
+        "export",
+        "first",
+        "folder",
+        "--runs",
+        saying="is a folder, which takes one artifact",
     )
     refused("store", "import", "nowhere.tar", saying="There is no archive")
     run("store", "export", "held_in", "one.tar")
@@ -69,7 +79,7 @@ def test_rm_names_what_depends_and_forced_tells_what_went(refused, run, store, r
     done = run("store", "rm", "held_in", "--force")
     assert done.status == 0
     assert done.out.split("\n")[:-1] == sorted(
-        f"removed {found}" for found in (ran, done.last.removeprefix("removed "))
+        f"removed {id_}" for id_ in (ran, done.last.removeprefix("removed "))
     )
     assert "held_in" not in Store(store).names()
     assert run("store", "verify").status == 0
@@ -78,17 +88,17 @@ def test_rm_names_what_depends_and_forced_tells_what_went(refused, run, store, r
 
 
 def test_gc_shows_first_and_removes_then(run, store):
-    assert run("store", "gc").out == "Nothing is left over.\n"
+    assert run("store", "gc").out == "There are no leftovers.\n"
     broken = store / ".staging" / "import-0"
     broken.mkdir(parents=True, exist_ok=True)
     (broken / "half").write_bytes(bytes(1500))
-    assert run("store", "gc").out == "Nothing is left over.\n"  # it may be in use
+    assert run("store", "gc").out == "There are no leftovers.\n"  # it may be in use
     for path in (broken / "half", broken):
         os.utime(path, (time.time() - 7200,) * 2)
     shown = run("store", "gc")
     assert (
         shown.out.splitlines()[0]
-        == "could go  1.5 kB  .staging/import-0  an import that did not end"
+        == "removable  1.5 kB  .staging/import-0  an import that did not end"
     )
     assert "give --yes" in shown.last
     assert broken.exists()

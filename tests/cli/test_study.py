@@ -74,9 +74,9 @@ def test_python_m_causal_meta_run_is_the_same(run, file, store, monkeypatch):
 
 def test_a_study_is_watched_from_what_lies_in_the_store(run, refused, file, store):
     assert run("study", file, "--only", "kind=empty", "--quiet").status == 0
-    seen = run("watch", "mine", "--once")
-    assert seen.status == 0
-    assert seen.out.splitlines() == [
+    watched = run("watch", "mine", "--once")
+    assert watched.status == 0
+    assert watched.out.splitlines() == [
         "tasks: 2 of 2",
         "empty: 2 of 2",
         "random: 0 of 2",
@@ -124,7 +124,7 @@ def test_mistakes_are_refused_before_anything_is_made(run, refused, file, store,
         "slorm",
         saying="There is no executor, card or file called 'slorm'; did you mean 'slurm'",
     )
-    refused("study", file, "--max-failures", "0", saying="no whole number from 1")
+    refused("study", file, "--max-failures", "0", saying="not a whole number of at least 1")
     (store / "store.json").write_text('{"format": 2}')
     refused("study", file, saying="is of format 2, written by a newer version")
     refused("store", "ls", saying="is of format 2, written by a newer version")
@@ -143,11 +143,11 @@ def test_a_failure_is_told_with_its_first_cause_its_line_and_its_log(run, file, 
     monkeypatch.setattr(per_task, "infer_per_task", fails)
     ran = run("study", file)
     assert ran.status == 1
-    told = [line for line in ran.err.splitlines() if line.startswith(("Failed", "  log"))]
-    assert len(told) == 4
-    assert f"{file} line 5: RuntimeError: the sky fell" in told[0]
-    assert told[0].endswith("(1 that need it were not made)")
-    assert "the sky fell" in Path(told[1].removeprefix("  log: ")).read_text()
+    failures = [line for line in ran.err.splitlines() if line.startswith(("Failed", "  log"))]
+    assert len(failures) == 4
+    assert f"{file} line 5: RuntimeError: the sky fell" in failures[0]
+    assert failures[0].endswith("(1 that need it were not made)")
+    assert "the sky fell" in Path(failures[1].removeprefix("  log: ")).read_text()
     assert "e_shd" in ran.out  # what could be made is shown
     monkeypatch.setattr(per_task, "infer_per_task", working)
     assert run("study", file).status == 0
@@ -166,12 +166,14 @@ def test_a_study_is_promoted_when_it_is_done_and_again_later(run, refused, file,
     assert run("study", file, "--promote", "--quiet").status == 0  # nothing is left to be made
     assert Path("gallery/mine/snippet.md").is_file()
     refused("study", file, "--to", "gallery", saying="give --promote too")
-    refused("study", file, "--promote", "--to", file, saying="no folder that can be written to")
+    refused(
+        "study", file, "--promote", "--to", file, saying="cannot be used as a folder to write to"
+    )
 
 
 def test_a_gallery_that_fails_costs_no_result(run, file, store, tmp_path):
     (tmp_path / "gallery" / "mine").mkdir(parents=True)
-    # something in the way that is seen only by writing
+    # an obstacle that only writing reveals
     (tmp_path / "gallery" / "mine" / "snippet.md").mkdir()
     ran = run("study", file, "--promote")
     assert ran.status == 1
@@ -298,12 +300,12 @@ def test_a_killed_driver_loses_nothing(file, tmp_path, executor):
     store = Store(killed)
     there = [artifact.id for artifact in store.artifacts()]
     assert 3 <= len(there) < 10
-    made = {found: store.find(found).meta["created_at"] for found in there}
+    made = {name: store.find(name).meta["created_at"] for name in there}
     begin = time.monotonic()
     assert main(["study", str(file), "--store", str(killed), "--quiet"]) == 0
     assert time.monotonic() - begin < 60
     assert main(["study", str(file), "--store", str(calm), "--quiet"]) == 0
     # nothing was made twice
-    assert {found: store.find(found).meta["created_at"] for found in there} == made
+    assert {name: store.find(name).meta["created_at"] for name in there} == made
     assert results(killed).equals(results(calm))
     assert store.verify() == []

@@ -135,9 +135,9 @@ class TestGrammar:
                 "whole": ["$c"],
             }
         }
-        found = ready.expand(tree)
-        assert list(found) == ["x_1_True", "x_1_False", "y_2_True", "y_2_False"]
-        assert found["y_2_False"] == {"value": 2, "text": "y of False", "whole": [False]}
+        trees = ready.expand(tree)
+        assert list(trees) == ["x_1_True", "x_1_False", "y_2_True", "y_2_False"]
+        assert trees["y_2_False"] == {"value": 2, "text": "y of False", "whole": [False]}
 
     def test_pieces_go_under_the_family(self):
         tree = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class UsageError(ValueError):
-    """A command line that makes no sense, in one sentence."""
+    """An invalid command line, described in one sentence."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,7 +71,7 @@ def add_flags(verb: Parser, *, making: bool = False, training: bool = False) -> 
             type=_count,
             metavar="N",
             default=0,
-            help="threads to compute with (default: the library's choice)",
+            help="threads for the computation (default: the library's choice)",
         )
         verb.add_argument("--quiet", action="store_true", help="print the result only")
     if training:
@@ -82,14 +82,16 @@ def add_flags(verb: Parser, *, making: bool = False, training: bool = False) -> 
             "--workers",
             type=_count,
             metavar="N",
-            help="processes that draw tasks beside the training (default: 0)",
+            help="processes that draw tasks during training (default: 0)",
         )
-        verb.add_argument("--no-plots", action="store_true", help="draw no curves while training")
+        verb.add_argument(
+            "--no-plots", action="store_true", help="do not plot curves during training"
+        )
 
 
 def _count(text: str) -> int:
     if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
 
 
@@ -99,7 +101,7 @@ def whole(low: int) -> Any:
     def parse(text: str) -> int:
         number = int(text) if text.lstrip("-").isdigit() else None
         if number is None or number < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
         return number
 
     return parse
@@ -126,7 +128,7 @@ class Words:
 
 
 def split(words: Sequence[str], cls: type[ArtifactConfig], name: str = "") -> Words:
-    """Take the roles and the name out of the words of a command for a kind of artifact.
+    """Split the words of a command into the roles of a kind, the name and the settings.
 
     A name is checked on its raw text, before anything reads `2024_01` as a number. Raises
     ConfigError or StoreError.
@@ -141,7 +143,7 @@ def split(words: Sequence[str], cls: type[ArtifactConfig], name: str = "") -> Wo
         key, equals, value = word.partition("=")
         if key in known and equals:
             if not value:
-                raise ConfigError(f"{word!r} names nothing; give a name or an id, {key}=ID.")
+                raise ConfigError(f"{word!r} is empty; give a name or an id, {key}=ID.")
             roles[key] = value
         elif key == "name" and equals:
             name = name or check_name(value)

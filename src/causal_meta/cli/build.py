@@ -35,36 +35,36 @@ EXAMPLES = """  causal-meta build amortised model=avici data=wide_stream trainer
   causal-meta build network model=reduced_rank data.n_rows=10000
   causal-meta build network model=reduced_rank --help
 
-The same configuration again prints the same id at once. The id is the last line on standard
-output."""
+The last line on standard output is the id. If the target exists already, its id is printed at
+once."""
 
 
 def add(verbs: Verbs) -> None:
     """The verb and its alias."""
-    help = "make a target from a configuration, once"
+    help = "build a target from a configuration, unless it exists already"
     verb = add_verb(verbs, "build", help, EXAMPLES, run, aliases=["train"], add_help=False)
     add_help(verb, runs=False)
-    help = "see below; may be left out with --experiment"
+    help = "one of the kinds below; optional with --experiment"
     verb.add_argument("kind", nargs="?", metavar="KIND", help=help)
     add_words(verb, "settings, and init=NAME to start from the weights of another model")
     verb.add_argument(
         "--experiment",
         metavar="FILE",
-        help="YAML file with the differences from the defaults; settings go over it",
+        help="YAML file of settings that differ from the defaults; key=value overrides it",
     )
     verb.add_argument(
         "--processes",
         type=whole(1),
         metavar="N",
         default=1,
-        help="train in N processes on this machine, one batch shared (default: 1)",
+        help="train in N processes on this machine that share each batch (default: 1)",
     )
     verb.add_argument(
         "--max-restarts",
         type=whole(0),
         metavar="N",
         default=3,
-        help="with --processes: go on from the last checkpoint when one dies",
+        help="with --processes: restart from the last checkpoint if a process dies",
     )
     add_flags(verb, making=True, training=True)
 
@@ -115,8 +115,8 @@ def _experiment(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     if not args.experiment:
         if not args.kind:
             raise UsageError(
-                "No kind came; give one (causal-meta build amortised …), or a file (--experiment "
-                "FILE)."
+                "No kind was given; give one (causal-meta build amortised …), or a file "
+                "(--experiment FILE)."
             )
         return args.kind, {}
     kind, tree = load_experiment(args.experiment)

@@ -1,5 +1,5 @@
-"""Programs that JAX has compiled are kept for the next command, in the user's own cache folder;
-never in a store, which may come from elsewhere."""
+"""Programs compiled by JAX are cached for later commands in the user's cache folder, never in a
+store, which may come from someone else."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ _SECONDS = "0.1"  # programs that take longer to compile are kept
 
 
 def keep_compiled_programs() -> None:
-    """Name the folder to JAX by its environment variables, for this process and those it starts,
-    unless the user has named one.
+    """Set JAX's cache folder by environment variables, for this process and those it starts, unless
+    the user has set one.
 
-    Each kind of processor has a folder of its own: a home folder may be shared by machines that do
-    not know each other's instructions. JAX's own switch JAX_ENABLE_COMPILATION_CACHE=false turns it
-    off.
+    Each kind of processor has its own folder, since machines with different instruction sets may
+    share a home folder. JAX_ENABLE_COMPILATION_CACHE=false turns the cache off.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    # no home, or none that can be written to: then nothing is kept
+    # without a writable home folder there is no cache
     with contextlib.suppress(OSError, RuntimeError):
         folder = (
             Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -40,7 +39,7 @@ def keep_compiled_programs() -> None:
 
 
 def _processor() -> str:
-    """What tells processors with other instructions apart."""
+    """A text that differs between processors with different instruction sets."""
     processor = platform.machine() + platform.processor()
     with contextlib.suppress(OSError):
         match = re.search(

@@ -1,5 +1,4 @@
-"""`data`: what families, streams and tables there are, what a family looks like, how far apart two
-are, and tables from elsewhere."""
+"""`data`: list families, streams and tables, draw a family, compare two families, import tables."""
 
 from __future__ import annotations
 
@@ -35,23 +34,23 @@ EXAMPLES = """  causal-meta data ls
 LS = """  causal-meta data ls
   causal-meta data ls scale_free
 
-Families are named in data=NAME (data show, build tasks) and data.train=NAME, streams in data=NAME
-(build amortised), tables in data import NAME. Sizes are variables × rows."""
+Use a family as data=NAME (data show, build tasks) or data.train=NAME, a stream as data=NAME (build
+amortised), a table as data import NAME. Sizes are variables × rows."""
 SHOW = """  causal-meta data show data=wide
   causal-meta data show data=linear_er data.n_nodes=10 data.n_rows=500 seed=3 --out worlds/
 
 Draws degrees.png, adjacency.png, marginals.png and pairs.png into the store (and --out), and prints
-varsortability and R²-sortability (0.5 tells nothing about the causal order, 1 gives it away). The
-id comes last; a second call finds everything in the store."""
+varsortability and R²-sortability (0.5: no information about the causal order, 1: all of it). The
+last line is the id. A second call reads the results from the store."""
 DISTANCE = """  causal-meta data distance wide linear_er
   causal-meta data distance linear_er linear_er second.n_nodes=10 n_tasks=400 seed=1 \\
       --out distance.png
   causal-meta data distance first held_in
 
-A and B are families (data ls), task sets or trained models of the store (their training family).
+A and B are families (data ls), task sets or trained models in the store (their training family).
 Settings: n_tasks and n_rows of each family, seed, and first.…, second.… for settings of A and B.
-Equal families are at 0 (AUROC 0.5) within the error; more than 4.5 standard errors are marked *.
-Computed once per pair, in either order. The id comes last."""
+The distance of equal families is 0 (AUROC 0.5) up to its error; distances above 4.5 standard errors
+are marked *. A pair is computed once, in either order. The last line is the id."""
 CLEAR = 4.5
 
 
@@ -59,16 +58,16 @@ def add(verbs: Verbs) -> None:
     """The verb and what it can do."""
     verb = verbs.add_parser(
         "data",
-        help="look at worlds and tables",
-        description="Look at worlds and tables.",
+        help="list, draw and compare families of simulated data; import tables",
+        description="List, draw and compare families of simulated data; import tables.",
         epilog=f"examples:\n{EXAMPLES}",
     )
     inner = verb.add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=type(verb)
     )
-    listing = add_verb(inner, "ls", "list the families, streams and tables that are ready", LS, ls)
+    listing = add_verb(inner, "ls", "list the predefined families, streams and tables", LS, ls)
     listing.add_argument(
-        "part", nargs="*", metavar="WORD", help="only entries that hold every one of these words"
+        "part", nargs="*", metavar="WORD", help="only entries that contain all of these words"
     )
     show = add_verb(inner, "show", "draw a family and print its sortabilities", SHOW, run)
     add_words(show, "data=FAMILY and settings of it, n_tasks=N, seed=N")
@@ -77,13 +76,15 @@ def add(verbs: Verbs) -> None:
         "--tasks", type=whole(1), metavar="N", help="the same as n_tasks=N (default: 200)"
     )
     add_flags(show, making=True)
-    distance = add_verb(inner, "distance", "tell how far apart two families are", DISTANCE, compare)
-    distance.add_argument(
-        "first", metavar="A", help="a family, or a task set or model of the store"
+    distance = add_verb(
+        inner, "distance", "measure how different two families are", DISTANCE, compare
     )
-    distance.add_argument("second", metavar="B", help="another one")
+    distance.add_argument(
+        "first", metavar="A", help="a family, or a task set or model in the store"
+    )
+    distance.add_argument("second", metavar="B", help="the family to compare it with")
     add_words(distance, "n_tasks=N, n_rows=N, seed=N, first.…, second.…")
-    distance.add_argument("--out", metavar="FILE", help="write the picture here too")
+    distance.add_argument("--out", metavar="FILE", help="also write the picture to this file")
     add_flags(distance, making=True)
     data_import.add(inner)
 
@@ -92,7 +93,7 @@ def add(verbs: Verbs) -> None:
 
 
 def ls(args: argparse.Namespace) -> int:
-    """Print a line for everything that is ready."""
+    """Print a line for each predefined family, stream and table."""
     from causal_meta.conf.catalogue import catalogue
 
     words = [word.lower() for word in args.part]
@@ -103,7 +104,7 @@ def ls(args: argparse.Namespace) -> int:
     ]
     if not entries:
         raise UsageError(
-            f"Nothing that is ready holds {' and '.join(repr(word) for word in args.part)}; see "
+            f"No predefined entry contains {' and '.join(repr(word) for word in args.part)}; see "
             "causal-meta data ls."
         )
     name, size = (max(len(getattr(entry, part)) for entry in entries) for part in ("name", "size"))
@@ -214,8 +215,8 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def _family(token: str, store: Store) -> FamilyConfig:
-    """The family called `token`: a ready one, that of a task set of the store, or the training
-    family of a model."""
+    """The family called `token`: a predefined one, that of a task set, or the training family of a
+    model."""
     from causal_meta.conf.convert import from_plain, presets
     from causal_meta.conf.data import FamilyConfig
     from causal_meta.conf.registry import nearest
@@ -236,7 +237,7 @@ def _family(token: str, store: Store) -> FamilyConfig:
     family = getattr(data, "train", data)
     if not isinstance(family, FamilyConfig):
         raise UsageError(
-            f"{token} ({artifact.id}, of kind {artifact.kind!r}) is no family of worlds; give a "
+            f"{token} ({artifact.id}, of kind {artifact.kind!r}) is not a family; give a "
             "family (causal-meta data ls)."
         )
     return family

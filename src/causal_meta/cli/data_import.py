@@ -1,4 +1,4 @@
-"""`data import`: a user's table, or a published one with a ready description, as a task set."""
+"""`data import`: a user's table, or a published one that is predefined, as a task set."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ EXAMPLES = """  causal-meta data import table.csv --name mine
   causal-meta data import sachs --from folder/ --name sachs
   causal-meta data import iris
 
-TABLE is a file (CSV, TSV, Parquet, .npz), or a ready description (causal-meta data ls tables),
-which is checked against the file and brings its true graph and transformation. Use the result as
-tasks=NAME or of=NAME (evaluate, infer). The id comes last."""
+TABLE is a file (CSV, TSV, Parquet, .npz), or a predefined table (causal-meta data ls tables) whose
+file is checked and whose true graph and transformation are known. Use the result as tasks=NAME or
+of=NAME (evaluate, infer). The last line is the id."""
 _OWN = ("truth", "interventions", "mask", "columns")
 
 
 def add(verbs: Verbs) -> None:
     """The verb."""
-    verb = add_verb(verbs, "import", "put a table into the store as a task set", EXAMPLES, run)
-    verb.add_argument("table", metavar="TABLE", help="a file, or the name of a ready description")
+    verb = add_verb(verbs, "import", "import a table into the store as a task set", EXAMPLES, run)
+    verb.add_argument("table", metavar="TABLE", help="a file, or the name of a predefined table")
     verb.add_argument(
         "--from",
         dest="source",
         metavar="PATH",
-        help="for a ready description: the file, or a folder with data.csv",
+        help="for a predefined table: its file, or a folder with data.csv",
     )
     verb.add_argument(
         "--truth",
@@ -44,7 +44,7 @@ def add(verbs: Verbs) -> None:
     verb.add_argument(
         "--interventions",
         metavar="A,B,…",
-        help="columns that name the variable set in each row (a+b: both; empty or none: no one)",
+        help="columns that name the variable set in each row (a+b: both; empty or none: none)",
     )
     verb.add_argument(
         "--mask",
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _described(args: argparse.Namespace) -> tuple[dict[str, str], Table, np.ndarray | None] | None:
-    """The table of a ready description; None if the word is a file."""
+    """The table of a predefined description; None if the word is a file."""
     from causal_meta.conf.table_descriptions import table_description, table_descriptions
 
     if args.source is None and (
@@ -86,7 +86,7 @@ def _described(args: argparse.Namespace) -> tuple[dict[str, str], Table, np.ndar
     ):
         if Path(args.table).suffix or Path(args.table).exists() or ":" in args.table:
             return None
-        table_description(args.table)  # neither a file nor a description: says what there is
+        table_description(args.table)  # neither a file nor a description: raises
     description = table_description(args.table)
     for option in _OWN:
         if getattr(args, option):

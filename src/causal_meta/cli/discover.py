@@ -17,7 +17,7 @@ EXAMPLES = """  causal-meta discover table.csv --out answer/
   causal-meta discover table.parquet --model first --truth adjacency.csv --transform log
 
 TABLE is a CSV, TSV, Parquet or .npz file with a header and at least 10 rows of numbers, or
-sklearn:diabetes. --out gets edge_probabilities.csv (the row causes the column), graphs.npz
+sklearn:diabetes. --out receives edge_probabilities.csv (the row causes the column), graphs.npz
 (samples), graph.graphml, graph.png and summary.json."""
 MOST, LEAST = 15, 0.1
 METRICS = ("e_shd", "shd", "sid", "auroc", "auprc", "density", "f1", "e_f1", "graph_nll", "brier")
@@ -26,7 +26,7 @@ METRICS = ("e_shd", "shd", "sid", "auroc", "auprc", "density", "f1", "e_f1", "gr
 def add(verbs: Verbs) -> None:
     """The verb."""
     verb = add_verb(
-        verbs, "discover", "answer for one table: which causal edges are likely", EXAMPLES, run
+        verbs, "discover", "infer which causal edges are likely, from one table", EXAMPLES, run
     )
     verb.add_argument("table", metavar="TABLE", help="a file, or sklearn:diabetes")
     verb.add_argument(
@@ -74,7 +74,7 @@ def add(verbs: Verbs) -> None:
         "--interventions",
         default="",
         metavar="A,B,…",
-        help="columns that name the variable set in each row (empty or none: no one)",
+        help="columns that name the variable set in each row (empty or none: no variable)",
     )
     verb.add_argument(
         "--mask",

@@ -1,4 +1,5 @@
-"""What a study's samplers found, as a table, and which of their chains failed, as sentences."""
+"""The estimates of a study's samplers as a table, and a sentence for each run with failed
+chains."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def print_estimates(table: pd.DataFrame) -> None:
         estimate = (
             f"{row['llc_mean']:.4g} ± {row['llc_error']:.2g}"
             if _there(row["llc_mean"])
-            else "no sound chain"
+            else "no usable chain"
         )
         numbers = [
             _text(row["exact_lambda"], ".4g"),
@@ -60,8 +61,7 @@ def print_estimates(table: pd.DataFrame) -> None:
 
 
 def failed_chains(table: pd.DataFrame) -> list[str]:
-    """A sentence for every run of which chains failed: the run is kept, and its estimate is from
-    the others."""
+    """A sentence for every run with failed chains; its estimate uses the other chains."""
     if "failed_chains" not in table:
         return []
     rows = table[table["failed_chains"].fillna(0) > 0].to_dict("records")

@@ -23,8 +23,7 @@ EXAMPLES = """  causal-meta evaluate of=first tasks=held_in
   causal-meta evaluate of=default tasks=held_in n_samples=200
   causal-meta evaluate of=held_in posterior=run_boss_1234abcd
 
-of=MODEL tasks=TASKS scores a trained model, of=TASKS posterior=RUN a run on the tasks; both by the
-same code."""
+of=MODEL tasks=TASKS scores a trained model; of=TASKS posterior=RUN scores a run on the tasks."""
 SHOWN = (
     "e_shd",
     "e_f1",

@@ -1,5 +1,5 @@
-"""From an exception to an exit status and sentences: 2 where the input cannot be used, 1 where
-something else went wrong."""
+"""The exit status and message of an exception: 2 where the input cannot be used, 1 where something
+else went wrong."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def described(error: BaseException) -> tuple[int, list[str]]:
     """Exit status and what to print.
 
     A ValueError of this package (a class of its own, or raised by its code with a full stop at the
-    end) is a sentence for the user; so is what a disk says. Anything else is reported with its
-    first cause and where it was raised.
+    end) is a sentence for the user; so is a disk error. Anything else is reported with its first
+    cause and where it was raised.
     """
     ours = type(error).__module__.startswith("causal_meta") or (
         _is_ours(error.__traceback__) and str(error).endswith(".")

@@ -31,22 +31,22 @@ EXAMPLES = """  causal-meta infer boss of=held_in
   causal-meta infer mala of=first tasks=held_in 'posterior.mask=*bias*'
   causal-meta infer hmc --help
 
-A sampler leaves trace.nc (for ArviZ), analysis.json and diagnostics/ in its folder; exit status 1
-if one of its chains failed."""
+A sampler writes trace.nc (for ArviZ), analysis.json and diagnostics/ into its folder. The exit
+status is 1 if one of its chains failed."""
 
 
 def add(verbs: Verbs) -> None:
     """The verb."""
-    help = "answer every task of a set, or sample around a trained network"
+    help = "run an inference method on a task set, or a sampler on a trained network"
     verb = add_verb(verbs, "infer", help, EXAMPLES, run, add_help=False)
     add_help(verb, runs=True)
-    verb.add_argument("kind", metavar="KIND", help="see below")
-    add_words(verb, "of=NAME, and settings of the kind")
+    verb.add_argument("kind", metavar="KIND", help="one of the kinds below")
+    add_words(verb, "of=NAME, and settings")
     add_flags(verb, making=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the id of the run; before it, of a sampler, what it found."""
+    """Print the id of the run, after the estimate if it is a sampler's."""
     from causal_meta.conf.artifacts import RunConfig
     from causal_meta.conf.compose import compose
     from causal_meta.conf.evaluation import EvaluateConfig
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     kinds = [tag for tag in tags(RunConfig) if tag != EvaluateConfig.kind]
     if args.kind not in kinds:
         raise ConfigError(
-            f"There is nothing called {args.kind!r} to infer with{nearest(args.kind, kinds)}"
+            f"There is no kind of inference called {args.kind!r}{nearest(args.kind, kinds)}"
         )
     store = open_store(args)
     cls = config_class(args.kind, RunConfig)
@@ -103,7 +103,7 @@ def print_diagnostics(run: Artifact) -> None:
 
 
 def tell_estimate(artifact: Artifact, *, quiet: bool = False) -> int:
-    """Print what a sampler's run found, draw its pictures again if they are gone; 1 if one of its
+    """Print the estimate of a sampler's run and redraw missing pictures; returns 1 if one of its
     chains failed, else 0.
 
     Raises ValueError for a run whose analysis or trace cannot be read.

@@ -1,5 +1,5 @@
-"""The help of verbs that take a kind, written from the configuration classes: the kinds that a verb
-makes, and the settings of one of them (`infer hmc --help`)."""
+"""The help of verbs that take a kind, generated from the configuration classes: the kinds that a
+verb makes, and the settings of one of them (`infer hmc --help`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WIDEST = 110
 class KindHelp(argparse.Action):
     """--help of a verb: its own, with the kinds that it makes; after a kind, that kind's settings.
 
-    `const` says whether the verb makes runs, and not targets.
+    `const`: whether the verb makes runs rather than targets.
     """
 
     def __call__(
@@ -32,7 +32,7 @@ class KindHelp(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        """Print the help, and leave."""
+        """Print the help and exit."""
         kind = getattr(namespace, "kind", None)
         if kind and "=" not in kind:
             words = getattr(namespace, "words", None) or []
@@ -44,7 +44,7 @@ class KindHelp(argparse.Action):
 
 def add_help(verb: Parser, *, runs: bool) -> None:
     """--help, also for each kind."""
-    help = "show this help; after a KIND, its settings"
+    help = "show this help; after a KIND, show its settings"
     verb.add_argument("-h", "--help", action=KindHelp, nargs=0, const=runs, help=help)
 
 
@@ -59,7 +59,7 @@ def list_of_kinds(runs: bool) -> str:
         lines.append(f"kinds{f', {title}' if title else ''}:")
         lines += [f"  {cls.kind:13} {cls.title:42} {_inputs(cls)}".rstrip() for cls in members]
     others = [f"{cls.kind} ({cls.verb})" for cls in _classes(runs) if cls.verb]
-    lines.append(f"  with verbs of their own: {', '.join(others)}")
+    lines.append(f"  made by other commands: {', '.join(others)}")
     return "\n".join(lines)
 
 

@@ -1,5 +1,5 @@
-"""`build … --processes N`: the same command in N processes that train one model together, started
-again when one of them dies."""
+"""`build … --processes N`: the same command in N processes that train one model together, restarted
+when one of them dies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_first() -> bool:
 
 
 def launch(args: argparse.Namespace) -> NoReturn:
-    """Become torchrun on this machine, with the command that was given."""
+    """Replace this process by torchrun, which runs the same command."""
     words, environment = launcher(args, os.environ)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -37,8 +37,8 @@ def launch(args: argparse.Namespace) -> NoReturn:
 def launcher(
     args: argparse.Namespace, environment: Mapping[str, str]
 ) -> tuple[list[str], dict[str, str]]:
-    """The words and the environment of torchrun: `args.processes` processes on loopback, begun
-    again together up to `args.max_restarts` times.
+    """The words and the environment of torchrun: `args.processes` processes on loopback, restarted
+    together up to `args.max_restarts` times.
 
     Each computes with `--threads`, else with OMP_NUM_THREADS, else with its share of the cores.
     """
@@ -59,7 +59,8 @@ def launcher(
 
 
 def warn_of_restarts() -> None:
-    """Tell who started torchrun without our help that its restarts may hang."""
+    """Warn if torchrun was started directly, without the setting that keeps its restarts from
+    hanging."""
     restarts, shared = (
         os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"),
         os.environ.get("TORCHELASTIC_USE_AGENT_STORE"),

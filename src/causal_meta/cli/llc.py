@@ -1,5 +1,5 @@
-"""`llc …`: local learning coefficients beside the samplers of `infer`: is w* a minimum, how
-samplers compare, their settings, limits."""
+"""`llc …`: local learning coefficients: check w*, compare and tune samplers, extrapolate to
+limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def add(verbs: Verbs) -> None:
     """The verb and its actions."""
     verb = verbs.add_parser(
         "llc",
-        help="look at w*, compare and tune samplers, take limits",
+        help="check w*, compare and tune samplers, extrapolate to limits",
         description="Local learning coefficients of trained networks.",
     )
     inner = verb.add_subparsers(

@@ -26,29 +26,33 @@ EXAMPLES = """  causal-meta llc check of=small_network
   causal-meta llc check of=small_network --polish --name small_polished
   causal-meta llc check of=first tasks=held_in
 
-The gap is what λ̂ loses because points near w* are lower, for the γ and β asked about; w* passes
-where it is at most one per cent of the Laplace value of λ̂, and negative curvature lowers λ̂ by no
-more either. --polish makes a new target whose w* is polished from the old one, and looks at that.
-Exit status 0 for a minimum, 1 if something speaks against w*, 2 if the input cannot be used."""
+The gap is the amount by which λ̂ is too low because points near w* have a lower loss, at the given γ
+and β. w* passes if the gap is at most one per cent of the Laplace value of λ̂ and negative curvature
+lowers λ̂ by no more than that. --polish builds a new target from the old one and checks it. Exit
+status 0 if w* passes, 1 if it does not, 2 if the input cannot be used."""
 
 
 def add(inner: Verbs) -> None:
     """The verb under `llc`."""
     verb = add_verb(
-        inner, "check", "look whether w* is a minimum, and what samplers need there", EXAMPLES, run
+        inner,
+        "check",
+        "check whether w* is a minimum, and recommend sampler settings",
+        EXAMPLES,
+        run,
     )
     add_words(verb, "of=NAME, tasks=NAME with a graph model, and posterior.… settings")
     verb.add_argument(
         "--budget",
         type=whole(1),
         metavar="N",
-        help="gradients and products to look (2000) or polish with (3000, or 300 for many "
-        "parameters)",
+        help="gradients and Hessian-vector products for the check (2000) or for --polish "
+        "(3000, or 300 for many parameters)",
     )
     verb.add_argument(
         "--polish",
         action="store_true",
-        help="make a network target whose w* is polished, and print its id last",
+        help="build a target with a polished w* and check that; its id is the last line",
     )
     add_flags(verb, making=True)
 
@@ -65,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     other = next((word for word in words.settings if not word.startswith("posterior.")), None)
     if other is not None:
         raise ConfigError(
-            f"{other!r} means nothing to a check; its settings are those of the posterior, such "
+            f"{other!r} is not a setting of a check; its settings are those of the posterior, such "
             "as posterior.gamma=10."
         )
     config: Any = compose(HMCConfig.kind, words.settings)
@@ -126,7 +130,7 @@ def _print(point: Point) -> None:
 
 
 def _rows(point: Point) -> Iterator[tuple[str, str, str]]:
-    """Name, number and what to make of it."""
+    """Rows of name, value and remark."""
     minimum, ends, advice = point.minimum, point.minimum.ends, point.minimum.advice
     yield (
         "parameters P, rows n",
@@ -137,15 +141,15 @@ def _rows(point: Point) -> Iterator[tuple[str, str, str]]:
     if point.loss_float32 is not None:
         off = minimum.n_beta * abs(minimum.loss - point.loss_float32)
         single = (
-            f"; float32 gives {point.loss_float32:.9g}, {off:.1g} in units of λ̂: samplers "
-            "count from their own"
+            f"; float32 gives {point.loss_float32:.9g}, {off:.1g} in units of λ̂: each sampler "
+            "subtracts its own value"
         )
     yield "L_n(w*)", f"{minimum.loss:.9g}", f"in float64{single}"
     chance = ""
     if point.gradient_noise:
         chance = (
-            f"; {minimum.gradient_norm / point.gradient_noise:.2g} of what {point.n:,} rows "
-            "have by chance at the truth"
+            f"; {minimum.gradient_norm / point.gradient_noise:.2g} times what {point.n:,} rows "
+            "give by chance at the truth"
         )
     per = minimum.gradient_norm / minimum.n_parameters**0.5
     yield (
@@ -164,14 +168,14 @@ def _rows(point: Point) -> Iterator[tuple[str, str, str]]:
     yield (
         "lowest Hessian eigenvalue",
         f"{ends.lowest:.3g}",
-        f"{lowest}; γ holds what is above {-minimum.gamma / minimum.n_beta:.2g}",
+        f"{lowest}; γ confines eigenvalues above {-minimum.gamma / minimum.n_beta:.2g}",
     )
     yield "highest Hessian eigenvalue", f"{ends.highest:.4g}", highest
     estimated = "" if ends.exact else "estimate; "
     yield (
         "Laplace value of λ̂",
         f"{ends.laplace:.4g}",
-        f"{estimated}negative curvature takes {abs(ends.negative_part):.2g} from it",
+        f"{estimated}negative curvature lowers it by {abs(ends.negative_part):.2g}",
     )
     cut = "" if minimum.gap_ended else "; the search was cut off"
     yield (

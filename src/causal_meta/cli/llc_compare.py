@@ -29,11 +29,10 @@ EXAMPLES = """  causal-meta llc compare of=small_network
       --out compare.png
   causal-meta llc compare of=first tasks=held_in samplers=mala,sgld
 
-Without samplers=… every sampler's run on the target that the store holds is shown. With it, the
-samplers that are named are shown, and those that were not run yet are run, all with the settings
-that are given. Errors are standard errors (Monte Carlo, and what is left of the bias of the step
-size); seconds are those of warm-up and sampling, compiling apart. Exit status 1 if a chain of one
-of the runs failed."""
+Without samplers=… all sampler runs on the target in the store are shown. With it, the named
+samplers are shown with the given settings, and run if they have not been. Errors are standard
+errors (Monte Carlo, and the remaining bias of the step size); seconds count warm-up and sampling,
+not compilation. Exit status 1 if a chain of one of the runs failed."""
 SHOWN = (
     "sampler",
     "λ̂",
@@ -50,9 +49,7 @@ SHOWN = (
 
 def add(inner: Verbs) -> None:
     """The verb under `llc`."""
-    verb = add_verb(
-        inner, "compare", "put the samplers of one target beside each other", EXAMPLES, run
-    )
+    verb = add_verb(inner, "compare", "compare the samplers on one target", EXAMPLES, run)
     add_words(verb, "of=NAME, samplers=KIND,…, and settings for those that are run")
     verb.add_argument(
         "--out",

@@ -30,12 +30,12 @@ EXAMPLES = """  causal-meta llc extrapolate of=crossing by=gamma
   causal-meta llc extrapolate of=small_network by=step sampler=sgld noise=independent \\
       values=0.4,0.2,0.1,0.05
 
-by=gamma takes γ to 0 (with multiplicity m > 1, of the target or by multiplicity=m, along λ - (m -
-1) / (a - b log γ)); by=beta fits the mean loss over temperatures, so that an L_0 above the minimum
-does no harm; by=step takes the step size of an uncorrected sampler to 0 (values are step_fraction).
-The runs differ in that setting, and in their seeds, alone. Without values=… they are those that the
-store holds; with it the missing ones are run. Runs with flags are shown and left out of the fit.
-Exit status 1 if a chain of one of the runs failed."""
+by=gamma extrapolates to γ = 0 (with multiplicity m > 1, of the target or by multiplicity=m, along
+λ - (m - 1) / (a - b log γ)); by=beta fits the mean loss over temperatures, so that an L_0 above the
+minimum does no harm; by=step extrapolates to step size 0 for an uncorrected sampler (values are
+step_fraction). The runs differ only in that setting and in their seeds. Without values=… they are
+taken from the store; with it, missing ones are run. Runs with flags are shown but left out of the
+fit. Exit status 1 if a chain of one of the runs failed."""
 _SETTING = {
     "gamma": ("posterior.gamma={}",),
     "beta": ("posterior.beta_mode=fixed", "posterior.beta={}"),
@@ -49,7 +49,7 @@ def add(inner: Verbs) -> None:
     verb = add_verb(
         inner,
         "extrapolate",
-        "take a learning coefficient to a limit in γ, β or the step size",
+        "extrapolate a learning coefficient in γ, β or the step size",
         EXAMPLES,
         run,
     )
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     words = [word for word in args.words if word.partition("=")[0] not in _OWN]
     by = own.get("by", "gamma")
     if by not in SWEPT:
-        raise ConfigError(f"by={by} is no limit that is known; give one of {', '.join(SWEPT)}.")
+        raise ConfigError(f"by={by} is not a known limit; give one of {', '.join(SWEPT)}.")
     multiplicity = _whole(own["multiplicity"]) if "multiplicity" in own else None
     store = open_store(args)
     target, runs = _runs(args, store, words, own, by)
@@ -157,7 +157,7 @@ def _whole(text: str) -> int:
 
     if not text.isdigit() or int(text) < 1:
         raise ConfigError(
-            f"multiplicity={text} is no multiplicity; give a whole number, 1 or more."
+            f"multiplicity={text} is not a multiplicity; give a whole number, 1 or more."
         )
     return int(text)
 
@@ -184,7 +184,9 @@ def _print(sweep: Sweep, limit: Limit) -> None:
             ", ".join(point.left_out),
         )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
-    quality = "" if limit.p_value is None else f"; {limit.p_value:.0%} of right fits are worse"
+    quality = (
+        "" if limit.p_value is None else f"; {limit.p_value:.0%} of correct fits would be worse"
+    )
     if limit.p_value is not None and limit.p_value < 0.01:
         quality += ": the model does not hold over these runs, so take a narrower range"
     print(f"limit: λ = {limit.value:.4g} ± {limit.error:.2g} ({limit.model}{quality})")

@@ -1,5 +1,5 @@
-"""`llc tune`: search a sampler's settings on one target by a budget, against a reference run or an
-exact value."""
+"""`llc tune`: search for good settings of a sampler on one target within a budget, judged by a
+reference run or an exact value."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ EXAMPLES = """  causal-meta llc tune of=crossing method=sgld budget=quick
 
 Budgets: quick (2 minutes), standard (10 minutes, the default), long (6,000 s), or budget.seconds=S
 and budget.gradients=G, of all trials together. The reference is a run of hmc or nuts on the same
-posterior. Without one it is the target's exact value where that is known, else a run of hmc with
-2,000 draws, which is made, or found in the store. A killed search goes on from its last trial. The
-folder of the result holds tune.json, trials.csv, diagnostics/tuning.png and best.yaml, a study file
-with the best settings. Exit status 1 if every trial was flagged or failed."""
+posterior. By default it is the target's exact value if that is known, else a run of hmc with
+2,000 draws, which is run unless it is in the store. An interrupted search resumes from its last
+trial. The folder of the result holds tune.json, trials.csv, diagnostics/tuning.png and best.yaml, a
+study file with the best settings. Exit status 1 if every trial was flagged or failed."""
 
 
 def add(inner: Verbs) -> None:
     """The verb under `llc`."""
-    verb = add_verb(inner, "tune", "search a sampler's settings by a budget", EXAMPLES, run)
+    verb = add_verb(
+        inner, "tune", "search for good settings of a sampler within a budget", EXAMPLES, run
+    )
     add_words(
         verb,
         "of=NAME, method=KIND, method.…=…, space.SETTING=[LOW,HIGH], budget=NAME, trials=N, "
@@ -110,8 +112,7 @@ def _tell(search: Artifact, *, quiet: bool) -> int:
 
 
 def _in_words(tree: Mapping[str, Any]) -> list[str]:
-    """The reference, how many trials there were and what became of them, what was spent, and the
-    best."""
+    """The reference, the number of trials by outcome, their cost, and the best trial."""
     reference, spent, trials = tree["reference"], tree["spent"], tree["trials"]
     source = "exact value" if reference["source"] == "exact" else f"reference {reference['source']}"
     flagged = f" (flags: {', '.join(reference['flags'])})" if reference["flags"] else ""
@@ -125,7 +126,7 @@ def _in_words(tree: Mapping[str, Any]) -> list[str]:
     ]
     for words, best in (
         ("best", tree["best"]),
-        ("closest of those with flags", tree["closest_flagged"]),
+        ("best of those with flags", tree["closest_flagged"]),
     ):
         if best is not None:
             settings = ", ".join(f"{name}={value:.4g}" for name, value in best["settings"].items())

@@ -1,5 +1,5 @@
-"""Making an artifact from the command line: flags outside the identity, subscribers, words of
-progress, and where the log lies when it fails."""
+"""Making an artifact from the command line: flags outside the identity, subscribers, progress
+messages, and the place of the log after a failure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make(
     overrides: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> Artifact:
-    """Find or build the artifact; tells on standard error which, and in how many seconds."""
+    """Find or build the artifact; reports on standard error which, and in how many seconds."""
     from causal_meta.runners.build import make as build
 
     watcher = Watcher(store)
@@ -93,7 +93,7 @@ class Watcher:
         )
 
     def sentence(self, artifact: Artifact) -> str:
-        """What happened, in words."""
+        """A line saying whether the artifact was found or built."""
         if self.attempt is None:
             return f"{artifact.kind} {artifact.id}: in the store already"
         how = "resumed and built" if self.resumed else "built"
@@ -113,8 +113,8 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 @contextlib.contextmanager
 def threads(count: int, *, jax: bool = False) -> Iterator[None]:
-    """Compute with so many threads inside, of torch or of JAX (for the rest of the process, if JAX
-    is not loaded yet); 0 changes nothing."""
+    """Use `count` threads of torch or of JAX (for the rest of the process, if JAX is not loaded
+    yet) inside; 0 changes nothing."""
     if not count:
         yield
         return

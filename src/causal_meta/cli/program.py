@@ -43,8 +43,8 @@ EPILOG = """examples:
 exit status: 0 done, 1 failed, 2 the input cannot be used (nothing was lost), 130 interrupted"""
 
 
-# objects between two looks for garbage: loading libraries and tracing programs make many, of which
-# few are garbage
+# the garbage collector's threshold: loading libraries and tracing programs allocate many objects,
+# few of which become garbage
 _UNCOLLECTED = 100_000
 
 
@@ -64,19 +64,19 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out one command; returns the exit status and prints one sentence on standard error if
-    it fails."""
+    """Run one command; returns the exit status, and prints one sentence on standard error if it
+    fails."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parse(arguments)
         keep_compiled_programs()
         sleep_while_waiting()
         gc.set_threshold(_UNCOLLECTED, *gc.get_threshold()[1:])
-        # nor is what is left at the end worth a search, which takes half a second after JAX
+        # no collection at exit, which takes half a second after JAX
         atexit.register(gc.freeze)
         return int(args.run(args) or 0)
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        print("Interrupted; the same command resumes from the last checkpoint.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `causal-meta store ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,7 +94,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     unknown = [word for word in rest if word.startswith("-")]
     if unknown or (rest and not hasattr(args, "words")):
         raise UsageError(
-            f"{(unknown or rest)[0]!r} is nothing that {args.verb} knows; see causal-meta "
+            f"{(unknown or rest)[0]!r} is not an argument of {args.verb}; see causal-meta "
             f"{args.verb} --help."
         )
     if rest:

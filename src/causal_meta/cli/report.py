@@ -8,7 +8,7 @@ from causal_meta.cli.arguments import Verbs, add_flags, add_verb, open_store
 
 EXAMPLES = """  causal-meta report first
 
-The page is drawn from artifacts alone: it can be made again at any time, without the model."""
+The page is made from stored artifacts alone, so it can be made again without computing."""
 
 
 def add(verbs: Verbs) -> None:
@@ -16,7 +16,7 @@ def add(verbs: Verbs) -> None:
     verb = add_verb(
         verbs,
         "report",
-        "write a report of a model or a task set and all that was computed with it",
+        "write an HTML report on a model or a task set and everything computed with it",
         EXAMPLES,
         run,
     )
@@ -30,13 +30,13 @@ def add(verbs: Verbs) -> None:
     verb.add_argument(
         "--out",
         metavar="DIR",
-        help="folder in which reports are kept (default: reports/ in the store)",
+        help="folder for reports (default: reports/ in the store)",
     )
     add_flags(verb)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print where report.html lies."""
+    """Print the path of report.html."""
     from causal_meta.reports import run_report
 
     print(run_report(open_store(args), args.name, out=args.out) / "report.html")

@@ -1,4 +1,4 @@
-"""`store …`: what is there and whether it is whole (what comes and goes is in `store_moves`). Loads
+"""`store …`: list, show and verify artifacts (`store_moves` moves, removes and queries them). Loads
 neither torch nor JAX."""
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def add(verbs: Verbs) -> None:
     """The verb and its actions."""
     verb = verbs.add_parser(
         "store",
-        help="list, show, verify, ask, move and remove artifacts",
-        description="What is in the store.",
+        help="list, show, verify, query, copy and remove artifacts",
+        description="List, show, verify, query, copy and remove artifacts.",
     )
     inner = verb.add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=type(verb)
@@ -28,9 +28,9 @@ def add(verbs: Verbs) -> None:
     listing = add_verb(
         inner, "ls", "list targets and their runs", "  causal-meta store ls --kind tasks", list_all
     )
-    listing.add_argument("--kind", metavar="KIND", default="", help="list this kind only")
+    listing.add_argument("--kind", metavar="KIND", default="", help="list only this kind")
     for name, help, run in (
-        ("show", "print what an artifact is and how it came to be", show),
+        ("show", "print the record and the configuration of an artifact", show),
         ("path", "print the folder of an artifact", path),
     ):
         one = add_verb(inner, name, help, f"  causal-meta store {name} first", run)
@@ -39,7 +39,7 @@ def add(verbs: Verbs) -> None:
     check = add_verb(
         inner,
         "verify",
-        "check that files, ids and inputs are those that were published",
+        "check that files, ids and inputs are as they were published",
         "  causal-meta store verify first",
         verify,
     )
@@ -59,7 +59,7 @@ def add(verbs: Verbs) -> None:
     again = add_verb(
         inner,
         "rebuild-catalog",
-        "write the catalog and the lists of runs again from the folders",
+        "rebuild the catalog and the lists of runs from the folders",
         "  causal-meta store rebuild-catalog",
         rebuild,
     )
@@ -169,14 +169,14 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def rename(args: argparse.Namespace) -> int:
-    """Point the name."""
+    """Give the artifact its new name."""
     store = open_store(args)
     store.name(store.find(args.token), args.name, force=args.force)
     return 0
 
 
 def rebuild(args: argparse.Namespace) -> int:
-    """Say how many artifacts the lists hold now; 1 if some could not be read."""
+    """Print how many artifacts the lists hold now; returns 1 if some could not be read."""
     store = open_store(args)
     store.rebuild_catalog()
     readable, folders = len(store.artifacts()), len(store.folders())

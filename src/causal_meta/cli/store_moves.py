@@ -1,5 +1,5 @@
-"""`store export|import|rm|gc|promote|query`: what comes, goes and is asked. Loads neither torch nor
-JAX, except to import a checkpoint."""
+"""`store export|import|rm|gc|promote|query`: moving, removing and querying artifacts. Loads neither
+torch nor JAX, except to import a checkpoint."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
 EXPORT = """  causal-meta store export first exported/
   causal-meta store export first held_in study.tar --runs --inputs
 
-A folder takes one artifact alone. FILE.tar is an archive of any number; store import checks it byte
-for byte."""
+A folder takes one artifact. FILE.tar is an archive of any number, which store import checks byte by
+byte."""
 IMPORT = """  causal-meta store import best.pt data=wide_stream --name theirs
   causal-meta store import exported/
   causal-meta store import study.tar
 
-An archive is checked whole before its first artifact is taken. What is there already stays; names
-that are free come along."""
+An archive is checked completely before anything is imported. Artifacts that the store has already
+are kept; names that are not in use are imported too."""
 RM = """  causal-meta store rm run_pc_12ab34cd
   causal-meta store rm first --force
 
-A target that holds runs, and an artifact that others were made from, are refused and these are
-named. With --force a target takes its own runs with it; runs elsewhere that were made from it stay,
-and are named."""
+A target with runs, or an artifact that others were made from, is not removed; what depends on it is
+listed. With --force a target is removed with its runs; other artifacts that were made from it are
+kept and listed."""
 GC = """  causal-meta store gc
   causal-meta store gc --yes
   causal-meta store gc --yes --work --orphans
 
-Shows what could go; --yes removes it. Nothing in use is touched: an attempt that holds its lock, or
-wrote anything within --idle seconds. On a network file system without locks between machines, give
-an --idle longer than any silence of a builder."""
+Lists leftovers; --yes removes them. Nothing in use is touched: an attempt that holds its lock, or
+wrote anything within --idle seconds. On a network file system without locks between machines, make
+--idle longer than a build may run without writing."""
 PROMOTE = """  causal-meta store promote gallery first --to docs/gallery
   causal-meta store promote single run_hmc_12ab34cd --plot trace --to docs/gallery
   causal-meta store promote gallery report_20261121-101500_first
 
-Prints where the Markdown snippet lies. Copying again replaces the copies and keeps their names."""
+Prints the path of the Markdown snippet. Copying again replaces the copies and keeps their names."""
 QUERY = """  causal-meta store query "select kind, count(*) from targets group by kind"
   causal-meta store query "select sampler, seed, \\"result.summary.auroc.mean\\" from runs
       where data = 'wide' order by 3 desc" --format csv
@@ -60,8 +60,8 @@ QUERY = """  causal-meta store query "select kind, count(*) from targets group b
 
 Settings, dimensions, metrics and results are columns by their dotted paths, in double quotes. Needs
 duckdb (causal-meta[workflow])."""
-ORPHANS = ("orphan", "--orphans", "runs whose inputs have gone and folders without a record")
-WORK = ("work", "--work", "broken attempts from which building again would go on")
+ORPHANS = ("orphan", "--orphans", "runs whose inputs no longer exist and folders without a record")
+WORK = ("work", "--work", "interrupted attempts that the next build would resume")
 
 
 def add(inner: Verbs) -> None:
@@ -72,15 +72,17 @@ def add(inner: Verbs) -> None:
         "place", metavar="DIR|FILE.tar", help="a new or empty folder, or a new archive"
     )
     out.add_argument(
-        "--runs", action="store_true", help="the runs in each target too (archive only)"
+        "--runs", action="store_true", help="include the runs of each target (archive only)"
     )
     out.add_argument(
-        "--inputs", action="store_true", help="all that they were made from too (archive only)"
+        "--inputs",
+        action="store_true",
+        help="include everything that they were made from (archive only)",
     )
     into = add_verb(
         inner,
         "import",
-        "bring a checkpoint, an exported artifact or an archive into the store",
+        "import a checkpoint, an exported artifact or an archive",
         IMPORT,
         import_file,
     )
@@ -90,13 +92,15 @@ def add(inner: Verbs) -> None:
         help="a checkpoint FILE.pt of this package, the folder of an exported artifact, or an "
         "archive FILE.tar",
     )
-    add_words(into, "for a checkpoint: data=… and seed=…, what its owner says it was trained on")
+    add_words(
+        into, "for a checkpoint: the data=… and seed=… it was trained with, as its owner says"
+    )
     add_flags(into, making=True)
     gone = add_verb(inner, "rm", "remove artifacts", RM, remove)
     gone.add_argument("tokens", metavar="ID", nargs="+", help="names, ids or the beginnings of ids")
-    gone.add_argument("--force", action="store_true", help="remove although others depend on it")
-    clean = add_verb(inner, "gc", "show and remove what broken commands left behind", GC, collect)
-    clean.add_argument("--yes", action="store_true", help="remove what is shown")
+    gone.add_argument("--force", action="store_true", help="remove even if others depend on it")
+    clean = add_verb(inner, "gc", "show and remove leftovers of interrupted commands", GC, collect)
+    clean.add_argument("--yes", action="store_true", help="remove the listed leftovers")
     for _, flag, help in (WORK, ORPHANS):
         clean.add_argument(flag, action="store_true", help=f"remove {help} too")
     clean.add_argument(
@@ -104,31 +108,31 @@ def add(inner: Verbs) -> None:
         type=whole(0),
         metavar="SECONDS",
         default=3600,
-        help="leave alone what was written to so recently (default: 3600)",
+        help="keep what was written to more recently (default: 3600)",
     )
     shown = add_verb(
         inner,
         "promote",
-        "copy plots and tables to a stable place, with Markdown to show them",
+        "copy plots and tables to a gallery folder, with a Markdown snippet",
         PROMOTE,
         promote,
     )
     shown.add_argument(
         "mode",
         choices=("single", "gallery"),
-        help="one plot of an artifact, or all of it and of the newest run of each kind",
+        help="one plot of an artifact, or all plots of it and of its newest run of each kind",
     )
     shown.add_argument(
         "token", metavar="ID", help="a name, an id or the beginning of one, or a report's folder"
     )
-    shown.add_argument("--plot", metavar="NAME", default="", help="this plot only")
+    shown.add_argument("--plot", metavar="NAME", default="", help="only this plot")
     shown.add_argument(
         "--to",
         metavar="DIR",
         default="gallery",
         help="the folder of the gallery (default: gallery/)",
     )
-    question = add_verb(inner, "query", "ask in SQL about targets and runs", QUERY, query)
+    question = add_verb(inner, "query", "query targets and runs in SQL", QUERY, query)
     question.add_argument(
         "question", metavar="SELECT", help="one select from the tables targets and runs"
     )
@@ -154,7 +158,7 @@ def export(args: argparse.Namespace) -> int:
         return 0
     if len(chosen) > 1 or args.runs or args.inputs:
         raise StoreError(
-            f"A folder takes one artifact alone and {args.place!r} is one; give an archive "
+            f"{args.place!r} is a folder, which takes one artifact; give an archive "
             "FILE.tar for more."
         )
     print(store.export(chosen[0], args.place))
@@ -202,7 +206,7 @@ def _import_archive(args: argparse.Namespace, store: Store) -> int:
         try:
             store.name(by_id[artifact_id], name, force=args.force)
         except StoreError as error:
-            print(f"{artifact_id} came without its name. {error}", file=sys.stderr)
+            print(f"{artifact_id} was imported without its name. {error}", file=sys.stderr)
     print("\n".join(by_id))
     return 0
 
@@ -219,8 +223,8 @@ def remove(args: argparse.Namespace) -> int:
 
 
 def collect(args: argparse.Namespace) -> int:
-    """A line per leftover, with its size and why it can go; then what was removed, or how to do
-    that."""
+    """A line per leftover, with its size and why it can be removed; then what was removed, or how
+    to remove it."""
     store = open_store(args)
     leftovers = store.leftovers(idle=args.idle)
     kept = {
@@ -229,7 +233,7 @@ def collect(args: argparse.Namespace) -> int:
         if not getattr(args, flag.removeprefix("--"))
     }
     if not leftovers:
-        print("Nothing is left over.")
+        print("There are no leftovers.")
         return 0
     chosen = [item for item in leftovers if item.kind not in kept]
     gone = store.sweep(chosen, idle=args.idle) if args.yes and chosen else []
@@ -239,13 +243,13 @@ def collect(args: argparse.Namespace) -> int:
             if item in gone
             else f"kept (needs {kept[item.kind]})"
             if item.kind in kept
-            else "could go"
+            else "removable"
         )
         print(f"{what}  {_bytes(item.size)}  {item.path.relative_to(store.root)}  {item.reason}")
     if not args.yes and chosen:
         print(
-            f"{_bytes(sum(item.size for item in chosen))} in {len(chosen)} places could go; give "
-            "--yes to remove them."
+            f"{_bytes(sum(item.size for item in chosen))} in {len(chosen)} places can be removed; "
+            "give --yes to remove them."
         )
     return 0
 

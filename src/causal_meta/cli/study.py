@@ -1,5 +1,5 @@
-"""`study FILE`: carry out what a study lacks. The plan comes first, a live table while it works,
-the results at the end."""
+"""`study FILE`: make everything that a study still lacks. Prints the plan, a live table of the
+progress, and the results."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ EXAMPLES = """  causal-meta study experiments/benchmark_small.yaml --dry-run
   causal-meta study experiments/benchmark_small.yaml --only 'kind=boss' --max-failures 1
   causal-meta study experiments/benchmark_small.yaml --promote --to docs/gallery
 
-What exists is not made again; what is stale or missing is made, inputs first. A failure stops only
-what depends on it, and the same command again makes the rest. Results:
-experiments/NAME/results.parquet in the store. Exit status 1 if anything failed or was left. Cards
-that come with the package: laptop, slurm, slurm_gpu, kubernetes, htcondor; copy one of them for a
-cluster of your own."""
+Existing artifacts are kept; stale and missing ones are made, inputs first. A failure stops only
+what depends on it; run the same command again to make the rest. Results:
+experiments/NAME/results.parquet in the store. Exit status 1 if anything failed or was not started.
+Cards in the package: laptop, slurm, slurm_gpu, kubernetes, htcondor; copy one and adapt it to your
+cluster."""
 SHOWN = ("e_shd", "e_f1", "auroc", "graph_nll", "ece")
 MARKDOWN_ROWS = 100
 STATES = ("exists", "built", "found", "running", "waiting", "failed", "blocked", "left")
@@ -46,7 +46,7 @@ def add(verbs: Verbs) -> None:
     verb = add_verb(
         verbs,
         "study",
-        "carry out a file of targets and runs, as far as it is not done",
+        "make the targets and runs of a study file that do not exist yet",
         EXAMPLES,
         run,
     )
@@ -60,38 +60,38 @@ def add_study_flags(verb: argparse.ArgumentParser) -> None:
         "--executor",
         metavar="WHERE",
         default="local",
-        help="local, threads, processes, parsl, or a card (default: local)",
+        help="where jobs run: local, threads, processes, parsl, or a card (default: local)",
     )
     verb.add_argument(
         "--workers",
         type=whole(1),
         metavar="N",
         default=os.cpu_count() or 1,
-        help="of threads, processes, parsl (default: one per core)",
+        help="workers of threads, processes or parsl (default: one per core)",
     )
-    verb.add_argument("--dry-run", action="store_true", help="print the plan and end")
+    verb.add_argument("--dry-run", action="store_true", help="print the plan and exit")
     verb.add_argument(
         "--only",
         action="append",
         metavar="WORD",
         default=[],
-        help="kind=PATTERN, name=PATTERN or id=PATTERN, and what that needs; may come again",
+        help="kind=PATTERN, name=PATTERN or id=PATTERN: only these and their inputs; repeatable",
     )
     verb.add_argument(
         "--max-failures",
         type=whole(1),
         metavar="N",
-        help="begin nothing more after so many failures (default: no limit)",
+        help="start nothing new after this many failures (default: no limit)",
     )
     verb.add_argument(
         "--force",
         action="store_true",
-        help="take the names in the file from the artifacts that have them",
+        help="take the names in the file from other artifacts that have them",
     )
     verb.add_argument(
         "--promote",
         action="store_true",
-        help="copy plots and tables to a stable place, with Markdown to show them",
+        help="copy plots and tables to a gallery folder, with a Markdown snippet",
     )
     verb.add_argument(
         "--to", metavar="DIR", help="with --promote: the folder of the gallery (default: gallery/)"
@@ -137,8 +137,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def plan_lines(plan: Plan, store: Store) -> list[str]:
-    """How many artifacts of each kind exist, are stale, are missing, and how long the rest may
-    take."""
+    """Print how many artifacts of each kind exist, are stale or are missing, and an estimate of the
+    time left."""
     from causal_meta.workflow.plan import estimate
 
     counts = plan.counts()
@@ -175,8 +175,8 @@ def _duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def _display(plan: Plan, store: Store, *, quiet: bool) -> Iterator[Notify]:
-    """A live table on a terminal (what libraries say goes to the study's log); a line per artifact
-    elsewhere; nothing where it is to be quiet."""
+    """A live table on a terminal (output of libraries goes to the study's log); a line per artifact
+    elsewhere; nothing if quiet."""
     if quiet or not plan.to_make:
         yield lambda cell, state: None
         return
@@ -230,14 +230,14 @@ class Board:
         self.running: dict[str, str] = {}
 
     def __call__(self, cell: Cell, state: State) -> None:
-        """A cell is in another state now."""
+        """Update the state of a cell."""
         self.states[cell.id] = state
         self.running.pop(cell.id, None)
         if state == "running":
             self.running[cell.id] = cell.label
 
     def table(self) -> Table:
-        """What is to be seen."""
+        """The table of the counts, with the running cells below it."""
         from rich.table import Table
 
         table = Table(caption=", ".join(list(self.running.values())[:4]) or None)
@@ -256,7 +256,7 @@ class Board:
 
 
 def failure_lines(plan: Plan, outcome: Outcome) -> list[str]:
-    """Each failure with its first cause and log, what it stopped, and what was not begun."""
+    """Each failure with its first cause and log, what it stopped, and what was not started."""
     cells = {cell.id: cell for cell in plan.cells}
     lines = []
     for key, answer in outcome.answers.items():
@@ -272,7 +272,7 @@ def failure_lines(plan: Plan, outcome: Outcome) -> list[str]:
     left = sum(1 for state in outcome.states.values() if state == "left")
     if left:
         lines.append(
-            f"{left} were not begun, since there were too many failures; the same command goes on."
+            f"{left} were not started after too many failures; the same command continues."
         )
     return lines
 
@@ -316,8 +316,8 @@ def _cell(mean: float | None, error: float | None) -> str:
 
 
 def _gallery(args: argparse.Namespace) -> Path | None:
-    """The folder to promote to, if there shall be one; that something else lies there is found
-    before the first job."""
+    """The folder to promote to, or None; that it can be written to is checked before the first
+    job."""
     if not args.promote:
         if args.to:
             raise UsageError("--to says where --promote copies to; give --promote too.")
@@ -327,7 +327,7 @@ def _gallery(args: argparse.Namespace) -> Path | None:
         if place.exists():
             if not place.is_dir() or not os.access(place, os.W_OK):
                 raise UsageError(
-                    f"{place} is no folder that can be written to; give --to another one."
+                    f"{place} cannot be used as a folder to write to; give another one with --to."
                 )
             break
     return gallery
@@ -336,8 +336,8 @@ def _gallery(args: argparse.Namespace) -> Path | None:
 def _promoted(
     gallery: Path | None, plan: Plan, store: Store, table: pd.DataFrame, args: argparse.Namespace
 ) -> bool:
-    """Copy to the gallery what there is now and print where the snippet lies; a failure is told and
-    costs nothing else, since all is published."""
+    """Copy the results to the gallery and print the path of the snippet; a failure is only
+    reported, since all results are already published."""
     if gallery is None:
         return True
     from causal_meta.reports.gallery import promote_study

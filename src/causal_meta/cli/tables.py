@@ -1,4 +1,4 @@
-"""A user's table on its way into the store."""
+"""Importing a user's table into the store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def table_settings(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             )
         settings[key.removeprefix("data.")] = value
     if not settings.get("table"):
-        raise ConfigError("data.truth came without a table; give data.table=FILE too.")
+        raise ConfigError("data.truth was given without a table; give data.table=FILE too.")
     return settings, others
 
 
@@ -47,8 +47,8 @@ def stored(
     *,
     name: str = "",
 ) -> Artifact:
-    """Find or make the task set of a table. Of its files only their names are recorded, never where
-    they lie."""
+    """Find or make the task set of a table. Only the names of its files are recorded, never their
+    paths."""
     config: Any = table_config(table, listed(settings, "columns"), truth)
     return make(
         args,

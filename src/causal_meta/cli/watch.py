@@ -1,5 +1,4 @@
-"""`watch FILE`: follow a study that another process carries out, from what lies in the store
-alone."""
+"""`watch FILE`: follow a study that another process runs, from the contents of the store alone."""
 
 from __future__ import annotations
 
@@ -17,22 +16,24 @@ if TYPE_CHECKING:
 EXAMPLES = """  causal-meta watch experiments/benchmark_small.yaml
   causal-meta watch benchmark_small --once
 
-A study that was begun once is known by its name too. It ends when everything is there, or with
-Ctrl-C; nothing is written."""
+A study that was started before can be given by its name. The command ends when everything is made,
+or with Ctrl-C; it writes nothing."""
 
 
 def add(verbs: Verbs) -> None:
     """The verb."""
-    verb = add_verb(verbs, "watch", "follow a study from another terminal", EXAMPLES, run)
+    verb = add_verb(
+        verbs, "watch", "follow the progress of a study from another terminal", EXAMPLES, run
+    )
     verb.add_argument(
         "study", metavar="FILE", help="the study file, or the name of a study in the store"
     )
-    verb.add_argument("--once", action="store_true", help="print how it stands and end")
+    verb.add_argument("--once", action="store_true", help="print the progress once and exit")
     add_flags(verb)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print how it stands whenever that changes."""
+    """Print the progress whenever it changes."""
     from causal_meta.workflow import load_study, plan_of
 
     store = open_store(args)
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         before = lines
         if args.once or not plan.to_make:
             return 0
-        # large studies are looked at less often
+        # large studies are polled less often
         time.sleep(max(1.0, 4 * (time.monotonic() - begin)))
 
 
@@ -76,7 +77,7 @@ def _file(token: str, store: Store) -> tuple[Path, str]:
 
 
 def at_work(study: Study, store: Store) -> list[str]:
-    """A line for every cell that a living process works on: its last fact."""
+    """A line for every cell that a running process works on, with its last event."""
     from causal_meta.facts import read_events
     from causal_meta.store.attempts import folders, is_live
 
