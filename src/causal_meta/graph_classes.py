@@ -1,5 +1,5 @@
-"""Classes of graphs: what two graphs have in common when their numbering, or what no observational
-data can tell, is forgotten.
+"""Classes of graphs that are equal up to the numbering of their nodes, or that no observational
+data can distinguish.
 
 Three levels: the labelled graph; its isomorphism class (all renumberings); its Markov equivalence
 class (the labelled graphs with the same conditional independences). Each class has a stable hash,
@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from causal_meta import graphs
@@ -29,8 +30,8 @@ _Certificate = tuple[tuple[int, tuple[int, ...]], ...]
 _Neighbours = Mapping[int, frozenset[int]]
 
 
-def class_hashes(adjacency: Tensor, level: Level) -> list[str]:
-    """The hash of the class of each graph of [B, D, D] at one level.
+def class_hashes(adjacency: Shaped[Tensor, "B D D"], level: Level) -> list[str]:
+    """The hash of the class of each graph at one level.
 
     >>> chains = torch.tensor([[[0, 1, 0], [0, 0, 1], [0, 0, 0]], [[0, 0, 0], [1, 0, 0], [0, 1,
     ... 0]]])  # 0 -> 1 -> 2 and 2 -> 1 -> 0
@@ -44,19 +45,19 @@ def class_hashes(adjacency: Tensor, level: Level) -> list[str]:
     )
 
 
-def isomorphism_hashes(adjacency: Tensor) -> list[str]:
-    """A hash of D and the canonical form of each directed graph of [B, D, D]. Raises ValueError as
+def isomorphism_hashes(adjacency: Shaped[Tensor, "B D D"]) -> list[str]:
+    """A hash of D and the canonical form of each directed graph. Raises ValueError as
     `canonical_order` does."""
     return _hashes(b"isomorphism", graphs.permute(adjacency, canonical_order(adjacency)))
 
 
-def equivalence_hashes(adjacency: Tensor) -> list[str]:
-    """A hash of D and the completed partially directed graph of each DAG of [B, D, D]. Raises
+def equivalence_hashes(adjacency: Shaped[Tensor, "B D D"]) -> list[str]:
+    """A hash of D and the completed partially directed graph of each DAG. Raises
     ValueError if a graph has a cycle."""
     return _hashes(b"equivalence", graphs.cpdag(adjacency))
 
 
-def unlabelled_equivalence_hashes(adjacency: Tensor) -> list[str]:
+def unlabelled_equivalence_hashes(adjacency: Shaped[Tensor, "B D D"]) -> list[str]:
     """A hash of D and the canonical form of the completed partially directed graph: Markov
     equivalence after some renumbering.
 
@@ -72,12 +73,11 @@ def _hashes(level: bytes, adjacency: Tensor) -> list[str]:
     return [hashlib.sha256(b"%s %d:" % (level, size) + row.tobytes()).hexdigest() for row in packed]
 
 
-def class_signatures(adjacency: Tensor, level: Level) -> list[int]:
-    """A 64-bit number per graph of [B, D, D]; graphs of one class have the same, other graphs
-    rarely do.
+def class_signatures(adjacency: Shaped[Tensor, "B D D"], level: Level) -> list[int]:
+    """A 64-bit number per graph, equal for all graphs of one class and rarely for others.
 
-    Of the labelled graph its edges, of its isomorphism class the degrees of the nodes and of their
-    neighbours, of its equivalence class the skeleton.
+    It is a hash of the edges (level "graph"), of the degrees of the nodes and of their neighbours
+    ("isomorphism"), or of the skeleton ("equivalence").
     """
     edges = (adjacency != 0).numpy(force=True)
     if level == "isomorphism":
@@ -95,20 +95,22 @@ def class_signatures(adjacency: Tensor, level: Level) -> list[int]:
 # ----------------------------------------------------------------------------------- canonical form
 
 
-def canonical_order(adjacency: Tensor) -> Tensor:
-    """Int64 [B, D]: for each directed graph a numbering such that `permute(adjacency, order)` is
-    the same for isomorphic graphs and no others.
+def canonical_order(adjacency: Shaped[Tensor, "B D D"]) -> Int64[Tensor, "B D"]:
+    """For each directed graph an order of its nodes such that `permute(adjacency, order)` is the
+    same for isomorphic graphs, and different for all others.
 
     Colour refinement gives every node a number that does not depend on the numbering (Weisfeiler &
-    Leman 1968). Where all numbers of a graph differ, as in most random graphs, they are the order.
-    Else the graph is taken apart: between two colours with more than half of their pairs joined the
-    missing edges say as much as the edges, and what is then not connected is ordered by itself; so
-    twins, isolated nodes, forests and repeated parts cost nothing. In a part that stays whole, each
-    node of the smallest colour is made different in turn, and the smallest result taken (McKay &
-    Piperno 2014 describe this search); nodes that a found automorphism exchanges are tried once.
-    The result is exact: refinement by hashing can only be too coarse, and the search then decides.
-    Raises ValueError when a graph needs more than 20,000 tries, as only large graphs of extreme
-    regularity can.
+    Leman 1968). Where all numbers of a graph differ, as in most random graphs, the nodes are sorted
+    by them. Otherwise the graph is divided: between two colours with more than half of their pairs
+    joined, edges are replaced by the missing ones, and each connected part is then ordered by
+    itself; so twins, isolated nodes, forests and repeated parts need no search. In a connected
+    part, each node of the smallest colour that several nodes share is given a new colour in turn,
+    and the smallest resulting graph is taken (McKay & Piperno 2014 describe this search); of nodes
+    that a known automorphism exchanges only one is tried. The result is exact: refinement by
+    hashing can only be too coarse, and the search then decides.
+
+    Raises ValueError when a graph needs more than 20,000 tries, which happens only for large graphs
+    of extreme regularity.
     """
     edges = (adjacency != 0).numpy(force=True)
     colour = _colours(edges)
@@ -132,10 +134,10 @@ def _mixed(value: np.ndarray) -> np.ndarray:
 
 
 def _colours(edges: np.ndarray, rounds: int | None = None) -> np.ndarray:
-    """Uint64 [B, D]: colours that depend on a node's surroundings only: its degrees, refined until
-    no graph gains a colour, or for some rounds.
+    """Uint64 [B, D]: colours that depend on a node's neighbourhood only: its degrees, refined until
+    no graph gains a colour, or for `rounds` rounds.
 
-    A graph stops by itself, so its colours do not depend on the others in the batch.
+    Each graph stops separately, so its colours do not depend on the others in the batch.
     """
     step = max(1, _CELLS // max(1, edges.shape[-1] ** 2))
     if len(edges) > step:
@@ -242,7 +244,7 @@ class _Search:
 def _refined(
     colour: Mapping[int, int], parents: _Neighbours, children: _Neighbours
 ) -> dict[int, int]:
-    """The coarsest finer colouring in which nodes of one colour see equally many parents and
+    """The coarsest finer colouring in which nodes of one colour have equally many parents and
     children of every colour; colours 0, 1, …"""
     while True:
         neighbourhood = {
@@ -266,11 +268,11 @@ def _refined(
 def _thinned(
     colour: Mapping[int, int], parents: _Neighbours, children: _Neighbours
 ) -> tuple[_Neighbours, _Neighbours]:
-    """The neighbours where, between two colours with more than half of their pairs joined in that
-    direction, the missing edges stand for the edges.
+    """The neighbours after edges and missing edges are exchanged between any two colours with more
+    than half of their pairs joined in that direction.
 
-    The colours tell where, so the graphs have the same symmetries; colours that are joined
-    completely fall apart.
+    The colours determine where, so the symmetries stay the same; colours that are joined completely
+    are no longer connected.
     """
     cells: dict[int, set[int]] = {}
     edges: dict[tuple[int, int], int] = {}
@@ -298,7 +300,7 @@ def _thinned(
 
 
 def _parts(parents: _Neighbours, children: _Neighbours) -> list[list[int]]:
-    """The connected parts, directions forgotten."""
+    """The weakly connected components."""
     components, visited = [], set[int]()
     for start in parents:
         if start not in visited:

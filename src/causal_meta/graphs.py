@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import networkx as nx
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int8, Int64, Shaped
 from torch import Tensor
 
 # numbers held at once by the third Meek rule, whose workspace is D^3 per graph
@@ -28,9 +29,9 @@ def _edges(adjacency: Tensor) -> Tensor:
     return (adjacency != 0).to(torch.float32)
 
 
-def ancestors(adjacency: Tensor) -> Tensor:
-    """Int8 [..., D, D]: entry [i, j] is 1 when a directed path of at least one edge leads from i to
-    j (Warshall's closure, by squaring).
+def ancestors(adjacency: Shaped[Tensor, "*batch D D"]) -> Int8[Tensor, "*batch D D"]:
+    """The ancestors of every node: entry [i, j] is 1 when a directed path of at least one edge
+    leads from i to j (Warshall's closure, by squaring).
 
     >>> ancestors(torch.tensor([[0, 1, 0], [0, 0, 1], [0, 0, 0]])).tolist()
     [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
@@ -41,14 +42,13 @@ def ancestors(adjacency: Tensor) -> Tensor:
     return reach.to(torch.int8)
 
 
-def is_acyclic(adjacency: Tensor) -> Tensor:
-    """Bool [...]: whether no node is its own ancestor. A self-loop is a cycle."""
+def is_acyclic(adjacency: Shaped[Tensor, "*batch D D"]) -> Bool[Tensor, "*batch"]:
+    """Whether no node is its own ancestor. A self-loop is a cycle."""
     return (ancestors(adjacency).diagonal(dim1=-2, dim2=-1) == 0).all(dim=-1)
 
 
-def topological_order(adjacency: Tensor) -> Tensor:
-    """Int64 [..., D]: the nodes, causes before effects; of all such orders the one by number of
-    ancestors, then by index.
+def topological_order(adjacency: Shaped[Tensor, "*batch D D"]) -> Int64[Tensor, "*batch D"]:
+    """The nodes, causes before effects: sorted by their number of ancestors, then by index.
 
     Raises ValueError if a graph has a cycle.
     """
@@ -61,9 +61,9 @@ def topological_order(adjacency: Tensor) -> Tensor:
     return torch.argsort(reach.sum(dim=-2), dim=-1, stable=True)
 
 
-def depths(adjacency: Tensor) -> Tensor:
-    """Int64 [..., D]: the number of edges of the longest directed path that ends at each node;
-    roots have 0. Cause has less than effect.
+def depths(adjacency: Shaped[Tensor, "*batch D D"]) -> Int64[Tensor, "*batch D"]:
+    """The number of edges of the longest directed path that ends at each node; 0 at roots. A
+    cause has a smaller depth than its effects.
 
     Raises ValueError if a graph has a cycle.
     """
@@ -79,16 +79,18 @@ def depths(adjacency: Tensor) -> Tensor:
     )
 
 
-def permute(adjacency: Tensor, permutation: Tensor) -> Tensor:
+def permute(
+    adjacency: Shaped[Tensor, "*batch D D"], permutation: Int64[Tensor, "*#batch D"]
+) -> Shaped[Tensor, "*batch D D"]:
     """Renumber the nodes: entry [a, b] of the result is `adjacency[permutation[a],
-    permutation[b]]`; permutation int64 [..., D] or [D]."""
+    permutation[b]]`."""
     rows = permutation[..., :, None].expand(adjacency.shape)
     columns = permutation[..., None, :].expand(adjacency.shape)
     return adjacency.gather(-2, rows).gather(-1, columns)
 
 
-def cpdag(adjacency: Tensor) -> Tensor:
-    """Int8 [..., D, D]: the completed partially directed graph of each DAG's Markov equivalence
+def cpdag(adjacency: Shaped[Tensor, "*batch D D"]) -> Int8[Tensor, "*batch D D"]:
+    """The completed partially directed graph of each DAG's Markov equivalence
     class (Andersson, Madigan & Perlman 1997).
 
     A directed edge i -> j (equal in every member of the class) has [i, j] = 1, [j, i] = 0; a
@@ -121,7 +123,7 @@ def _cpdag(edges: Tensor) -> Tensor:
         shortcut = directed @ directed > 0  # rule 2: a -> b -> c, a - c
         grown = torch.maximum(directed, edges * (chain | shortcut))
         undirected = skeleton - directed - directed.mT
-        # only now rule 3, the dear one: a - c -> b <- d - a, c and d apart
+        # rule 3, the most expensive, once the others are done: a - c -> b <- d - a, c and d apart
         if torch.equal(grown, directed):
             # [a, b, c]: a - c -> b
             between = undirected[:, :, None, :] * directed.mT[:, None, :, :]
@@ -132,8 +134,8 @@ def _cpdag(edges: Tensor) -> Tensor:
         directed = grown
 
 
-def graph_hashes(adjacency: Tensor) -> list[str]:
-    """The `graph_hash` of each graph of [B, D, D]."""
+def graph_hashes(adjacency: Shaped[Tensor, "B D D"]) -> list[str]:
+    """The `graph_hash` of each graph."""
     size = adjacency.shape[-1]
     packed = np.packbits((adjacency != 0).flatten(1).numpy(force=True), axis=1, bitorder="big")
     start = hashlib.sha256(b"graph %d:" % size)
@@ -145,8 +147,8 @@ def graph_hashes(adjacency: Tensor) -> list[str]:
     return hashes
 
 
-def graph_hash(adjacency: Tensor) -> str:
-    """64 hex digits of SHA-256 over D and the row-major edge bits of one graph [D, D]: the same on
+def graph_hash(adjacency: Shaped[Tensor, "D D"]) -> str:
+    """64 hex digits of SHA-256 over D and the row-major edge bits of one graph: the same on
     every platform and for every dtype.
 
     Labelled: two graphs that differ in their numbering differ in their hash.
@@ -160,10 +162,12 @@ def graph_hash(adjacency: Tensor) -> str:
 
 
 def to_networkx(
-    adjacency: Tensor, columns: Sequence[str], probabilities: Tensor | None = None
+    adjacency: Shaped[Tensor, "D D"],
+    columns: Sequence[str],
+    probabilities: Float[Tensor, "D D"] | None = None,
 ) -> nx.DiGraph:
-    """One graph [D, D] as a networkx DiGraph on the named columns; with `probabilities` [D, D] each
-    edge carries `probability`.
+    """One graph as a networkx DiGraph on the named columns; with `probabilities` each edge has the
+    attribute `probability`.
 
     >>> to_networkx(torch.tensor([[0, 1], [0, 0]]), ["age", "bmi"]).edges
     OutEdgeView([('age', 'bmi')])

@@ -1,4 +1,4 @@
-"""What a model sees: one table with the graph that made it, and a padded batch of them.
+"""The data of a model: one table with the graph that generated it, and padded batches of tables.
 
 Shapes: B tasks, N rows, D variables. `adjacency[i, j] = 1` means i causes j. A padded cell of `x`,
 `adjacency` and `intervened` is 0.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from causal_meta.fixed_order import column_sums
@@ -21,15 +22,15 @@ _ROUNDING = 16 * torch.finfo(torch.float32).eps
 
 @dataclass(eq=False)
 class Task:
-    """One table: x float32 [N, D] as measured, adjacency float32 [D, D] or None where there is no
-    truth, intervened bool [N, D], seed.
+    """One table: `x` as measured (float32), `adjacency` the true graph (float32; None if unknown),
+    `intervened` the cells set by interventions, and the seed it was drawn from (-1: none).
 
     Unpacks to `(x, adjacency)`.
     """
 
-    x: Tensor
-    adjacency: Tensor | None
-    intervened: Tensor
+    x: Float[Tensor, "N D"]
+    adjacency: Float[Tensor, "D D"] | None
+    intervened: Bool[Tensor, "N D"]
     seed: int = -1
 
     def __iter__(self) -> Iterator[Tensor | None]:
@@ -39,19 +40,18 @@ class Task:
 
 @dataclass(eq=False)
 class TaskBatch:
-    """B tables padded to a common size: x float32 [B, N, D], adjacency float32 [B, D, D] or None,
-    intervened bool [B, N, D], node_mask bool [B, D] and row_mask bool [B, N] (true where real; real
-    nodes and rows come first), seeds int64 [B] (-1: none).
+    """B tables padded to a common size: the fields of `Task` stacked, `node_mask` and `row_mask`
+    (true where real; real nodes and rows come first), and `seeds` (-1: none).
 
     Unpacks to `(x, adjacency)`.
     """
 
-    x: Tensor
-    adjacency: Tensor | None
-    intervened: Tensor
-    node_mask: Tensor
-    row_mask: Tensor
-    seeds: Tensor
+    x: Float[Tensor, "B N D"]
+    adjacency: Float[Tensor, "B D D"] | None
+    intervened: Bool[Tensor, "B N D"]
+    node_mask: Bool[Tensor, "B D"]
+    row_mask: Bool[Tensor, "B N"]
+    seeds: Int64[Tensor, " B"]
 
     def __iter__(self) -> Iterator[Tensor | None]:
         yield self.x
@@ -75,7 +75,7 @@ class TaskBatch:
         return dataclasses.replace(self, x=standardise(self.x, self.node_mask, self.row_mask))
 
     def without_truth(self) -> TaskBatch:
-        """The batch without its graphs: what a model may see when it answers."""
+        """The batch without its graphs: all that a model reads when it answers."""
         return dataclasses.replace(self, adjacency=None)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> TaskBatch:
@@ -113,8 +113,12 @@ class TaskBatch:
         )
 
 
-def full_batch(x: Tensor, adjacency: Tensor | None, seeds: Sequence[int]) -> TaskBatch:
-    """A batch of observational tables of one size, nothing padded: x [B, N, D]."""
+def full_batch(
+    x: Float[Tensor, "B N D"],
+    adjacency: Float[Tensor, "B D D"] | None,
+    seeds: Sequence[int],
+) -> TaskBatch:
+    """A batch of observational tables of one size, without padding."""
     tasks, rows, nodes = x.shape
     return TaskBatch(
         x=x,
@@ -126,12 +130,14 @@ def full_batch(x: Tensor, adjacency: Tensor | None, seeds: Sequence[int]) -> Tas
     )
 
 
-def standardise(x: Tensor, node_mask: Tensor, row_mask: Tensor) -> Tensor:
-    """Float32 [B, N, D]: every column of every task with mean 0 and (population) standard deviation
+def standardise(
+    x: Float[Tensor, "B N D"], node_mask: Bool[Tensor, "B D"], row_mask: Bool[Tensor, "B N"]
+) -> Float[Tensor, "B N D"]:
+    """Every column of every task with mean 0 and (population) standard deviation
     1 over its real rows; padded cells 0.
 
     z = (x - mean) / sd, per task and per column, never over the batch. A column that is constant to
-    float rounding becomes 0. Any finite values will do: where squares would overflow or vanish,
+    float rounding becomes 0. All finite values are allowed: where squares would overflow or vanish,
     columns are scaled by powers of two first, which changes no other bit.
     """
     padded = not bool(row_mask.all()) or not bool(node_mask.all())

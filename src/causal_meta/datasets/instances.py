@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from causal_meta import graphs, randomness
@@ -70,9 +71,8 @@ class SCMInstance:
 
     # ----------------------------------------------------------------------------------------- rows
 
-    def noise(self, n_samples: int, seed: int | None = None) -> Tensor:
-        """Float32 [N, D]: the exogenous noise behind `sample(n_samples, seed)`; interventions do
-        not change it."""
+    def noise(self, n_samples: int, seed: int | None = None) -> Float[Tensor, "N D"]:
+        """The exogenous noise behind `sample(n_samples, seed)`; interventions do not change it."""
         rows_seed = (
             self._drawn_from
             if seed is None
@@ -80,8 +80,8 @@ class SCMInstance:
         )
         return self._noise.sample([rows_seed], n_samples, self.n_nodes)[0]
 
-    def sample(self, n_samples: int, seed: int | None = None) -> Tensor:
-        """Float32 [N, D]: rows as measured, not standardised.
+    def sample(self, n_samples: int, seed: int | None = None) -> Float[Tensor, "N D"]:
+        """N = `n_samples` rows as measured, not standardised.
 
         Without `seed` the noise is that of the rows which `SCMFamily.sample_tasks` puts into a
         batch; any `seed` gives further, independent rows. The model with an intervention has, row
@@ -90,9 +90,9 @@ class SCMInstance:
         """
         return self.rows_of(self.noise(n_samples, seed))
 
-    def rows_of(self, noise: Tensor) -> Tensor:
-        """Float32 [N, D]: the rows that exogenous noise [N, D] makes ([N, D, numbers] for laws that
-        make whole tables)."""
+    def rows_of(self, noise: Float[Tensor, "N D *numbers"]) -> Float[Tensor, "N D"]:
+        """The rows that follow from the exogenous noise: one number per value, or several for laws
+        that make whole tables."""
         _check_rows(
             noise[..., 0] if self._batch.factory.whole_table else noise, self.n_nodes, "The noise"
         )
@@ -106,11 +106,11 @@ class SCMInstance:
             return torch.where(self._affected(), changed, rows)
 
     def table(self, n_rows: int | None = None) -> Task:
-        """The table that `SCMFamily.sample_tasks` makes of this model's seed, with the family's
-        interventions, as measured.
+        """The table of this model's seed in `SCMFamily.sample_tasks`, with the family's
+        interventions, as measured; `n_rows` as there.
 
-        `n_rows` as there. Where nothing is intervened on in a row, it is the row of `sample`.
-        Raises ValueError on a model under interventions.
+        A row without interventions equals that of `sample`. Raises ValueError on a model under
+        interventions.
         """
         self._refuse_changes("A table")
         total, some = self.n_rows, self._n_interventional
@@ -142,9 +142,8 @@ class SCMInstance:
 
         Args:
             variables: a number of a variable, or several.
-            value: a number; for several variables also one number each; or values by row: [N] for
-            one variable, [N, k] for k variables,
-                and then `sample` gives exactly N rows.
+            value: a number; for several variables also one number each; or values by row, [N] for
+                one variable and [N, k] for k variables; then `sample` gives exactly N rows.
 
         Raises:
             ValueError: a variable that the model does not have or that is named twice, values that
@@ -158,10 +157,10 @@ class SCMInstance:
         )
 
     def shift(self, variables: int | Sequence[int], by: Value) -> SCMInstance:
-        """The model in which `by` is added to what the mechanisms of the variables give; their
-        edges stay. Arguments as in `do`.
+        """The model in which `by` is added to the values of the variables; their edges stay.
+        Arguments as in `do`.
 
-        On a variable that is set already it adds to the value.
+        On a variable that `do` has set, `by` is added to the set value.
         """
         changes = {}
         for j, value in values_by_variable(variables, by, self.n_nodes).items():
@@ -191,25 +190,24 @@ class SCMInstance:
     def _affected(self) -> Tensor:
         """Bool [D]: the variables that are changed or effects of one that is; all of them where a
         law makes whole tables."""
-        if self._batch.factory.whole_table:  # a cell's library is shared out among all its genes
+        if self._batch.factory.whole_table:  # a cell's library size is divided among all its genes
             return torch.ones(self.n_nodes, dtype=torch.bool)
         targets = list(self.changes)
         affected = (graphs.ancestors(self.adjacency_matrix)[targets] != 0).any(dim=0)
         affected[targets] = True
         return affected
 
-    def _refuse_changes(self, what: str) -> None:
+    def _refuse_changes(self, subject: str) -> None:
         if self.changes:
             raise ValueError(
-                f"{what} belongs to the model without interventions; ask the model that do or "
+                f"{subject} belongs to the model without interventions; ask the model that do or "
                 "shift was called on."
             )
 
     # -------------------------------------------------------------------- noise and density of rows
 
-    def abduct(self, rows: Tensor) -> Tensor:
-        """Float32 [N, D]: the exogenous noise that made rows [N, D] of this model: e_j = (x_j -
-        m_j(parents)) / s_j(parents).
+    def abduct(self, rows: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        """The exogenous noise behind rows of this model: e_j = (x_j - m_j(parents)) / s_j(parents).
 
         Raises ValueError where a mechanism is not of the form m + s e, or the model is under
         interventions.
@@ -221,15 +219,15 @@ class SCMInstance:
 
     def counterfactual(
         self,
-        rows: Tensor,
+        rows: Float[Tensor, "N D"],
         do: Mapping[int, Value] | None = None,
         shift: Mapping[int, Value] | None = None,
-    ) -> Tensor:
-        """Float32 [N, D]: what the units of rows [N, D] would have shown under interventions,
-        variable -> value as in `do` and `shift`.
+    ) -> Float[Tensor, "N D"]:
+        """The values that the units of `rows` would have had under interventions, variable -> value
+        as in `do` and `shift`.
 
-        The noise is recovered from the rows (`abduct`), then goes through the changed model (Pearl
-        2009, theorem 7.1.7). Variables that are no effects of the targets keep their values bit for
+        The noise is recovered from the rows (`abduct`) and put into the changed model (Pearl 2009,
+        theorem 7.1.7). Variables that are no effects of the targets keep their values bit for
         bit. Raises ValueError where the noise cannot be recovered: sample then both models with one
         seed instead.
         """
@@ -245,18 +243,20 @@ class SCMInstance:
             )
         noise = self.abduct(rows)
         with one_thread():
-            found = self._batch.rows(
+            altered = self._batch.rows(
                 noise[None], cells_of(changed.changes, len(rows)), by_level=True
             )[0]
-        return torch.where(changed._affected(), found, rows.to(torch.float32))
+        return torch.where(changed._affected(), altered, rows.to(torch.float32))
 
-    def log_prob(self, rows: Tensor, intervened: Tensor | None = None) -> Tensor:
-        """Float64 [N]: the log density of rows [N, D], sum over variables of log p((x_j - m_j) /
-        s_j) - log s_j, p the density of the noise.
+    def log_prob(
+        self, rows: Float[Tensor, "N D"], intervened: Bool[Tensor, "N D"] | None = None
+    ) -> Float64[Tensor, " N"]:
+        """The log density of each row in nats: sum over variables of log p((x_j - m_j) / s_j) -
+        log s_j, p the density of the noise.
 
-        Variables that are set in this model, and the cells of `intervened` bool [N, D], give no
-        term. Raises ValueError where a mechanism is not of the form m + s e or the noise has no
-        density in closed form.
+        Variables that are set in this model, and the cells of `intervened`, give no term. Raises
+        ValueError where a mechanism is not of the form m + s e or the noise has no density in
+        closed form.
         """
         _check_rows(rows, self.n_nodes, "The table")
         known = (
@@ -282,15 +282,16 @@ class SCMInstance:
 
     @property
     def intervention_targets(self) -> list[int]:
-        """The variables that the family's interventions may fall on in this model's table; none if
-        it has no interventional rows."""
+        """The possible targets of the family's interventions in this model's table; none if it has
+        no interventional rows."""
         if self._interventions is None:
             return []
         targets, length = self._interventions.targets([self.seed], self.n_nodes)
         return sorted(targets[0, : int(length[0])].tolist())
 
     def metadata(self) -> dict[str, Any]:
-        """What was drawn, in plain values that JSON can hold."""
+        """The model's graph, mechanisms, parameters and family, in plain values that JSON can
+        hold."""
         return {
             "seed": self.seed,
             "n_nodes": self.n_nodes,
@@ -331,27 +332,27 @@ class SCMInstance:
         return self._batch.factory.whole_table
 
     def visualize(self) -> Figure:
-        """The graph and the mechanisms as a matplotlib figure: how every variable answers to each
+        """The graph and the mechanisms as a matplotlib figure: every variable as a function of each
         of its causes, with the band of its noise."""
         return portrait(self)
 
 
 def linear_model(
-    weights: Tensor,
-    bias: Tensor,
-    noise_std: Tensor,
+    weights: Float[Tensor, "D D"],
+    bias: Float[Tensor, " D"],
+    noise_std: Float[Tensor, " D"],
     *,
     noise: NoiseConfig | None = None,
     seed: int = 0,
 ) -> SCMInstance:
-    """The linear model x_j = sum_i weights[i, j] x_i + bias[j] + noise_std[j] e_j that a user
-    knows, e by default standard normal.
+    """The linear model x_j = sum_i weights[i, j] x_i + bias[j] + noise_std[j] e_j with known
+    coefficients, e by default standard normal.
 
     Args:
-        weights: [D, D], entry (i, j) the effect of i on j, 0 where there is no edge.
-        bias, noise_std: [D].
+        weights: entry (i, j) is the effect of i on j, 0 where there is no edge.
+        bias, noise_std: one number per variable.
         noise: the law of e.
-        seed: of the rows that `sample` gives.
+        seed: the seed of the noise of `sample`.
 
     Raises:
         ValueError: shapes that do not fit, a cycle, a noise standard deviation that is not above 0.
@@ -394,8 +395,8 @@ _FEW = 32
 
 
 def _summary(value: Tensor) -> Any:
-    """A parameter as plain values, or, of more than 32 numbers, its shape, mean, standard
-    deviation, least and largest."""
+    """A parameter as plain values; of more than 32 numbers only the shape, mean, standard
+    deviation, minimum and maximum."""
     if value.numel() <= _FEW:
         return value.tolist()
     numbers = value.to(torch.float64)
@@ -408,11 +409,13 @@ def _summary(value: Tensor) -> Any:
     return {"shape": list(value.shape)} | {name: float(number) for name, number in moments.items()}
 
 
-def _check_rows(rows: Tensor, n_nodes: int, what: str) -> None:
+def _check_rows(rows: Tensor, n_nodes: int, subject: str) -> None:
     if rows.ndim != 2 or rows.shape[1] != n_nodes:
         raise ValueError(
-            f"{what} has shape {tuple(rows.shape)}; the model has {n_nodes} variables: give "
+            f"{subject} has shape {tuple(rows.shape)}; the model has {n_nodes} variables: give "
             f"[rows, {n_nodes}]."
         )
     if not math.isfinite(float(rows.abs().sum())) and not bool(torch.isfinite(rows).all()):
-        raise ValueError(f"{what} holds values that are missing or infinite; give finite numbers.")
+        raise ValueError(
+            f"{subject} holds values that are missing or infinite; give finite numbers."
+        )

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import randomness
@@ -88,8 +89,8 @@ class SCMFamily:
     def shapes(
         self, seeds: Sequence[int], names: tuple[str | int, ...] = ()
     ) -> list[tuple[int, int]]:
-        """(D, N) of each seed, from the numbers (seed, names..., "shape"); interventional rows that
-        come in addition are not counted."""
+        """(D, N) of each seed, drawn from (seed, names..., "shape"). Interventional rows that a
+        family adds to its tables are not counted."""
         if self.n_nodes.is_fixed and self.n_rows.is_fixed:
             return [(self.n_nodes.low, self.n_rows.low)] * len(seeds)
         numbers = randomness.uniforms(seeds, (*names, "shape"), (2,)).tolist()
@@ -103,15 +104,18 @@ class SCMFamily:
             else self.interventions.rows(seeds, n_rows)
         )
 
-    def sample_graphs(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
-        """Float32 [B, D, D]: the graphs of the tasks, without their mechanisms and tables."""
+    def sample_graphs(self, seeds: Sequence[int], n_nodes: int) -> Float[Tensor, "B D D"]:
+        """The graphs of the tasks, without their mechanisms and tables."""
         with one_thread():
             return self.generator(seeds, n_nodes)
 
     def sample_task(self, seed: int, n_nodes: int | None = None) -> SCMInstance:
-        """The structural causal model of one seed; its size is drawn from (seed, "shape") unless
-        `n_nodes` says it or the family fixes it. Its `table()` has the bits of that seed's row of
-        `sample_tasks` on the same processor."""
+        """The structural causal model of one seed.
+
+        Its number of variables is `n_nodes`, or the fixed one of the family, or else drawn from
+        (seed, "shape"). On the same processor its `table()` equals, bit for bit, the table of that
+        seed in `sample_tasks`.
+        """
         size, rows = self.shapes([seed])[0]
         total, interventional = self._row_counts([seed], [rows])[0]
         adjacency = self.sample_graphs([seed], n_nodes or size)
@@ -136,7 +140,7 @@ class SCMFamily:
         seeds: Sequence[int],
         n_rows: int | None = None,
         n_nodes: int | None = None,
-        adjacency: Tensor | None = None,
+        adjacency: Float[Tensor, "B D D"] | None = None,
     ) -> TaskBatch:
         """The tables of many seeds, as measured (not standardised).
 
@@ -145,10 +149,10 @@ class SCMFamily:
 
         Args:
             seeds: one per task.
-            n_rows, n_nodes: sizes of all tasks; without them each task has its own, and the batch
-                is padded. Interventional rows that a family has in addition come on top.
-            adjacency: [B, D, D], the graphs of these seeds where they are drawn already
-                (`sample_graphs`); the tasks must then have one size.
+            n_rows, n_nodes: sizes of all tasks; without them each task has a size of its own, and
+                the batch is padded. Interventional rows that a family adds come on top.
+            adjacency: the graphs of these seeds, if they have been drawn before by `sample_graphs`;
+                the tasks must then have one size.
 
         Raises:
             ValueError: no seeds.
@@ -219,8 +223,8 @@ class SCMFamily:
         return batch
 
     def metadata(self) -> dict[str, Any]:
-        """What the family is, in plain values that JSON can hold: its attributes and its whole
-        configuration."""
+        """The attributes and the whole configuration of the family, in plain values that JSON can
+        hold."""
         return {
             "n_nodes": [self.n_nodes.low, self.n_nodes.high],
             "n_rows": [self.n_rows.low, self.n_rows.high],
