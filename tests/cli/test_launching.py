@@ -75,7 +75,7 @@ def test_what_exists_or_is_not_trained_starts_no_processes(run, refused, store, 
     ]
     assert run("build", "amortised", *same, "--processes", "2", "--quiet").last == first.id
     refused("build", "tasks", "data=wide", "--processes", "2", saying="tasks is not trained")
-    refused("build", "amortised", "--processes", "0", saying="whole number from 1")
+    refused("build", "amortised", "--processes", "0", saying="whole number of at least 1")
     refused("build", "amortised", "model=avicii", "--processes", "2", saying="did you mean 'avici'")
     assert not launched
 

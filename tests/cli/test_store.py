@@ -141,7 +141,7 @@ def test_query_prints_a_table_csv_or_json(refused, run, store, ran):
         "held_in",
     ]
     refused("store", "query", "select * from '/etc/passwd'", saying="cannot be answered")
-    refused("store", "query", "drop table runs", saying="takes one question")
+    refused("store", "query", "drop table runs", saying="takes one query")
 
 
 def test_promote_prints_where_the_snippet_lies(refused, run, store, tmp_path):

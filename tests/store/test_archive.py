@@ -316,7 +316,7 @@ def test_links_and_special_files_are_refused(other, tmp_path, kind):
         ({"contents": {}, "ids": ["../x"]}, "not a list of different ids"),
         ({"contents": {}, "ids": ["tgt_000000000000"] * 2}, "not a list of different ids"),
         ({"contents": {}, "names": {"../x": "tgt_000000000000"}}, "cannot be a name"),
-        ({"contents": {}, "names": {"x": "tgt_111111111111"}}, "means no artifact"),
+        ({"contents": {}, "names": {"x": "tgt_111111111111"}}, "refers to no artifact"),
         ({"contents": {}, "format": "causal_meta archive 2"}, "its format is 'causal_meta "
                                                               "archive 2'"),
         ({"contents": {TGT + "a": b"x"}}, "holds no meta.json"),
@@ -356,7 +356,7 @@ def test_what_is_no_archive_is_refused(other, tmp_path):
     with tarfile.open(tmp_path / "plain.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("hello"))
     for name in ("empty.tar", "plain.tar"):
-        refused(other, tmp_path / name, saying="no archive of artifacts")
+        refused(other, tmp_path / name, saying="not an archive of artifacts")
     with pytest.raises(StoreError, match="There is no archive"):
         other.take(tmp_path / "nowhere.tar")
     os.mkfifo(tmp_path / "fifo.tar")

@@ -202,7 +202,7 @@ def test_the_store_itself_may_be_reached_by_a_link(store, target, tmp_path):
 
 
 def test_a_builder_that_makes_a_link_is_refused(store):
-    with pytest.raises(StoreError, match="which is no plain file"):
+    with pytest.raises(StoreError, match="which is not a plain file"):
         store.build(
             TasksConfig(),
             {},

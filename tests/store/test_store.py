@@ -459,10 +459,10 @@ def test_a_name_can_be_given_to_what_exists(store, target, builder):
     ("text", "saying"),
     [
         ('{"format": 2}', "is of format 2, written by a newer version"),
-        ('{"format": 1e99}', "does not say the format"),
-        ('{"format": true}', "does not say the format"),
-        ("[]", "does not say the format"),
-        ("\x00", "does not say the format"),
+        ('{"format": 1e99}', "does not give the format"),
+        ('{"format": true}', "does not give the format"),
+        ("[]", "does not give the format"),
+        ("\x00", "does not give the format"),
     ],
 )
 def test_a_store_of_a_newer_format_is_left_alone(store, target, text, saying):

@@ -84,7 +84,7 @@ def test_verify_finds_a_run_in_the_wrong_target_and_strangers(store, target, run
     (store.root / "targets" / "tgt_backup").mkdir()
     (target.folder / "run_x").mkdir()
     problems = store.verify()
-    assert f"{run.id}: it lies in {other.id}, but was computed of {target.id}." in problems
+    assert f"{run.id}: it is in {other.id}, but was computed on {target.id}." in problems
     assert "targets/tgt_backup has no name of an artifact; remove or rename it." in problems
     assert f"targets/{target.id}/run_x has no name of an artifact; remove or rename it." in problems
     assert len(problems) == 3

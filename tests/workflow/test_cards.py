@@ -158,7 +158,7 @@ def test_a_scheduler_that_is_not_there(card, monkeypatch, tmp_path):
     ):
         executor_of("slorm", 1)
     (tmp_path / "image.png").write_bytes(b"\x89PNG\xff")
-    with pytest.raises(ConfigError, match="is no text"):
+    with pytest.raises(ConfigError, match="is not a text file"):
         executor_of(str(tmp_path / "image.png"), 1)
 
 

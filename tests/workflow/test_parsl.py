@@ -307,7 +307,7 @@ def test_what_counts_against_a_pool(store, tmp_path, monkeypatch):
     pool.provide()
     pool.provide()
     assert (Executor.asked, pool.ended) == (1, 1)
-    assert "a block could not be begun" in pool.why
+    assert "a block could not be started" in pool.why
     pool.executor = None
     monkeypatch.setattr(pools, "high_throughput", lambda *words: Executor())
     assert not pool.start()

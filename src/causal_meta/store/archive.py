@@ -1,11 +1,11 @@
-"""Artifacts in one file: a tar archive that another store takes whole or not at all.
+"""Artifacts in one file: a tar archive that another store imports completely or not at all.
 
 Members, in this order and no others, all plain files: `archive.sha256`, the SHA-256 of the next
 one; `archive.json`, {"format", "artifacts": [id, …], "names": {name: id}, "files": {path: [bytes,
 SHA-256]}}; then exactly these files, `<id>/<path in the artifact's folder>`. Two zero blocks end
-it. Headers hold name and size and nothing else, so there is a single way to write the same
-contents: the same artifacts always give the same bytes, and a reader that compares every header
-with the one it would write notices any other byte. Every tar program can read it.
+it. Headers hold name and size only, so the same artifacts always give the same bytes, and a reader
+that compares every header with the one it would write detects any changed byte. Every tar program
+can read it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PART = re.compile(r'[^/\\\x00-\x1f\x7f:*?"<>|]{1,255}')
 def closure(
     store: Shelf, chosen: Sequence[Artifact], *, runs: bool = False, inputs: bool = False
 ) -> list[Artifact]:
-    """`chosen`, plus the runs in its targets if `runs` and the inputs of all these if `inputs`:
+    """`chosen`, plus the runs of its targets if `runs`, plus the inputs of all these if `inputs`;
     each once, targets before runs.
 
     Raises `StoreError` if such an input is no longer in the store.
@@ -106,8 +106,8 @@ def _padding(size: int) -> bytes:
 def pack(store: Shelf, artifacts: Sequence[Artifact], file: Path) -> Path:
     """Write an archive of `artifacts` to the new `file`; returns it.
 
-    Every artifact is checked first. The file appears whole: it is written beside its place and
-    given its name at the end.
+    Every artifact is checked first. The file appears whole: it is written under a temporary name
+    and renamed at the end.
     """
     if os.path.lexists(file):
         raise StoreError(f"{file} exists; give a new file for the archive.")
@@ -151,8 +151,8 @@ def _files(artifact: Artifact) -> list[tuple[str, Path]]:
 
 
 def _put(temporary: Path, file: Path) -> None:
-    """Give the finished file its name, without replacing one that has appeared meanwhile, where the
-    system can prevent it."""
+    """Give the finished file its name, without replacing a file created meanwhile, where the system
+    can prevent that."""
     try:
         os.link(temporary, file)
     except FileExistsError:
@@ -202,7 +202,7 @@ def unpack(file: Path, into: Path, *, largest: int) -> tuple[list[Path], dict[st
 
     Raises `StoreError` in one sentence for anything that is not, byte for byte, an archive of plain
     files with plain relative paths inside its artifacts, with the digests that it lists, of at most
-    `largest` bytes together. Nothing is written before the list has been checked.
+    `largest` bytes together. Nothing is written before the list is checked.
     """
 
     def refused(why: str) -> StoreError:
@@ -233,7 +233,7 @@ def unpack(file: Path, into: Path, *, largest: int) -> tuple[list[Path], dict[st
 
 
 def _expect(raw: BinaryIO, name: str, size: int, refused: Refusal) -> None:
-    """Read the header of a member, which must be this one."""
+    """Read the header of a member and check that it is the expected one."""
     expected = header(name, size)
     actual = raw.read(len(expected))
     if actual == expected:
@@ -252,8 +252,8 @@ def _small(raw: BinaryIO, name: str, refused: Refusal) -> bytes:
     size = int(digits, 8) if re.fullmatch(rb"[0-7]{11}", digits) else -1
     if size < 0 or head != header(name, size):
         raise refused(
-            f"{name} is not where it should be, so this is no archive of artifacts, or a "
-            "damaged one"
+            f"{name} is not where it should be, so this is not an archive of artifacts, or it is "
+            "damaged"
         )
     if size > LARGEST_MANIFEST:
         raise refused(f"its {name} is larger than {LARGEST_MANIFEST:,} bytes")
@@ -284,13 +284,13 @@ def _manifest(raw: BinaryIO, refused: Refusal) -> dict[str, Any]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree = dict(pairs)
     if len(tree) != len(pairs):
-        raise ValueError("a key comes twice")
+        raise ValueError("a key occurs twice")
     return tree
 
 
 def _check_manifest(tree: dict[str, Any], refused: Refusal) -> None:
-    """Raise unless ids, names, paths, sizes and digests can be what they say, and no two paths can
-    meet on any file system."""
+    """Raise unless ids, names, paths, sizes and digests are valid, and no two paths can coincide on
+    any file system."""
     ids, names, files = tree.get("artifacts"), tree.get("names"), tree.get("files")
     if (
         not isinstance(ids, list)
@@ -307,7 +307,7 @@ def _check_manifest(tree: dict[str, Any], refused: Refusal) -> None:
         except StoreError as error:
             raise refused(str(error).rstrip(".")) from None
         if artifact_id not in ids:
-            raise refused(f"its name {name!r} means no artifact in it")
+            raise refused(f"its name {name!r} refers to no artifact in it")
     taken: set[str] = set()
     for name, entry in files.items():
         _check_path(name, ids, refused)
@@ -318,7 +318,7 @@ def _check_manifest(tree: dict[str, Any], refused: Refusal) -> None:
             or entry[0] < 0
             or not _is_digest(entry[1])
         ):
-            raise refused(f"it does not say how long {name} is and what its digest is")
+            raise refused(f"it lacks the length or the digest of {name}")
         taken.add(name.casefold())
     if len(taken) != len(files) or any(
         parent in taken for name in taken for parent in _parents(name)
@@ -342,7 +342,7 @@ def _check_path(name: str, ids: Sequence[str], refused: Refusal) -> None:
         or parts[0] not in ids
         or not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts)
     ):
-        raise refused(f"{name[:80]!r} is no path of a file inside one of its artifacts")
+        raise refused(f"{name[:80]!r} is not the path of a file inside one of its artifacts")
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -19,9 +19,9 @@ def take(
     (this function sets no names).
 
     The whole archive is checked, and every artifact against its digests, its id and what the store
-    holds, before the first is published. Each is published whole; those that are there already stay
-    as they are, so an interrupted import can simply be repeated. `largest`: bytes that it may
-    take; None is the free space of the store's disk.
+    holds, before the first is published. Each is published whole; existing artifacts are kept, so
+    an interrupted import can simply be repeated. `largest`: the most bytes that it may take; None
+    is the free space of the store's disk.
     """
     if not file.is_file():
         raise StoreError(f"There is no archive {file}; give a file that `store export` wrote.")
@@ -42,8 +42,8 @@ def _checked(store: Shelf, folder: Path, coming: set[str]) -> Artifact:
     source = read_artifact(folder)
     if source.id != folder.name:
         raise StoreError(
-            f"{folder.name} in the archive says that it is {source.id}; it was altered, so ask "
-            "for another one."
+            f"{folder.name} in the archive claims to be {source.id}; it was altered, so get "
+            "another copy."
         )
     transfer.check_content(source)
     present = store.folder_of(source.id)

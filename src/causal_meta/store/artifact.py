@@ -59,7 +59,7 @@ class Artifact:
         return artifact_digest(self)
 
     def stored_tree(self) -> Any:
-        """The tree in `config.yaml` as it stands there."""
+        """The tree in `config.yaml`, unchanged."""
         try:
             text = (self.folder / "config.yaml").read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -72,7 +72,7 @@ def artifact_digest(artifact: Artifact) -> str:
     artifact, as recorded when it was made.
 
     Left out are `config.yaml` and `facts/`: they hold times and settings outside the identity, so
-    that rebuilding a deleted artifact to the same bytes leaves what was computed from it valid.
+    that runs stay valid when a deleted artifact is rebuilt to the same bytes.
     """
     covered = {
         path: value
@@ -90,7 +90,8 @@ def read_artifact(folder: Path) -> Artifact:
         meta = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise StoreError(
-            f"{folder} holds no meta.json, so it is no artifact; delete it to have it built again."
+            f"{folder} holds no meta.json, so it is not an artifact; delete it to have it built "
+            "again."
         ) from None
     except (OSError, ValueError) as error:
         raise StoreError(

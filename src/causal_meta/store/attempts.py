@@ -1,23 +1,24 @@
-"""Attempts: every builder works in a folder of its own, and resumes from the newest checkpoint that
-can be verified.
+"""Attempts at building an artifact: every builder works in its own folder, and resumes from the
+newest checkpoint that can be verified.
 
 `.staging/<id>/attempt-<n>-<uuid>/` is the folder; `.staging/<id>/attempt-<n>.lock` is held as long
-as its process lives. Correctness does not depend on the lock: it only says which attempts to wait
+as its process runs. Correctness does not depend on the lock: it only says which attempts to wait
 for and which leftovers to remove. The store is correct because folders are never shared and
 publication is a single rename, in which the first one wins.
 
 On a network file system. Whether an attempt is alive is judged by its lock and by its heartbeat:
-the modification times of its folder and facts. They are compared with that of a file touched just
-then on the same disk, so the clocks of the machines may differ where the server sets times (NFS).
-If the times differ all the same, a builder that seems to have written in the future is waited for
-until nothing has changed for `patience` seconds; one that seems to have written long ago is not
-waited for, which costs doubled work and nothing else. Where locks do not reach other machines (NFS
-mounted with nolock, some cluster file systems), a living builder elsewhere seems dead: again work
-may be done twice, and the later one to publish takes the artifact of the first. Where locks fail
-altogether every attempt seems alive, and is waited for as long as its heartbeat is fresh. The disk
-must rename a folder in one step for all machines, and a file that was written and closed must be
-complete when it is opened afterwards, as NFS promises. `clear` removes nothing of an attempt whose
-lock is held; where it cannot see a lock, a builder elsewhere may fail and be repeated.
+the modification times of its folder and facts. They are compared with that of a file touched at
+that moment on the same disk, so the clocks of the machines may differ where the server sets times
+(NFS). If the times differ all the same, a builder that seems to have written in the future is
+waited for until nothing has changed for `patience` seconds; one that seems to have written long ago
+is not waited for, which costs doubled work and nothing else. Where locks do not reach other
+machines (NFS mounted with nolock, some cluster file systems), a living builder elsewhere seems
+dead: again work may be done twice, and the later one to publish takes the artifact of the first.
+Where locks fail altogether every attempt seems alive, and is waited for as long as its heartbeat is
+fresh. The disk must rename a folder in one step for all machines, and a file that was written and
+closed must be complete when it is opened afterwards, as NFS promises. `clear` removes nothing of an
+attempt whose lock is held; where it cannot see a lock, a builder elsewhere may fail and be
+repeated.
 """
 
 from __future__ import annotations
@@ -51,9 +52,8 @@ class Attempt:
     `checkpoints/` holds a verified checkpoint of an earlier attempt, `options` carries what cannot
     change the result (a table's path, a progress bar).
 
-    A builder that takes long calls `load` first and `save` now and then; a killed build is then
-    resumed by the next attempt from the state that was saved last. `store.checkpoints` lists the
-    forms of a state.
+    A long-running builder calls `load` first and `save` regularly; the next attempt after a killed
+    build then resumes from the state saved last. `store.checkpoints` lists the forms of a state.
     """
 
     folder: Path
@@ -78,7 +78,7 @@ class Attempt:
     def load(self, form: Literal["record"]) -> Any: ...
     def load(self, form: Form) -> Any:
         """The state that was saved last, by this attempt or the one it continues; None if there is
-        none of this form: then the work starts anew."""
+        none of this form, so that the work starts from the beginning."""
         return checkpoints.read(self.checkpoints, form)
 
     def save(self, state: Any, step: int, form: Form) -> None:
@@ -87,7 +87,7 @@ class Attempt:
         Args:
             state: a dictionary of tensors and plain values ("tensors"), a dictionary of arrays
                 ("arrays"), or plain values ("record").
-            step: how much work is done; the attempt with the largest step is resumed.
+            step: the amount of work done; the attempt with the largest step is resumed.
             form: how the state is stored.
         """
         entry = checkpoints.write(self.checkpoints, state, step, form)
@@ -100,11 +100,11 @@ class Attempt:
         self._saved = time.monotonic()
 
     def seconds_since_save(self) -> float:
-        """Seconds since the last `save`, or since the attempt began."""
+        """Seconds since the last `save`, or since the attempt started."""
         return time.monotonic() - self._saved
 
     def save_final(self, state: dict[str, Any], step: int) -> None:
-        """Replace the saved state by tensors that are published with the artifact: no trace of
+        """Replace the saved state by tensors that are published with the artifact. No trace of
         earlier states is left, so the files depend on `state` and `step` alone."""
         entry = checkpoints.write(self.checkpoints, state, step, "tensors")
         checkpoints.forget_previous(self.checkpoints, entry)
@@ -157,12 +157,12 @@ def folders(staging: Path, artifact_id: str) -> list[tuple[int, Path]]:
 
 
 def is_live(staging: Path, artifact_id: str, number: int) -> bool:
-    """Whether the process of an attempt seems to live: its lock cannot be taken."""
+    """Whether the process of an attempt seems to be running: its lock cannot be taken."""
     return disk.is_held(_lock_file(staging / artifact_id, number))
 
 
 def heartbeat(folder: Path) -> float:
-    """The time, by the clock of the disk, at which an attempt was begun or last wrote a fact."""
+    """The time, by the clock of the disk, at which an attempt started or last wrote a fact."""
     beats = [0.0]
     for path in (folder, folder / "facts" / "events.jsonl", folder / "facts" / "scalars.csv"):
         with contextlib.suppress(OSError):
@@ -171,7 +171,7 @@ def heartbeat(folder: Path) -> float:
 
 
 def seconds_silent(folder: Path, now: float) -> float:
-    """Seconds since an attempt was begun or last wrote a fact."""
+    """Seconds since an attempt started or last wrote a fact."""
     return now - heartbeat(folder)
 
 
@@ -212,8 +212,8 @@ def clear(staging: Path, artifact_id: str) -> None:
 
 
 def most_advanced(staging: Path, artifact_id: str) -> Path | None:
-    """The folder of the attempt whose verified checkpoint is furthest: the one that `resume` would
-    take; None if there is none."""
+    """The folder of the attempt whose verified checkpoint is the most advanced, which `resume`
+    would use; None if there is none."""
     paths = [path for _, path in folders(staging, artifact_id)]
     steps = ((checkpoints.verified_step(path / "checkpoints"), path) for path in paths)
     return max(((step, path) for step, path in steps if step is not None), default=(0, None))[1]
@@ -237,7 +237,7 @@ def resume(staging: Path, artifact_id: str, into: Path) -> bool:
     )
     for _, source in ranked:
         for _again in range(3):
-            # cleared away, or replaced, while we copied
+            # removed or replaced during the copy
             with contextlib.suppress(FileNotFoundError):
                 disk.copy_files(source / "checkpoints", into / "checkpoints")
                 if checkpoints.verified_step(into / "checkpoints") is not None:

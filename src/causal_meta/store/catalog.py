@@ -1,5 +1,5 @@
-"""Indexes of the store: the catalog of targets, the list of runs of each, the names, and the views
-by name. All of it can be rebuilt, except the names."""
+"""Indexes of the store: the catalog of targets, the list of runs of each target, the names, and the
+folders of links by name. All of it can be rebuilt, except the names."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def read_lines(root: Path) -> list[dict[str, Any]]:
 
 
 def write_lines(root: Path, path: Path, lines: list[dict[str, Any]]) -> None:
-    """Replace a file of lines; a crash leaves nothing beside it, where an artifact's files lie."""
+    """Replace a file of lines; a crash leaves no other file beside it, among an artifact's
+    files."""
     ordered = sorted(lines, key=lambda line: line["created_at"])
     disk.write_atomic(
         path,
@@ -91,8 +92,8 @@ def write_lines(root: Path, path: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def leave_out(root: Path, artifact_id: str) -> None:
-    """Take out the lines of a target whose folder was deleted by hand, before it is published
-    again: after a crash they would be taken for those of the new one."""
+    """Remove the lines of a target whose folder was deleted by hand, before it is published again;
+    after a crash they would be mistaken for those of the new one."""
     path = root / "targets" / CATALOG
     if path.exists() and artifact_id.encode() in path.read_bytes():
         write_lines(
@@ -104,7 +105,7 @@ def leave_out(root: Path, artifact_id: str) -> None:
 
 
 def read_names(root: Path) -> dict[str, str]:
-    """Human name -> id; raises `StoreError` if `names.json` is no such mapping."""
+    """Human name -> id; raises `StoreError` if `names.json` is not such a mapping."""
     path = root / NAMES
     try:
         with disk.disk_errors(root):
@@ -113,22 +114,21 @@ def read_names(root: Path) -> dict[str, str]:
         return {}
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StoreError(
-            f"{path} cannot be read ({error}); mend or delete it, the artifacts are not touched "
-            "by that."
+            f"{path} cannot be read ({error}); repair or delete it; the artifacts are not affected."
         ) from None
     if not isinstance(tree, dict) or not all(
         isinstance(value, str) and is_id(value) for value in tree.values()
     ):
         raise StoreError(
-            f"{path} does not map names to ids; mend or delete it, the artifacts are not touched "
-            "by that."
+            f"{path} does not map names to ids; repair or delete it; the artifacts are not "
+            "affected."
         )
     return tree
 
 
 def check_free(root: Path, name: str, artifact_id: str, force: bool) -> bool:
-    """Whether `name` has still to be pointed to the artifact; raises `StoreError` if it means
-    another one and `force` is not given, or a study."""
+    """Whether `name` still has to be set to the artifact; raises `StoreError` if it is the name of
+    a study, or of another artifact without `force`."""
     held = read_names(root).get(check_name(name))
     if held is None and is_study(root, name):
         raise StoreError(
@@ -143,14 +143,14 @@ def check_free(root: Path, name: str, artifact_id: str, force: bool) -> bool:
 
 
 def is_study(root: Path, name: str) -> bool:
-    """Whether `experiments/<name>/` is the folder of a study: it holds a file where the view of an
-    artifact holds a link."""
+    """Whether `experiments/<name>/` is the folder of a study: its config.yaml is a file, not a link
+    as for an artifact."""
     file = root / "experiments" / name / "config.yaml"
     return file.is_file() and not file.is_symlink()
 
 
 def point(root: Path, name: str, artifact_id: str, force: bool) -> None:
-    """Let `name` mean an artifact, under a lock."""
+    """Give an artifact a name, under a lock."""
     if not check_free(root, name, artifact_id, force):
         return
     with disk.locked(root / ".staging" / "names.lock"):
@@ -242,8 +242,8 @@ def _leads_nowhere(path: Path) -> bool:
 
 
 def link(place: Path, goal: str) -> None:
-    """Let `place` lead to the relative path `goal`: by a link, or by a file `<place>.json` where
-    links fail. What is there stays."""
+    """Make `place` a link to the relative path `goal`, or write a file `<place>.json` where links
+    are not possible. An existing file is kept."""
     try:
         with contextlib.suppress(FileExistsError):
             place.symlink_to(goal)

@@ -33,14 +33,14 @@ _DEFAULT = FILES["tensors"]
 
 @dataclass(frozen=True)
 class Entry:
-    """What `last.json` says of a state: the step it belongs to, its digest, and its file."""
+    """The entry of a state in `last.json`: its step, its digest, and its file."""
 
     step: int
     sha256: str
     file: str
 
     def tree(self) -> dict[str, Any]:
-        """The entry as it stands in `last.json`."""
+        """The entry in the form of `last.json`."""
         named = {} if self.file == _DEFAULT else {"file": self.file}
         return {"step": self.step, "sha256": self.sha256, **named}
 
@@ -81,7 +81,7 @@ def seal(temporary: Path, step: int) -> Entry:
 
 
 def forget_previous(folder: Path, entry: Entry) -> None:
-    """Let `last.json` name the state of `entry` alone, so that it depends on that state only."""
+    """Make `last.json` name only the state of `entry`, so that it depends on that state alone."""
     disk.write_atomic(folder / _NOTE, json.dumps(entry.tree()))
 
 
@@ -93,8 +93,8 @@ def _write_arrays(file: Path, state: Mapping[str, Any]) -> None:
 
 
 def canonical(tree: Any) -> Any:
-    """The same tree with equal strings being one object, so that its pickle depends on its values
-    alone: a pickle writes an object that occurs again as a reference, but equal objects in full."""
+    """The same tree with equal strings as one object, so that its pickle depends on its values
+    alone: pickle writes a repeated object as a reference, but equal objects in full."""
     if isinstance(tree, dict):
         return {sys.intern(str(name)): canonical(value) for name, value in tree.items()}
     return sys.intern(tree) if isinstance(tree, str) else tree
@@ -140,7 +140,8 @@ def verified_step(folder: Path) -> int | None:
 
 
 def entries(folder: Path) -> list[Entry]:
-    """What `last.json` says, whether or not the files agree: the new state, then the one before."""
+    """The entries of `last.json`, whether or not the files match them: the new state, then the one
+    before."""
     note = _note(folder)
     return [
         Entry(tree["step"], tree["sha256"], tree.get("file", _DEFAULT))

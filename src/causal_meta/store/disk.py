@@ -46,8 +46,8 @@ def disk_errors(root: Path) -> Iterator[None]:
 
 
 def is_disk_error(error: BaseException, root: Path, *, ours: bool = True) -> bool:
-    """Whether `error` is about writing under `root`: an error number of disks, and a file under
-    `root` named (or none, where the disk is full).
+    """Whether `error` is a disk error under `root`: it has an error number of disks and names a
+    file under `root` (or none, if the disk is full).
 
     `ours`: the error comes from writing by the store itself; then a file in the place of a folder
     counts too.
@@ -70,8 +70,8 @@ def disk_sentence(error: OSError, root: Path) -> str:
         where = f" ({os.path.relpath(os.fsdecode(error.filename), root)})"
     what = (error.strerror or str(error)).lower()
     return (
-        f"The store {root} cannot be used: {what}{where}; free or mend the disk, or name "
-        "another store with --store, nothing was lost."
+        f"The store {root} cannot be used: {what}{where}; free or repair the disk, or choose "
+        "another store with --store; nothing was lost."
     )
 
 
@@ -89,8 +89,8 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock of an open file if nobody holds it; False if somebody does or locks are not to
-    be had."""
+    """Take the lock of an open file if no process holds it; False if one does, or if locks are not
+    available."""
     if fcntl is None:
         return False
     try:
@@ -113,8 +113,8 @@ def is_held(lock: Path) -> bool:
 
 
 def clock(file: Path) -> float:
-    """The time by the clock that stamps the files of a disk, which on a network may be another
-    machine's: `file` is touched and its time is read."""
+    """The time by the clock of the file system, which on a network may be another machine's: `file`
+    is touched and its time is read."""
     try:
         os.utime(file)
         return os.stat(file).st_mtime
@@ -123,7 +123,7 @@ def clock(file: Path) -> float:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut, where the system can."""
+    """Flush the names in `folder` to the disk, where the system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -133,7 +133,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make the bytes of `path` survive a power cut."""
+    """Flush the bytes of `path` to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -142,8 +142,7 @@ def sync_file(path: Path) -> None:
 
 
 def write_atomic(path: Path, text: str, *, drafts: Path | None = None) -> None:
-    """Replace `path` by `text` so that a reader sees the old or the new content, whatever happens
-    in between.
+    """Replace the content of `path` by `text` atomically: a reader sees the old or the new content.
 
     The new content is first a file `.<name>.<uuid>.tmp` in `drafts`, a folder on the same file
     system, or beside `path`.
@@ -171,8 +170,8 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file of lines; a line that is none (torn by a crash) is passed over,
-    since such files can be rebuilt."""
+    """The JSON objects of a file of lines; other lines (torn by a crash) are skipped, since such
+    files can be rebuilt."""
     records = []
     try:
         text = path.read_text("utf-8", errors="replace")
@@ -187,8 +186,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def torn_lines(path: Path) -> list[int]:
-    """The numbers of the lines that `read_lines` passes over, from 1; none for a file that is not
-    there."""
+    """The numbers of the lines that `read_lines` skips, from 1; none for a missing file."""
     try:
         lines = path.read_text("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -213,8 +211,7 @@ def results(folder: Path) -> Iterator[tuple[str, Path]]:
     """Relative path and path of every result file in an artifact's folder, sorted; not the derived
     parts, the runs in it or `meta.json`.
 
-    Raises `StoreError` at a link or anything else that is no plain file or folder: results are
-    bytes.
+    Raises `StoreError` at a link or anything else that is not a plain file or folder.
     """
     yield from _walk(folder, folder)
 
@@ -236,7 +233,7 @@ def _walk(folder: Path, top: Path) -> Iterator[tuple[str, Path]]:
             yield relative, path
         else:
             raise StoreError(
-                f"{top.name} holds {relative}, which is no plain file; an artifact is made of "
+                f"{top.name} holds {relative}, which is not a plain file; an artifact consists of "
                 "plain files."
             )
 
@@ -257,7 +254,7 @@ def digests(folder: Path, *, sync: bool = False) -> dict[str, str]:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, by name; nothing if there is no such folder, or if another process has
+    """The entries of a folder, by name; none if there is no such folder, or if another process has
     just removed it."""
     try:
         return sorted(folder.iterdir())
@@ -289,8 +286,8 @@ def write_json(path: Path, tree: Any) -> None:
 
 
 def rename_new(source: Path, destination: Path) -> bool:
-    """Rename the folder `source` to `destination` unless something is there; False if there is, or
-    if the parent has gone."""
+    """Rename the folder `source` to `destination` unless that exists; False if it does, or if its
+    parent does not."""
     try:
         os.rename(source, destination)
     except OSError as error:
@@ -304,10 +301,10 @@ def rename_new(source: Path, destination: Path) -> bool:
 
 
 def probe(folder: Path, root: Path, error: BaseException) -> None:
-    """Raise a `StoreError` in the place of `error` if it is a disk error, or if the disk cannot
-    take another file.
+    """Raise a `StoreError` in place of `error` if it is a disk error, or if the disk cannot take
+    another file.
 
-    Libraries report a full disk in words of their own.
+    Libraries report a full disk in various ways.
     """
     if is_disk_error(error, root, ours=False):
         raise StoreError(disk_sentence(error, root)) from error  # type: ignore[arg-type]

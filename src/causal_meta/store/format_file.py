@@ -1,5 +1,5 @@
-"""`store.json`: the format that a store is written in, so that an older version of the package
-leaves a newer store alone."""
+"""`store.json`: the format of a store, so that an older version of the package does not change a
+newer store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = "store.json"
 
 def check(root: Path) -> None:
     """Raise `StoreError` if a store is written in a format that this version does not read. A store
-    that does not say is of the first one."""
+    without a format has the first one."""
     path = root / FILE
     try:
         tree = json.loads(path.read_text("utf-8"))
@@ -30,19 +30,19 @@ def check(root: Path) -> None:
     version = tree.get("format") if isinstance(tree, dict) else None
     if type(version) is not int or version < 1:
         raise StoreError(
-            f"{path} does not say the format of the store; write "
+            f"{path} does not give the format of the store; write "
             f"{json.dumps({'format': FORMAT})} into it if this version made the store."
         )
     if version > FORMAT:
         raise StoreError(
             f"The store {root} is of format {version}, written by a newer version of causal_meta, "
             f"and this one reads up to {FORMAT}; "
-            "install the newer version, or name another store with --store."
+            "install the newer version, or choose another store with --store."
         )
 
 
 def mark(root: Path) -> None:
-    """Write the format into a store that does not say it yet."""
+    """Write the format into a store that has none yet."""
     if not (root / FILE).exists():
         disk.write_atomic(
             root / FILE, json.dumps({"format": FORMAT}) + "\n", drafts=root / ".staging"

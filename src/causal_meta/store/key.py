@@ -31,7 +31,7 @@ _ID_START = re.compile(r"(?:tgt|run)_[a-z0-9_]*")
 
 
 class StoreError(ValueError):
-    """What went wrong with the store, in one sentence for the user."""
+    """An error of the store, described in one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ def identity_part(tree: Any) -> Any:
 
 
 def _left_out(field: dataclasses.Field[Any], value: Any) -> bool:
-    """Whether a stored value is no part of the identity: by its field, or as the default of a field
-    that came later."""
+    """Whether a stored value is not part of the identity: its field is not, or it is the default of
+    a field added later."""
     return not field.metadata["identity"] or (
         field.metadata["added"] and value == to_plain(default_of(field))
     )
@@ -147,11 +147,11 @@ def is_id_start(text: str) -> bool:
 
 
 def check_name(name: str) -> str:
-    """Return `name` if an artifact may be called so, or raise `StoreError`."""
+    """Return `name` if it is a valid name of an artifact, or raise `StoreError`."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise StoreError(
-            f"{name!r} cannot be a name; a name begins with a letter and goes on with letters, "
-            "digits, '_' or '-'."
+            f"{name!r} cannot be a name; a name is a letter followed by letters, digits, '_' or "
+            "'-'."
         )
     if name.startswith(("tgt_", "run_")):
         raise StoreError(

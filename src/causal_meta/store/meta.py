@@ -18,7 +18,7 @@ from causal_meta.store.key import StoreError
 
 # Fields that are recorded under another name.
 _RENAMED = {"trainer": "training"}
-# Fields by kind that are recorded under a second name too: {second name: field}.
+# Fields by kind that are also recorded under a second name: {second name: field}.
 _ALSO = {"network_data": {"n_data": "n_rows"}}
 # What the store records unless the builder returns it: JAX's precision is chosen per call, so only
 # the builder knows it.

@@ -1,4 +1,5 @@
-"""The store: artifacts named after what decides their content, built once, published whole."""
+"""The store: artifacts whose ids follow from what decides their content, built once and published
+whole."""
 
 from __future__ import annotations
 
@@ -45,15 +46,15 @@ class Store(Shelf):
     ) -> None:
         """`root`: the folder; None takes the environment's CAUSAL_META_STORE, else ./runs.
 
-        `patience`: seconds for which a silent builder of the same artifact in another process is
-        waited for before this one begins too; 0 never waits. It saves work and changes no result.
+        `patience`: seconds to wait for a silent builder of the same artifact in another process
+        before building here too; 0 never waits. It saves work and changes no result.
         """
         super().__init__(root)
         self.patience = patience
 
     @property
     def staging(self) -> Path:
-        """Where work in progress lies: on the file system of the store, so that publication is a
+        """The folder of work in progress, on the file system of the store, so that publication is a
         rename."""
         return self.root / ".staging"
 
@@ -74,9 +75,9 @@ class Store(Shelf):
 
         The builder writes results into `attempt.folder`; what it returns is merged into
         `meta.json`. If it raises, the attempt stays (the next one resumes from its last verified
-        checkpoint) and the caller gets the error. `name` will mean the artifact (`force` takes it
-        from another one). Raises `StoreError` for a disk that is full or read-only, a
-        taken name, roles that do not fit, or a stored configuration that differs.
+        checkpoint) and the error is raised. `name` becomes the name of the artifact (`force` takes
+        it from another one). Raises `StoreError` for a disk that is full or read-only, a taken
+        name, roles that do not fit, or a stored configuration that differs.
         """
         by_role = dict(inputs or {})
         key = self.key(config, by_role)
@@ -108,11 +109,11 @@ class Store(Shelf):
             )
 
     def _reserve(self, artifact_id: str) -> tuple[Path, int, int]:
-        """The folder, number and lock of a new attempt, as soon as no other attempt at the
-        artifact is alive.
+        """The folder, number and lock of a new attempt, as soon as no other attempt at the artifact
+        is running.
 
         An attempt whose heartbeat has not changed during `patience` seconds of waiting is no longer
-        waited for, whatever the clocks say.
+        waited for, whatever its clock.
         """
         pause, patience, before, since = 0.05, self.patience, [0.0], time.monotonic()
         while (reserved := attempts.reserve(self.staging, artifact_id, patience)) is None:
@@ -144,7 +145,7 @@ class Store(Shelf):
                 disk.write_atomic(folder / "config.yaml", yaml_1_2.dump(to_plain(config)))
                 resumed = attempts.resume(self.staging, key.id, folder)
                 artifact = self.ready(key, config, inputs)
-            if artifact is not None:  # published while we waited or copied
+            if artifact is not None:  # published during the wait or the copy
                 disk.remove_tree(folder)
             else:
                 facts = Facts(folder, key.id, number, config.seed, subscribers)
@@ -178,8 +179,8 @@ class Store(Shelf):
         extra: Mapping[str, Any],
         overrides: tuple[str, ...],
     ) -> Artifact:
-        """Digests, `meta.json` last, then one rename: a folder in place is complete. The loser of a
-        race takes the winner's."""
+        """Write the digests and `meta.json`, then rename the folder into place. If another process
+        published first, its artifact is used."""
         digests = disk.digests(attempt.folder, sync=True)
         tree = meta.record(
             config, attempt, extra, digests, created_at=time.time(), overrides=overrides
@@ -212,8 +213,8 @@ class Store(Shelf):
     # ----------------------------------------------------------------------------- names and upkeep
 
     def name(self, artifact: Artifact, name: str, *, force: bool = False) -> None:
-        """Let `name` mean `artifact`; raises `StoreError` if it means another one and `force` is
-        not given."""
+        """Name `artifact`; raises `StoreError` if `name` means another artifact and `force` is
+        False."""
         if not catalog.check_free(self.root, name, artifact.id, force):
             return
         with disk.disk_errors(self.root):
@@ -226,8 +227,8 @@ class Store(Shelf):
                 catalog.view(self.root, name, self.find(artifact_id))
 
     def verify(self, token: str | None = None) -> list[str]:
-        """What is wrong with one artifact and the runs in it, or with everything: one sentence per
-        problem, none if all is well."""
+        """The problems of one artifact and the runs in it, or of the whole store: one sentence
+        each, none if all is well."""
         with disk.disk_errors(self.root):
             return verify.problems(self, token)
 
@@ -264,15 +265,15 @@ class Store(Shelf):
             return installed
 
     def pack(self, artifacts: Sequence[Artifact], file: str | os.PathLike[str]) -> Path:
-        """Write artifacts into the new `file`, one archive that `take` of another store checks byte
-        for byte; returns its path."""
+        """Write artifacts into the new `file`, an archive that `take` of another store checks byte
+        by byte; returns its path."""
         return archive.pack(self, artifacts, Path(file))
 
     def take(
         self, file: str | os.PathLike[str], *, largest: int | None = None
     ) -> tuple[list[Artifact], dict[str, str]]:
-        """Install what is in an archive, all checked before the first; returns the artifacts and
-        the names that they had.
+        """Install the artifacts of an archive, after checking all of them; returns the artifacts
+        and the names that they had.
 
         `largest`: bytes that it may take on the disk (default: what is free).
         """
@@ -283,7 +284,8 @@ class Store(Shelf):
             return taken
 
     def plan_removal(self, *tokens: str) -> Removal:
-        """What removing these artifacts would take, and what depends on it; nothing is touched."""
+        """The artifacts that removing these would remove, and those that depend on them; changes
+        nothing."""
         with disk.disk_errors(self.root):
             return removal.plan(self, tokens)
 
@@ -294,8 +296,8 @@ class Store(Shelf):
             removal.remove(self, self.staging, planned, force=force)
 
     def leftovers(self, *, idle: float = 3600.0) -> list[Leftover]:
-        """What broken commands left behind; nothing in use, and nothing written to within `idle`
-        seconds, is among it."""
+        """Leftovers of interrupted commands, without anything in use or written to within `idle`
+        seconds."""
         with disk.disk_errors(self.root):
             return removal.leftovers(self, self.staging, idle=idle)
 

@@ -1,8 +1,7 @@
-"""Questions in SQL about what is in a store: its manifests as the tables `targets` and `runs`,
-asked with DuckDB.
+"""SQL queries about a store: its manifests as the tables `targets` and `runs`, queried with DuckDB.
 
-The tables are copied into memory; then the database is shut: a question reads nothing but them,
-neither files nor the network nor variables of this process, and changes nothing.
+The tables are copied into memory; then the database is locked: a query reads only them, neither
+files nor the network nor variables of this process, and changes nothing.
 """
 
 from __future__ import annotations
@@ -47,21 +46,21 @@ _SHUT = (
 
 @dataclass(frozen=True)
 class Answer:
-    """The columns and rows of an answer."""
+    """The columns and rows of a query's result."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
 
 
 def ask(store: Shelf, question: str) -> Answer:
-    """The answer to one SQL `select`.
+    """The result of one SQL `select`.
 
     `targets` and `runs` have the columns `TARGET_COLUMNS` and `RUN_COLUMNS` (created_at in seconds
     since 1970; model, data of a run are those of its target; inputs is JSON, role to id) and, by
     their dotted paths in double quotes, every setting as `config.…` (`hyperparams.…` too for a
     run), dims and metrics as `dims.…` and `metrics.…`, and the numbers and words of a run's
     `analysis.json` or `metrics.json` as `result.…` (lists are left out). Raises `StoreError` for
-    anything else than one question, a mistake in it, or if DuckDB is not installed.
+    anything else than one select, an error in it, or if DuckDB is not installed.
     """
     try:
         import duckdb
@@ -81,26 +80,26 @@ def ask(store: Shelf, question: str) -> Answer:
             statements = database.extract_statements(question)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise StoreError(
-                    "store query takes one question; write a single select … from targets or runs."
+                    "store query takes one query; write a single select … from targets or runs."
                 )
             result = database.execute(statements[0])
             columns = tuple(column[0] for column in result.description or ())
             return Answer(columns, result.fetchall())
         except duckdb.Error as error:
-            raise StoreError(f"The question cannot be answered: {_first(str(error))}") from None
+            raise StoreError(f"The query failed: {_first(str(error))}") from None
 
 
 def _first(text: str) -> str:
-    """DuckDB's message on one line, without the picture of the place and its guesses, which are
-    names of its own tables."""
+    """DuckDB's message on one line, without the marked position and the suggestions, which name
+    internal tables."""
     text = " ".join(text.partition("\n\nLINE")[0].partition("\nDid you mean")[0].split())
     tables = " The tables are targets and runs." if "Table with name" in text else ""
     return (text if text.endswith((".", "!")) else f"{text}.") + tables
 
 
 def records(store: Shelf) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A record per target and per run, from what lies in their folders. What cannot be read is left
-    out (`verify` names it)."""
+    """A record per target and per run, from the files in their folders. Unreadable ones are left
+    out (`verify` names them)."""
     names: dict[str, list[str]] = {}
     for name, artifact_id in store.names().items():
         names.setdefault(artifact_id, []).append(name)
@@ -184,7 +183,7 @@ def _fill(
     database: Any, table: str, fixed: Sequence[str], rows: Sequence[Mapping[str, Any]]
 ) -> None:
     """A table of the records: the fixed columns, then the others by name; no two names that SQL
-    takes for one."""
+    considers equal."""
     others = sorted({key for row in rows for key in row} - set(fixed))
     columns = {key: _column(key, [row.get(key) for row in rows]) for key in (*fixed, *others)}
     names = list(_different(columns))

@@ -1,8 +1,7 @@
-"""Removal: of artifacts that a user names, and of leftovers that nothing needs.
+"""Removal of artifacts that a user names, and of leftovers that nothing needs.
 
-Nothing is deleted in its place. A folder is first renamed into `.staging/trash/`, which is one step
-that happens or does not; then it is deleted there. What a crash leaves in the trash goes at the
-next sweep.
+Nothing is deleted in place. A folder is first renamed into `.staging/trash/`, which is atomic, and
+then deleted there. What a crash leaves in the trash is deleted at the next sweep.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ TRASH = "trash"
 
 
 def _discard(store: Shelf, staging: Path, folder: Path) -> Path | None:
-    """Rename something in the store into the trash; returns where it lies there, None if it has
-    gone meanwhile."""
+    """Rename something in the store into the trash; returns its new path, None if it no longer
+    exists."""
     store.refuse_links(folder.parent)
     store.refuse_links(staging)
     goal = staging / TRASH / f"{uuid.uuid4().hex}-{folder.name}"
@@ -52,8 +51,8 @@ def _empty(path: Path | None) -> None:
 
 @dataclass(frozen=True)
 class Removal:
-    """What a removal takes: `folders`, the ids in them (a target's runs go with it), and the ids
-    that `depend` on these and stay."""
+    """A planned removal: `folders`, the ids in them (a target's runs are removed with it), and the
+    ids that `depend` on these and are kept."""
 
     folders: tuple[Path, ...]
     ids: frozenset[str]
@@ -61,8 +60,8 @@ class Removal:
 
 
 def plan(store: Shelf, tokens: Sequence[str]) -> Removal:
-    """What removing the artifacts that `tokens` mean would take, readable or not; nothing is
-    touched. Raises `StoreError` for an unknown one."""
+    """The removal of the artifacts that `tokens` mean, readable or not; changes nothing. Raises
+    `StoreError` for an unknown one."""
     chosen = list(dict.fromkeys(store.locate(token) for token in tokens))
     for folder in chosen:
         store.refuse_links(folder)
@@ -102,7 +101,7 @@ def remove(store: Shelf, staging: Path, removal: Removal, *, force: bool = False
             if trashed is not None and late and disk.rename_new(trashed, folder):
                 raise StoreError(
                     f"{_listed(late)} was published in {folder.name} meanwhile, so that was not "
-                    "removed; look again."
+                    "removed; run the command again."
                 )
             gone[folder] = trashed
     finally:
@@ -140,7 +139,7 @@ def _why(removal: Removal, inside: Sequence[str]) -> str:
 
 
 def forget(store: Shelf, folders: Sequence[Path], ids: set[str]) -> None:
-    """Take away the names, views and lines in the catalog of artifacts that have been removed."""
+    """Remove the names, links and catalog lines of artifacts that have been removed."""
     for name in catalog.unname(store.root, ids):
         catalog.unview(store.root, name)
     if any(TARGET_ID.fullmatch(folder.name) for folder in folders):
@@ -167,12 +166,12 @@ def forget(store: Shelf, folders: Sequence[Path], ids: set[str]) -> None:
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that nothing needs: its place, the reason why it can go, and the bytes that this
-    frees.
+    """A leftover that nothing needs: its place, the reason why it can be removed, and its size in
+    bytes.
 
     `kind`: `staging` and `view` are safe to remove; `work` is an attempt that the next build would
-    resume; `orphan` is a run whose input is no longer in the store, or a folder without a
-    record where artifacts lie.
+    resume; `orphan` is a run whose input is no longer in the store, or a folder without a record
+    among the artifacts.
     """
 
     path: Path
@@ -182,8 +181,8 @@ class Leftover:
 
 
 def leftovers(store: Shelf, staging: Path, *, idle: float = 3600.0) -> list[Leftover]:
-    """What could be removed. Nothing that holds its lock, or was written to within `idle` seconds,
-    is among it."""
+    """The leftovers that can be removed, without those that hold their lock or were written to
+    within `idle` seconds."""
     now = disk.clock(staging / "lock")
     items = [
         *_staged(store, staging, idle, now),
@@ -197,7 +196,7 @@ def leftovers(store: Shelf, staging: Path, *, idle: float = 3600.0) -> list[Left
 def sweep(
     store: Shelf, staging: Path, chosen: Iterable[Leftover], *, idle: float = 3600.0
 ) -> list[Leftover]:
-    """Remove leftovers, each checked again first (under the lock under which attempts begin);
+    """Remove leftovers, each checked again first (under the lock under which attempts start);
     returns those that were removed."""
     removed = []
     with disk.locked(staging / "lock"):
@@ -231,8 +230,8 @@ def _homes(staging: Path) -> list[Path]:
 
 
 def _tidy(staging: Path, home: Path) -> None:
-    """Remove the locks of dead attempts whose folders have gone, and the folder of an artifact when
-    it is empty."""
+    """Remove the locks of dead attempts whose folders no longer exist, and the folder of an
+    artifact if it is empty."""
     numbers = {number for number, _ in attempts.folders(staging, home.name)}
     for path in disk.entries(home):
         number = attempts.number_of(path.name)
@@ -259,10 +258,10 @@ def _staged(store: Shelf, staging: Path, idle: float, now: float) -> Iterator[It
         ]
     ):
         if path.name.startswith(".") and path.suffix == ".tmp" and _silent(path, now) >= idle:
-            yield path, "staging", "a file that was not finished"
+            yield path, "staging", "an unfinished file"
         is_import = path.name.startswith("import-") and path.is_dir() and not path.is_symlink()
         if is_import and _silent(path, now) >= idle and not disk.is_held(path.with_suffix(".lock")):
-            yield path, "staging", "an import that did not end"
+            yield path, "staging", "an interrupted import"
     for home in _homes(staging):
         published = store.folder_of(home.name) is not None
         best = None if published else attempts.most_advanced(staging, home.name)
@@ -276,13 +275,13 @@ def _staged(store: Shelf, staging: Path, idle: float, now: float) -> Iterator[It
                 yield (
                     path,
                     "work",
-                    "a broken attempt with a checkpoint, from which building it again goes on",
+                    "an interrupted attempt with a checkpoint, which building it again resumes",
                 )
             else:
                 yield (
                     path,
                     "staging",
-                    "a broken attempt" + (" at what is published now" if published else ""),
+                    "an interrupted attempt" + (" at what is published now" if published else ""),
                 )
         for path in disk.entries(home):
             if path.name.startswith("stale-") and _silent(path, now) >= idle:
@@ -304,11 +303,11 @@ def _silent(folder: Path, now: float) -> float:
 def _drafts(store: Shelf, idle: float, now: float) -> Iterator[Item]:
     for path in sorted((store.root / "reports").glob(".draft-*")):
         if path.is_dir() and not path.is_symlink() and _silent(path, now) >= idle:
-            yield path, "staging", "a report that was not finished"
+            yield path, "staging", "an unfinished report"
 
 
 def _views(store: Shelf) -> Iterator[Item]:
-    """Links in the views by name that lead to nothing any more."""
+    """Links in the folders by name whose target no longer exists."""
     for folder in sorted((store.root / "experiments").glob("*")):
         if folder.is_symlink() or not folder.is_dir():
             continue
@@ -316,7 +315,7 @@ def _views(store: Shelf) -> Iterator[Item]:
             (*disk.entries(folder), *folder.glob("results/*"), *folder.glob("inference/*"))
         ):
             if path.is_symlink() and not path.exists():
-                yield path, "view", "a link to what has gone"
+                yield path, "view", "a link whose target no longer exists"
 
 
 def _orphans(store: Shelf) -> Iterator[Item]:
@@ -331,7 +330,7 @@ def _orphans(store: Shelf) -> Iterator[Item]:
                 yield folder, "orphan", "a folder without meta.json"
             continue
         lost = sorted({*artifact.inputs.values()} - there)
-        # a target may have been installed without what it was started from
+        # a target may have been installed without the one it was started from
         if lost and not artifact.is_target:
             yield folder, "orphan", f"made from {_listed(lost)}, no longer in the store"
 

@@ -1,4 +1,4 @@
-"""Looking up what there is; nothing here writes."""
+"""Looking up artifacts; nothing here writes."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Shelf:
         artifact = read_artifact(folder)
         if artifact.id != folder.name:
             raise StoreError(
-                f"{folder} says that it is {artifact.id}; it was moved or altered, so delete it to "
+                f"{folder} claims to be {artifact.id}; it was moved or altered, so delete it to "
                 "have it built again."
             )
         return artifact
@@ -148,7 +148,7 @@ class Shelf:
             return self.read(self.locate(token))
 
     def locate(self, token: str) -> Path:
-        """The folder that `token` means, as `find`, without reading what lies in it."""
+        """The folder that `token` means, as in `find`, without reading its content."""
         names = self.names()
         if token in names:
             folder = self.folder_of(names[token])
@@ -234,7 +234,7 @@ def _age(artifact: Artifact) -> float:
 
 
 def is_stale(run: Artifact, inputs: Mapping[str, Artifact]) -> bool:
-    """Whether a run was computed from inputs whose content was another one."""
+    """Whether a run was computed from inputs whose content has changed since."""
     return not run.is_target and any(
         run.meta["inputs"][role]["digest"] != artifact.digest for role, artifact in inputs.items()
     )
@@ -247,7 +247,7 @@ def _check_roles(config: ArtifactConfig, inputs: Mapping[str, Artifact]) -> None
             raise StoreError(f"{config.kind} has no input {role!r}{nearest(role, allowed)}")
         if role == "of" and not artifact.is_target:
             raise StoreError(
-                f"{config.kind} is computed of a target, and {artifact.id} is a run; give the id "
+                f"{config.kind} is computed on a target, and {artifact.id} is a run; give the id "
                 "or name of a target."
             )
     missing = [role for role in config.inputs if not role.endswith("?") and role not in inputs]

@@ -46,7 +46,8 @@ def check_content(artifact: Artifact) -> None:
 
 
 def changed_files(artifact: Artifact) -> list[str]:
-    """In words: files that are missing, changed or extra against the digests in `meta.json`."""
+    """Descriptions of files that are missing, changed or extra compared with the digests in
+    `meta.json`."""
     try:
         actual = disk.digests(artifact.folder)
     except (StoreError, OSError) as error:
@@ -64,7 +65,7 @@ def changed_files(artifact: Artifact) -> list[str]:
 
 
 def changed_id(artifact: Artifact) -> list[str]:
-    """In words: whether the id does not follow from the configuration and the inputs."""
+    """A description of an id that does not follow from the configuration and the inputs, if so."""
     try:
         computed = stored_key(artifact).id
     except (ValueError, TypeError) as error:
@@ -96,8 +97,8 @@ def draft(staging: Path) -> Iterator[Path]:
 
 
 def install(store: Shelf, staging: Path, folder: Path) -> Artifact:
-    """Put the exported artifact in `folder` into `store`; the one that is there already is returned
-    if its content is the same."""
+    """Install the exported artifact in `folder` in `store`; an existing one with the same content
+    is returned."""
     source = read_artifact(folder)
     check_content(source)
     place = (
@@ -128,7 +129,7 @@ def install(store: Shelf, staging: Path, folder: Path) -> Artifact:
 
 
 def check_same(present: Artifact, source: Artifact) -> Artifact:
-    """Return `present`, or raise `StoreError` if the artifact of the same id that is to come in has
+    """Return `present`, or raise `StoreError` if the artifact of the same id to be imported has
     other content."""
     if artifact_digest(present) != artifact_digest(source):
         raise StoreError(

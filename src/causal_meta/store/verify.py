@@ -1,4 +1,4 @@
-"""Whether what lies in the store is what was published."""
+"""Checks that the content of the store is what was published."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def problems(store: Shelf, token: str | None = None) -> list[str]:
 
     Checked: `meta.json` can be read, id and folder agree and follow from configuration and
     inputs, every digest, files missing, changed or extra, runs whose inputs have changed (stale) or
-    gone, names that mean nothing, and torn lines in the lists of targets and runs.
+    no longer exist, names without an artifact, and torn lines in the lists of targets and runs.
     """
     if token is None:
         folders, sentences = (
@@ -44,10 +44,10 @@ def _artifact(store: Shelf, folder: Path) -> list[str]:
         for what in (*transfer.changed_files(artifact), *transfer.changed_id(artifact))
     ]
     if artifact.id != folder.name:
-        wrong.append(f"{folder.name}: its meta.json says that it is {artifact.id}.")
+        wrong.append(f"{folder.name}: its meta.json claims to be {artifact.id}.")
     if not artifact.is_target and artifact.inputs.get("of") != folder.parent.name:
         wrong.append(
-            f"{folder.name}: it lies in {folder.parent.name}, but was computed of "
+            f"{folder.name}: it is in {folder.parent.name}, but was computed on "
             f"{artifact.inputs.get('of')}."
         )
     return wrong + _inputs(store, artifact)
@@ -71,7 +71,7 @@ def _inputs(store: Shelf, artifact: Artifact) -> list[str]:
     for role, entry in artifact.meta["inputs"].items():
         folder = store.folder_of(entry["id"])
         if folder is None:
-            # a target may have been installed without what it was started from
+            # a target may have been installed without the one it was started from
             if not artifact.is_target:
                 wrong.append(
                     f"{artifact.id}: its input {role}, {entry['id']}, is no longer in the store."
@@ -102,7 +102,7 @@ def _names(store: Shelf) -> list[str]:
 
 
 def _strangers(store: Shelf) -> list[str]:
-    """Folders that lie where artifacts lie and are none."""
+    """Folders among the artifacts that are not artifacts."""
     top = store.root / "targets"
     targets = [path for path in top.iterdir() if path.is_dir()] if top.is_dir() else []
     wrong = [path for path in targets if not TARGET_ID.fullmatch(path.name)]
@@ -114,6 +114,6 @@ def _strangers(store: Shelf) -> list[str]:
         if run.name.startswith("run_") and not is_id(run.name)
     ]
     return [
-        f"{path.relative_to(store.root)} has no name of an artifact; remove or rename it."
+        f"{path.relative_to(store.root)} is not the name of an artifact; remove or rename it."
         for path in sorted(wrong)
     ]

@@ -1,5 +1,5 @@
-"""Workflows: a study of many artifacts from one file, carried out as far as it is missing. Loads
-neither torch nor JAX nor pandas."""
+"""Workflows: a study of many artifacts described in one file, of which the missing ones are made.
+Loads neither torch nor JAX nor pandas."""
 
 from causal_meta.workflow.cells import Cell, Study, load_study
 from causal_meta.workflow.execute import Outcome, carry_out

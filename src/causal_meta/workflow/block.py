@@ -54,7 +54,7 @@ def end_when_stuck(seconds: float) -> None:
             )
             since = since if waiting() else time.monotonic()
             if (begun and not there) or time.monotonic() > since + seconds:
-                sys.stderr.write("the pool of workers could not go on\n")
+                sys.stderr.write("the pool of workers had to end\n")
                 sys.stderr.flush()
                 os._exit(1)
             begun = there

@@ -1,5 +1,5 @@
-"""Which executor a word names, and whether it can carry out a plan from this machine: checked
-before the first job, with one sentence that names the line of the card."""
+"""The executor that a word names, and checks before the first job that it can carry out a plan from
+this machine; errors name the line of the card."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ _NAMES = {
     "local": "this machine",
 }
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
-_PATIENCE = 60  # seconds for a scheduler to say whether it would accept a block
+_PATIENCE = 60  # seconds to wait for a scheduler to say whether it would accept a block
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Where jobs are carried out: the `word` that names it, how many at once where a card does not
-    say, and the card with the lines of its file."""
+    """An executor: the `word` that names it, the number of workers if no card sets it, and the card
+    with the lines of its file."""
 
     word: str
     workers: int
@@ -57,7 +57,7 @@ class Executor:
     lines: Mapping[tuple[Any, ...], int] = field(default_factory=dict)
 
     def error(self, path: tuple[Any, ...], sentence: str) -> ConfigError:
-        """The error at a place of the card: at its line, or that of what holds it."""
+        """The error for a place in the card, with its line or that of the enclosing entry."""
         while path and path not in self.lines:
             path = path[:-1]
         return (
@@ -71,8 +71,7 @@ def executor_of(word: str, workers: int) -> Executor:
     """The executor that a word means: `local`, `threads`, `processes`, `parsl`, the name of a card
     of this package or the file of one.
 
-    Raises `ConfigError` for another word, a card that makes no sense, and a scheduler or package
-    that is not there.
+    Raises `ConfigError` for any other word, an invalid card, or a missing scheduler or package.
     """
     if word in (*_NEEDS_PARSL, "local", "processes"):
         executor = Executor(
@@ -111,7 +110,7 @@ def _read(word: str, workers: int) -> Executor:
         try:
             text = path.read_text("utf-8")
         except UnicodeDecodeError:
-            raise ConfigError(f"{word} is no text; give the YAML file of a card.") from None
+            raise ConfigError(f"{word} is not a text file; give the YAML file of a card.") from None
     else:
         raise ConfigError(
             "There is no executor, card or file called "
@@ -168,8 +167,7 @@ def _card(executor: Executor, tree: dict[str, Any]) -> CardConfig:
 
 
 def _checked(executor: Executor, path: tuple[Any, ...], base: type[Any], tree: Any) -> Any:
-    """The configuration of a part of a card; an error is put at the line of the key that it
-    names."""
+    """The configuration of a part of a card; an error gives the line of the key that it names."""
     try:
         return from_plain(base, tree, ".".join(str(word) for word in path))
     except ConfigError as error:
@@ -205,14 +203,13 @@ def _check_scheduler(executor: Executor) -> None:
     if isinstance(card, LocalCard) and card.python and shutil.which(card.python) is None:
         raise executor.error(
             ("python",),
-            f"there is no interpreter {card.python!r}; leave python away for the one that you use "
-            "now.",
+            f"there is no interpreter {card.python!r}; leave python out to use the current one.",
         )
 
 
 def check_plan(executor: Executor, plan: Plan, store: Store) -> None:
-    """Nothing stands against making what a plan lacks there; raises `ConfigError` in one sentence
-    with the line."""
+    """Check that the executor can make what a plan lacks; raises `ConfigError` in one sentence with
+    the line."""
     if executor.word == "threads":
         for cell in plan.to_make:
             _check_thread(cell)
@@ -249,7 +246,7 @@ def _check_thread(cell: Cell) -> None:
 def _check_machine(
     executor: Executor, path: tuple[Any, ...], kind: str, needs: JobNeeds, store: Store
 ) -> None:
-    """A block fits this machine."""
+    """Check that a block fits this machine."""
     place = store.root.absolute()
     while not place.exists():
         place = place.parent
@@ -266,14 +263,14 @@ def _check_machine(
     ):
         if wanted > there:
             sentence = (
-                f"{needs.per_block} jobs of kind {kind} at once need {wanted} {unit}, and "
-                f"this machine has {there:.4g}; ask for less."
+                f"{needs.per_block} jobs of kind {kind} at once need {wanted} {unit}, but this "
+                f"machine has {there:.4g}; request less."
             )
             raise executor.error((*path, key), sentence)
     if needs.gpus and shutil.which("nvidia-smi") is None and shutil.which("rocm-smi") is None:
         raise executor.error(
             (*path, "gpus"),
-            f"jobs of kind {kind} are to use a GPU, and this machine shows none; leave gpus away.",
+            f"jobs of kind {kind} are to use a GPU, but this machine has none; leave gpus out.",
         )
 
 
@@ -291,7 +288,8 @@ def _ask_slurm(
         reason = re.sub(r"^(sbatch: |error: |allocation failure: )+", "", lines[-1]).rstrip(".")
         raise executor.error(
             path,
-            f"Slurm takes no block for jobs of kind {kind} ({reason}); ask for something else.",
+            f"Slurm accepts no block for jobs of kind {kind} ({reason}); change what the card "
+            "requests.",
         )
 
 

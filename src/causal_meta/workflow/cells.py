@@ -36,7 +36,7 @@ from causal_meta.workflow.study_file import (
 @dataclass(frozen=True)
 class Cell:
     """One artifact of a study, built or not: its key, its configuration, the ids of its inputs by
-    role; of a table also how to read it."""
+    role, and for a table how to read it."""
 
     key: Key
     config: ArtifactConfig
@@ -74,10 +74,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """A study: its cells, inputs before the cells that need them, and by id the artifacts of the
-    store that are inputs (`others`) and the `words` that the file calls them.
+    """A study: its cells, inputs before the cells that need them; and by id the artifacts of the
+    store that are inputs (`others`) and the `words` by which the file names them.
 
-    `force`: names in the file are taken from other artifacts that have them.
+    `force`: names in the file are moved from other artifacts that have them.
     """
 
     name: str
@@ -99,7 +99,7 @@ def load_study(
     """Read and check a study file; nothing is built or written. Raises `ConfigError` in one
     sentence with the line.
 
-    `force`: names that mean other artifacts in the store will be taken from them.
+    `force`: names that other artifacts in the store have will be moved from them.
     """
     return study_of(read_study_file(path, default_name), store, force=force)
 
@@ -161,7 +161,8 @@ class _Node:
 
 @dataclass
 class _Expansion:
-    """Makes the cells of a study file, entry by entry, those that an entry refers to before it."""
+    """Makes the cells of a study file entry by entry; entries that another one refers to come
+    first."""
 
     entries: list[Entry]
     store: Store
@@ -181,8 +182,8 @@ class _Expansion:
             cycle = self.in_progress[self.in_progress.index(index) :]
             lines = ", ".join(str(self.entries[i].place.line) for i in cycle)
             raise entry.place.error(
-                f"the inputs go round in a circle through line{'s' * (len(cycle) > 1)} {lines}; "
-                "take one of them away."
+                f"the inputs form a cycle through line{'s' * (len(cycle) > 1)} {lines}; remove "
+                "one of them."
             )
         self.in_progress.append(index)
         combinations = self._inputs(index, entry)
@@ -196,7 +197,7 @@ class _Expansion:
             if cell.id in self.places:
                 raise cell.place.error(
                     f"{cell.label} is {cell.id}, the same as that of line "
-                    f"{self.places[cell.id].line}; take one away or let them differ."
+                    f"{self.places[cell.id].line}; remove one or make them differ."
                 )
             self.places[cell.id] = cell.place
         if len(self.order) + len(made) > MOST_CELLS:
@@ -217,7 +218,7 @@ class _Expansion:
             and self.store.folder_of(key.id) is None
         ):
             raise entry.at("data").error(
-                "the digest of a table does not bring its values; give its file ('data: {table: "
+                "the digest of a table does not contain its values; give its file ('data: {table: "
                 "FILE}')."
             )
         among = "".join(f"-{node.label}" for node, several in nodes.values() if several)
@@ -261,8 +262,8 @@ class _Expansion:
         return list(nodes_by_id.values())
 
     def _in_file(self, index: int, entry: Entry, role: str, pattern: str) -> list[_Node]:
-        """The cells of this file that a name, kind or pattern means and the role accepts. Raises
-        `ConfigError` if a name or kind means only cells that the role does not accept."""
+        """The cells of this file that match a name, kind or pattern and that the role accepts.
+        Raises `ConfigError` if a name or kind means only cells that the role does not accept."""
         needs_target = role == "of" or issubclass(entry.cls, TargetConfig)
         candidates = [
             i
@@ -306,7 +307,7 @@ class _Expansion:
         ]
 
     def _in_store(self, entry: Entry, role: str, pattern: str) -> list[_Node]:
-        """The artifacts of the store that a name, id or pattern means and the role accepts;
+        """The artifacts of the store that match a name, id or pattern and that the role accepts;
         `default` is the model inside the package. Raises `ConfigError` if there are none."""
         names = self.store.names()
         tokens = (

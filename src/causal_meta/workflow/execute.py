@@ -1,5 +1,5 @@
-"""Carrying out a plan: missing cells are made, inputs first; a failure stops only what depends on
-it."""
+"""Carrying out a plan: missing cells are made, inputs first; a failure stops only the cells that
+depend on it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Notify = Callable[[Cell, State], None]
 
 @dataclass
 class Outcome:
-    """The state of every cell in the end, the answers of those that were carried out, and which
-    failure stopped which cell."""
+    """The final state of every cell, the answers of those that were carried out, and which failure
+    stopped which cell."""
 
     states: dict[str, State]
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -46,7 +46,7 @@ def carry_out(
     notify: Notify | None = None,
 ) -> Outcome:
     """Make the missing and stale cells of a plan in this process (`local`), in `workers` threads or
-    processes, or where a card says.
+    processes, or where a card specifies.
 
     Nothing more is started after `max_failures` failures. The states in the outcome are built,
     found (another process made it meanwhile), failed, blocked (an input failed) and left (not
@@ -96,8 +96,8 @@ def _pool(executor: Executor, plan: Plan, store: Store) -> Workers:
 
 
 def log_file(plan: Plan, store: Store) -> Path:
-    """The file for the output of workers and libraries while a study is carried out; its folder is
-    made."""
+    """The file for the output of workers and libraries while a study runs; its folder is
+    created."""
     folder = store.root / "experiments" / plan.study.name
     with disk_errors(store.root):
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,8 +105,8 @@ def log_file(plan: Plan, store: Store) -> Path:
 
 
 def _places(plan: Plan, store: Store) -> dict[str, str]:
-    """The folder of every artifact that may be an input, relative to the store; what lies elsewhere
-    is brought into the store."""
+    """The folder of every artifact that may be an input, relative to the store; artifacts from
+    elsewhere are installed in the store."""
     places = {cell.id: cell.path for cell in plan.cells}
     needed = {artifact_id for cell in plan.cells for artifact_id in cell.inputs.values()}
     for other in plan.study.others.values():
@@ -124,7 +124,7 @@ def _installed(artifact: Artifact, store: Store) -> Artifact:
 
 
 def _name_existing(plan: Plan, store: Store) -> None:
-    """Give what exists the name that it has in the file, before anything is made."""
+    """Give existing artifacts the names that they have in the file, before anything is made."""
     names = store.names()
     for cell in plan.cells:
         if cell.name and plan.status[cell.id] == "exists" and names.get(cell.name) != cell.id:
@@ -155,8 +155,8 @@ class _Schedule:
         self.ready = deque(cell_id for cell_id in self.cells if not self.lacking[cell_id])
 
     def run(self, pool: Workers) -> None:
-        """Begin what is ready as long as the pool takes it, then wait for an answer, until nothing
-        is left."""
+        """Start ready cells while the pool accepts jobs, then wait for an answer, until no cell is
+        left."""
         running = 0
         while self.ready or running:
             while (
@@ -167,7 +167,7 @@ class _Schedule:
                 cell = self.cells[self.ready.popleft()]
                 self._set(cell, "running")
                 job = job_of(cell, self.store, self.places, force=self.plan.study.force)
-                if cell.table:  # its file lies here, and perhaps not where the workers are
+                if cell.table:  # its file may be readable on this machine only
                     self._take(carry_out_job(job))
                 else:
                     pool.begin(job)
@@ -181,7 +181,7 @@ class _Schedule:
                 self._set(cell, "left")
 
     def _take(self, answer: Answer) -> None:
-        """Note an answer, and what may begin or cannot be made now."""
+        """Record an answer, and which cells can start or cannot be made now."""
         self.outcome.answers[answer.id] = answer
         self._set(
             self.cells[answer.id], ("built" if answer.built else "found") if answer.ok else "failed"
@@ -203,7 +203,7 @@ class _Schedule:
         self.tell(cell, state)
 
     def _block(self, failed: str) -> None:
-        """What needs a failed cell, directly or not, cannot be made."""
+        """Mark the cells that depend on a failed cell, directly or not, as blocked."""
         queue = list(self.needed_by.get(failed, []))
         while queue:
             cell_id = queue.pop()

@@ -1,7 +1,7 @@
 """The process between a study and its workers: Parsl's interchange, made to end when the study's
 process has ended for any reason.
 
-Otherwise it would stay for ever after a study that was killed (its workers end by themselves, when
+Otherwise it would stay alive forever after a study was killed (its workers end by themselves, when
 they miss its heartbeats).
 """
 
@@ -30,7 +30,7 @@ def end_with(parent: int) -> None:
 def main(words: list[str]) -> None:
     """Run Parsl's interchange for the process whose id is the first word; Parsl sends its settings
     on standard input."""
-    os.setsid()  # a Ctrl-C is for the study, which then ends this process
+    os.setsid()  # Ctrl-C interrupts the study, which then ends this process
     end_with(int(words[0]))
     runpy.run_module("parsl.executors.high_throughput.interchange", run_name="__main__")
 

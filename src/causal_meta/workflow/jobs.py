@@ -1,7 +1,7 @@
 """Carrying out one cell: in this process, in a worker process that reads jobs and writes answers as
 lines of JSON (`work`), or in a worker of Parsl.
 
-A worker process ends when its input ends, so that it outlives its driver by one job at most.
+A worker process ends when its input ends, so it outlives its driver by at most one job.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from causal_meta.workflow.cells import Cell
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs: the store, the configuration as a tree, and the folders of the inputs by
-    role, relative to the store.
+    """What a worker needs for one cell: the store, the configuration as a tree, and the folders of
+    the inputs by role, relative to the store.
 
-    `force`: the name is taken from another artifact; `table`: how to read the table that the target
-    holds.
+    `force`: the name may be moved from another artifact; `table`: how to read the table of the
+    target.
     """
 
     root: str
@@ -48,8 +48,8 @@ class Job:
 @dataclass(frozen=True)
 class Answer:
     """The outcome of a job: `built` says that the artifact was made and did not exist before,
-    `cause` the first cause of a failure, `log` where its facts are, `worker` the host and process
-    that carried it out."""
+    `cause` the first cause of a failure, `log` the place of its facts, `worker` the host and
+    process that carried it out."""
 
     id: str
     ok: bool
@@ -120,7 +120,7 @@ def _table(job: Job) -> dict[str, Any]:
     table, truth = read_source(job.table)
     if table.sha256 != job.config["data"]["sha256"]:
         raise ConfigError(
-            f"The table {job.table['table']} has changed since the study was planned; give the "
+            f"The table {job.table['table']} has changed since the study was planned; run the "
             "command again."
         )
     return {"table": table, "truth": truth}
@@ -136,7 +136,8 @@ def _pictures(store: Store, config: ArtifactConfig) -> list[Subscriber]:
 
 
 def log_of(store: Store, artifact_id: str) -> str:
-    """The events of the newest attempt at an artifact that lies in the staging area, or nothing."""
+    """The events of the newest attempt at an artifact in the staging area; empty if there is
+    none."""
     logs = sorted(
         (store.staging / artifact_id).glob("attempt-*/facts/events.jsonl"),
         key=lambda path: path.stat().st_mtime,

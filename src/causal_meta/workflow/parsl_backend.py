@@ -1,10 +1,10 @@
 """Jobs carried out by Parsl: in threads of this process, or by workers in blocks that a scheduler
 starts, here or on a cluster. Needs Parsl.
 
-Whatever dies is begun again: a worker, a block, the interchange between the workers and this
-process. It costs time and nothing else, since work is published whole and trainings go on from
-their checkpoints. `workflow.workers.Processes` stays beside it for one machine: it needs no Parsl,
-begins in a fraction of the time and takes less of it for each job (`benchmarks/studies.py
+Whatever dies is restarted: a worker, a block, or the interchange between the workers and this
+process. That costs time but no results, since artifacts are published whole and trainings resume
+from their checkpoints. `workflow.workers.Processes` is the alternative for one machine: it needs no
+Parsl, starts in a fraction of the time and has less overhead per job (`benchmarks/studies.py
 overhead`).
 """
 
@@ -139,7 +139,7 @@ class ParslWorkers:
                 del pool.busy[key]
                 pool.ended = 0
                 return Answer(**future.result())
-            # otherwise it is begun again with all others
+            # otherwise it is restarted with all others
             if executor is pool.executor and not executor.bad_state_is_set:
                 self._died(pool, job, error)
 
@@ -186,7 +186,8 @@ class ParslWorkers:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what earlier drivers of a study on this machine left behind, unless they live."""
+    """Remove what earlier drivers of a study on this machine left behind, unless they are still
+    running."""
     for left in folder.glob(f"{platform.node()}-*-*"):
         pid = left.name.split("-")[-2]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").is_dir():

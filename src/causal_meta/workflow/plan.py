@@ -18,12 +18,12 @@ from causal_meta.store.shelf import is_stale
 from causal_meta.workflow.cells import Cell, Study
 
 Status = Literal["exists", "stale", "missing"]
-RECENT = 50  # earlier artifacts of a kind from which its seconds are estimated
+RECENT = 50  # earlier artifacts of a kind from which its time is estimated
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells asked for, in an order in which they can be made, with the status of each and the
+    """The requested cells, in an order in which they can be made, with the status of each and the
     artifacts of those that exist.
 
     A run is stale if the content of an input has changed since, or if an input has to be made again
@@ -41,8 +41,8 @@ class Plan:
         return [cell for cell in self.cells if self.status[cell.id] != "exists"]
 
     def counts(self) -> dict[str, Counter[str]]:
-        """Kind -> how many cells exist, are stale, are missing; kinds in the order in which they
-        come."""
+        """Kind -> how many cells exist, are stale, are missing; kinds in their order in the
+        study."""
         by_kind: dict[str, Counter[str]] = {}
         for cell in self.cells:
             by_kind.setdefault(cell.kind, Counter())[self.status[cell.id]] += 1
@@ -50,11 +50,11 @@ class Plan:
 
 
 def plan_of(study: Study, store: Store, only: Sequence[str] = ()) -> Plan:
-    """Look up every cell, or those that fit all words of `only` (`kind=PATTERN`, `name=PATTERN` or
-    `id=PATTERN`) and what these need.
+    """Look up every cell, or those that match all words of `only` (`kind=PATTERN`, `name=PATTERN`
+    or `id=PATTERN`) and their inputs.
 
-    Raises `ConfigError` for a word of another form or if nothing fits, and `StoreError` for what
-    lies in the store and cannot be read.
+    Raises `ConfigError` for a word of another form or if nothing matches, and `StoreError` for an
+    artifact in the store that cannot be read.
     """
     cells = _chosen(study, only)
     status: dict[str, Status] = {}
@@ -76,7 +76,7 @@ def plan_of(study: Study, store: Store, only: Sequence[str] = ()) -> Plan:
 
 
 def _chosen(study: Study, only: Sequence[str]) -> list[Cell]:
-    """The cells that fit every word of `only`, and what they need, in the order of the study."""
+    """The cells that match every word of `only`, and their inputs, in the order of the study."""
     chosen = {cell.id for cell in study.cells}
     for word in only:
         key, equals, pattern = word.partition("=")
@@ -97,13 +97,13 @@ def _chosen(study: Study, only: Sequence[str]) -> list[Cell]:
                 "name": sorted(cell.name for cell in study.cells if cell.name),
             }.get(key, [])
             raise ConfigError(
-                f"--only {word} fits nothing in the "
+                f"--only {word} matches nothing in the "
                 f"study{'; there are ' + ', '.join(values[:20]) if values else ''}."
             )
         chosen &= fitting
     if not chosen:
         raise ConfigError(
-            f"--only {' --only '.join(only)} fits nothing in the study; leave one of them out."
+            f"--only {' --only '.join(only)} matches nothing in the study; leave one of them out."
         )
     for cell in reversed(study.cells):  # inputs come before what needs them
         if cell.id in chosen:
@@ -112,7 +112,7 @@ def _chosen(study: Study, only: Sequence[str]) -> list[Cell]:
 
 
 def cell_kinds(study: Study) -> list[str]:
-    """The kinds of a study, in the order in which they come."""
+    """The kinds of a study in the order of their first cells."""
     return list(dict.fromkeys(cell.kind for cell in study.cells))
 
 
@@ -120,8 +120,8 @@ def cell_kinds(study: Study) -> list[str]:
 
 
 def estimate(plan: Plan, store: Store) -> tuple[float, int]:
-    """Seconds that the missing and stale cells take one after the other, and for how many of them
-    nothing is known.
+    """Seconds that the missing and stale cells take one after the other, and the number of cells
+    without an estimate.
 
     The median wall time of artifacts of the kind: those of this study, or else the latest of the
     store.

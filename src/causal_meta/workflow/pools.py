@@ -149,7 +149,9 @@ class Pool:
                 failed = next(iter(set(self.executor.status_facade) - known), "")
                 status = self.executor.status_facade.get(failed)
                 self.begun[""] = time.monotonic() + self.period
-                self.note(f"a block could not be begun: {words(status.message if status else '')}")
+                self.note(
+                    f"a block could not be started: {words(status.message if status else '')}"
+                )
                 return
             self.begun[self.executor.blocks_to_job_id[blocks[0]]] = time.monotonic()
 
@@ -170,9 +172,7 @@ class Pool:
             code = process.poll()
             if code is not None or self.executor.bad_state_is_set:
                 dead = "" if code is None else f"the interchange {process.pid} {how(code)}"
-                self.note(
-                    dead or f"the executor gave up: {words(self.executor.executor_exception)}"
-                )
+                self.note(dead or f"the executor failed: {words(self.executor.executor_exception)}")
                 self.stop()
             elif now >= self.polled + self.period:
                 self.polled = now
@@ -223,7 +223,7 @@ class Pool:
             if blocks:
                 executor.provider.cancel(blocks)
         except Exception as error:
-            self.log.write(f"{self.label}: blocks could not be given back: {words(error)}")
+            self.log.write(f"{self.label}: blocks could not be cancelled: {words(error)}")
         if executor.interchange_proc is not None:
             # do not wait for messages to a dead interchange
             executor.outgoing_q.zmq_socket.setsockopt(zmq.LINGER, 0)
@@ -263,7 +263,7 @@ def high_throughput(label: str, card: CardConfig, needs: JobNeeds) -> HighThroug
 
 def address_of(card: CardConfig) -> str:
     """The address at which workers reach this machine: the card's, else the only one that it has;
-    no other machine is asked. Raises `ConfigError` if it has several."""
+    no other machine is contacted. Raises `ConfigError` if it has several."""
     if isinstance(card, LocalCard):
         return card.address or "127.0.0.1"
     if card.address:
@@ -279,8 +279,8 @@ def address_of(card: CardConfig) -> str:
     if len(addresses) > 1:
         listed = ", ".join(f"{address} ({name})" for name, address in sorted(addresses.items()))
         raise ConfigError(
-            f"This machine has the addresses {listed}; write into the card by which of them the "
-            "workers reach it: 'address: …'."
+            f"This machine has the addresses {listed}; write the one by which the workers reach "
+            "it into the card: 'address: …'."
         )
     return next(iter(addresses.values()), "127.0.0.1")
 

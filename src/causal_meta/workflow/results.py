@@ -1,5 +1,5 @@
-"""What a study leaves behind in `experiments/<name>/`: its file, links to what it is made of, and
-the table of its results.
+"""The folder of a study, `experiments/<name>/`: its file, links to its artifacts, and the table of
+its results.
 
     config.yaml      the study file as it was carried out
     targets/         links to targets, by name or id
@@ -8,8 +8,8 @@ the table of its results.
     results.parquet  a row for every run of the study, with its settings and metrics; results.csv
     holds the same study.log        what workers and libraries printed
 
-Where links fail there is a file `<name>.json` with the path in it. All of it is rebuilt by the same
-command.
+Where links are not possible, a file `<name>.json` holds the path. Running the study again rebuilds
+all of it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def folder_of(store: Store, name: str) -> Path:
 
 
 def write_file(plan: Plan, store: Store) -> None:
-    """Put a copy of the study file into the folder of the study, so that it is known by its
+    """Copy the study file into the folder of the study, so that the study can be found by its
     name."""
     home = folder_of(store, plan.study.name)
     with disk_errors(store.root):

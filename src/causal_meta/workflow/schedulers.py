@@ -19,7 +19,7 @@ from parsl.providers.kubernetes.kube import translate_table
 from causal_meta.conf.clusters import CardConfig, HTCondorCard, JobNeeds, KubernetesCard, SlurmCard
 from causal_meta.conf.setting import ConfigError
 
-_GRACE = 5.0  # seconds between asking the processes of a block to end and ending them
+_GRACE = 5.0  # seconds between asking the processes of a block to end and killing them
 
 
 class LoopbackProvider(LocalProvider):  # type: ignore[misc]
@@ -67,7 +67,7 @@ class PodProvider(KubernetesProvider):  # type: ignore[misc]
 
 
 def _signal(groups: list[int], number: int) -> bool:
-    """Send a signal to groups of processes; whether there was somebody in the last one."""
+    """Send a signal to groups of processes; returns whether the last one had a process."""
     there = False
     for group in groups:
         try:
@@ -129,7 +129,7 @@ def _slurm(card: SlurmCard, needs: JobNeeds, blocks: dict[str, Any]) -> SlurmPro
         cmd_timeout=60,
         **blocks,
     )
-    # Slurm forgets jobs soon after their end, and then takes a question about one for a mistake
+    # Slurm forgets jobs soon after their end, and then treats a query about one as an error
     if provider._cmd.startswith("squeue"):
         provider._cmd = f"""{provider._cmd} || case "$({
             provider._cmd

@@ -43,7 +43,7 @@ _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
 
 @dataclass(frozen=True)
 class Place:
-    """A line of a file, to be named in messages."""
+    """A line of a file, named in messages."""
 
     file: str
     line: int
@@ -98,7 +98,8 @@ def read_study_file(path: str | Path, default_name: str = "") -> StudyFile:
         text = file.read_text("utf-8")
     except UnicodeDecodeError:
         raise ConfigError(
-            f"{path} is no text; give a study file such as experiments/benchmark_small.yaml."
+            f"{path} is not a text file; give a study file such as "
+            "experiments/benchmark_small.yaml."
         ) from None
     tree, lines = yaml_1_2.load_with_lines(text, str(path))
     top = Place(str(path), 1)
@@ -219,7 +220,7 @@ def _patterns(key: str, value: Any, place: Place) -> list[str]:
 
 
 def _overrides(value: Any, place: Place) -> list[dict[str, Any]]:
-    """A mapping, or a list of mappings that are taken one after the other, with dotted keys."""
+    """The mappings in a mapping or a list of mappings, with dotted keys."""
     listed = value if isinstance(value, list) else [value]
     if not listed or not all(isinstance(item, dict) for item in listed):
         raise place.error(
@@ -287,8 +288,8 @@ def _table(entry: Entry, data: dict[str, Any], word: str) -> Variant:
         if key != "data":
             place = entry.at("overrides" if key.startswith("overrides") else key)
             raise place.error(
-                f"{key!r} cannot be given with a table; how it is read stands in data, so give "
-                "the table an item of its own."
+                f"{key!r} cannot be given with a table; how it is read is written in data, so "
+                "give the table its own item."
             )
     try:
         config, source = table_target(data, entry.place.file)
@@ -394,7 +395,7 @@ def _word(key: str, value: Any) -> str:
 
 
 def _composed(entry: Entry, tree: dict[str, Any]) -> ArtifactConfig:
-    """The base of an entry; an error is put at the line of the setting that is wrong by itself."""
+    """The base of an entry; an error gives the line of the setting that is wrong by itself."""
     try:
         return compose(entry.cls.kind, [], tree)
     except ConfigError as error:
@@ -421,8 +422,8 @@ def _changed(entry: Entry, base: dict[str, Any], changes: dict[str, Any]) -> Art
 
 
 def _put(tree: Any, path: list[str], value: Any) -> dict[str, Any]:
-    """A copy of `tree` with `value` at `path`; what does not change is shared. A word on the way is
-    the name of a preset."""
+    """A copy of `tree` with `value` at `path`; what does not change is shared. A word along the
+    path is the name of a preset."""
     inner = tree if isinstance(tree, dict) else {"preset": tree} if isinstance(tree, str) else {}
     return {
         **inner,

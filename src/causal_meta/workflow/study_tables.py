@@ -1,9 +1,9 @@
 """Real tables as targets of a study: `data: {table: FILE, …}`, with paths that are relative to the
 study file.
 
-The file is read when the study is planned, so that what is wrong with it is known before the first
-job and its digest names the target; it is read again when the target is made, which a file that was
-changed in between does not become.
+The file is read when the study is planned, so that errors in it are reported before the first job
+and its digest identifies the target. It is read again when the target is made, which fails if the
+file has changed in between.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Where jobs are carried out: in this process, one after the other, or in worker processes. Both
-take jobs and return answers, one at a time."""
+"""Executors for jobs: this process, one job after the other, or worker processes. Both take jobs
+and return answers, one at a time."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from typing import IO, Protocol
 from causal_meta.store import Store
 from causal_meta.workflow.jobs import Answer, Job, carry_out_job, log_of
 
-TRIES = 3  # processes that a job may have: it has failed when so many of them have died
+TRIES = 3  # times that the process of a job may die before the job counts as failed
 
 
 class Workers(Protocol):
     """Takes jobs and gives answers."""
 
     def free(self) -> bool:
-        """Whether another job can be begun."""
+        """Whether another job can be started."""
 
     def begin(self, job: Job) -> None:
-        """Begin a job."""
+        """Start a job."""
 
     def answer(self) -> Answer:
         """Wait for the next answer."""
@@ -44,7 +44,7 @@ class Here:
         self._jobs: deque[Job] = deque()
 
     def free(self) -> bool:
-        """Whether nothing waits."""
+        """Whether no job waits."""
         return not self._jobs
 
     def begin(self, job: Job) -> None:
@@ -56,7 +56,7 @@ class Here:
         return carry_out_job(self._jobs.popleft())
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
 
 class Processes:
@@ -95,7 +95,7 @@ class Processes:
                 process.stdin.write(json.dumps(asdict(job)) + "\n")
                 process.stdin.flush()
                 return
-            except BrokenPipeError:  # it died while it idled
+            except BrokenPipeError:  # it died while idle
                 del self._busy[process.pid]
 
     def answer(self) -> Answer:
