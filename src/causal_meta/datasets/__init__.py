@@ -1,2 +1,2 @@
-"""The worlds: laws over graphs, mechanisms and noise, the structural causal models they make, and
+"""Structural causal models: laws over graphs, mechanisms and noise, the models they define, and
 streams and sets of tables drawn from them."""

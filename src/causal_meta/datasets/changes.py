@@ -20,8 +20,8 @@ Value = float | Sequence[float] | Tensor
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What is done to one variable: `hard`, set to value; else value is added to what its mechanism
-    gives. value float32 [] or one per row [N]."""
+    """The change of one variable: if `hard`, it is set to `value`; otherwise `value` is added to
+    the result of its mechanism. `value` is float32, one number or one per row [N]."""
 
     hard: bool
     value: Tensor

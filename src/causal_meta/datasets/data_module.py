@@ -1,5 +1,4 @@
-"""The training stream and the test sets it is kept disjoint from, made from one configuration (seed
-001 §1)."""
+"""The training stream and the test sets it is kept disjoint from, made from one configuration."""
 
 from __future__ import annotations
 
@@ -44,7 +43,7 @@ class CausalMetaModule:
     """Loaders of a training stream and of named test sets whose graphs never occur in it.
 
     The tasks of test set `name` have the seeds (seed, "test", name, index), so the graphs of two
-    sets have nothing to do with each other, even if their families are one. `reserved` are the
+    sets are independent, even if their families are the same. `reserved` are the
     classes of all test graphs at the level `config.disjoint`, `reserved_hashes` their hashes.
     """
 
@@ -106,8 +105,8 @@ class CausalMetaModule:
     def train_dataloader(
         self, start_step: int = 0, rank: int | None = None, world_size: int | None = None
     ) -> Iterable[TaskBatch]:
-        """Standardised batches of this rank, from `start_step` on, for ever; `self.stream` counts
-        the graphs drawn again."""
+        """Standardised batches of this rank, from `start_step` on, without end; `self.stream`
+        counts the graphs drawn again."""
         self.stream = self.train_stream(start_step, rank, world_size)
         return self._loader(
             self.stream, batch_size=None, collate_fn=_whole, num_workers=self.config.workers
@@ -126,13 +125,13 @@ class CausalMetaModule:
         }
 
     def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
-        # else a loader would draw from the global generator
+        # without it a loader would draw from the global generator
         order = randomness.torch_generator(self.seed, "loader")
         return _Loader(dataset, generator=order, pin_memory=torch.cuda.is_available(), **options)
 
     def describe(self) -> dict[str, Any]:
-        """What is needed to draw everything again: the configuration, the seed, and seeds and graph
-        hashes of every test set."""
+        """The record from which all tasks can be drawn again: the configuration, the seed, and
+        seeds and graph hashes of every test set."""
         record = {
             "config": to_plain(self.config),
             "seed": self.seed,
@@ -155,7 +154,7 @@ class CausalMetaModule:
 
     def distances(self, n_tasks: int = 200, seed: int = 0) -> dict[str, dict[str, Estimate]]:
         """`family_distances` of the training family to the family of every test set, by its name;
-        computed once per module and numbers asked."""
+        computed once per module and arguments."""
         if (n_tasks, seed) not in self._distances:
             record = {
                 name: family_distances(self.family, task_set.family, n_tasks, seed)

@@ -72,11 +72,11 @@ def _check(table: Table, description: TableDescription) -> None:
     missing = [name for name in description.columns if name not in names]
     extra = [name for name in names if name not in description.columns]
     if missing or extra:
-        what = (
+        problem = (
             f"lacks the column {missing[0]!r}" if missing else f"has a column {extra[0]!r} too many"
         )
         raise TableError(
-            f"{table.title} {what} of {title}, which has {', '.join(description.columns[:40])}; "
+            f"{table.title} {problem} of {title}, which has {', '.join(description.columns[:40])}; "
             "rename or choose its columns."
         )
     if len(table.x) != description.rows:

@@ -1,12 +1,13 @@
-"""What a family of worlds looks like: sortabilities, degrees, spreads and shapes of its variables;
-the pictures of `data show`.
+"""Statistics of a family of structural causal models: sortabilities, degrees, spreads and shapes of
+its variables; the pictures of `data show`.
 
 Sortability asks whether a number computed from each variable alone grows along causal paths. Where
-it does, sorting by that number gives the causal order away, and a benchmark can be won without any
+it does, sorting by that number reveals the causal order, and a benchmark can be won without any
 causal reasoning. Varsortability uses the variance (Reisach, Seiler and Weichwald, 2021, "Beware of
 the simulated DAG"), which standardising removes; R²-sortability the coefficient of determination of
-each variable given all others (Reisach et al., 2023, "A scale-invariant sorting criterion"), which
-no rescaling changes. 0.5 tells nothing, 1 or 0 everything.
+each variable on all others (Reisach et al., 2023, "A scale-invariant sorting criterion"), which no
+rescaling changes. At 0.5 the number carries no information about the order, at 1 or 0 it determines
+the order.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor
 
 from causal_meta.datasets.scm import SCMFamily
@@ -28,19 +30,20 @@ if TYPE_CHECKING:
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def sortability(criterion: Tensor, adjacency: Tensor, tolerance: float = 1e-5) -> Tensor:
-    """Share of causal paths along which `criterion` grows, [B] float64; NaN for a graph without
-    edges.
+def sortability(
+    criterion: Float[Tensor, "B D"], adjacency: Shaped[Tensor, "B D D"], tolerance: float = 1e-5
+) -> Float64[Tensor, " B"]:
+    """Share of causal paths along which `criterion` grows; NaN for a graph without edges.
 
     For every k >= 1 and every ordered pair (i, j) joined by at least one directed path of length k,
     the pair counts once: 1 if criterion_i < criterion_j, 1/2 if they are equal, 0 otherwise; the
     sum is divided by the number of such (k, i, j).
 
     Args:
-        criterion: [B, D], a number per variable.
-        adjacency: [B, D, D], acyclic; entry (i, j) nonzero means that i causes j. Padded variables
-        have no edges. tolerance: numbers count as equal when they differ by at most this share of
-        the larger one's size.
+        criterion: a number per variable.
+        adjacency: acyclic graphs; padded variables have no edges.
+        tolerance: numbers count as equal when they differ by at most this share of the larger
+            absolute value.
 
     Raises:
         ValueError: the shapes do not fit, or a graph has a cycle.
@@ -75,9 +78,10 @@ def sortability(criterion: Tensor, adjacency: Tensor, tolerance: float = 1e-5) -
     )
 
 
-def moments(x: Tensor, row_mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean [B, D], variance [B, D] (over N) and correlation [B, D, D] of x [B, N, D] over its real
-    rows, in float64.
+def moments(
+    x: Float[Tensor, "B N D"], row_mask: Bool[Tensor, "B N"] | None = None
+) -> tuple[Float64[Tensor, "B D"], Float64[Tensor, "B D"], Float64[Tensor, "B D D"]]:
+    """Mean, variance (divided by N) and correlation of the real rows of x.
 
     A column that does not vary is uncorrelated with the others.
     """
@@ -98,12 +102,14 @@ def moments(x: Tensor, row_mask: Tensor | None = None) -> tuple[Tensor, Tensor, 
     return mean, variance, correlation.diagonal_scatter(torch.ones_like(variance), dim1=1, dim2=2)
 
 
-def r_squared(x: Tensor, row_mask: Tensor | None = None) -> Tensor:
-    """R² of the linear regression of each variable on all others, [B, D]: 1 - 1 / (inverse
-    correlation matrix)_jj, in [0, 1].
+def r_squared(
+    x: Float[Tensor, "B N D"], row_mask: Bool[Tensor, "B N"] | None = None
+) -> Float64[Tensor, "B D"]:
+    """R² of the linear regression of each variable on all others: 1 - 1 / (inverse correlation
+    matrix)_jj, in [0, 1].
 
-    Eigenvalues below the rounding of float64 are lifted to it, so that a variable fixed by the
-    others has R² = 1, and (with fewer rows than variables) all have.
+    Eigenvalues below the rounding of float64 are raised to it, so that a variable determined by the
+    others has R² = 1; with fewer rows than variables all have.
     """
     correlation = moments(x, row_mask)[2]
     values, vectors = torch.linalg.eigh(correlation)
@@ -112,9 +118,12 @@ def r_squared(x: Tensor, row_mask: Tensor | None = None) -> Tensor:
     return (1 - 1 / precision).clamp(0, 1)
 
 
-def varsortability(x: Tensor, adjacency: Tensor, row_mask: Tensor | None = None) -> Tensor:
-    """Sortability by variance, [B]; x [B, N, D], adjacency [B, D, D]. Standardised columns tie
-    everywhere: 0.5.
+def varsortability(
+    x: Float[Tensor, "B N D"],
+    adjacency: Shaped[Tensor, "B D D"],
+    row_mask: Bool[Tensor, "B N"] | None = None,
+) -> Float64[Tensor, " B"]:
+    """Sortability by variance; 0.5 for standardised columns, whose variances are all equal.
 
     >>> x = torch.tensor([[[1.0, 9.0], [-1.0, -7.0], [0.5, 2.0]]])
     >>> varsortability(x, torch.tensor([[[0, 1], [0, 0]]])).item()
@@ -123,15 +132,20 @@ def varsortability(x: Tensor, adjacency: Tensor, row_mask: Tensor | None = None)
     return sortability(moments(x, row_mask)[1], adjacency)
 
 
-def r2_sortability(x: Tensor, adjacency: Tensor, row_mask: Tensor | None = None) -> Tensor:
-    """Sortability by `r_squared`, [B]; x [B, N, D], adjacency [B, D, D]. Unchanged when columns are
-    scaled or shifted."""
+def r2_sortability(
+    x: Float[Tensor, "B N D"],
+    adjacency: Shaped[Tensor, "B D D"],
+    row_mask: Bool[Tensor, "B N"] | None = None,
+) -> Float64[Tensor, " B"]:
+    """Sortability by `r_squared`; unchanged when columns are scaled or shifted."""
     return sortability(r_squared(x, row_mask), adjacency)
 
 
-def degree_counts(adjacency: Tensor, node_mask: Tensor | None = None) -> dict[str, np.ndarray]:
-    """Number of nodes with 0, 1, 2, … causes (`causes`), effects (`effects`) and both together
-    (`neighbours`) in [B, D, D]."""
+def degree_counts(
+    adjacency: Shaped[Tensor, "B D D"], node_mask: Bool[Tensor, "B D"] | None = None
+) -> dict[str, np.ndarray]:
+    """Number of nodes of all graphs with 0, 1, 2, … causes (`causes`), effects (`effects`) and both
+    together (`neighbours`)."""
     edges = (adjacency != 0).long()
     real = torch.ones(edges.shape[:2], dtype=torch.bool) if node_mask is None else node_mask
     into, out = edges.sum(1), edges.sum(2)
@@ -213,8 +227,8 @@ def _block_summary(batch: TaskBatch) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def observational_rows(batch: TaskBatch) -> Tensor:
-    """Bool [B, N]: the real rows of each task in which nothing was set; all real rows of a task
+def observational_rows(batch: TaskBatch) -> Bool[Tensor, "B N"]:
+    """The real rows of each task in which nothing was set; all real rows of a task
     that has no such row."""
     quiet = batch.row_mask & ~batch.intervened.any(2)
     return torch.where(quiet.any(1, keepdim=True), quiet, batch.row_mask)

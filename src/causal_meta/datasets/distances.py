@@ -1,28 +1,25 @@
-"""How far apart two families of worlds are: in their graphs, their mechanisms and their tables,
-each distance with a standard error.
+"""Distances between two families of structural causal models: of their graphs, their mechanisms and
+their tables, each with a standard error.
 
-Every distance is estimated without bias (or with its leading bias removed), so that a family drawn
-twice is at distance 0 (a classifier at AUROC 1/2) within the error, and is not merely "small".
-Tasks are the independent units: errors are jackknife errors over tasks. The number of rows is no
-property of a world, so both families are drawn with the same one, without interventions.
+Every distance is estimated without bias (or with its leading bias removed), so that the
+distance of a family from itself is 0 within the error (for a classifier, AUROC 1/2).
+Tasks are the independent units: errors are jackknife errors over tasks. The number of rows is
+no property of a family here: both are drawn with the same number, without interventions.
 
-================================
-==================================================================================================
-spectrum                          energy distance of the graphs' spectra: E W(a, b) - E W(a, a')/2 -
-E W(b, b')/2, W the Wasserstein-1
-                                  distance of the eigenvalues of the normalised Laplacian (in [0,
-                                  2]) of two tasks
-degree_kl_{causes,effects,        Kullback-Leibler divergence (nats, mean of both directions) of the
-number of causes, effects and neighbours}                       neighbours of a node, each law mixed
-with 1 % of the uniform law over 0 … D_max - 1 mmd2_rows                         squared maximum
-mean discrepancy of the laws of standardised rows, by pairs of columns mmd2_tables
-the same of the tables' features (`summaries.table_summary`, log D) classifier_auroc
-cross-validated AUROC of a random forest that tells the families apart by these features
-nonlinearity_gap                  second minus first, in what a flexible curve on a node's true
-parents explains beyond a line (R²) linear_residual_gap               second minus first, in what
-the line leaves unexplained (1 - R²) {var,r2_}sortability_gap,         second minus first
-edges_per_node_gap ================================
-==================================================================================================
+spectrum: energy distance of the graphs' spectra: E W(a, b) - E W(a, a')/2 - E W(b, b')/2, W the
+    Wasserstein-1 distance of the eigenvalues of the normalised Laplacian (in [0, 2]) of two tasks.
+degree_kl_{causes,effects,neighbours}: Kullback-Leibler divergence (nats, mean of both
+    directions) of the number of causes, effects and neighbours of a node, each law mixed with 1 %
+    of the uniform law over 0 … D_max - 1.
+mmd2_rows: squared maximum mean discrepancy of the laws of standardised rows, by pairs of columns.
+mmd2_tables: the same of the tables' features (`summaries.table_summary`, log D).
+classifier_auroc: cross-validated AUROC of a random forest that distinguishes the families by these
+    features.
+nonlinearity_gap: second minus first, in the R² that a flexible curve on a node's true parents has
+    beyond that of a line.
+linear_residual_gap: second minus first, in the share of variance that the line leaves unexplained
+    (1 - R²).
+{var,r2_}sortability_gap, edges_per_node_gap: second minus first.
 
 Both kernels are Gaussian with the median distance of pooled points as bandwidth. The gaps change
 sign with the order of the families, all others are symmetric.
@@ -49,6 +46,8 @@ from causal_meta.datasets.family_features import (
 from causal_meta.randomness import generator, seeds_of
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+
     from causal_meta.datasets.scm import SCMFamily
 
 MIN_TASKS = 20
@@ -89,7 +88,7 @@ def family_distances(
     """The distances of the module's table between families `a` and `b`: name -> {value, se, null},
     from `n_tasks` independent tasks of each.
 
-    A value is NaN where it cannot be had (the nonlinearity of graphs without edges). Raises
+    A value is NaN where it is not defined (the nonlinearity of graphs without edges). Raises
     ValueError for fewer than 20 tasks or rows.
     """
     return compare_families(a, b, n_tasks, seed, n_rows).distances
@@ -102,7 +101,7 @@ def compare_families(
     seed: int = 0,
     n_rows: int = 200,
 ) -> Comparison:
-    """`family_distances` with what they were computed from."""
+    """`family_distances`, with the statistics and arrays they were computed from."""
     if min(n_tasks, n_rows) < MIN_TASKS:
         raise ValueError(
             f"{n_tasks} tasks of {n_rows} rows were asked for; distances need at least "
@@ -148,10 +147,10 @@ def _arrays(one: FamilyFeatures, two: FamilyFeatures) -> dict[str, np.ndarray]:
 # --------------------------------------------------------------------------- estimators with errors
 
 
-def energy(distances: np.ndarray, n: int) -> tuple[float, float]:
+def energy(distances: Float[np.ndarray, "U U"], n: int) -> tuple[float, float]:
     """E d(a, b) - E d(a, a')/2 - E d(b, b')/2 without bias, and its jackknife error.
 
-    `distances` [n + m, n + m] is symmetric, between and within the n units of one sample and the m
+    `distances` (U = n + m) is symmetric, between and within the n units of one sample and the m
     of the other; its diagonal is not read.
     """
     d = np.array(distances, dtype=np.float64)
@@ -180,8 +179,8 @@ def _estimate(value: float, se: float, null: float = 0.0) -> Estimate:
     return {"value": float(value), "se": float(se), "null": null}
 
 
-def spectrum_distance(a: np.ndarray, b: np.ndarray) -> Estimate:
-    """Energy distance of spectra [n, Q] and [m, Q] under the Wasserstein-1 distance (mean absolute
+def spectrum_distance(a: Float[np.ndarray, "n Q"], b: Float[np.ndarray, "m Q"]) -> Estimate:
+    """Energy distance of spectra under the Wasserstein-1 distance (mean absolute
     difference of the quantiles)."""
     from scipy.spatial.distance import cdist
 
@@ -211,32 +210,34 @@ def degree_divergence(a: np.ndarray, b: np.ndarray) -> Estimate:
     return _estimate(value - bias, jackknife_error(without_a, without_b))
 
 
-def median_distance(points: np.ndarray, most: int = 800) -> float:
-    """Median distance of different points [n, F] (evenly chosen ones of very many); 1 where all
-    coincide."""
+def median_distance(points: Float[np.ndarray, "n F"], most: int = 800) -> float:
+    """Median distance between two of the points, of about `most` evenly chosen ones where there are
+    more; 1 where all coincide."""
     from scipy.spatial.distance import pdist
 
     median = float(np.median(pdist(points[:: max(1, len(points) // most)])))
     return median if median > 0 else 1.0
 
 
-def rows_discrepancy(a: list[np.ndarray], b: list[np.ndarray], seed: int = 0) -> Estimate:
-    """Squared MMD between families of standardised tables [N, D], by the laws of their rows; a
-    table is one point.
+def rows_discrepancy(
+    a: list[Float[np.ndarray, "N D"]], b: list[Float[np.ndarray, "N D"]], seed: int = 0
+) -> Estimate:
+    """Squared MMD between families of standardised tables, by the laws of their rows; a table
+    is one point.
 
     The law of a table is embedded as `pair_embedding` does (the points are the values of two
     columns in one row, over all ordered pairs of columns), and a Gaussian kernel on the embeddings
     compares tables (Christmann and Steinwart, 2010). So neither the order of the columns nor their
-    number matters, and tables that differ among themselves in another way are told apart even where
-    they agree on average.
+    number matters, and families whose tables vary differently are at a distance even where their
+    means agree.
     """
     bandwidth = median_distance(pair_points(a + b, generator(seed, "distance", "points")))
     frequencies = pair_frequencies(bandwidth, seed)
     return _discrepancy(np.stack([pair_embedding(z, frequencies) for z in a + b]), len(a))
 
 
-def tables_discrepancy(a: np.ndarray, b: np.ndarray) -> Estimate:
-    """Squared MMD between the features of tables, [n, F] and [m, F]; each feature is scaled by its
+def tables_discrepancy(a: Float[np.ndarray, "n F"], b: Float[np.ndarray, "m F"]) -> Estimate:
+    """Squared MMD between the features of tables; each feature is scaled by its
     pooled standard deviation first."""
     both = np.concatenate([a, b])
     spread = both.std(axis=0)
@@ -247,8 +248,8 @@ def _discrepancy(points: np.ndarray, n: int) -> Estimate:
     """Unbiased squared MMD between the first n points and the others, with a Gaussian kernel as
     wide as the median distance of them all.
 
-    The bandwidth sees the points but not which sample they are of, so the estimate stays without
-    bias for equal families.
+    The bandwidth does not depend on which sample a point is from, so the estimate is unbiased for
+    equal families.
     """
     from scipy.spatial.distance import cdist
 
@@ -257,17 +258,19 @@ def _discrepancy(points: np.ndarray, n: int) -> Estimate:
     return _estimate(2 * value, 2 * se)
 
 
-def gap(a: np.ndarray, b: np.ndarray) -> Estimate:
-    """Mean of b [m] less mean of a [n], tasks with NaN left out."""
+def gap(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"]) -> Estimate:
+    """Mean of b less mean of a, without the tasks that are NaN."""
     (mean_a, se_a, _), (mean_b, se_b, _) = mean_and_error(a), mean_and_error(b)
     return _estimate(mean_b - mean_a, float(np.hypot(se_a, se_b)))
 
 
-def classifier_auroc(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Estimate:
-    """AUROC of telling tasks of b from tasks of a by their features, [m, F] and [n, F]: a random
-    forest, mean over five stratified folds.
+def classifier_auroc(
+    a: Float[np.ndarray, "n F"], b: Float[np.ndarray, "m F"], seed: int = 0
+) -> Estimate:
+    """AUROC of a random forest that distinguishes tasks of b from tasks of a by their features,
+    mean over five stratified folds.
 
-    Within a fold the forest has seen none of the tasks, so equal families give 1/2 in expectation.
+    No task of a fold was used to train its forest, so equal families give 1/2 in expectation.
     The variance is that of DeLong et al. (1988) of a fold, times 1/K + 1/(K - 1) instead of 1/K,
     since the K forests share tasks (Nadeau and Bengio, 2003); the error is at least half a task's
     worth, since forests that make no mistake would show none.
@@ -298,7 +301,9 @@ def classifier_auroc(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Estimate:
     return _estimate(float(np.mean(values)), max(spread, least), 0.5)
 
 
-def auroc_with_variance(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+def auroc_with_variance(
+    low: Float[np.ndarray, " n"], high: Float[np.ndarray, " m"]
+) -> tuple[float, float]:
     """P(high > low) + P(high = low)/2 over all pairs, and its variance by DeLong et al. (1988).
 
     >>> auroc_with_variance(np.array([0.0, 1.0]), np.array([1.0, 2.0]))[0]

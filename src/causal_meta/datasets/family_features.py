@@ -1,9 +1,10 @@
-"""What the distances between families of worlds look at: numbers of single tasks in which neither
-the names nor the units of columns count.
+"""Features of single tasks from which the distances between families are computed; they depend
+neither on the names nor on the units of columns.
 
 Of every task: the spectrum of its graph, its nodes by degree, the features of its table
 (`summaries.table_summary`), how well its nodes follow from their true parents by a line and by a
-curve, its sortabilities, and (once a bandwidth is known) where its pairs of columns lie.
+curve, its sortabilities, and (once a bandwidth is known) the mean embedding of its pairs of
+columns.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from causal_meta.conf.data import FamilyConfig
@@ -42,17 +44,17 @@ STATISTICS = (
 class FamilyFeatures:
     """n tasks of a family in numbers.
 
-    `spectra` [n, 128]: quantiles of the eigenvalues of `normalised_laplacian`; `degrees`: nodes by
-    number of causes, effects and neighbours, each [n, most nodes]; `tables` [n, F]: `table_summary`
-    and log D; `statistics`: per name of `STATISTICS` [n] (NaN where a graph has no edge); `rows`:
-    the n standardised tables, float32 [N, D] each.
+    `spectra`: 128 quantiles of the eigenvalues of `normalised_laplacian`; `degrees`: nodes by
+    number of causes, effects and neighbours, for M degrees; `tables`: `table_summary` and log D;
+    `statistics`: one number per task and name of `STATISTICS` (NaN where a graph has no edge);
+    `rows`: the standardised tables (float32).
     """
 
-    spectra: np.ndarray
-    degrees: dict[str, np.ndarray]
-    tables: np.ndarray
-    statistics: dict[str, np.ndarray]
-    rows: list[np.ndarray]
+    spectra: Float[np.ndarray, "n Q"]
+    degrees: dict[str, Int[np.ndarray, "n M"]]
+    tables: Float[np.ndarray, "n F"]
+    statistics: dict[str, Float[np.ndarray, " n"]]
+    rows: list[Float[np.ndarray, "N D"]]
 
 
 def family_features(
@@ -118,8 +120,8 @@ def _graph(batch: TaskBatch, b: int) -> np.ndarray:
 # ---------------------------------------------------------------------------------------- the graph
 
 
-def normalised_laplacian(adjacency: np.ndarray) -> np.ndarray:
-    """L = I - K^(-1/2) A K^(-1/2) of the undirected graph under a directed one [D, D], K the
+def normalised_laplacian(adjacency: Shaped[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
+    """L = I - K^(-1/2) A K^(-1/2) of the undirected graph under a directed one, K the
     degrees; a node without neighbours has a row of 0.
 
     Its eigenvalues lie in [0, 2], whatever the number of nodes.
@@ -130,7 +132,9 @@ def normalised_laplacian(adjacency: np.ndarray) -> np.ndarray:
     return np.diag((degree > 0).astype(np.float64)) - scale[:, None] * undirected * scale
 
 
-def spectrum(adjacency: np.ndarray, levels: int = LEVELS) -> np.ndarray:
+def spectrum(
+    adjacency: Shaped[np.ndarray, "D D"], levels: int = LEVELS
+) -> Float[np.ndarray, " levels"]:
     """The eigenvalues of `normalised_laplacian` as a quantile function at the levels (k + 1/2) /
     `levels`, so that graphs of any size compare.
 
@@ -144,8 +148,10 @@ def spectrum(adjacency: np.ndarray, levels: int = LEVELS) -> np.ndarray:
     return values[((np.arange(levels) + 0.5) / levels * len(values)).astype(int)]
 
 
-def degree_counts(adjacency: np.ndarray, which: str, most: int) -> np.ndarray:
-    """Number of nodes with 0, 1, …, most - 1 causes, effects or neighbours, [most]."""
+def degree_counts(
+    adjacency: Shaped[np.ndarray, "D D"], which: str, most: int
+) -> Int[np.ndarray, " most"]:
+    """Number of nodes with 0, 1, …, most - 1 causes, effects or neighbours."""
     edges = np.asarray(adjacency != 0, dtype=int)
     into, out = edges.sum(axis=0), edges.sum(axis=1)
     return np.bincount(
@@ -157,14 +163,17 @@ def degree_counts(adjacency: np.ndarray, which: str, most: int) -> np.ndarray:
 
 
 def fit_quality(
-    z: np.ndarray, adjacency: np.ndarray, curves: np.ndarray, phases: np.ndarray
+    z: Float[np.ndarray, "N D"],
+    adjacency: Shaped[np.ndarray, "D D"],
+    curves: Float[np.ndarray, "inputs F"],
+    phases: Float[np.ndarray, " F"],
 ) -> tuple[float, float]:
     """R² of the best line and of a flexible curve of each node on its true parents, averaged over
     the nodes that have parents.
 
-    Both are fitted on one half of the rows of z [N, D] (standardised) and judged on the other, in
-    turn; a negative R² counts as 0. The curve adds random cosines of the parents (`curves` [>= D,
-    F], `phases` [F]) with a ridge penalty to the line: Gaussian-process regression with
+    Both are fitted on one half of the rows of z (standardised) and evaluated on the other, in
+    turn; a negative R² counts as 0. The curve adds random cosines of the parents (`curves` for at
+    least D inputs, `phases`) with a ridge penalty to the line: Gaussian-process regression with
     squared-exponential covariance, length scale sqrt(number of parents), signal variance 1 and
     noise variance 0.3. NaN without edges.
     """
@@ -210,9 +219,10 @@ def _held_out(features: np.ndarray, goal: np.ndarray, penalty: np.ndarray) -> np
 # ----------------------------------------------------------------------------------------- the rows
 
 
-def pair_points(rows: list[np.ndarray], source: np.random.Generator, each: int = 4) -> np.ndarray:
-    """Standardised values of two different columns in one row, `each` random ones of every table:
-    [n * each, 2]."""
+def pair_points(
+    rows: list[Float[np.ndarray, "N D"]], source: np.random.Generator, each: int = 4
+) -> Float[np.ndarray, "points 2"]:
+    """Values of two different columns in one row, `each` random pairs of every table."""
     points = []
     for z in rows:
         row, i, step = (
@@ -224,12 +234,14 @@ def pair_points(rows: list[np.ndarray], source: np.random.Generator, each: int =
     return np.concatenate(points).astype(np.float64)
 
 
-def pair_embedding(z: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
-    """Mean of exp(i (w . (z_a, z_b))) over all rows and all ordered pairs of columns a ≠ b of z [N,
-    D], for each of F frequencies [2, F].
+def pair_embedding(
+    z: Float[np.ndarray, "N D"], frequencies: Float[np.ndarray, "2 F"]
+) -> Float[np.ndarray, " 2*F"]:
+    """Mean of exp(i (w . (z_a, z_b))) over all rows and all ordered pairs of columns a ≠ b of z,
+    for each of F frequencies.
 
-    Real and imaginary parts over sqrt(F), [2F]: inner products are the mean over pairs of points of
-    a shift-invariant kernel, with Gaussian frequencies of the Gaussian one (Rahimi and Recht,
+    Real, then imaginary parts, divided by sqrt(F): inner products are the mean over pairs of points
+    of a shift-invariant kernel, with Gaussian frequencies of the Gaussian one (Rahimi and Recht,
     2007). It costs D and not D² per row, because sum over a ≠ b of f(a) g(b) = (sum f) (sum g) -
     sum f g.
     """
@@ -244,6 +256,6 @@ def _wave(angle: Tensor) -> Tensor:
     return torch.complex(angle.cos(), angle.sin())
 
 
-def pair_frequencies(bandwidth: float, seed: int) -> np.ndarray:
-    """Frequencies [2, 64] of a Gaussian kernel exp(-r² / 2 bandwidth²) on the plane."""
+def pair_frequencies(bandwidth: float, seed: int) -> Float[np.ndarray, "2 64"]:
+    """Frequencies of a Gaussian kernel exp(-r² / 2 bandwidth²) on the plane."""
     return generator(seed, "distance", "waves").standard_normal((2, _WAVES)) / bandwidth

@@ -1,8 +1,8 @@
-"""Interventions on cells of tables: which rows, which variables, what is done to them; and the law
-by which a family draws them.
+"""Interventions on cells of tables: their rows, variables and values; and the law by which a family
+draws them.
 
 An intervened cell x_j becomes v ("do": the variable is cut off from its parents) or f_j(parents,
-e_j) + v ("shift"). Everything downstream follows from it, the noise stays as it was: row n of a
+e_j) + v ("shift"). Its effects are computed from the new value with unchanged noise: row n of a
 table is the same unit with and without the intervention.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from causal_meta import randomness
@@ -22,25 +23,25 @@ from causal_meta.datasets.mixtures import draw_parts
 
 @dataclass(frozen=True, eq=False)
 class Interventions:
-    """R intervened rows of a batch of tables, each with T slots: task and row int64 [R] say which
-    row of which table (each at most once); target int64 [R, T] the variables, different in all
-    slots that are used; value float32 [R, T]; hard and used bool [R, T].
+    """R intervened rows of a batch of tables, each with T slots. `task` and `row`: the table and
+    the row, each pair at most once; `target`: the variables, different in all used slots; `hard`:
+    set to `value`, otherwise shifted by it.
 
     An unused slot is a shift by 0 of variable 0.
     """
 
-    task: Tensor
-    row: Tensor
-    target: Tensor
-    value: Tensor
-    hard: Tensor
-    used: Tensor
+    task: Int64[Tensor, " R"]
+    row: Int64[Tensor, " R"]
+    target: Int64[Tensor, "R T"]
+    value: Float[Tensor, "R T"]
+    hard: Bool[Tensor, "R T"]
+    used: Bool[Tensor, "R T"]
 
     def __len__(self) -> int:
         return len(self.row)
 
-    def mask(self, n_tasks: int, n_rows: int, n_nodes: int) -> Tensor:
-        """Bool [B, N, D]: the intervened cells."""
+    def mask(self, n_tasks: int, n_rows: int, n_nodes: int) -> Bool[Tensor, "B N D"]:
+        """The intervened cells."""
         mask = torch.zeros(n_tasks, n_rows, n_nodes, dtype=torch.bool)
         mask.view(-1)[self._cells(n_rows, n_nodes)[self.used]] = True
         return mask
@@ -64,7 +65,8 @@ class Interventions:
         return first, hard, value
 
     def part(self, first: int, stop: int) -> Interventions:
-        """Those in tasks `first` to `stop - 1`, numbered from 0; `task` must rise."""
+        """The interventions in tasks `first` to `stop - 1`, numbered from 0; `task` must be
+        sorted."""
         ends = torch.searchsorted(self.task.contiguous(), torch.tensor([first, stop])).tolist()
         rows = slice(*ends)
         return Interventions(
@@ -76,8 +78,8 @@ class Interventions:
             self.used[rows],
         )
 
-    def select(self, tasks: Tensor) -> Interventions:
-        """Those in some of the tasks, which are numbered anew in the order of `tasks` int64 [b]."""
+    def select(self, tasks: Int64[Tensor, " b"]) -> Interventions:
+        """The interventions in some of the tasks, renumbered in the order of `tasks`."""
         if not len(self):
             return self
         number = torch.full((int(torch.maximum(self.task.max(), tasks.max())) + 1,), -1)
@@ -93,16 +95,20 @@ class Interventions:
             self.used[kept],
         )
 
-    def apply_to_affine(self, x: Tensor, total: Tensor, depth: Tensor | None = None) -> None:
-        """Turn, in place, rows x [B, N, D] of affine models without interventions into those with
-        them; x must be contiguous.
+    def apply_to_affine(
+        self,
+        x: Float[Tensor, "B N D"],
+        total: Float[Tensor, "B D D"],
+        depth: Int64[Tensor, "B D"] | None = None,
+    ) -> None:
+        """Apply the interventions, in place, to rows x of affine models without interventions; x
+        must be contiguous.
 
-        `total` [B, D, D] holds the total effects, entry (i, j) the derivative of x_j by x_i, 1 on
-        the diagonal; `depth` int64 [B, D] is less for a cause than for its effect (needed where T >
-        1). Setting variable t of a row to v moves every x_j by (v - x_t) total[t, j]: one product
-        per row instead of a pass over the graph. Several targets of a row are set one after
-        another, causes first. The values are exact to rounding at the size of the values without
-        the intervention.
+        `total` holds the total effects: entry (i, j) is the derivative of x_j by x_i, 1 on the
+        diagonal. `depth` is smaller for a cause than for its effects (needed where T > 1). Setting
+        variable t of a row to v moves every x_j by (v - x_t) total[t, j]: one product per row
+        instead of a pass over the graph. Several targets of a row are set one after another, causes
+        first. The rounding error is relative to the size of the values without the intervention.
         """
         n_rows, n_nodes = x.shape[1:]
         target, value, hard = self.target, self.value, self.hard
@@ -123,36 +129,38 @@ class Interventions:
                 move if all_hard else torch.where(h, move, v),
                 effects.index_select(0, self.task * n_nodes + t[:, 0]),
             )
-        for t, v, h in slots:  # rounding may have moved the ones that were set by a last digit
+        for t, v, h in slots:  # rounding may have changed the last digit of a value that was set
             rows.scatter_(1, t, v if all_hard else torch.where(h, v, rows.gather(1, t)))
         x.view(-1, n_nodes).index_copy_(0, place, rows)
 
 
 def no_interventions() -> Interventions:
-    """None at all."""
+    """Interventions with R = 0 rows."""
     whole, flags = torch.zeros(0, 1, dtype=torch.int64), torch.zeros(0, 1, dtype=torch.bool)
     return Interventions(whole[:, 0], whole[:, 0], whole, torch.zeros(0, 1), flags, flags)
 
 
 class InterventionLaw:
-    """How a family draws the interventions of its tasks: see `InterventionConfig`. A task's depend
-    on its seed (and sizes) alone."""
+    """How a family draws the interventions of its tasks: see `InterventionConfig`. Those of a
+    task depend on its seed and sizes alone."""
 
     def __init__(self, config: InterventionConfig) -> None:
         self.config = config
 
     def rows(self, seeds: Sequence[int], n_rows: Sequence[int]) -> list[tuple[int, int]]:
         """(N, M) of each task: the rows of its table and how many of them may be interventional;
-        `n_rows` are the rows that were asked for."""
+        `n_rows` are the requested rows."""
         if self.config.row_share is not None:
             return [(n, int(self.config.row_share * n + 0.5)) for n in n_rows]
         assert self.config.rows is not None
         added = _draw_whole(self.config.rows, seeds, ("interventions", "rows"), ()).tolist()
         return [(n + m, m) for n, m in zip(n_rows, added, strict=True)]
 
-    def targets(self, seeds: Sequence[int], n_nodes: int) -> tuple[Tensor, Tensor]:
-        """The target lists: int64 [B, K] and their lengths int64 [B], of which only the first
-        lengths[b] numbers of row b count.
+    def targets(
+        self, seeds: Sequence[int], n_nodes: int
+    ) -> tuple[Int64[Tensor, "B K"], Int64[Tensor, " B"]]:
+        """The lists of possible targets and their lengths; of row b only the first lengths[b]
+        numbers are used.
 
         The list of a task without interventions has length 0.
         """

@@ -1,8 +1,8 @@
 """The mechanisms of a family's tasks, for graphs drawn before: standardised inside where the family
 says so, and drawn again where values overflow.
 
-Deep graphs of steep mechanisms and heavy-tailed noise make values that no float holds. Tables hold
-none of them: a value beyond ±LARGEST becomes ±LARGEST. A model is wild if that happens in the first
+Deep graphs of steep mechanisms and heavy-tailed noise can overflow every float type. In tables
+a value beyond ±LARGEST becomes ±LARGEST. A model is wild if that happens in the first
 rows of its own noise without interventions, as many rows as every table of the family has
 (`checked_rows`), so that it depends on the task's seed alone, not on how many rows are drawn.
 The mechanisms and the noise of a wild task are drawn again, for the same graph, from the seed
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from causal_meta import graphs, randomness
@@ -23,7 +24,7 @@ from causal_meta.datasets.mechanisms.standardising import REFERENCE_ROWS, mode_o
 from causal_meta.datasets.noise import NoiseLaw
 
 MOST_DRAWS = 100
-# rows checked where they have to be made for it: where interventions may be in any row of a table
+# rows checked where interventions may be in any row of a table, so that extra rows must be made
 _FEW_ROWS = 64
 
 
@@ -41,15 +42,14 @@ class ModelLaw:
         )
         self.checked_rows = rows if self.check_is_in_table else min(rows, _FEW_ROWS)
 
-    def draw(self, seeds: Sequence[int], adjacency: Tensor) -> MechanismBatch:
-        """The mechanisms of graphs [B, D, D], as drawn from these seeds."""
+    def draw(self, seeds: Sequence[int], adjacency: Float[Tensor, "B D D"]) -> MechanismBatch:
+        """The mechanisms of the graphs, as drawn from these seeds."""
         return self.sample(seeds, adjacency, 1)[0]
 
     def sample(
-        self, seeds: Sequence[int], adjacency: Tensor, n_rows: int
-    ) -> tuple[MechanismBatch, Tensor]:
-        """The same, and the noise [B, N, D] of their first rows, of which standardising takes what
-        it needs."""
+        self, seeds: Sequence[int], adjacency: Float[Tensor, "B D D"], n_rows: int
+    ) -> tuple[MechanismBatch, Float[Tensor, "B N D *numbers"]]:
+        """The mechanisms of the graphs and the noise of their first N = `n_rows` rows."""
         nodes, batch = adjacency.shape[-1], self.factory.draw(seeds, adjacency)
         if self.mode is None:
             return batch, self.noise.sample(seeds, n_rows, nodes)
@@ -57,10 +57,13 @@ class ModelLaw:
         return standardised(batch, noise[:, :REFERENCE_ROWS], self.mode), noise[:, :n_rows]
 
     def wild(
-        self, batch: MechanismBatch, seeds: Sequence[int], table: Tensor | None = None
-    ) -> Tensor:
-        """Int64: the positions of the tasks that overflow. `table` [B, N, D]: their rows, which are
-        read if they hold those to check."""
+        self,
+        batch: MechanismBatch,
+        seeds: Sequence[int],
+        table: Float[Tensor, "B N D"] | None = None,
+    ) -> Int64[Tensor, " b"]:
+        """The positions of the tasks that overflow. `table`: rows made before; if the rows to check
+        are among them, they are not made again."""
         if self.factory.whole_table:
             return torch.empty(0, dtype=torch.int64)
         if table is None or not self.check_is_in_table or table.shape[1] < self.checked_rows:
@@ -73,9 +76,11 @@ class ModelLaw:
             return torch.empty(0, dtype=torch.int64)
         return torch.nonzero(table.abs().amax(dim=(1, 2)) >= LARGEST)[:, 0]
 
-    def settle(self, seeds: Sequence[int], adjacency: Tensor) -> list[int]:
-        """The seeds to draw mechanisms and noise of wild tasks from instead. Raises ValueError if
-        MOST_DRAWS models of one task are all wild."""
+    def settle(self, seeds: Sequence[int], adjacency: Float[Tensor, "B D D"]) -> list[int]:
+        """For each wild task the first further seed whose mechanisms and noise do not overflow.
+
+        Raises ValueError if MOST_DRAWS models of one task all overflow.
+        """
         settled, left = list(seeds), torch.arange(len(seeds))
         for draw in range(1, MOST_DRAWS + 1):
             self.redraws += len(left)

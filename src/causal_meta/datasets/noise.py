@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import randomness
@@ -19,7 +20,7 @@ from causal_meta.conf.registry import implementation
 from causal_meta.datasets.mixtures import draw_parts, tasks_by_part
 
 Names = tuple[str | int, ...]
-ROWS: Names = ("noise",)  # the stream of the rows that a task's table shows
+ROWS: Names = ("noise",)  # the stream of the rows of a task's table
 
 
 class NoiseLaw(ABC):
@@ -27,7 +28,7 @@ class NoiseLaw(ABC):
     registry.
 
     `path` names the place of the law inside nested mixtures, so that each mixture draws its parts
-    by numbers of its own.
+    by independent numbers.
     """
 
     def __init__(self, config: NoiseConfig, path: tuple[str, ...] = ()) -> None:
@@ -36,17 +37,17 @@ class NoiseLaw(ABC):
     @abstractmethod
     def sample(
         self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
-    ) -> Tensor:
-        """Float32 [B, N, D] from the streams (seeds[b], names...); task b depends on seeds[b]
+    ) -> Float[Tensor, "B N D"]:
+        """The noise of B tasks from the streams (seeds[b], names...); task b depends on seeds[b]
         alone. Other names give further, independent rows."""
 
     @abstractmethod
-    def log_prob(self, e: Tensor) -> Tensor:
+    def log_prob(self, e: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The logarithm of the density at every entry of e, in nats; -inf where the density is
         0."""
 
     def law_of(self, seed: int) -> NoiseLaw:
-        """The law that holds for the whole of task `seed`: for a mixture its part."""
+        """The law of all rows of task `seed`: for a mixture the part that was drawn."""
         return self
 
 
@@ -61,10 +62,10 @@ class Gaussian(NoiseLaw):
 
     def sample(
         self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
-    ) -> Tensor:
+    ) -> Float[Tensor, "B N D"]:
         return randomness.normals(seeds, names, (n_rows, n_nodes))
 
-    def log_prob(self, e: Tensor) -> Tensor:
+    def log_prob(self, e: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return -0.5 * e.square() - 0.5 * math.log(2 * math.pi)
 
 
@@ -73,10 +74,10 @@ class Laplace(NoiseLaw):
 
     def sample(
         self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
-    ) -> Tensor:
+    ) -> Float[Tensor, "B N D"]:
         return randomness.laplaces(seeds, names, (n_rows, n_nodes))
 
-    def log_prob(self, e: Tensor) -> Tensor:
+    def log_prob(self, e: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return -math.sqrt(2) * e.abs() - 0.5 * math.log(2)
 
 
@@ -85,10 +86,10 @@ class Uniform(NoiseLaw):
 
     def sample(
         self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
-    ) -> Tensor:
+    ) -> Float[Tensor, "B N D"]:
         return randomness.uniforms(seeds, names, (n_rows, n_nodes)).sub_(0.5).mul_(2 * math.sqrt(3))
 
-    def log_prob(self, e: Tensor) -> Tensor:
+    def log_prob(self, e: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return torch.full_like(e, -math.log(2 * math.sqrt(3))).masked_fill_(
             e.abs() > math.sqrt(3), -math.inf
         )
@@ -105,12 +106,12 @@ class StudentT(NoiseLaw):
 
     def sample(
         self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
-    ) -> Tensor:
+    ) -> Float[Tensor, "B N D"]:
         return randomness.student_ts(seeds, names, (n_rows, n_nodes), self.config.df).mul_(
             self.scale
         )
 
-    def log_prob(self, e: Tensor) -> Tensor:
+    def log_prob(self, e: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         df = self.config.df
         constant = (
             math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(math.pi * (df - 2))
@@ -124,10 +125,10 @@ class Gumbel(NoiseLaw):
 
     def sample(
         self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
-    ) -> Tensor:
+    ) -> Float[Tensor, "B N D"]:
         return randomness.gumbels(seeds, names, (n_rows, n_nodes))
 
-    def log_prob(self, e: Tensor) -> Tensor:
+    def log_prob(self, e: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         g = e * (math.pi / math.sqrt(6)) + randomness.EULER
         return -g - torch.exp(-g) + math.log(math.pi / math.sqrt(6))
 
@@ -137,10 +138,10 @@ class Cauchy(NoiseLaw):
 
     def sample(
         self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
-    ) -> Tensor:
+    ) -> Float[Tensor, "B N D"]:
         return randomness.cauchys(seeds, names, (n_rows, n_nodes))
 
-    def log_prob(self, e: Tensor) -> Tensor:
+    def log_prob(self, e: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return -torch.log1p(e.square()) - math.log(math.pi)
 
 
@@ -158,7 +159,7 @@ class Mixture(NoiseLaw):
 
     def sample(
         self, seeds: Sequence[int], n_rows: int, n_nodes: int, names: Names = ROWS
-    ) -> Tensor:
+    ) -> Float[Tensor, "B N D"]:
         out = torch.empty(len(seeds), n_rows, n_nodes)
         for part, tasks in tasks_by_part(draw_parts(seeds, self.names, self.weights, ())):
             out[tasks] = self.parts[part].sample(
@@ -166,7 +167,7 @@ class Mixture(NoiseLaw):
             )
         return out
 
-    def log_prob(self, e: Tensor) -> Tensor:
+    def log_prob(self, e: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Of single numbers from a task whose part is not known; the numbers of one task share a
         part, so these do not add up: take `law_of`."""
         weights = torch.tensor(self.weights, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What a picture of a structural causal model shows: the response of every variable to each of its
+"""The picture of a structural causal model: the response of every variable to each of its
 causes, with the band of its noise."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Function(Protocol):
 
 
 class Done(Protocol):
-    """What an intervention does to one variable."""
+    """The effect of an intervention on one variable."""
 
     @property
     def hard(self) -> bool: ...
@@ -41,7 +41,7 @@ class Done(Protocol):
 
 
 class Model(Protocol):
-    """What a structural causal model must offer to be drawn."""
+    """The attributes of a structural causal model that drawing reads."""
 
     seed: int
     n_nodes: int
@@ -105,8 +105,8 @@ def _laws(instance: Model) -> set[str]:
 
 
 def _labels(instance: Model) -> list[str]:
-    """What the graph says of each variable beside its number: its intervention, and its mechanism
-    where there are several."""
+    """The label of each variable in the graph beside its number: its intervention, and its
+    mechanism where there are several."""
     several = len(_laws(instance)) > 1
     labels = []
     for j, mechanism in enumerate(instance.mechanisms):
@@ -147,7 +147,7 @@ def _note(instance: Model, left_out: int) -> str:
 
 
 def _rows_of(instance: Model) -> int:
-    """How many rows to show: as many as an intervention has values, if it has them by row."""
+    """The number of rows to show: that of the values of an intervention, if it has them by row."""
     return next(
         (len(change.value) for change in instance.changes.values() if change.value.ndim), _ROWS
     )

@@ -352,13 +352,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _finite(x: np.ndarray, names: list[str], title: str) -> np.ndarray:
-    for what, wrong in (("missing (NaN)", np.isnan(x)), ("infinite", np.isinf(x))):
+    for problem, wrong in (("missing (NaN)", np.isnan(x)), ("infinite", np.isinf(x))):
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             count = int(wrong.sum())
             verb = "value is" if count == 1 else "values are"
             raise TableError(
-                f"{title}: {count} {verb} {what}, the first in data row {row + 1}, column "
+                f"{title}: {count} {verb} {problem}, the first in data row {row + 1}, column "
                 f"{names[column]!r}; fill or drop such rows."
             )
     return x

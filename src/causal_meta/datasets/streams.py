@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
@@ -36,10 +37,10 @@ class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
     """The training stream: standardised global batches, without end.
 
     `reserved` are the classes of graphs that must not occur (a set of hashes is one of labelled
-    graphs): a task whose graph is among them is drawn again at its own index, from the seed (seed,
-    "redraw", 1), then 2, … The batch carries the seeds that were used. With `with_adjacency=False`
-    it yields x [B, N, D] alone. `rank` and `world_size` are those of torch.distributed
-    unless set. Raises ValueError if G is no multiple of `world_size`.
+    graphs): a task whose graph is in one of them is drawn again at the same index, from the seed
+    (seed, "redraw", 1), then 2, … The batch carries the seeds that were used. With
+    `with_adjacency=False` it yields x [B, N, D] alone. `rank` and `world_size` are those of
+    torch.distributed unless set. Raises ValueError if G is no multiple of `world_size`.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
 
     @property
     def collisions(self) -> int:
-        """How many graphs were drawn again so far, in all workers of this process (steps made ahead
-        of use included)."""
+        """How many graphs were drawn again so far, in all workers of this process, including steps
+        that were made but not yet used."""
         return int(self._collisions.sum())
 
     @property
@@ -109,8 +110,7 @@ class MetaIterableDataset(IterableDataset[TaskBatch | Tensor]):
         return batch
 
     def _redraw(self, seeds: list[int], adjacency: Tensor) -> None:
-        """Replace, in place, every seed and graph whose class is reserved; those that still collide
-        are tried again together."""
+        """Replace, in place, every seed and graph whose class is reserved, until none is."""
         original, left = list(seeds), self.reserved.collisions(adjacency)
         for tries in range(1, _REDRAWS + 1):
             if not left:
@@ -145,9 +145,8 @@ class MetaFixedDataset(Dataset[Task]):
     """A fixed list of tasks by their seeds; each size is drawn from (seed, "shape")
     unless the family fixes it.
 
-    `cache_instances=True` keeps every task once it was made: in memory, or, given a `cache_folder`,
-    all tasks of the list in files that are memory-mapped and shared by processes (see
-    `task_cache`).
+    With `cache_instances=True` every task is kept after it was first made: in memory, or, with a
+    `cache_folder`, in memory-mapped files that processes share (see `task_cache`).
     """
 
     def __init__(
@@ -172,7 +171,7 @@ class MetaFixedDataset(Dataset[Task]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[Task]:
-        """Several tasks at once, which is how a DataLoader asks."""
+        """Several tasks at once; a DataLoader calls this method if it exists."""
         if self._files is not None:
             return [self._files[index] for index in indices]
         seeds = [self.seed_list[index] for index in indices]
@@ -185,8 +184,8 @@ class MetaFixedDataset(Dataset[Task]):
                 self._cache = known
         return [known[seed] for seed in seeds]
 
-    def graphs(self) -> list[Tensor]:
-        """The graphs of all tasks, float32 [D, D] each, without making the tables."""
+    def graphs(self) -> list[Float[Tensor, "D D"]]:
+        """The graphs of all tasks, without making the tables."""
         shapes = self.family.shapes(self.seed_list)
         graphs: dict[int, Tensor] = {}
         for nodes in {shape[0] for shape in shapes}:
@@ -207,7 +206,7 @@ class MetaFixedDataset(Dataset[Task]):
 
 
 def _cell() -> int:
-    """Where this process counts."""
+    """The index of this process in the counters."""
     worker = get_worker_info()
     return worker.id % _MOST_WORKERS if worker else 0
 

@@ -1,5 +1,5 @@
-"""Is this table like the tables the model was trained on? A summary of the training stream, and a
-warning in words.
+"""A summary of the tables a model was trained on, and a warning in words about a table that is
+unlike them.
 
 A table is described by a short vector of features that do not change when its rows or columns are
 permuted or its columns are shifted and rescaled: shape of the marginals, tails, ties, correlations,
@@ -11,8 +11,9 @@ are bilinear in log D and log N. Then
 
 where q_f^+ and q_f^- are the far quantiles of z_f on either side. A table is unusual when its score
 is beyond the 99 % quantile of the scores of separate tasks of the stream, so about one table in a
-hundred from the training worlds is warned about. The features that go beyond it are the words of
-the warning. It sees marginals and pairs only: a table may differ in ways that it cannot see.
+hundred from the training families causes a warning. The warning names the features that exceed the
+threshold. It reads marginals and pairs only, so a table may differ in other properties without a
+warning.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import numpy as np
 from causal_meta.randomness import seeds_of
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+
     from causal_meta.datasets.scm import SCMFamily
 
 N_TASKS = 6400
@@ -39,8 +42,8 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Feature:
-    """One entry of a table's vector: how to say it, its value back in natural units, and the least
-    scale that counts as a difference."""
+    """One entry of a table's vector: its name in words, the function that returns it to natural
+    units, and the smallest scale that counts as a difference."""
 
     name: str
     words: str
@@ -159,8 +162,8 @@ FEATURES: tuple[Feature, ...] = (
 # -------------------------------------------------------------------------------- vector of a table
 
 
-def table_summary(x: np.ndarray) -> np.ndarray:
-    """The features of a table: x [N, D] to [F], or of K tables of one size: [K, N, D] to [K, F].
+def table_summary(x: Float[np.ndarray, "*K N D"]) -> Float[np.ndarray, "*K F"]:
+    """The F features of a table, or of each of K tables of one size.
 
     They are the same for any permutation of rows or columns, and for any shift and factor of a
     column.
@@ -246,7 +249,7 @@ def _pairs(z: np.ndarray) -> list[np.ndarray]:
 
 
 def stream_summary(family: SCMFamily, seed: int, n_tasks: int = N_TASKS) -> dict[str, np.ndarray]:
-    """What tables of a family look like, as plain arrays: grid of sizes, mean and scale of every
+    """Features of the tables of a family, as plain arrays: grid of sizes, mean and scale of every
     feature [5, 4, F], far quantiles, threshold.
 
     About `n_tasks` tasks are drawn, equally many at every size; half of them fit the features, the
@@ -335,7 +338,8 @@ def _expected(
 
 
 def _place(size: int, grid: np.ndarray) -> tuple[int, float]:
-    """The grid point below a size and the way to the next one on the logarithm, in [0, 1]."""
+    """The grid point below a size, and the fraction in [0, 1] of the distance to the next one, on a
+    logarithmic axis."""
     if size <= grid[0] or len(grid) == 1:
         return 0, 0.0
     below = min(int(np.searchsorted(grid, size, side="right")) - 1, len(grid) - 2)
@@ -352,7 +356,7 @@ def _worst(z: np.ndarray, far: np.ndarray) -> np.ndarray:
 # -------------------------------------------------------------------------------------- the warning
 
 
-def table_score(x: np.ndarray, summary: Mapping[str, np.ndarray]) -> float:
+def table_score(x: Float[np.ndarray, "N D"], summary: Mapping[str, np.ndarray]) -> float:
     """The score of a table divided by the threshold: above 1 the table is unusual."""
     return float(_relative(x, summary)[0].max())
 
@@ -371,26 +375,27 @@ def _relative(x: np.ndarray, summary: Mapping[str, np.ndarray]) -> tuple[np.ndar
 
 
 def check_table(
-    x: np.ndarray, summary: Mapping[str, np.ndarray], columns: Sequence[str] = ()
+    x: Float[np.ndarray, "N D"], summary: Mapping[str, np.ndarray], columns: Sequence[str] = ()
 ) -> list[str]:
-    """What is unusual about a table [N, D] for a model with this stream summary: sentences, none if
-    nothing is.
+    """Sentences about the unusual features of a table, for a model with this stream summary; none
+    if nothing is unusual.
 
-    With the D names in `columns` they name the column that stands out, where it is a single one.
+    With the D names in `columns` a sentence names the column that is extreme, if it is a single
+    one.
     """
     sentences = []
-    for what, size, bounds in (
+    for noun, size, bounds in (
         ("columns", x.shape[1], summary["n_nodes"]),
         ("rows", x.shape[0], summary["n_rows"]),
     ):
         low, high = int(bounds[0]), int(bounds[-1])
         if not low <= size <= high:
             span = f"{low}" if low == high else f"{low} to {high}"
-            sentences.append(f"The table has {size} {what}; the model was trained on {span}.")
+            sentences.append(f"The table has {size} {noun}; the model was trained on {span}.")
     relative, vector = _relative(x, summary)
     unusual = [int(f) for f in np.argsort(-relative) if relative[f] > 1]
     if unusual:
-        descriptions = "; ".join(_tell(f, x, vector, summary, columns) for f in unusual[:3])
+        descriptions = "; ".join(_description(f, x, vector, summary, columns) for f in unusual[:3])
         more = f"; and {len(unusual) - 3} more features" if len(unusual) > 3 else ""
         sentences.append(
             "The table is unlike the training worlds, so the probabilities may be off: "
@@ -399,7 +404,7 @@ def check_table(
     return sentences
 
 
-def _tell(
+def _description(
     f: int,
     x: np.ndarray,
     vector: np.ndarray,
@@ -420,7 +425,7 @@ def _tell(
 
 def _column(f: int, x: np.ndarray) -> int | None:
     """The column that feature f is the largest or smallest of; None for other features."""
-    alone = x.T[:, :, None]  # every column as a table of its own
+    alone = x.T[:, :, None]  # every column as a separate table
     values = _marginals(alone, _standardised(alone))
     pick = {"largest": np.argmax, "smallest": np.argmin}.get(FEATURES[f].name.rpartition("_")[2])
     return int(pick(values[f])) if pick is not None and f < len(values) else None

@@ -28,11 +28,11 @@ _NAMES = ("columns", "names")
 
 
 class TableError(ValueError):
-    """A table that cannot be used: one sentence saying what was found and what to do."""
+    """A table that cannot be used: one sentence with the problem and its remedy."""
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's ending tells; raises `TableError`."""
+    """The format that a file's ending stands for; raises `TableError`."""
     if path.is_dir():
         raise TableError(f"{path} is a directory; give the table's file.")
     try:
@@ -111,7 +111,7 @@ def _text(data: bytes, title: str) -> str:
 
 
 def _check_lines(text: str, separator: str, title: str) -> list[str]:
-    """The header's names, after every line was found to hold as many fields; raises `TableError`
+    """The header's names, after a check that every line has as many fields; raises `TableError`
     with the line number."""
     if '"' in text:
         return _check_quoted(text, separator, title)

@@ -4,9 +4,10 @@ processes, never read half-written.
 One folder per list, named by a digest of the family, the seeds and the format. In it `x.f32`,
 `adjacency.i8` and `intervened.b1`, each task's cells one after another, and `index.json`: the sizes
 (D, N) of the tasks and the SHA-256 of each of these files. A folder is written under another name
-and renamed when it is whole, so a process that is killed leaves nothing that looks like it, and of
-several that write one list the first wins. It is used only if its files have their digests and its
-first, middle and last task are what the family draws today; otherwise it is replaced.
+and renamed when it is whole, so a killed process leaves no folder of that name, and of
+several processes that write one list the first one is kept. A folder is used only if its files have
+their digests and its first, middle and last task equal those that the family draws now; otherwise
+it is replaced.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ _FILES = {
 
 class TaskCache:
     """The tasks of `seeds`, by their place in the list, from the files under `folder`, which are
-    written when the first task is asked for.
+    written when the first task is read.
 
-    A copy of it in another process opens the files for itself.
+    A copy in another process opens the files again.
     """
 
     def __init__(self, family: SCMFamily, seeds: Sequence[int], folder: str | Path) -> None:
@@ -64,14 +65,14 @@ class TaskCache:
         return self.__dict__ | {"_files": None}  # a memory map would be sent as its contents
 
     def __getitem__(self, index: int) -> Task:
-        """Task number `index` of the list, in memory of its own. Raises OSError if the folder
+        """Task number `index` of the list, copied into memory. Raises OSError if the folder
         cannot be written."""
         if self._files is None:
             self._files = self._opened() or self._written()
         return self._files.task(index, self.seeds[index])
 
     def _opened(self) -> _Files | None:
-        """The files, if they are there, whole, and hold what the family draws today."""
+        """The files, if they exist, are complete, and hold the tasks that the family draws now."""
         try:
             files = _Files(self.folder)
         except (OSError, ValueError, KeyError, TypeError):
@@ -104,7 +105,7 @@ class TaskCache:
         try:
             self._draw(fresh)
             for _ in range(2):
-                with contextlib.suppress(OSError):  # the place is taken
+                with contextlib.suppress(OSError):  # the folder exists
                     fresh.rename(self.folder)
                     return _Files(self.folder)
                 files = self._opened()

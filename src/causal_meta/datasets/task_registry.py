@@ -1,5 +1,5 @@
-"""What a list of tasks is remembered by: the classes of its graphs, and what its tables are like in
-a few numbers."""
+"""The registry of a list of tasks: hashes of the classes of its graphs, and statistics of its
+tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta.datasets.diagnostics import mean_and_error, r2_sortability, varsortability
@@ -17,9 +18,9 @@ from causal_meta.tasks import TaskBatch
 _BLOCK = 64  # tasks summarised at once
 
 
-def hashes_of(graphs: Sequence[Tensor], level: Level) -> list[str]:
-    """The hash of the class of every graph [D, D], of any sizes. Raises ValueError where a class
-    cannot be found (see `class_hashes`)."""
+def hashes_of(graphs: Sequence[Float[Tensor, "D D"]], level: Level) -> list[str]:
+    """The hash of the class of every graph, of any sizes. Raises ValueError where a class
+    takes too long to compute (see `class_hashes`)."""
     hashes: dict[int, str] = {}
     for size in {len(graph) for graph in graphs}:
         places = [b for b, graph in enumerate(graphs) if len(graph) == size]
@@ -29,8 +30,9 @@ def hashes_of(graphs: Sequence[Tensor], level: Level) -> list[str]:
     return [hashes[b] for b in range(len(graphs))]
 
 
-def hash_registry(graphs: Sequence[Tensor]) -> dict[str, list[str]]:
-    """The hashes at every level; a level at which some class takes too long to find is left out."""
+def hash_registry(graphs: Sequence[Float[Tensor, "D D"]]) -> dict[str, list[str]]:
+    """The hashes at every level; a level at which some class takes too long to compute is left
+    out."""
     registry = {}
     for level in get_args(Level):
         try:
@@ -76,7 +78,7 @@ def task_statistics(batch: TaskBatch) -> dict[str, dict[str, float | int | None]
 
 
 def _shown(value: float) -> float | None:
-    """Six digits, so that a last bit makes no difference."""
+    """The number rounded to six digits, so that rounding in the last bit makes no difference."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 

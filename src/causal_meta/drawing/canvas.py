@@ -1,5 +1,5 @@
-"""What all pictures share: one style, one palette, no global state, and PNG files that are equal
-byte for byte.
+"""The common parts of all pictures: one style, one palette, no global state, and PNG files that are
+equal byte for byte.
 
 Every drawing function works inside `style()`, which sets matplotlib's defaults and ours until it
 ends, so that neither a user's matplotlibrc nor another library changes a picture. Figures are made
@@ -154,11 +154,11 @@ def super_heading(figure: Figure, title: str, note: str = "") -> None:
         figure.supxlabel(plain(note), x=0.012, ha="left", fontsize=8.5, color=MUTED)
 
 
-def check_square(matrix: Any, columns: Sequence[str], what: str) -> None:
+def check_square(matrix: Any, columns: Sequence[str], subject: str) -> None:
     """Raise `ValueError` unless `matrix` is [D, D] with one column name per variable."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(columns) != matrix.shape[0]:
         raise ValueError(
-            f"{what} has shape {tuple(matrix.shape)} for {len(columns)} names; give a square "
+            f"{subject} has shape {tuple(matrix.shape)} for {len(columns)} names; give a square "
             "matrix with one name per variable."
         )
 

@@ -1,4 +1,4 @@
-"""Attention along one axis of a table of tokens, with masks that mask, and how weights begin.
+"""Attention along one axis of a table of tokens, with masks, and the initial weights.
 
 Tokens lie as [B, D, N, C]: B tasks, D variables, N rows, C features. A block attends either over
 variables (within a row) or over rows (within a variable), then applies a feed-forward network; both
@@ -11,6 +11,7 @@ import math
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,8 +21,8 @@ _TRUNCATED_STD = 0.87962566103423978  # standard deviation of a standard normal 
 
 
 def empty_linear(n_in: int, n_out: int) -> nn.Linear:
-    """A linear map whose weights are not drawn yet: constructing it leaves the global generator
-    alone."""
+    """A linear map without initial weights: constructing it leaves the global generator
+    unchanged."""
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
     with torch.no_grad():
         layer.bias.zero_()
@@ -35,7 +36,7 @@ def variance_scaling(
     law: Literal["uniform", "truncated_normal"],
     generator: torch.Generator,
 ) -> None:
-    """Draw a linear map's weights with variance scale / fan_in, and set its bias to zero.
+    """Draw the weights of a linear map with variance scale / fan_in, and set its bias to zero.
 
     `uniform` on ±sqrt(3 scale / fan_in); `truncated_normal` cut at two standard deviations and
     widened to have the stated variance. Drawn in float32 on the CPU, so that a seed gives the same
@@ -59,7 +60,7 @@ class AxialBlock(nn.Module):
 
     Parameters: `dim` C; `n_heads` H of size `key_size` K each; `widening` of the feed-forward
     network; `dropout` on both residual branches; `axis` the attention runs along. Queries, keys and
-    values have layer norms of their own (Lorch et al. 2022), and biases are on.
+    values have separate layer norms (Lorch et al. 2022), and all linear maps have biases.
 
     The affine maps of the layer norms are folded into the linear maps that follow, W' = W diag(g),
     b' = b + W s, and 1/sqrt K into the queries: the same function with one normalisation in place
@@ -90,17 +91,20 @@ class AxialBlock(nn.Module):
         for layer in (self.widen, self.narrow):
             variance_scaling(layer, scale, "uniform", generator)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, D, N, C] -> [B, D, N, C]. `mask` [B, length of the axis] is True at real entries;
-        None means that all are.
+    def forward(
+        self, x: Float[Tensor, "B D N C"], mask: Bool[Tensor, "B length"] | None = None
+    ) -> Float[Tensor, "B D N C"]:
+        """The tokens after the block. `mask`, of the length of the axis, is True at real
+        entries; without it all are.
 
-        On a CPU the two halves run as hand-written functions that work through the tokens in pieces
-        that fit the cache; elsewhere, or if a subclass asks for it, as plain operations. Both
-        compute the same.
+        On a CPU the two halves are hand-written functions that process the tokens in pieces that
+        fit the cache; elsewhere they are plain operations. Both compute the same.
         """
         return self.pieced(x, mask) if x.device.type == "cpu" else self.plain(x, mask)
 
-    def plain(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def plain(
+        self, x: Float[Tensor, "B D N C"], mask: Bool[Tensor, "B length"] | None = None
+    ) -> Float[Tensor, "B D N C"]:
         """`forward` in plain differentiable operations."""
         xhat = functional.layer_norm(x, x.shape[-1:], eps=EPSILON)
         mixed = axial_attention(
@@ -111,8 +115,10 @@ class AxialBlock(nn.Module):
         hidden = torch.relu(functional.linear(xhat, *folded(self.feed_norm, self.widen)))
         return x + functional.dropout(self.narrow(hidden), self.dropout, self.training)
 
-    def pieced(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`forward` by the hand-written functions of this module, with their own backward
+    def pieced(
+        self, x: Float[Tensor, "B D N C"], mask: Bool[Tensor, "B length"] | None = None
+    ) -> Float[Tensor, "B D N C"]:
+        """`forward` by the hand-written functions of `pieces`, which include their backward
         passes."""
         half = torch.is_autocast_enabled("cpu") and x.dtype == torch.float32
         how = How(
@@ -145,18 +151,25 @@ class AxialBlock(nn.Module):
         )
 
 
-def folded(norm: nn.LayerNorm, layer: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the linear map that does to the plain normalised input what `layer` does
-    after the affine map of `norm`."""
+def folded(
+    norm: nn.LayerNorm, layer: nn.Linear
+) -> tuple[Float[Tensor, "out C"], Float[Tensor, " out"]]:
+    """Weight and bias of the linear map that equals the affine map of `norm` followed by
+    `layer`."""
     return layer.weight * norm.weight, layer.bias + functional.linear(norm.bias, layer.weight)
 
 
-def axial_attention(projected: Tensor, n_heads: int, axis: Axis, mask: Tensor | None) -> Tensor:
-    """Softmax attention along one axis; [B, D, N, 3 H K] (queries, keys, values, already scaled) ->
-    [B, D, N, H K].
+def axial_attention(
+    projected: Float[Tensor, "B D N 3*H*K"],
+    n_heads: int,
+    axis: Axis,
+    mask: Bool[Tensor, "B length"] | None,
+) -> Float[Tensor, "B D N H*K"]:
+    """Softmax attention along one axis, of queries, keys and values (side by side in the last
+    dimension, the queries already scaled).
 
-    `mask` [B, length of the axis], True at entries that may be attended to; each task needs at
-    least one.
+    `mask`, of the length of the axis, is True at entries that may be attended to; each task needs
+    at least one.
     """
     batch, variables, rows, _ = projected.shape
     parts = projected.view(batch, variables, rows, 3, n_heads, -1)

@@ -2,11 +2,11 @@
 pieces which fit the cache.
 
 A plain sequence of operations writes every intermediate result to memory and reads it again, and
-lets the system hand out fresh pages for it; on a CPU that costs more than the matrix products. Here
-each piece goes all the way from normalisation to residual, forward and backward, before the next
-begins. Products are in the type asked for (float32, bfloat16, float64), the residual stream,
-normalisation, and gradients of weights in that of the input. Each function says what it computes,
-and gradients are tested against plain operations.
+the system allocates new pages for it; on a CPU that costs more than the matrix products. Here each
+piece is computed completely, from normalisation to residual, before the next begins, in the forward
+and in the backward pass. Matrix products are in the type `How.dtype` (float32, bfloat16, float64);
+the residual stream, normalisation and gradients of weights are in the type of the input. Gradients
+are tested against plain operations.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Axis = Literal["variables", "rows"]
@@ -22,14 +23,14 @@ Axis = Literal["variables", "rows"]
 EPSILON = 1e-5  # of every layer norm
 TOKENS = 8192
 SCORES = 1 << 18  # attention scores worked on at once
-# attention weights of a block are kept for the backward pass up to this size, and computed again
-# beyond it
+# attention weights of a block are stored for the backward pass up to this size; larger ones are
+# computed again
 KEPT_BYTES = 1 << 29
 
 
 class How(NamedTuple):
-    """What a hand-written half of a block needs besides tensors; `dtype` is that of the matrix
-    products, `keep` asks for a backward pass."""
+    """The settings of a hand-written half of a block: `dtype` is that of the matrix products; with
+    `keep` intermediate results are stored for a backward pass."""
 
     n_heads: int
     key_size: int
@@ -46,14 +47,14 @@ class Attend(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        x: Tensor,
+        x: Float[Tensor, "B D N C"],
         weight: Tensor,
         bias: Tensor,
         back: Tensor,
         back_bias: Tensor,
-        mask: Tensor | None,
+        mask: Bool[Tensor, "B length"] | None,
         how: How,
-    ) -> Tensor:  # type: ignore[override]
+    ) -> Float[Tensor, "B D N C"]:  # type: ignore[override]
         out = torch.empty_like(x)
         source, target, masks = (
             _sequences(x, how.axis),
@@ -118,13 +119,13 @@ class Feed(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        x: Tensor,
+        x: Float[Tensor, "B D N C"],
         first: Tensor,
         first_bias: Tensor,
         second: Tensor,
         second_bias: Tensor,
         how: How,
-    ) -> Tensor:  # type: ignore[override]
+    ) -> Float[Tensor, "B D N C"]:  # type: ignore[override]
         out = torch.empty_like(x)
         source, target = x.view(-1, x.shape[-1]), out.view(-1, x.shape[-1])
         wide = _widened(how.dropout)
@@ -167,8 +168,8 @@ class Feed(torch.autograd.Function):
 
 
 def _sequences(x: Tensor, axis: Axis) -> Tensor:
-    """[B, D, N, C] seen so that pieces are slices: as it is for attention over variables, [B D, 1,
-    N, C] for attention over rows."""
+    """Tokens [B, D, N, C] reshaped so that pieces are slices: unchanged for attention over
+    variables, [B D, 1, N, C] for attention over rows."""
     return x if axis == "variables" else x.view(-1, 1, *x.shape[2:])
 
 
@@ -247,7 +248,7 @@ def _levels(dropout: float) -> int:
 
 
 def _widened(dropout: float) -> float:
-    """What kept entries are multiplied with, so that the mean stays."""
+    """The factor of the entries that dropout keeps, which preserves the mean."""
     return 65536 / (65536 - _levels(dropout))
 
 
@@ -307,7 +308,7 @@ def _weights_bytes(x: Tensor, how: How) -> int:
 
 
 def _tiles(groups: int, length: int) -> Iterator[tuple[slice, slice]]:
-    """Groups and queries of about `SCORES` attention scores; queries are only divided where one
+    """Groups and queries of about `SCORES` attention scores; queries are divided only where one
     group alone is too large."""
     by_group, by_query = max(1, SCORES // (length * length)), max(1, min(length, SCORES // length))
     for group in range(0, groups, by_group):
@@ -371,8 +372,8 @@ def _softmax_attention_backward(
 
 
 def _through_softmax(dweights: Tensor, weights: Tensor) -> Tensor:
-    """P (dP - rowsum(P dP)); short rows go by way of float32, for which alone torch's kernel is
-    fast there."""
+    """P (dP - rowsum(P dP)); short rows are converted to float32, because torch's kernel
+    is fast for them only in that type."""
     if weights.shape[-1] >= 64 or weights.dtype == torch.promote_types(
         weights.dtype, torch.float32
     ):

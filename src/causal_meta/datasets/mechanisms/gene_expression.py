@@ -1,7 +1,7 @@
 """Gene expression: cells at the steady state of chemical Langevin dynamics on a regulatory network,
 all tasks, cells and genes of one depth at once.
 
-Every row is a cell with a path of its own, not a later moment of one long path: rows are
+Every row is a cell with a separate path, not a later moment of one long path: rows are
 independent, and a few steps suffice. A step of length h solves dx = (P - l x) dt exactly for a
 production P that is linear in between (known at both ends, since causes come first), adds normal
 noise of the variance that the linear equation has, and reflects at 0 (Bossy, Gobet & Talay 2004).
@@ -213,13 +213,13 @@ class GeneExpressionFactory(WholeTableLaw):
                 parameters["half"][b, j] = torch.where(
                     parents.mask[b, j] > 0, mean[b[:, None], parents.index[b, j]], 1.0
                 )
-            own = {name: number[b, j] for name, number in parameters.items()}
+            picked = {name: number[b, j] for name, number in parameters.items()}
             if level == 0:
                 production = (
-                    own["basal_rate"].gather(1, cell_type[b])[None].expand(times + 1, -1, -1)
+                    picked["basal_rate"].gather(1, cell_type[b])[None].expand(times + 1, -1, -1)
                 )
             else:
-                production = self._production(own, parents, logs, b, j)
+                production = self._production(picked, parents, logs, b, j)
             hard, value = (None, None) if done is None else (done[0][b, j], done[1][b, j])
             if (
                 hard is not None
@@ -227,9 +227,9 @@ class GeneExpressionFactory(WholeTableLaw):
                 and bool((value != 0).logical_and_(~hard).any())
             ):
                 production = (
-                    production + own["decay"][:, None] * value.masked_fill(hard, 0.0)
+                    production + picked["decay"][:, None] * value.masked_fill(hard, 0.0)
                 ).clamp_(min=0)
-            path = self._path(own, production, kick.index_select(1, genes))
+            path = self._path(picked, production, kick.index_select(1, genes))
             if hard is not None and value is not None and bool(hard.any()):
                 path = torch.where(hard, value.clamp(min=0), path)
             if reference:
@@ -241,7 +241,7 @@ class GeneExpressionFactory(WholeTableLaw):
 
     @staticmethod
     def _production(
-        own: Parameters, parents: Parents, logs: Tensor, b: Tensor, j: Tensor
+        picked: Parameters, parents: Parents, logs: Tensor, b: Tensor, j: Tensor
     ) -> Tensor:
         """[T + 1, M, N]: rates at the ends of all steps from the logarithms of the causes'
         concentrations [T + 1, B D, N]."""
@@ -251,16 +251,16 @@ class GeneExpressionFactory(WholeTableLaw):
             some = torch.nonzero(parents.count[b, j] > slot)[:, 0]
             cause = parents.index[b[some], j[some], slot]
             effect = logs.index_select(1, b[some] * nodes + cause)
-            effect.sub_(own["half"][some, slot, None].log()).mul_(
-                own["hill"][some, slot, None]
-            ).sigmoid_().mul_(own["interaction"][some, slot, None])
+            effect.sub_(picked["half"][some, slot, None].log()).mul_(
+                picked["hill"][some, slot, None]
+            ).sigmoid_().mul_(picked["interaction"][some, slot, None])
             rate.index_add_(1, some, effect)
         return rate
 
-    def _path(self, own: Parameters, production: Tensor, kick: Tensor) -> Tensor:
+    def _path(self, picked: Parameters, production: Tensor, kick: Tensor) -> Tensor:
         """[T + 1, M, N]: the concentrations of M genes along time, from the steady state of the
         rates at the start."""
-        decay, amplitude = own["decay"][:, None], own["noise_amplitude"][:, None]
+        decay, amplitude = picked["decay"][:, None], picked["noise_amplitude"][:, None]
         length = decay * torch.tensor(self.steps)[:, None, None]  # [T, M, 1]
         kept = torch.exp(-length)
         even = (1 - kept) / length

@@ -1,5 +1,5 @@
-"""What a law over mechanisms is: functions that make variables from their parents and their noise,
-drawn for all nodes of all tasks at once.
+"""Base of the laws over mechanisms: functions from the parents and the noise of a variable to its
+value, drawn for all nodes of all tasks at once.
 
 A law draws parameters with leading dimensions [B, D] (one entry per node) and applies them to any
 selection of nodes. The parents of a node sit in K slots, by rising number, K the largest number of
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from causal_meta.conf.mechanism_laws import MechanismConfig
@@ -26,20 +27,19 @@ Names = tuple[str | int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Parents:
-    """The parents of every node in K slots: index int64 [B, D, K] (0 in empty slots), mask float32
-    [B, D, K], count int64 [B, D]."""
+    """The parents of every node in K slots: `index` is 0 and `mask` is 0 in empty slots."""
 
-    index: Tensor
-    mask: Tensor
-    count: Tensor
+    index: Int64[Tensor, "B D K"]
+    mask: Float[Tensor, "B D K"]
+    count: Int64[Tensor, "B D"]
 
     def select(self, tasks: Tensor) -> Parents:
         """The parents in some of the tasks."""
         return Parents(self.index[tasks], self.mask[tasks], self.count[tasks])
 
 
-def parents_of(adjacency: Tensor) -> Parents:
-    """The parents in graphs [B, D, D], by rising number; K is at least 1."""
+def parents_of(adjacency: Shaped[Tensor, "B D D"]) -> Parents:
+    """The parents of every node, sorted by number; K is at least 1."""
     effects = adjacency.mT != 0  # [b, j, i]: i causes j
     count = effects.sum(dim=-1)
     width = max(1, int(count.max()) if count.numel() else 1)
@@ -51,7 +51,7 @@ def parents_of(adjacency: Tensor) -> Parents:
 
 
 class AppliedLaw(ABC):
-    """What turns drawn parameters, inputs and noise into values."""
+    """A function from drawn parameters, inputs and noise to values."""
 
     # x = weight . parents + bias + noise_std e with parameters of these names: tables are then
     # solved at once
@@ -69,18 +69,23 @@ class AppliedLaw(ABC):
         return {name: value[row, node] for name, value in parameters.items()}
 
     @abstractmethod
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
-        """Float32 [b, N]: the values of b nodes from parameters [b, ...], their parents [b, K, N]
-        in slots, and their noise [b, N]."""
+    def apply(
+        self,
+        parameters: Parameters,
+        inputs: Float[Tensor, "b K N"],
+        noise: Float[Tensor, "b N"],
+    ) -> Float[Tensor, "b N"]:
+        """The values of b nodes from parameters [b, ...], their parents in slots, and their
+        noise."""
 
     def location_scale(
-        self, parameters: Parameters, inputs: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
-        """m and s > 0, each [b, N] (s may be [b, 1]), of a law x = m(parents) + s(parents) e; None
+        self, parameters: Parameters, inputs: Float[Tensor, "b K N"]
+    ) -> tuple[Float[Tensor, "b N"], Float[Tensor, "b _"]] | None:
+        """m and s > 0 (s may be [b, 1]) of a law x = m(parents) + s(parents) e; None
         where the noise enters in another way.
 
-        It is what densities and the recovery of the noise from rows need. Laws of this form
-        override it; affine ones need not.
+        Densities and the recovery of the noise from rows use it. Laws of this form override it;
+        affine ones need not.
         """
         if not self.affine:
             return None
@@ -88,8 +93,10 @@ class AppliedLaw(ABC):
         return mean, parameters["noise_std"][:, None]
 
 
-def weighted_parents(parameters: Parameters, inputs: Tensor) -> Tensor:
-    """Float32 [b, N]: w . x_pa of b nodes, from their parents [b, K, N]; 0 at a root."""
+def weighted_parents(
+    parameters: Parameters, inputs: Float[Tensor, "b K N"]
+) -> Float[Tensor, "b N"]:
+    """w . x_pa of b nodes; 0 at a root."""
     return weighted_sum(parameters["weight"][:, : inputs.shape[1]], inputs)
 
 
@@ -99,8 +106,8 @@ class MechanismLaw(AppliedLaw):
 
     @abstractmethod
     def draw(self, seeds: Sequence[int], names: Names, parents: Parents) -> Parameters:
-        """The parameters of all nodes, each [B, D, ...] unless `pick` knows better; task b depends
-        on seeds[b] and its own graph alone."""
+        """The parameters of all nodes, each [B, D, ...] unless `pick` reads another layout; task b
+        depends on seeds[b] and its own graph alone."""
 
 
 class WholeTableLaw(MechanismLaw):
@@ -117,10 +124,10 @@ class WholeTableLaw(MechanismLaw):
         self,
         parameters: Parameters,
         parents: Parents,
-        noise: Tensor,
+        noise: Float[Tensor, "B N D numbers"],
         changes: tuple[int, Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        """Float32 [B, N, D] from the parameters of B tasks and noise [B, N, D, numbers_per_value].
+    ) -> Float[Tensor, "B N D"]:
+        """The tables of B tasks; the last dimension of the noise has size `numbers_per_value`.
 
         `changes`: the interventions as `Interventions.columns` gives them.
         """

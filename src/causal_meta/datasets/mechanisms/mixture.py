@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from causal_meta import graphs
@@ -31,14 +32,16 @@ LARGEST = 1e18
 
 @dataclass(frozen=True, eq=False)
 class Mechanism:
-    """The function of one node: `mechanism(parents [N, k], noise [N]) -> [N]`, the k parents by
-    rising number."""
+    """The function of one node, called as `mechanism(parents, noise)`; the k parents are sorted by
+    their number."""
 
     name: str
     law: AppliedLaw
     parameters: Parameters  # of this node alone, without batch dimension
 
-    def __call__(self, parents: Tensor, noise: Tensor) -> Tensor:
+    def __call__(
+        self, parents: Float[Tensor, "N k"], noise: Float[Tensor, " N"]
+    ) -> Float[Tensor, " N"]:
         single = {name: value[None] for name, value in self.parameters.items()}
         return self.law.apply(single, parents.mT[None].to(torch.float32), noise[None])[0]
 
@@ -47,9 +50,9 @@ class MechanismFactory:
     """A named mixture of laws over mechanisms; each node (`mixing="node"`) or each task (`"task"`)
     draws its part by weight.
 
-    The numbers of a part belong to its name: renaming a part draws others, reordering parts changes
-    nothing but the choice. With `root` variables without parents have that law instead, under the
-    name "root".
+    The random numbers of a part depend on its name: renaming a part changes its parameters,
+    reordering the parts changes only which part a node gets. If `root` is set, variables without
+    parents have that law, under the name "root".
     """
 
     def __init__(
@@ -94,8 +97,8 @@ class MechanismFactory:
             for name, weight in zip(self.names, self.weights, strict=False)
         }
 
-    def draw(self, seeds: Sequence[int], adjacency: Tensor) -> MechanismBatch:
-        """The mechanisms of all nodes of graphs [B, D, D]; task b depends on seeds[b] and its graph
+    def draw(self, seeds: Sequence[int], adjacency: Float[Tensor, "B D D"]) -> MechanismBatch:
+        """The mechanisms of all nodes of the graphs; task b depends on seeds[b] and its graph
         alone."""
         parents = parents_of(adjacency)
         shape = (adjacency.shape[-1],) if self.mixing == "node" else (1,)
@@ -120,15 +123,15 @@ class MechanismFactory:
 
 @dataclass(frozen=True, eq=False)
 class MechanismBatch:
-    """The mechanisms of all nodes of B tasks: choice int64 [B, D] is each node's part; task b's
-    parameters of part p are row position[p, b]."""
+    """The mechanisms of all nodes of B tasks: `choice` is each node's part; the parameters of task
+    b and part p are in row position[p, b]."""
 
     factory: MechanismFactory
-    adjacency: Tensor
+    adjacency: Float[Tensor, "B D D"]
     parents: Parents
-    choice: Tensor
+    choice: Int64[Tensor, "B D"]
     parameters: list[Parameters]
-    position: Tensor
+    position: Int64[Tensor, "parts B"]
 
     def mechanism(self, b: int, j: int) -> Mechanism:
         """The function of node j of task b."""
@@ -141,14 +144,18 @@ class MechanismBatch:
         )
 
     def rows(
-        self, noise: Tensor, interventions: Interventions | None = None, *, by_level: bool = False
-    ) -> Tensor:
-        """Float32 [B, N, D]: the tables that the noise [B, N, D] makes, causes before effects, with
-        the `interventions` if there are any.
+        self,
+        noise: Float[Tensor, "B N D *numbers"],
+        interventions: Interventions | None = None,
+        *,
+        by_level: bool = False,
+    ) -> Float[Tensor, "B N D"]:
+        """The tables that follow from the noise, causes before effects, with the `interventions` if
+        there are any.
 
-        All values are finite and at most LARGEST in size; larger ones are set to it, as they come.
-        With `by_level=True` affine models too are evaluated from causes to effects, instead of
-        solved at once.
+        All values are finite and at most LARGEST in size; larger ones are set to it before their
+        effects are computed. With `by_level=True` affine models, too, are evaluated from causes to
+        effects, instead of solved at once.
         """
         interventions = interventions if interventions is not None and len(interventions) else None
         if self.factory.whole_table:
@@ -184,9 +191,11 @@ class MechanismBatch:
             out[tasks] = law.tables(parameters, self.parents.select(tasks), noise[tasks], changes)
         return out
 
-    def location_scale(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """m_j(parents) and s_j(parents), both [B, N, D], of every variable at the parents in rows
-        [B, N, D], where x_j = m_j + s_j e_j.
+    def location_scale(
+        self, rows: Float[Tensor, "B N D"]
+    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B N D"]]:
+        """m_j(parents) and s_j(parents) of every variable at the parents in `rows`, where x_j = m_j
+        + s_j e_j.
 
         In the precision of the rows. Raises ValueError if a mechanism is not of that form.
         """

@@ -2,7 +2,7 @@
 
 Each variable gets two numbers of the model, mean m_j and standard deviation s_j, computed once from
 the first 256 rows of the task's own noise and kept, however many rows are drawn: further rows,
-interventions and counterfactuals all see the same model. With z = (x - m)/s it is z_j = (f_j(z_pa,
+interventions and counterfactuals all use the same model. With z = (x - m)/s it is z_j = (f_j(z_pa,
 e_j) - m_j)/s_j. "values" reports z (internally standardised models, iSCM: Ormaniec et al. 2025),
 "inputs" reports f_j(z_pa, e_j) (BCNP: Dhir et al. 2025). Both papers take the statistics of
 whatever rows are drawn.
@@ -64,8 +64,8 @@ class StandardisedLaw(AppliedLaw):
         moments = self.law.location_scale(parameters, self._inputs(parameters, inputs))
         if moments is None or self.mode == "inputs":
             return moments
-        own_mean, own_std = parameters[_MEAN][:, None], parameters[_STD][:, None]
-        return (moments[0] - own_mean) / own_std, moments[1] / own_std
+        mean, std = parameters[_MEAN][:, None], parameters[_STD][:, None]
+        return (moments[0] - mean) / std, moments[1] / std
 
 
 def reference_moments(batch: MechanismBatch, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,21 +92,24 @@ def standardised(batch: MechanismBatch, noise: Tensor, mode: Mode) -> MechanismB
     """The models of `batch`, as drawn, with standardising inside; `noise` [B, R, D] makes the
     reference rows.
 
-    Affine mechanisms stay affine: their numbers are taken into weights, bias and noise scale.
+    Affine mechanisms stay affine: means and standard deviations are absorbed into weights, bias and
+    noise scale.
     """
     mean, std = reference_moments(batch, noise)
     parameters = []
     for part, (law, drawn) in enumerate(zip(batch.factory.laws, batch.parameters, strict=True)):
         owner = batch.owners(part)
-        own_mean, own_std = mean[owner], std[owner]
+        part_mean, part_std = mean[owner], std[owner]
         if mode == "inputs":
             slots, mask = batch.parents.index[owner], batch.parents.mask[owner]
-            own_mean = own_mean.gather(1, slots.flatten(1)).view_as(mask) * mask
-            own_std = torch.where(mask > 0, own_std.gather(1, slots.flatten(1)).view_as(mask), 1.0)
+            part_mean = part_mean.gather(1, slots.flatten(1)).view_as(mask) * mask
+            part_std = torch.where(
+                mask > 0, part_std.gather(1, slots.flatten(1)).view_as(mask), 1.0
+            )
         if drawn and law.affine:
-            drawn = _folded(drawn, own_mean, own_std, mode)
+            drawn = _folded(drawn, part_mean, part_std, mode)
         elif drawn:
-            drawn = drawn | {_MEAN: own_mean, _STD: own_std}
+            drawn = drawn | {_MEAN: part_mean, _STD: part_std}
         parameters.append(drawn)
     factory = copy.copy(batch.factory)
     factory.laws = [law if law.affine else StandardisedLaw(law, mode) for law in factory.laws]

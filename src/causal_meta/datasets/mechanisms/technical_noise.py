@@ -1,4 +1,4 @@
-"""From concentrations of genes in cells to what a sequencer reports: outlier genes, library sizes,
+"""From concentrations of genes in cells to the counts of a sequencer: outlier genes, library sizes,
 dropout, counts.
 
 Everything is a function of standard normal numbers that the caller passes, so that two tables with
@@ -18,7 +18,7 @@ from causal_meta.datasets.mechanisms.law import Names, Parameters
 from causal_meta.fixed_order import row_sums
 
 _SMALL = 12.0  # up to this mean the Poisson law is inverted by adding its probabilities
-_TERMS = 120  # far more of them than any chance in float32 asks for
+_TERMS = 120  # far more of them than float32 can distinguish
 
 
 def draw_experiment(
