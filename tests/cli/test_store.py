@@ -97,8 +97,7 @@ def test_gc_shows_first_and_removes_then(run, store):
         os.utime(path, (time.time() - 7200,) * 2)
     shown = run("store", "gc")
     assert (
-        shown.out.splitlines()[0]
-        == "removable  1.5 kB  .staging/import-0  an import that did not end"
+        shown.out.splitlines()[0] == "removable  1.5 kB  .staging/import-0  an interrupted import"
     )
     assert "give --yes" in shown.last
     assert broken.exists()

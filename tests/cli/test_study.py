@@ -116,7 +116,7 @@ def test_mistakes_are_refused_before_anything_is_made(run, refused, file, store,
         saying="line 1: the study is called 'first', a name that an artifact has already",
     )
     file.write_text(STUDY)
-    refused("study", file, "--only", "kind=boss", saying="--only kind=boss fits nothing")
+    refused("study", file, "--only", "kind=boss", saying="--only kind=boss matches nothing")
     refused(
         "study",
         file,

@@ -249,7 +249,7 @@ def test_a_path_that_leads_elsewhere_is_refused(other, tmp_path, name):
     refused(
         other,
         forged(tmp_path / "evil.tar", {name: b"evil"}, headers=headers),
-        saying="no path of a file|cannot be the name",
+        saying="is not the path of a file|cannot be the name",
     )
     assert [path for path in listing(tmp_path) if not path.startswith("other")] == sorted(
         [*before, "evil.tar"]

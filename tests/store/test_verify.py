@@ -35,10 +35,10 @@ def test_a_sound_store_has_no_problems(store, target, run):
             "facts/events.jsonl is changed.",
         ),
         (lambda t: (t.folder / "facts" / "x").mkdir(), None),
-        (lambda t: (t.folder / "link").symlink_to("data.npz"), "link, which is no plain file"),
+        (lambda t: (t.folder / "link").symlink_to("data.npz"), "link, which is not a plain file"),
         (lambda t: edit_meta(t, revision=2), "its id should be tgt_"),
         (lambda t: edit_meta(t, kind="amortised"), "its id should be tgt_"),
-        (lambda t: edit_meta(t, target_id="tgt_000000000000"), "says that it is tgt_000000000000"),
+        (lambda t: edit_meta(t, target_id="tgt_000000000000"), "claims to be tgt_000000000000"),
         (lambda t: (t.folder / "config.yaml").write_text("a: [b"), "config.yaml is changed."),
         (lambda t: (t.folder / "config.yaml").unlink(), "config.yaml is missing."),
     ],
@@ -85,8 +85,11 @@ def test_verify_finds_a_run_in_the_wrong_target_and_strangers(store, target, run
     (target.folder / "run_x").mkdir()
     problems = store.verify()
     assert f"{run.id}: it is in {other.id}, but was computed on {target.id}." in problems
-    assert "targets/tgt_backup has no name of an artifact; remove or rename it." in problems
-    assert f"targets/{target.id}/run_x has no name of an artifact; remove or rename it." in problems
+    assert "targets/tgt_backup is not the name of an artifact; remove or rename it." in problems
+    assert (
+        f"targets/{target.id}/run_x is not the name of an artifact; remove or rename it."
+        in problems
+    )
     assert len(problems) == 3
 
 

@@ -186,8 +186,8 @@ def test_a_package_that_is_not_there(missing, card, monkeypatch):
     [
         (
             "cores: 100",
-            r"line 2: 1 jobs of kind tasks at once need 100 cores, and this machine has \d+; ask "
-            r"for less",
+            r"line 2: 1 jobs of kind tasks at once need 100 cores, but this machine has \d+; "
+            r"request less",
         ),
         ("cores: 1, per_block: 1000", "line 2: 1000 jobs of kind tasks at once need 1000 cores"),
         ("memory_gb: 60000", "line 2: 1 jobs of kind tasks at once need 60000 GB of memory"),
@@ -197,7 +197,7 @@ def test_a_package_that_is_not_there(missing, card, monkeypatch):
         ),
         (
             "memory_gb: 1, gpus: 1",
-            "line 2: jobs of kind tasks are to use a GPU, and this machine shows none",
+            "line 2: jobs of kind tasks are to use a GPU, but this machine has none",
         ),
     ],
 )
@@ -217,7 +217,7 @@ def test_what_slurm_would_not_take_is_asked_before(card, plan, store, monkeypatc
     )
     with pytest.raises(
         ConfigError,
-        match=r"line 6: Slurm takes no block for jobs of kind empty \(Requested node "
+        match=r"line 6: Slurm accepts no block for jobs of kind empty \(Requested node "
         r"configuration is not available\)",
     ):
         check_plan(executor_of(file, 1), asked, store)
@@ -255,7 +255,7 @@ def test_a_cluster_needs_to_know_by_which_address_it_reaches_us(
     file = card("kind: slurm\n")
     with pytest.raises(
         ConfigError,
-        match=r"has the addresses 10\.0\.0\.1 \(eth1\), 10\.1\.0\.1 \(eth2\); write into the card",
+        match=r"has the addresses 10\.0\.0\.1 \(eth1\), 10\.1\.0\.1 \(eth2\); write the one by which",
     ):
         check_plan(executor_of(file, 1), plan(STUDY), store)
     assert address_of(SlurmCard(address="10.9.9.9")) == "10.9.9.9"
