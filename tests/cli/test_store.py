@@ -163,5 +163,5 @@ def test_promote_prints_where_the_snippet_lies(refused, run, store, tmp_path):
         run("store", "promote", "single", "first", "--plot", "losses").out
         == "gallery/first/snippet.md\n"
     )
-    refused("store", "promote", "single", "held_in", saying="has no plots of its own")
+    refused("store", "promote", "single", "held_in", saying="has no plots; give a run")
     refused("store", "promote", "everything", "first", saying="invalid choice")

@@ -50,7 +50,7 @@ def test_control_characters_vanish():
 
 def test_only_text_elements_and_sequences_are_taken():
     assert html([1, None, False, Html("<br>"), ["x"]]) == "1<br>x"
-    with pytest.raises(TypeError, match="cannot stand in a page"):
+    with pytest.raises(TypeError, match="cannot be put into a page"):
         html(object())
 
 

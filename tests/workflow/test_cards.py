@@ -255,7 +255,7 @@ def test_a_cluster_needs_to_know_by_which_address_it_reaches_us(
     file = card("kind: slurm\n")
     with pytest.raises(
         ConfigError,
-        match=r"has the addresses 10\.0\.0\.1 \(eth1\), 10\.1\.0\.1 \(eth2\); write the one by which",
+        match=r"has the addresses 10\.0\.0\.1 \(eth1\), 10\.1\.0\.1 \(eth2\); write the one",
     ):
         check_plan(executor_of(file, 1), plan(STUDY), store)
     assert address_of(SlurmCard(address="10.9.9.9")) == "10.9.9.9"

@@ -347,7 +347,8 @@ def test_a_real_slurm_carries_out_a_study_and_a_cancelled_block_costs_only_time(
     refusal = subprocess.run([*apart, *more], capture_output=True, text=True, timeout=300)
     assert refusal.returncode == 2
     assert (
-        "line 4: Slurm accepts no block for jobs of kind sleep (Requested node configuration is not "
+        "line 4: Slurm accepts no block for jobs of kind sleep (Requested node configuration is "
+        "not "
         "available)" in refusal.stderr
     )
     assert not Path(tmp_path / "other" / "targets").exists()

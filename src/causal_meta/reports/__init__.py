@@ -1,4 +1,4 @@
-"""Reports drawn from artifacts: one self-contained page, and the tables in it."""
+"""Reports made from artifacts: one self-contained HTML page, and the tables in it."""
 
 from causal_meta.reports.cards import model_card
 from causal_meta.reports.report import run_report

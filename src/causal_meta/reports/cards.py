@@ -23,7 +23,7 @@ LIMITS = (
     "Its answer is a probability for every ordered pair of variables, given the table alone and "
     "the worlds it was trained on. It knows "
     "nothing of hidden common causes, feedback, selection or time unless these worlds had them, "
-    "and is no proof of a causal effect. "
+    "and does not prove a causal effect. "
     "Samples draw edges independently and can have cycles."
 )
 
@@ -130,8 +130,8 @@ def described(model: Artifact) -> Description:
 
 
 def model_card(model: Artifact, name: str = "") -> str:
-    """The card of an amortised target as Markdown, to stand beside weights that are given away;
-    raises ValueError for another kind."""
+    """The card of an amortised target as Markdown, to be published with its weights; raises
+    ValueError for another kind."""
     card = described(model)
     lines = [
         f"# Model card: {name or model.id}",
@@ -197,7 +197,7 @@ def _trained_on(config: ExperimentConfig) -> str:
 
 
 def duration(seconds: Any) -> str:
-    """Seconds in words.
+    """A duration in words.
 
     >>> [duration(s) for s in (0.4, 75, 7260, None)]
     ['0.4 s', '1 min 15 s', '2 h 1 min', 'unknown']
@@ -232,8 +232,8 @@ def provenance(evidence: Evidence) -> list[Part]:
         "digest of the results",
     ]
     words = (
-        "Everything on this page is drawn from these artifacts; with the same configuration "
-        "each can be built again under the same id."
+        "Everything on this page is made from these artifacts; building the same configuration "
+        "again gives the same id."
     )
     key = tag("p", "Key of this report: ", tag("code", evidence.key), class_="small")
     body = tag("p", words), table(header, rows, words=range(9)), key

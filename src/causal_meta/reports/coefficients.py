@@ -23,14 +23,14 @@ from causal_meta.store import Artifact
 _DRAWN = ("trace", "rank", "energy", "wnv")
 NOTE = (
     "λ̂ = nβ (E[L(w)] − L(w*)) under the posterior around w*, ± its standard error (Monte Carlo, "
-    "and what is left of the bias of the step size). "
+    "and the remaining bias of the step size). "
     "Gradients count those of all rows, warm-up included; seconds leave compiling out."
 )
 
 
 @dataclass(frozen=True)
 class Estimated:
-    """A target and the samplers' runs on it, each with a label of its own and its analysis."""
+    """A target and the samplers' runs on it, each with a distinct label and its analysis."""
 
     target: Artifact
     title: str
@@ -38,7 +38,7 @@ class Estimated:
 
     @cached_property
     def exact(self) -> dict[str, float]:
-        """What is known exactly (lambda, multiplicity, expected), where it is the same for all
+        """The exact values (lambda, multiplicity, expected) that are known and the same for all
         runs."""
         known = [analysis["exact"] for _, _, analysis in self.runs]
         return known[0] if all(other == known[0] for other in known) else {}
@@ -80,7 +80,7 @@ def _named(
 
 def findings(evidence: Evidence) -> list[Finding]:
     """For each target the estimate with the smallest error among those without flags, or a sentence
-    that there is none."""
+    saying that there is none."""
     return [_finding(item) for item in estimated(evidence)]
 
 
@@ -96,8 +96,7 @@ def _finding(item: Estimated) -> Finding:
     if not sound:
         return Finding(
             subject,
-            f"No estimate without flags; each of the {len(item.runs)} runs says below what is "
-            "wrong with it.",
+            f"No estimate without flags; each of the {len(item.runs)} runs is explained below.",
         )
     label, analysis = min(sound, key=lambda pair: pair[1]["llc_error"])
     low, high = analysis["interval"]
@@ -176,7 +175,7 @@ def _row(label: str, analysis: dict[str, Any]) -> list[str]:
 
 def _estimate(analysis: dict[str, Any]) -> str:
     return (
-        "no sound chain"
+        "no usable chain"
         if analysis["llc_mean"] is None
         else f"{number(analysis['llc_mean'], 3)}\u00a0±\u00a0{number(analysis['llc_error'], 3)}"
     )
@@ -223,7 +222,7 @@ def _details(label: str, run: Artifact, analysis: dict[str, Any]) -> Html:
 
 
 def _diagnostics(run: Artifact) -> dict[str, bytes]:
-    """The pictures of a sampler's run by name as PNG: those in its folder, else drawn anew. Raises
+    """The pictures of a sampler's run by name as PNG: those in its folder, or newly drawn. Raises
     ValueError if its trace cannot be read."""
     files = [run.folder / "diagnostics" / f"{name}.png" for name in _DRAWN]
     ready = {file.stem: file.read_bytes() for file in files if file.is_file()}
@@ -234,7 +233,7 @@ def _diagnostics(run: Artifact) -> dict[str, bytes]:
 
 
 def record(item: Estimated) -> dict[str, Any]:
-    """The estimates of a target for programs."""
+    """The estimates of a target as plain data."""
     kept = (
         "llc_mean",
         "llc_mcse",

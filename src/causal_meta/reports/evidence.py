@@ -1,5 +1,5 @@
-"""What a report is made from: the artifacts that it is about, read once and put in order. Nothing
-is computed that is not in them."""
+"""The evidence of a report: the artifacts that it is about, read once and put in order. Nothing
+else is computed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Answer:
 
     @property
     def warnings(self) -> list[str] | None:
-        """The warnings that the run recorded about its answer; None if it checked nothing."""
+        """The warnings that the run recorded about its answer; None if it made no checks."""
         sentences = self.run.meta.get("warnings")
         return None if sentences is None else [str(sentence) for sentence in sentences]
 
@@ -91,7 +91,7 @@ class TaskSet:
 
     @property
     def size(self) -> str:
-        """In words: how many tasks, rows and variables."""
+        """A text with the numbers of tasks, rows and variables."""
         dims, data = self.artifact.meta.get("dims", {}), getattr(self.artifact.config, "data", None)
         rows, nodes = dims.get("n_rows", "?"), dims.get("n_nodes", "?")
         if isinstance(data, FamilyConfig):
@@ -103,7 +103,7 @@ class TaskSet:
 
     @property
     def count(self) -> str:
-        """How many tasks, in words."""
+        """A text with the number of tasks."""
         tasks = self.artifact.meta.get("dims", {}).get("n_tasks", "?")
         return f"1 {'table' if self.is_table else 'task'}" if tasks == 1 else f"{tasks} tasks"
 
@@ -126,7 +126,7 @@ def _range(low: int, high: int) -> str:
 
 @dataclass
 class Evidence:
-    """All that a report shows: models, task sets, every artifact used, what was wrong with some of
+    """Everything that a report shows: models, task sets, every artifact used, problems with some of
     them, and the `title` and `key` of the report."""
 
     artifacts: list[Artifact]
@@ -138,17 +138,17 @@ class Evidence:
     key: str = ""
 
     def name_of(self, artifact: Artifact) -> str:
-        """Its human name, else what it is with its id."""
+        """Its human name, else its kind with its id."""
         return self.names.get(artifact.id) or f"{_kind_word(artifact)} {artifact.id}"
 
 
 def gather(store: Store, name: str = "", artifacts: Iterable[Artifact] | None = None) -> Evidence:
-    """The evidence for a report on `name` (a target or run, by name, id or unique prefix), on given
-    artifacts, or on the whole store.
+    """The evidence for a report on `name` (a target or run, by name, id or unique prefix), on the
+    given artifacts, or on the whole store.
 
-    A model brings its evaluations and answers, the task sets they are on, and everything else that
-    was scored or answered there; a task set brings all that was scored or answered on it; a run
-    stands for its target. Raises `StoreError` if the name means nothing.
+    A model comes with its evaluations and answers, the task sets they are on, and everything else
+    that was scored or answered there; a task set with everything scored or answered on it; a run
+    stands for its target. Raises `StoreError` if the name is unknown.
     """
     everything, problems = _readable(store.artifacts())
     by_id = {item.id: item for item in everything}
@@ -199,7 +199,7 @@ def _around(start: Artifact, everything: list[Artifact]) -> dict[str, Artifact]:
     target = start if start.is_target else by_id.get(start.inputs["of"])
     if target is None:
         raise StoreError(
-            f"{start.id} was computed of {start.inputs['of']}, which cannot be read; see "
+            f"{start.id} was computed on {start.inputs['of']}, which cannot be read; see "
             "causal-meta store verify."
         )
     if target.kind == "tasks":
@@ -293,8 +293,8 @@ def _kind_word(artifact: Artifact) -> str:
 
 
 def _label(method: Artifact, run: Artifact, by_id: dict[str, Artifact], evidence: Evidence) -> str:
-    """What a method is called in the tables: a model by its name, a baseline by its kind and the
-    settings that are not the default."""
+    """The name of a method in the tables: a model's name, or a baseline's kind and its settings
+    that are not the default."""
     if method.kind == "amortised":
         return evidence.name_of(method)
     config = method.config
@@ -311,8 +311,8 @@ def _label(method: Artifact, run: Artifact, by_id: dict[str, Artifact], evidence
 
 
 def _make_unique(group: Sequence[Any]) -> None:
-    """Two rows of a table that would be called the same get the settings in which their runs
-    differ, or their ids."""
+    """Rows of a table with equal names get the settings in which their runs differ, or their
+    ids."""
     for label in {item.label for item in group}:
         same = [item for item in group if item.label == label]
         if len(same) < 2:

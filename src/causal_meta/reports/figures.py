@@ -78,7 +78,7 @@ def calibration(tasks: TaskSet, group: Sequence[Evaluation]) -> Picture | None:
         ours={item.label for item in shown if item.is_model},
     )
     pairs = sum(b["count"] for b in shown[0].metrics["reliability"])
-    few = " So few pairs say little." if pairs < 1000 else ""
+    few = " So few pairs are weak evidence." if pairs < 1000 else ""
     caption = (
         "Of the pairs that a method gives the probability on the horizontal axis, this share are "
         "true edges. "

@@ -1,8 +1,8 @@
-"""Plots and tables copied out of the store to a folder that is kept, with Markdown to show them.
+"""Plots and tables copied out of the store into a gallery folder, with Markdown to show them.
 
 <gallery>/<title>/ holds the copies under names that stay the same whenever they are copied again
-(`<kind>_<plot>.png`), `snippet.md`, and `promoted.json`: which file came from which artifact. The
-title is the name of what is promoted, or its id.
+(`<kind>_<plot>.png`), `snippet.md`, and `promoted.json`, which records the artifact of each file.
+The title is the name of the promoted artifact, or its id.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def _pieces(store: Store, token: str) -> tuple[str, list[Piece]]:
         store.refuse_links(folder)
         if not (folder / "manifest.yaml").is_file():
             raise StoreError(
-                f"The store {store.root} holds no report {token}; the folders in reports/ are "
-                "what they are called."
+                f"The store {store.root} holds no report {token}; a report is named by its folder "
+                "in reports/."
             )
         return token, [_piece("report", token, folder)]
     artifact = store.find(token)
@@ -183,8 +183,7 @@ def _single(title: str, piece: Piece, plot: str) -> Piece:
     known = ", ".join(dict.fromkeys(path.stem for path in piece.pictures))
     if not piece.pictures:
         raise StoreError(
-            f"{title} has no plots of its own; give a run that has, or promote the gallery of its "
-            "target."
+            f"{title} has no plots; give a run that has some, or promote the gallery of its target."
         )
     if not chosen:
         raise StoreError(f"{title} has no plot {plot!r}; it has {known}.")
@@ -226,7 +225,7 @@ def _write(folder: Path, title: str, pieces: Sequence[Piece], head: Sequence[str
 
 
 def _promoted(folder: Path) -> dict[str, Any]:
-    """What the record of an earlier promotion says, of files that are still there."""
+    """The entries of an earlier promotion's record whose files still exist."""
     try:
         tree = read_json(folder / RECORD)
     except ValueError:
@@ -259,7 +258,7 @@ def _copy(source: Path, place: Path) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown takes as it stands."""
+    """Text with the special characters of Markdown escaped."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 

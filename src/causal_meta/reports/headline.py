@@ -1,4 +1,4 @@
-"""What a report says first: its results in sentences written from the numbers, good or bad."""
+"""The first part of a report: its results in sentences generated from the numbers, good or bad."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Finding:
     words: str
 
 
-#: What stands in place of findings where there are none.
+#: What is shown if there are no findings.
 NOTHING = Finding(
     "Nothing to compare yet",
     "No model has answered or been scored; the report shows what was built.",
@@ -60,9 +60,9 @@ def _about_answer(tasks: TaskSet, answer: Answer) -> Finding:
         names = " and ".join(name for name in tasks.columns if name.lower() in UNCAUSED)
         them = "them" if " and " in names else "it"
         verdict = (
-            "as unlikely as it must be"
+            "as low as it must be"
             if p < 0.1
-            else "more than it should"
+            else "higher than it should be"
             if p < 0.5
             else "which is wrong"
         )
@@ -144,7 +144,7 @@ def _value(item: Evaluation, name: str) -> str:
 
 def alarms(evidence: Evidence) -> list[str]:
     """A sentence about everything that casts doubt on the report: runs that were left out, scores
-    without the empty graph, impossible edges that a model holds likely."""
+    without the empty graph, impossible edges that a model finds likely."""
     sentences = list(evidence.problems)
     for tasks in evidence.task_sets:
         for group in tasks.groups():
@@ -157,8 +157,8 @@ def alarms(evidence: Evidence) -> list[str]:
                     f"{tasks.columns[i]} → {tasks.columns[j]} ({p:.2f})" for i, j, p in likely[:5]
                 )
                 sentences.append(
-                    f"In {tasks.title}, {answer.label} gives edges that cannot be at least 0.5: "
-                    f"{edges}. Its other edges deserve doubt, too."
+                    f"In {tasks.title}, {answer.label} gives impossible edges a probability of at "
+                    f"least 0.5: {edges}. Treat its other edges with caution, too."
                 )
     return sentences
 

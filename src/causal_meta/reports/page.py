@@ -15,7 +15,7 @@ _VOID = frozenset({"img", "meta", "br"})
 
 
 class Html(str):
-    """Text that is HTML already. Everything else is escaped on its way into an element."""
+    """Text that is HTML already. Everything else is escaped when it is put into an element."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ def html(value: Any) -> Html:
     if isinstance(value, Iterable):
         return Html("".join(html(item) for item in value))
     raise TypeError(
-        f"{value!r} cannot stand in a page; give text, numbers, elements or sequences of them."
+        f"{value!r} cannot be put into a page; give text, numbers, elements or sequences of them."
     )
 
 
@@ -71,14 +71,14 @@ def paragraphs(sentences: Iterable[Any], **attributes: Any) -> Html:
 
 
 def notice(*children: Any, loud: bool = False) -> Html:
-    """A box that stands out; a `loud` one says that something is wrong."""
+    """A highlighted box; a `loud` one says that something is wrong."""
     return tag("div", *children, class_="notice loud" if loud else "notice", role="note")
 
 
 @dataclass(frozen=True)
 class Picture:
     """A picture with its place among the report's files (`training/figures/NAME.png`), its PNG
-    bytes, a description for those who cannot see it, and a caption."""
+    bytes, a text alternative, and a caption."""
 
     path: str
     data: bytes
@@ -98,7 +98,7 @@ class Part:
 
 
 def picture(data: bytes, alt: str, caption: Any = "") -> Html:
-    """A PNG at 150 dots per inch inside the page, with words for those who cannot see it."""
+    """A PNG at 150 dots per inch inside the page, with a text alternative."""
     width, height = struct.unpack(">II", data[16:24])
     source = Html("data:image/png;base64," + base64.b64encode(data).decode("ascii"))
     image = tag(

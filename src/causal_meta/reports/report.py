@@ -1,7 +1,7 @@
-"""One report: written once, and returned again as long as its manifest is the same.
+"""Writing a report once, and returning it again as long as its manifest is the same.
 
-reports/report_<timestamp>_<name>/ holds manifest.yaml, report.html (one file, nothing from
-outside), training/{summary.csv, summary.json, figures/} and inference/{summary.json, scores.csv,
+reports/report_<timestamp>_<name>/ holds manifest.yaml, report.html (one file without external
+resources), training/{summary.csv, summary.json, figures/} and inference/{summary.json, scores.csv,
 figures/}. The manifest lists the artifacts by id and digest; its key is a hash of that list, of the
 names shown and of the revision of this code; a report with the same key is not written again.
 """
@@ -39,19 +39,19 @@ def run_report(
     artifacts: Iterable[Artifact] | None = None,
     out: str | Path | None = None,
 ) -> Path:
-    """The folder of the report on `name`, written if there is none yet; `report.html` lies in it.
+    """The folder of the report on `name`, with `report.html` in it; written if there is none yet.
 
     Args:
         store: where the artifacts are.
-        name: name, id or unique prefix of a target (or of a run, which stands for its target): all
-        its runs, and everything else that was scored
-            or answered on the same task sets. Nothing means the whole store.
+        name: name, id or unique prefix of a target (or of a run, which stands for its target); the
+            report covers all its runs, and everything else that was scored or answered on the
+            same task sets. Empty means the whole store.
         artifacts: instead of `name`, exactly these and their inputs.
         out: the folder in which reports are kept (default `reports/` in the store).
 
     Raises:
-        StoreError: the name means nothing, there is nothing to report, or the disk is full or
-        read-only.
+        StoreError: the name is unknown, there is nothing to report, or the disk is full or
+            read-only.
     """
     evidence = gather(store, name, artifacts)
     require_something(evidence, name)
@@ -112,12 +112,12 @@ def find_report(shelf: Path, key: str) -> Path | None:
             ):
                 return path.parent
         except (OSError, UnicodeDecodeError, ConfigError, KeyError, TypeError):
-            continue  # no report of ours, or a damaged one: it is left alone and written again
+            continue  # not a report, or a damaged one: it is kept, and a new one is written
     return None
 
 
 def _write(evidence: Evidence, manifest: dict[str, Any], shelf: Path) -> Path:
-    """Make the report in a draft folder, then rename it into its place."""
+    """Write the report into a draft folder, then rename that into place."""
     now = datetime.datetime.now(datetime.UTC)
     shelf.mkdir(parents=True, exist_ok=True)
     draft = shelf / f".draft-{uuid.uuid4().hex}"
@@ -160,7 +160,7 @@ SECTIONS: tuple[Callable[[Evidence], list[Part]], ...] = (
     cards.model_cards,
     cards.provenance,
 )
-#: What stands before them: results in a sentence each, and warnings about the evidence.
+#: The parts before them: results in a sentence each, and warnings about the evidence.
 FINDINGS = (coefficients.findings, headline.findings)
 ALARMS = (headline.alarms, coefficients.alarms)
 
@@ -188,7 +188,7 @@ def render(evidence: Evidence, now: datetime.datetime) -> tuple[str, list[Pictur
 
 
 def _summaries(evidence: Evidence, folder: Path) -> None:
-    """The numbers of the page for programs: training/summary.{csv,json} with a record per model,
+    """The numbers of the page as files: training/summary.{csv,json} with a record per model,
     inference/summary.json with scores, answers and learning coefficients."""
     import pandas as pd
 

@@ -78,8 +78,8 @@ def _warnings(answer: Answer) -> list[Html]:
             notice(
                 tag(
                     "p",
-                    "This run recorded no check of whether the table is like the worlds that the "
-                    "model was trained on.",
+                    "This run recorded no check of whether the table resembles the model's "
+                    "training data.",
                 )
             )
         ]
@@ -132,7 +132,7 @@ def _strongest(tasks: TaskSet, first: Answer) -> Html:
         *(["true"] if tasks.truth is not None else []),
     ]
     result = [
-        tag("h3", "Strongest edges, and what the alternatives say"),
+        tag("h3", "Strongest edges, and their probabilities by the alternatives"),
         table(header, _edge_rows(tasks, first, others, chosen), class_="edges"),
     ]
     if missed:
@@ -145,8 +145,8 @@ def _strongest(tasks: TaskSet, first: Answer) -> Html:
         ]
     if others:
         words = (
-            "For the bootstraps, the share of replicates whose graph has the edge. Neither "
-            "these nor the model's are facts about the world."
+            "For the bootstraps, the share of replicates whose graph has the edge. Neither these "
+            "nor the model's are certain facts."
         )
         result.append(tag("p", words, class_="note"))
     return html(result)
@@ -340,8 +340,7 @@ def _legend(group: Sequence[Evaluation]) -> str:
             "all of them."
         )
     return (
-        words
-        + " — not defined. AUPRC is to be read against its chance level, the density of the true "
+        words + " — not defined. Compare AUPRC with its chance level, the density of the true "
         "graphs; CPU s is processor seconds per task."
     )
 

@@ -58,7 +58,7 @@ FURTHER = tuple(METRICS)[12:]
 
 
 def metric(name: str) -> Metric:
-    """How a metric is shown; an unknown one under its name, without a best row."""
+    """How a metric is shown; an unknown metric has its name as title and no best row."""
     return METRICS.get(name, Metric(name, 0, 3))
 
 
@@ -77,8 +77,7 @@ def number(value: Any, digits: int) -> str:
 
 
 def best_rows(entries: Sequence[dict[str, Any]], better: int) -> tuple[set[int], bool]:
-    """The rows with the best mean of a column, and whether they may be called better than all
-    others.
+    """The rows with the best mean of a column, and whether they are clearly better than all others.
 
     `entries` hold {mean, se, n} per row. A lead is clear if it exceeds the standard error of the
     difference, sqrt(se_a² + se_b²), to every other row, which is never less than one standard error
@@ -112,8 +111,8 @@ def lead_is_clear(first: dict[str, Any], second: dict[str, Any]) -> bool:
 
 
 def rows_of(evidence: Evidence) -> list[dict[str, Any]]:
-    """One flat record per evaluation: where, what, how many tasks, and mean, standard error and
-    count of every metric."""
+    """One flat record per evaluation: task set, method, number of tasks, and mean, standard error
+    and count of every metric."""
     return [
         _row(tasks.title, tasks.artifact.id, item)
         for tasks in evidence.task_sets
