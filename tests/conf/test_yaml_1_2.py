@@ -8,9 +8,9 @@ from causal_meta.conf.setting import ConfigError
 
 def test_a_key_given_twice_is_a_mistake():
     """The second one would silently replace the first."""
-    with pytest.raises(ConfigError, match="line 2 is no valid YAML: the key 'a' comes twice"):
+    with pytest.raises(ConfigError, match="line 2 is not valid YAML: the key 'a' occurs twice"):
         yaml_1_2.load("a: 1\na: 2\n")
-    with pytest.raises(ConfigError, match="comes twice"):
+    with pytest.raises(ConfigError, match="occurs twice"):
         yaml_1_2.load("b: {a: 1, c: 2, a: 3}")
     assert yaml_1_2.load("a: {b: 1}\nc: {b: 2}") == {"a": {"b": 1}, "c": {"b": 2}}
     assert yaml_1_2.load("base: &x {a: 1}\ncopy: *x\n") == {"base": {"a": 1}, "copy": {"a": 1}}

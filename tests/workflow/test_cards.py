@@ -114,7 +114,7 @@ def test_words_for_here():
             "kind: local\npython: /no/such/python",
             "line 2: there is no interpreter '/no/such/python'",
         ),
-        ("kind: local\nkind: slurm", "line 2 is no valid YAML: the key 'kind' comes twice"),
+        ("kind: local\nkind: slurm", "line 2 is not valid YAML: the key 'kind' occurs twice"),
         (
             "kind: slurm\noptions: ['mail me']",
             "line 2: slurm.options holds 'mail me'; give one option a line",

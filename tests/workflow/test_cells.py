@@ -160,9 +160,9 @@ WRONG = {
     "name of the study": ("name: b\ntargets:\n  - {target: "
                           "tasks, name: b}\n", 3, "name of the study"),
     "circle": ("targets:\n  - {target: amortised, name: a, init: b}\n  - {target: amortised, "
-               "name: b, init: a}\n", 2, "circle through lines 2, 3"),
+               "name: b, init: a}\n", 2, "cycle through lines 2, 3"),
     "circle of one": ("targets:\n  - {target: "
-                      "amortised, init: amortised}\n", 2, "circle through line 2"),
+                      "amortised, init: amortised}\n", 2, "cycle through line 2"),
     "no pair": (
         "targets:\n  - {target: tasks, name: a}\n  - {target: tasks, name: b, seed: 1}\nruns:\n  "
         "- {run: empty, of: a}\n"
@@ -172,9 +172,9 @@ WRONG = {
     "no list": ("targets: tasks\n", 1, "give a list"),
     "nothing": ("targets: []\n", 1, "no targets and no runs"),
     "no kind": ("targets:\n  - {seed: 1}\n", 2, "target: KIND"),
-    "no YAML": ("targets:\n  - {target: tasks\n", 3, "no valid YAML"),
-    "key twice": ("targets:\n  - target: tasks\n    seed: 1\n    seed: 2\n", 4, "comes twice"),
-    "anchor in itself": ("targets: &a\n  - *a\n", 1, "holds itself"),
+    "no YAML": ("targets:\n  - {target: tasks\n", 3, "not valid YAML"),
+    "key twice": ("targets:\n  - target: tasks\n    seed: 1\n    seed: 2\n", 4, "occurs twice"),
+    "anchor in itself": ("targets: &a\n  - *a\n", 1, "contains itself"),
     "empty sweep": ("targets:\n  - {target: tasks, data: []}\n", 2, "empty list"),
     "both words": ("runs: []\nsamplers: []\n", 2, "older word"),
     "table": ("targets:\n  - {target: tasks, "

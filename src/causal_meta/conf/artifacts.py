@@ -1,12 +1,12 @@
-"""Bases of what can be built and run: one configuration class per kind of target and of run.
+"""Base classes of targets and runs: one configuration class per kind.
 
-A class says all that its kind is known by, so that no other list of kinds is needed:
+A class holds everything about its kind, so that no other list of kinds is needed:
 
-- `kind`: its tag; `title` and `table_rank`: its name and place in tables (the least comes
-  first).
-- `revision`: raised when the same configuration would give another result (a corrected error).
+- `kind`: its tag; `title` and `table_rank`: its name and rank in tables (lowest first).
+- `revision`: increased when the same configuration gives a different result (a corrected error).
 - `inputs`: the roles of the artifacts that it needs; one that ends in `?` may be missing. A run's
-  target has the role `of`. `takes`: by role, the kinds that fit, or what they must give (`gives`).
+  target has the role `of`. `takes`: by role, the kinds that are accepted, or the interface they
+  must provide (`gives`).
 - `builder`: "module:function" that makes the artifact from (configuration, attempt), where the
   registry names the implementation that this function calls; empty where the registry names the
   function itself.
@@ -16,7 +16,7 @@ A class says all that its kind is known by, so that no other list of kinds is ne
   or mode that others read. `distributed`: whether several processes can make it together.
 - `pictures`: the families of plots drawn while it is made (`monitoring`).
 - `needs_pretraining`: whether its target must be a trained model.
-- `verb`: the verb of the command line that makes it, where that is not `build` or `infer`.
+- `verb`: the command that makes it, where that is not `build` or `infer`.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class ArtifactConfig(Config):
 
     @classmethod
     def accepts(cls, role: str, other: type[ArtifactConfig]) -> bool:
-        """Whether an artifact of class `other` fits `role`: its kind or what it gives is among
-        those that the role takes."""
+        """Whether an artifact of class `other` fits `role`: the role accepts its kind or one of its
+        `gives`."""
         allowed = cls.takes.get(role)
         return (
             allowed is None
@@ -64,8 +64,8 @@ class ArtifactConfig(Config):
 
     @classmethod
     def check_inputs(cls, kinds: Mapping[str, str]) -> None:
-        """Relations between the kinds of the inputs by role, overridden where there are any. Raises
-        `ConfigError`."""
+        """Check relations between the kinds of the inputs by role (overridden where there are any).
+        Raises `ConfigError`."""
 
     @classmethod
     def backend_for(cls, kinds: Mapping[str, str]) -> Backend:
@@ -75,8 +75,8 @@ class ArtifactConfig(Config):
     def placed(
         self, *, device: str | None = None, threads: int = 0, workers: int | None = None
     ) -> Self:
-        """The same artifact made elsewhere or otherwise, where its configuration says so in fields
-        outside the identity; None and 0 leave them."""
+        """A copy with other fields outside the identity (device, workers, threads); None and 0
+        leave a field unchanged."""
         return self
 
 

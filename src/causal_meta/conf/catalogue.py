@@ -1,5 +1,5 @@
-"""What is ready to be named on the command line, with a line for each: families of worlds, streams
-and published tables."""
+"""The predefined entries of the command line with a line for each: families of worlds, streams and
+published tables."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def catalogue() -> list[Entry]:
 
 
 def family_line(config: FamilyConfig) -> str:
-    """A family in a line: its graphs, mechanisms and noise by their tags."""
+    """One line about a family: the tags of its graphs, mechanisms and noise."""
     parts = getattr(config.graph, "parts", None)
     graph = (
         config.graph.kind

@@ -1,4 +1,4 @@
-"""Cards: where the jobs of a study are carried out, and what a job of each kind may use there. No
+"""Cards: the scheduler of a study's jobs, and the resources of a job of each kind. They are not
 part of any artifact's identity.
 
 A card is a YAML file whose `kind` names a scheduler (`local`, `slurm`, `kubernetes`, `htcondor`);
@@ -20,24 +20,24 @@ _WALLTIME = re.compile(r"([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])")
 
 @dataclass(frozen=True, kw_only=True)
 class JobNeeds(Config):
-    """What one job of a study uses, and how many of them share a block. A job that uses a GPU has
-    one of its own."""
+    """The resources of one job of a study, and how many jobs share a block. A job that uses a GPU
+    has it to itself."""
 
     kind: ClassVar[str] = "job_needs"
     cores: int = setting(1, low=1, high=4096, unit="cores")
     memory_gb: int = setting(4, low=1, high=1 << 16, unit="GB")
     storage_gb: int = setting(
-        0, low=0, high=1 << 20, unit="GB", help="scratch disk of a job; 0 asks for none"
+        0, low=0, high=1 << 20, unit="GB", help="scratch disk of a job; 0 requests none"
     )
     gpus: int = setting(0, low=0, high=1, unit="GPUs of a job")
     walltime: str = setting(
         "01:00:00",
-        help="of a block, HH:MM:SS; what is under way when it ends is begun again in another block",
+        help="of a block, HH:MM:SS; jobs running when it ends are restarted in another block",
     )
     per_block: int = setting(1, low=1, high=1024, unit="jobs at once in a block")
 
     def validate(self) -> None:
-        """The walltime is HH:MM:SS and longer than nothing."""
+        """Check that the walltime is HH:MM:SS and above 0."""
         match = _WALLTIME.fullmatch(self.walltime)
         if match is None or not any(int(part) for part in match.groups()):
             raise ConfigError(
@@ -57,9 +57,9 @@ class CardConfig(Config):
     """Base of the cards. `kinds` holds what jobs of some kinds need instead of `jobs`; the others
     share the workers of `jobs`.
 
-    What is sent between here and the workers is encrypted unless a card says otherwise
-    (`encrypted`): who could connect to an open port could run code as you. The keys lie in the
-    study's folder of the store, readable by you alone.
+    Messages between this machine and the workers are encrypted unless a card says otherwise
+    (`encrypted`): anyone who can connect to an open port could run code as you. The keys are in the
+    study's folder in the store, readable by you alone.
     """
 
     jobs: JobNeeds = setting(JobNeeds())
@@ -69,7 +69,7 @@ class CardConfig(Config):
         low=0,
         high=10_000,
         unit="blocks",
-        help="for each of `jobs` and `kinds`; kept also while there is nothing to do",
+        help="for each of `jobs` and `kinds`; kept even if idle",
     )
     max_blocks: int = setting(
         1, low=1, high=10_000, unit="blocks", help="for each of `jobs` and `kinds`"
@@ -78,16 +78,14 @@ class CardConfig(Config):
         3,
         low=1,
         high=1000,
-        help="times that a job is begun whose worker dies (killed, out of memory, the end of its "
-        "walltime)",
+        help="attempts at a job whose worker dies (killed, out of memory, end of the walltime)",
     )
     worker_init: str = setting(
-        "", help="lines of shell that a block begins with, such as 'module load cuda'"
+        "", help="shell commands at the start of a block, such as 'module load cuda'"
     )
     python: str = setting(
         "",
-        help="the workers' interpreter; empty: the one that carries "
-        "out the study, at the same path",
+        help="the workers' interpreter; empty: the one that runs the study, at the same path",
     )
     address: str = setting(
         "",
@@ -105,16 +103,16 @@ class CardConfig(Config):
         low=1,
         high=600,
         unit="seconds",
-        help="between signs of life; six without any and a worker or driver counts as dead",
+        help="between heartbeats; a worker or driver counts as dead after six missing ones",
     )
     encrypted: bool = setting(True)
 
     def validate(self) -> None:
-        """Blocks and ports are in order."""
+        """Check the numbers of blocks and the ports."""
         if self.min_blocks > self.max_blocks:
             raise ConfigError(
                 f"{self.kind}.min_blocks is {self.min_blocks}, more than max_blocks, "
-                f"{self.max_blocks}; exchange them."
+                f"{self.max_blocks}; swap them."
             )
         if len(self.ports) != 2 or self.ports[0] >= self.ports[1]:
             raise ConfigError(
@@ -123,7 +121,7 @@ class CardConfig(Config):
             )
 
     def needs_of(self, kind: str) -> JobNeeds:
-        """What a job of a kind needs."""
+        """The resources of a job of a kind."""
         return self.kinds.get(kind, self.jobs)
 
 
@@ -152,7 +150,7 @@ class SlurmCard(CardConfig):
     )
 
     def validate(self) -> None:
-        """Options look like options."""
+        """Check that options look like options."""
         super().validate()
         _check_options(self.kind, self.options, r"--?[A-Za-z][^\n]*", "--mail-type=END")
 
@@ -170,7 +168,7 @@ class HTCondorCard(CardConfig):
     )
 
     def validate(self) -> None:
-        """Options look like lines of a submit file."""
+        """Check that options look like lines of a submit file."""
         super().validate()
         _check_options(
             self.kind, self.options, r"\+?[A-Za-z_][A-Za-z0-9_.]* *=[^\n]*", "notification = never"
@@ -192,7 +190,7 @@ class KubernetesCard(CardConfig):
     gpu_resource: str = setting("nvidia.com/gpu")
 
     def validate(self) -> None:
-        """There is an image, and volumes are mounted at absolute paths."""
+        """Check that there is an image, and that volumes are mounted at absolute paths."""
         super().validate()
         if not self.image:
             raise ConfigError(

@@ -1,9 +1,9 @@
 """From YAML presets and command-line words to one configuration object, composed by Hydra and
 converted once.
 
-Hydra sees plain trees that carry every default, so any key can be overridden and none invented;
-types, bounds and tags are checked by our own dataclasses afterwards (which may thus be frozen, nest
-polymorphic parts in named mixtures and answer in sentences).
+Hydra sees plain trees that contain every default, so that any existing key can be overridden and no
+other. Types, bounds and tags are then checked by our own dataclasses (which may therefore be
+frozen, nest polymorphic parts in named mixtures and report errors in sentences).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def compose(
         key, equals, value = word.partition("=")
         if not equals or not re.match(r"^[~+]*[A-Za-z_][\w./@-]*$", key):
             raise ConfigError(
-                f"{word!r} is no setting; write key=value, for example trainer.max_steps=100."
+                f"{word!r} is not a setting; write key=value, for example trainer.max_steps=100."
             )
         if "${" in value:
             raise ConfigError(
@@ -132,7 +132,7 @@ def _hydra(tree: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
 
 
 def _literal(tree: Any) -> Any:
-    """Refuse interpolations: a `${…}` in a value would be carried out by OmegaConf."""
+    """Refuse interpolations: OmegaConf would evaluate a `${…}` in a value."""
     for path, value in leaves(tree):
         if isinstance(value, str) and "${" in value:
             raise ConfigError(

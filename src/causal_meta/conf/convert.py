@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=Config)
 
-# the laws of single numbers, for which a bare number may stand: which numbers, and how they are
-# called
+# the laws of single numbers, which a bare number may replace: its types, and their name
 _NUMBERS: dict[str, tuple[tuple[type, ...], str]] = {
     "int_range": ((int,), "a whole number"),
     "float_range": ((int, float), "a number"),
@@ -34,7 +33,7 @@ _NUMBERS: dict[str, tuple[tuple[type, ...], str]] = {
 
 def to_plain(config: Any, *, identity_only: bool = False) -> Any:
     """The tree of a configuration, defaults included, a `kind` at every node; without the fields
-    outside the identity if asked."""
+    outside the identity if `identity`."""
     if isinstance(config, Config):
         names = (
             f for f in dataclasses.fields(config) if not identity_only or _is_identity(config, f)
@@ -66,10 +65,10 @@ def from_plain(base: type[C], tree: Any, where: str = "") -> C:
     """The configuration that `tree` describes; the inverse of `to_plain`, with absent keys left at
     their defaults.
 
-    `base` is the class wanted, or the base class that the tree's `kind` must derive from. A word
+    `base` is the expected class, or the base class that the tree's `kind` must derive from. A word
     stands for the preset of that name, and a key `preset` for a preset that the other keys differ
-    from. A bare number becomes a fixed `IntRange` or `FloatRange`. Raises `ConfigError`: an unknown
-    key or tag is answered with the nearest valid one.
+    from. A bare number becomes a fixed `IntRange` or `FloatRange`. Raises `ConfigError`: for an
+    unknown key or tag it suggests the nearest valid one.
     """
     if isinstance(tree, Config):
         tree = to_plain(tree)
@@ -113,8 +112,8 @@ def from_plain(base: type[C], tree: Any, where: str = "") -> C:
 
 
 def _value(declared: Any, value: Any, where: str) -> Any:
-    """Turn the trees inside `value` into configurations where the annotation asks for them; plain
-    values pass."""
+    """Turn the trees inside `value` into configurations where the annotation requires them; plain
+    values are returned unchanged."""
     origin, args = get_origin(declared), get_args(declared)
     if origin in (Union, types.UnionType):
         if value is None:
@@ -131,9 +130,9 @@ def _value(declared: Any, value: Any, where: str) -> Any:
 
 
 class Choices(Mapping[str, dict[str, Any]]):
-    """Ready configurations of class `base` by name, made when they are asked for: every registered
-    tag with its defaults, the files of `conf/presets` and its folders of such a kind, and, where a
-    family is wanted, the ready families. Presets of different kinds may share a name."""
+    """Ready configurations of class `base` by name, created on access: every registered tag with
+    its defaults, the files of `conf/presets` and its folders of such a kind, and, for a family, the
+    ready families. Presets of different kinds may share a name."""
 
     def __init__(self, base: type[Config]) -> None:
         self.base = base
@@ -154,8 +153,8 @@ class Choices(Mapping[str, dict[str, Any]]):
 
 
 def preset_names(base: type[Config]) -> list[str]:
-    """What stands for a configuration of class `base`, but for the ready families: each registered
-    tag with complete defaults, and the files of `conf/presets`."""
+    """The names for a configuration of class `base`, except the ready families: each registered tag
+    with complete defaults, and the files of `conf/presets`."""
     allowed = tags(base)
     files = _preset_texts().items()
     return [

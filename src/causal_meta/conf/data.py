@@ -20,7 +20,7 @@ from causal_meta.conf.setting import Config, ConfigError, setting
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Config):
-    """Base of what a task set can be made of: a family of worlds, or a table."""
+    """Base of the data of a task set: a family of worlds, or a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class FamilyConfig(DataConfig):
         {"linear": MechanismPart(mechanism=LinearHeteroskedastic())}
     )
     mechanism_mixing: Literal["node", "task"] = setting(
-        "node", help="draw a mechanism part for every node, or one for the whole task"
+        "node", help="draw a part of the mixture for every node, or one for the whole task"
     )
     noise: NoiseConfig = setting(GaussianNoise())
     n_nodes: IntRange = setting(fixed(20))
@@ -48,7 +48,7 @@ class FamilyConfig(DataConfig):
         "model, of the first 256 rows of its noise",
     )
     root_mechanism: MechanismConfig | None = setting(
-        None, added=True, help="the law of variables without parents; none: as of the others"
+        None, added=True, help="the mechanism of variables without parents; none: as of the others"
     )
     interventions: InterventionConfig | None = setting(
         None, added=True, help="rows under interventions; none: every row is observational"
@@ -78,7 +78,7 @@ class FamilyConfig(DataConfig):
             self.interventions.check_nodes(self.n_nodes)
 
     def _check_functions(self) -> None:
-        """What standardising and the roots ask of the mechanisms."""
+        """Check what standardising and root_mechanism require of the mechanisms."""
         root = self.root_mechanism
         if (
             root is not None
@@ -96,12 +96,12 @@ class FamilyConfig(DataConfig):
             isinstance(law, GPCDE) and law.exact for law in laws
         ):
             raise ConfigError(
-                "family.internal_standardising needs functions that further rows see again, which "
-                "gpcde with exact=True has not; set exact=False."
+                "family.internal_standardising needs functions that can be evaluated at further "
+                "rows, unlike gpcde with exact=True; set exact=False."
             )
 
     def _check_whole_tables(self) -> None:
-        """What laws that make whole tables can be combined with."""
+        """Check what laws that make whole tables are combined with."""
         parts = [part.mechanism for part in self.mechanisms.values()]
         whole = next((mechanism for mechanism in parts if mechanism.whole_table), None)
         if whole is None:
@@ -127,7 +127,7 @@ class FamilyConfig(DataConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TableConfig(DataConfig):
-    """A user's table: what was read (a digest of its bytes) and how, never where it lay.
+    """A user's table: what was read (a digest of its bytes) and how, without its path.
 
     `sha256` is filled by the command line from the file's bytes (of the canonical CSV for a bundled
     table such as `sklearn:diabetes`). `truth_sha256` is the digest of the true adjacency,
@@ -162,7 +162,7 @@ class TaskSetConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class DataModuleConfig(Config):
-    """A training stream and the task sets it is kept disjoint from."""
+    """A training stream and the test sets whose graphs it excludes."""
 
     kind: ClassVar[str] = "data_module"
     train: FamilyConfig = setting(FamilyConfig())
@@ -179,6 +179,6 @@ class DataModuleConfig(Config):
     disjoint: Literal["graph", "isomorphism", "equivalence"] = setting(
         "graph",
         added=True,
-        help="no training graph is one of a test set: as a labelled graph, under any renumbering, "
-        "or up to Markov equivalence",
+        help="no training graph equals one of a test set: as a labelled graph, under any "
+        "renumbering, or up to Markov equivalence",
     )

@@ -14,14 +14,14 @@ from causal_meta.conf.convert import preset_names
 from causal_meta.conf.ranges import FloatRange, IntRange
 from causal_meta.conf.setting import Config, type_of
 
-_UNBOUNDED = 2**62  # a bound beyond it is that of the number type, which nobody needs to read
+_UNBOUNDED = 2**62  # larger bounds are those of the number type and are not shown
 _PLAIN = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 
 
 @dataclass(frozen=True)
 class Line:
     """One setting: `word` is what to type with its default (`warmup=1000`), or the name of a group
-    whose settings follow; `meaning` says what may be given and what it does."""
+    whose settings follow; `meaning` gives the allowed values and the effect."""
 
     word: str
     meaning: str
@@ -78,7 +78,7 @@ def _mapping(key: str, value: Mapping[str, Any], declared: Any, help: str) -> It
 
 
 def _config_class(declared: Any) -> type[Config] | None:
-    """The configuration class that an annotation names, itself or beside None."""
+    """The configuration class in an annotation, possibly optional."""
     for option in (declared, *get_args(declared)):
         if isinstance(option, type) and issubclass(option, Config):
             return option
@@ -109,7 +109,7 @@ def _allowed(declared: Any, bounds: Mapping[str, Any]) -> str:
 
 
 def _without_none(declared: Any) -> Any:
-    """What an optional annotation names beside None."""
+    """The type in an optional annotation other than None."""
     return next(option for option in get_args(declared) if option is not types.NoneType)
 
 

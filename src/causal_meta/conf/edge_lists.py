@@ -1,5 +1,5 @@
-"""Graphs that a user writes down: edges as words "cause -> effect", checked and put into one
-canonical order."""
+"""Graphs written by a user: edges as texts "cause -> effect", checked and put into a canonical
+order."""
 
 from __future__ import annotations
 

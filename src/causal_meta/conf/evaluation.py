@@ -37,7 +37,7 @@ class EvaluateConfig(RunConfig):
 
     @classmethod
     def check_inputs(cls, kinds: Mapping[str, str]) -> None:
-        """A model is scored on tasks, tasks are scored with a posterior."""
+        """Check that a model comes with tasks, and tasks come with a posterior."""
         needed, other = (
             ("tasks", "posterior") if kinds["of"] == "amortised" else ("posterior", "tasks")
         )

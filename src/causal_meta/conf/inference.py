@@ -45,7 +45,7 @@ class MethodConfig(RunConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class EmptyConfig(MethodConfig):
-    """No edges at all: the anchor that every table shows."""
+    """The empty graph: a reference that every table shows."""
 
     kind: ClassVar[str] = "empty"
     title: ClassVar[str] = "empty graph"
@@ -56,7 +56,7 @@ class EmptyConfig(MethodConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomConfig(MethodConfig):
-    """Erdős–Rényi graphs of a given mean density, blind to the rows."""
+    """Erdős–Rényi graphs of a given mean density, which ignore the data."""
 
     kind: ClassVar[str] = "random"
     title: ClassVar[str] = "random graphs"

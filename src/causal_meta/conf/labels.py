@@ -1,4 +1,4 @@
-"""What a run is called beside others of its kind: the kind, and the settings in which it is not the
+"""Labels of runs that are shown together: the kind, and the settings that differ from the
 default."""
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ def label_of(config: ArtifactConfig) -> str:
 
 
 def labels_of(configs: Sequence[ArtifactConfig]) -> list[str]:
-    """`label_of` each; those that would be called the same get their seeds, and their place where
-    these are equal too."""
+    """`label_of` each; equal labels get their seeds, and a number if the seeds are equal too."""
     plain = [label_of(config) for config in configs]
     seeded = [
         f"{label} seed={config.seed}" if plain.count(label) > 1 else label

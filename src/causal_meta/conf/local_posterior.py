@@ -1,4 +1,4 @@
-"""The local posterior of a network's parameters, of which a learning coefficient is estimated."""
+"""The local posterior of a network's parameters, from which a learning coefficient is estimated."""
 
 from __future__ import annotations
 

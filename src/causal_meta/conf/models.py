@@ -47,7 +47,7 @@ class AviciConfig(ModelConfig):
         0,
         low=0,
         unit="steps",
-        help="so many first steps learn the absolute correlations in place of the edges",
+        help="number of first steps that learn the absolute correlations in place of the edges",
     )
     checkpoint_blocks: bool = setting(
         False,

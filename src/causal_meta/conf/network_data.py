@@ -117,7 +117,7 @@ class NetworkDataConfig(Config):
     """Rows (x, y): y = teacher(x) + noise."""
 
     kind: ClassVar[str] = "network_data"
-    n_rows: int = setting(20_000, low=2, unit="rows; one row has no temperature 1 / log n")
+    n_rows: int = setting(20_000, low=2, unit="rows, since β = 1 / log n")
     inputs: InputLawConfig = setting(GaussIsoInputs())
     noise: OutputNoiseConfig = setting(GaussOutputNoise())
     noise_scale: float = setting(

@@ -12,7 +12,7 @@ from causal_meta.conf.artifacts import Backend, TargetConfig
 from causal_meta.conf.network_data import Activation, NetworkDataConfig
 from causal_meta.conf.setting import Config, ConfigError, setting
 
-# what alone of a training means something to a formula
+# the only training settings of a formula
 _POLISH: dict[str, Any] = {"polish": True, "polish_tolerance": 1e-4, "polish_budget": 0}
 
 
@@ -35,13 +35,12 @@ class StudentConfig(NetworkModelConfig):
     target_params: int = setting(10_000, low=1, unit="parameters")
     activation: Activation = setting(
         "tanh",
-        help="with relu, L_n has kinks, where low points lie and the gradient does not vanish",
+        help="with relu, L_n has kinks, at which it can be lowest without a zero gradient",
     )
     bias: bool = setting(True)
     layer_norm: bool = setting(
         False,
-        help="normalise each hidden layer before the activation, with a scale and an offset to "
-        "learn",
+        help="normalise each hidden layer before the activation, with a learned scale and offset",
     )
     skip: bool = setting(
         False, help="add its input to each hidden layer that has as many units as the one before"
@@ -55,8 +54,8 @@ class NetworkTrainingConfig(Config):
     double precision to a minimum of L_n.
 
     `weight_decay` shapes the training alone; L_n has no such term, so that a minimum of L_n is only
-    where the polish ends. It ends where a posterior with γ = 1 around w* sees no lower points
-    (`llc.landscapes.polish`); most networks have no minimum in a stricter sense.
+    where the polish ends. It ends where the posterior with γ = 1 around w* has no points of lower
+    loss (`llc.landscapes.polish`); most networks have no minimum in a stricter sense.
     """
 
     kind: ClassVar[str] = "network_training"
@@ -69,8 +68,7 @@ class NetworkTrainingConfig(Config):
         256,
         low=0,
         unit="rows",
-        help="0 takes all rows in every step; others pass through a fresh order of the rows each "
-        "epoch",
+        help="0 uses all rows in every step; otherwise the rows are shuffled in every epoch",
     )
     schedule: Literal["constant", "cosine"] = setting("cosine")
     warmup_steps: int = setting(
@@ -86,14 +84,14 @@ class NetworkTrainingConfig(Config):
         "never stops",
     )
     precision: Literal["float32", "float64"] = setting(
-        "float32", help="of the steps; w* and the polish are in float64"
+        "float32", help="of the training steps; w* and the polish use float64"
     )
     polish: bool = setting(True)
     polish_tolerance: float = setting(
         1e-4,
         above=0,
-        help="what w* may still be too high by, in units of λ̂ per parameter, at γ = 1 and β = 1 "
-        "/ log n",
+        help="tolerance of the polish: how much L_n(w*) may be too high, in units of λ̂ per "
+        "parameter, at γ = 1 and β = 1 / log n",
     )
     polish_budget: int = setting(
         0,
@@ -140,8 +138,8 @@ class NetworkConfig(TargetConfig):
     loss: Literal["nll", "gauss", "student_t", "mse"] = setting("nll")
 
     def validate(self) -> None:
-        """Raise `ConfigError` for a likelihood without width, and for settings that mean nothing to
-        a formula."""
+        """Raise `ConfigError` for a likelihood of zero width, and for settings that a formula does
+        not have."""
         if isinstance(self.model, StudentConfig):
             if self.loss != "mse" and self.data.noise_scale == 0:
                 raise ConfigError(

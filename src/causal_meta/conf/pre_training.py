@@ -15,7 +15,7 @@ from causal_meta.conf.training import InferenceConfig, TrainerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig(TargetConfig):
-    """A graph model pre-trained on a stream of structural causal models. `init` starts from the
+    """A graph model pre-trained on a stream of structural causal models; `init` starts from the
     weights of another one.
 
     `weights_sha256` is set for a checkpoint that was imported (`store import FILE.pt`): then `data`
@@ -35,7 +35,9 @@ class ExperimentConfig(TargetConfig):
     data: DataModuleConfig = setting(DataModuleConfig())
     trainer: TrainerConfig = setting(TrainerConfig())
     inference: InferenceConfig = setting(InferenceConfig(), identity=False)
-    weights_sha256: str = setting("", help="digest of an imported checkpoint; empty for a training")
+    weights_sha256: str = setting(
+        "", help="digest of an imported checkpoint; empty for a trained model"
+    )
 
     def placed(
         self, *, device: str | None = None, threads: int = 0, workers: int | None = None

@@ -1,4 +1,4 @@
-"""Laws of single numbers inside configurations."""
+"""Distributions of single numbers in configurations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FloatRange(Config):
     `low=high`.
 
     `law`: "uniform"; "log_uniform", uniform on the logarithm (low above 0); "log_normal", exp of
-    N(log_mean, log_std²), values beyond `low` and `high` set to them.
+    N(log_mean, log_std²), values beyond `low` and `high` are clipped to them.
     """
 
     kind: ClassVar[str] = "float_range"

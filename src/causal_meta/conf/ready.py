@@ -14,7 +14,7 @@ A family's seed name is its own name, so task sets of different families share n
 
 An entry with `over` stands for one entry for each combination of values: `{axis}` in texts and a
 value `$axis` are replaced. An axis `a,b` has values [a, b] that go together. Pieces, parts of a
-mixture and families alike may be written so. Only a file that a name fits into is read.
+mixture and families alike may be written so. Only the file that can contain a name is read.
 """
 
 from __future__ import annotations
@@ -34,11 +34,10 @@ _RESERVED = ("group", "about", "column_std", "use", "mix_graphs")
 
 @dataclass(frozen=True)
 class ReadyFamily:
-    """A ready family: the tree of differences from the defaults, and what people want to know
-    before they choose it.
+    """A ready family: the tree of differences from the defaults, and its description.
 
-    `column_std` is the range in which the median standard deviation of its columns, as measured, is
-    promised to lie.
+    `column_std` is the range within which the measured median standard deviation of its columns
+    must be.
     """
 
     name: str
@@ -87,7 +86,7 @@ def read_collection(name: str, tree: Mapping[str, Any]) -> list[ReadyFamily]:
         if unknown:
             raise ConfigError(
                 f"Family {family!r} of the collection {name} uses the piece {unknown[0]!r}, which "
-                "is not there; add it to its pieces."
+                "does not exist; add it to its pieces."
             )
         layers = [*(pieces[piece] for piece in entry.get("use", [])), entry]
         merged: dict[str, Any] = {"kind": "family", "seed_name": family}
@@ -110,8 +109,8 @@ def read_collection(name: str, tree: Mapping[str, Any]) -> list[ReadyFamily]:
         )
         if spread is None:
             raise ConfigError(
-                f"Family {family!r} of the collection {name} says nothing of its column_std; give "
-                "[low, high] of the median."
+                f"Family {family!r} of the collection {name} has no column_std; give [low, high] "
+                "of the median."
             )
         families.append(
             ReadyFamily(
@@ -139,7 +138,7 @@ def find(name: str) -> ReadyFamily | None:
 
 
 def ready_families() -> Iterator[ReadyFamily]:
-    """All of them, collection after collection."""
+    """All ready families, collection after collection."""
     for stem in collection_names():
         yield from collection(stem).values()
 
@@ -162,7 +161,7 @@ def expand(tree: Any) -> Any:
             body = {name: item for name, item in value.items() if name != "over"} if axes else value
             title = _filled(str(key), chosen)
             if title in expanded:
-                raise ConfigError(f"{title!r} comes from two entries; give each a name of its own.")
+                raise ConfigError(f"{title!r} comes from two entries; give each its own name.")
             expanded[title] = expand(_replaced(body, chosen) if chosen else body)
     return expanded
 
@@ -213,7 +212,7 @@ def _filled(text: str, chosen: Mapping[str, Any]) -> str:
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """`old` with the leaves of `new` put over it; a value that names another kind or preset
+    """`old` with the leaves replaced by those of `new`; a value that names another kind or preset
     replaces the whole node."""
     result = dict(old)
     for key, value in new.items():

@@ -1,8 +1,8 @@
 """The closed registry: each configuration class and the code that does what it describes.
 
-A file can only name a tag that is listed here; nothing that a file says is ever imported. Adding a
-member is one line in `_MEMBERS`. All else that is known of a kind (title, builder, …) stands
-in its configuration class (`conf.artifacts`).
+A file can only name a tag that is listed here; nothing named in a file is ever imported. Adding a
+member takes one line in `_MEMBERS`. Everything else about a kind (title, builder, …) is in its
+configuration class (`conf.artifacts`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound=ArtifactConfig)
 C = TypeVar("C", bound=Config)
 
-_LISTED, _LIKELY = 30, 8  # names that an error lists in full; how many of more
+_LISTED, _LIKELY = 30, 8  # how many names an error lists in full, and how many of a longer list
 
 _GRAPHS = "causal_meta.datasets.graph_families"
 _MECHANISMS = "causal_meta.datasets.mechanisms"
@@ -187,20 +187,21 @@ def config_class(tag: str, base: type[Config] = Config) -> type[Config]:
 
 
 def implementation(config: Config | type[Config]) -> Any:
-    """The class or function that carries out a configuration, imported now."""
+    """The class or function that implements a configuration, imported now."""
     cls = config if isinstance(config, type) else type(config)
     return load(_MEMBERS[cls])
 
 
 def builder(config: ArtifactConfig | type[ArtifactConfig]) -> Builder:
-    """The function that makes an artifact of a configuration, imported now: what its class names,
-    or else its implementation."""
+    """The function that makes an artifact of a configuration, imported now: the one its class
+    names, or else its implementation."""
     cls = config if isinstance(config, type) else type(config)
     return load(cls.builder or _MEMBERS[cls])
 
 
 def load(place: str) -> Any:
-    """What a "module:attribute" of this table or of a configuration class names, imported now."""
+    """The object that a "module:attribute" of this table or of a configuration class names,
+    imported now."""
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)
 

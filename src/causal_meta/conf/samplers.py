@@ -11,11 +11,11 @@ from causal_meta.conf.local_posterior import LocalPosteriorConfig
 from causal_meta.conf.setting import ConfigError, setting
 
 MOST_DRAWS = 16_000
-"""Draws of each chain at which a run ends at the latest whose number of draws is left open (`draws`
+"""The largest number of draws of each chain for a run whose number of draws is left open (`draws`
 0)."""
 
-#: What samplers that also run on torch models take: networks, and trained graph models with tasks
-#: (`llc/samplers/on_torch`).
+#: Kinds accepted by samplers that also run on torch models: networks, and trained graph models
+#: with tasks (`llc/samplers/on_torch`).
 TAKES_TORCH: Mapping[str, tuple[str, ...]] = {"of": ("network", "amortised"), "tasks": ("tasks",)}
 
 
@@ -45,7 +45,7 @@ class SamplerConfig(RunConfig):
 
     @classmethod
     def check_inputs(cls, kinds: Mapping[str, str]) -> None:
-        """A trained graph model has its loss over tasks, a network has its data; raises
+        """Check that a trained graph model comes with tasks, and a network without; raises
         `ConfigError`."""
         if kinds.get("of") == "amortised" and "tasks" not in kinds:
             raise ConfigError(
@@ -78,7 +78,7 @@ class ChainConfig(SamplerConfig):
     kept draw is warm-up and is discarded.
     """
 
-    #: Draws of each chain before the first look at the estimate, where their number is left open.
+    #: Draws of each chain before the first check of the estimate, where their number is left open.
     first_draws: ClassVar[int] = 1000
     if TYPE_CHECKING:
         warmup: int  # a field of every member, each with its own default
@@ -92,8 +92,8 @@ class ChainConfig(SamplerConfig):
     aim: float = setting(
         0.015,
         above=0,
-        help="Monte Carlo error of λ̂, in terms of λ̂, at which chains end whose number of draws "
-        "is left open",
+        help="relative Monte Carlo error of λ̂ at which chains end if their number of draws is left "
+        "open",
     )
     start_jitter: float = setting(
         1.0, low=0, unit="posterior standard deviations of the stiffest direction"
@@ -112,11 +112,11 @@ class ChainConfig(SamplerConfig):
     )
 
     def validate(self) -> None:
-        """Enough draws for an error; raises `ConfigError`."""
+        """Check that there are enough draws for an error; raises `ConfigError`."""
         if 0 < self.draws < 10:
             raise ConfigError(
-                f"{self.kind}.draws is {self.draws}; give at least 10, or 0 where as many are "
-                "made as the error of λ̂ asks for."
+                f"{self.kind}.draws is {self.draws}; give at least 10, or 0 for as many as the "
+                "error of λ̂ requires."
             )
 
     @property
@@ -130,11 +130,11 @@ class HMCConfig(ChainConfig):
     """Hamiltonian Monte Carlo with jittered trajectory lengths, one step size and one mass for all
     chains, adapted on the draws of all of them.
 
-    Good where one length scale rules, and after whitening on any Gaussian. Three transitions of
-    four have smaller steps, log-uniform down to 1/32 of the tuned one: narrow valleys are entered,
-    and left, by those (chains of torch models have the tuned step alone). With `leapfrogs` 0 the
-    length is the one after which the loss is forgotten at least cost, and one trajectory in twenty
-    is far longer, so that flat directions are crossed too.
+    Suited to posteriors with a single length scale, and after whitening to any Gaussian. Three of
+    four transitions have smaller steps, log-uniform down to 1/32 of the tuned one, which enter and
+    leave narrow valleys (chains of torch models use only the tuned step). With `leapfrogs` 0 the
+    trajectory length decorrelates the loss at least cost, and one trajectory in twenty is far
+    longer, so that flat directions are crossed too.
     """
 
     kind: ClassVar[str] = "hmc"
@@ -148,7 +148,7 @@ class HMCConfig(ChainConfig):
         0,
         low=0,
         high=1000,
-        help="mean number of leapfrogs of a trajectory; 0 chooses it in the warm-up",
+        help="mean number of leapfrogs of a trajectory; 0: chosen in the warm-up",
     )
     max_leapfrogs: int = setting(
         64, low=1, high=1000, help="largest mean number of leapfrogs that the warm-up may choose"
@@ -176,11 +176,11 @@ class NUTSConfig(ChainConfig):
     """The no-U-turn sampler (Hoffman and Gelman 2014, multinomial form of Betancourt 2017), adapted
     as HMC is.
 
-    Small steps are taken as by HMC, but only where the warm-up diverged, since they cost a tree of
-    more leapfrogs.
+    Small steps are taken as in HMC, but only if the warm-up diverged, since they need trees of more
+    leapfrogs.
 
-    The reference to hold others to where trajectories of up to 2^`max_doublings` leapfrogs can be
-    paid.
+    The reference for other samplers where trajectories of up to 2^`max_doublings` leapfrogs are
+    affordable.
     """
 
     kind: ClassVar[str] = "nuts"
@@ -208,9 +208,9 @@ class MCLMCConfig(ChainConfig):
 
     Unadjusted, the step is tuned to an energy variance per parameter, which sets the bias: the
     virial (`llc.estimates.controls`) shows it and takes most of it off. Adjusted (Robnik et al.
-    2025), trajectories are accepted or refused, with small steps as those of HMC, and the law is
-    exact. A transition is `steps` steps, or a trajectory. Direction is kept for long, so flat
-    directions are crossed where HMC wanders: the default for singular targets.
+    2025), trajectories are accepted or rejected, with small steps as in HMC, and the law is exact.
+    A transition is `steps` steps, or a trajectory. The direction is kept for long, so that flat
+    directions are crossed in which HMC performs a random walk: the default for singular targets.
     """
 
     kind: ClassVar[str] = "mclmc"
@@ -218,7 +218,7 @@ class MCLMCConfig(ChainConfig):
     table_rank: ClassVar[int] = 30
     revision: ClassVar[int] = 2
     first_draws: ClassVar[int] = 2000
-    adjusted: bool = setting(False, help="accept or refuse trajectories (no bias)")
+    adjusted: bool = setting(False, help="accept or reject trajectories (no bias)")
     warmup: int = setting(2000, low=20, unit="transitions")
     steps: int = setting(5, low=1, unit="steps of an unadjusted transition, two gradients each")
     energy_variance: float = setting(
@@ -263,9 +263,10 @@ class MCLMCConfig(ChainConfig):
 @dataclass(frozen=True, kw_only=True)
 class MALAConfig(ChainConfig):
     """The Metropolis-adjusted Langevin algorithm: the Langevin step of SGLD on all rows, accepted
-    or refused, so without its bias.
+    or rejected, so without its bias.
 
-    Steps are small as often as those of HMC, but for torch models, where all are the tuned one.
+    Small steps are as frequent as in HMC, except for torch models, where all steps are the tuned
+    one.
     """
 
     kind: ClassVar[str] = "mala"
@@ -291,12 +292,12 @@ class MALAConfig(ChainConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class StepConfig(ChainConfig):
-    """Base of the samplers with a step size that nothing corrects: it is a bias, to be chosen and
-    shown.
+    """Base of the samplers without a correction for the step size, which causes a bias that is to
+    be chosen and shown.
 
     `step_rule=curvature` measures the largest curvature of the exponent along the warm-up by power
-    iterations and takes the step `step_fraction` / h, h what one look in a hundred exceeds (the
-    largest of all in torch); `fixed` takes `step_size` as it is. Relaxation along γ takes 2 h /
+    iterations and takes the step `step_fraction` / h, where one measurement in a hundred exceeds h
+    (h is the largest in torch); `fixed` takes `step_size` as it is. Relaxation along γ takes 2 h /
     (`step_fraction` γ) steps.
     """
 
@@ -328,8 +329,7 @@ class StepConfig(ChainConfig):
 
     @property
     def step_order(self) -> int:
-        """The power of ε that the bias of the step goes as, where chains are as right as they can
-        be."""
+        """The order in ε of the bias of the step."""
         return 1
 
 
@@ -346,10 +346,11 @@ class SGLDConfig(StepConfig):
 
     `noise=averaged` puts the mean (η_t + η_{t+1}) / 2 of neighbouring numbers in place of η
     (Leimkuhler and Matthews 2013): the law of a quadratic loss is then exact at any stable step,
-    that of others right to ε² instead of ε, so that steps may be ten times longer. `independent` is
-    Welling and Teh's step, whose variance is 1 / (1 - εh/4) times too large along curvature h.
-    Gradients of minibatches, a drift of adam and a G that follows the chain have a bias of order ε
-    of their own: with them steps are short by default, and with such a G the noise is independent.
+    that of other losses up to O(ε²) instead of O(ε), so that steps may be ten times longer.
+    `independent` is Welling and Teh's step, whose variance is 1 / (1 - εh/4) times too large along
+    curvature h. Gradients of minibatches, a drift of adam and a G that follows the chain have a
+    bias of order ε of their own: with them steps are short by default, and with such a G the noise
+    is independent.
     """
 
     kind: ClassVar[str] = "sgld"
@@ -369,7 +370,8 @@ class SGLDConfig(StepConfig):
         "it is of order ε",
     )
     noise: Literal["averaged", "independent"] = setting(
-        "averaged", help="noise of a step: a mean of two neighbouring numbers, or one of its own"
+        "averaged",
+        help="noise of a step: the mean of two consecutive numbers, or an independent one",
     )
     precond: Literal["none", "adam", "rmsprop"] = setting("none")
     precond_until: Literal["warmup", "always"] = setting(
@@ -388,8 +390,8 @@ class SGLDConfig(StepConfig):
 
     @property
     def averages(self) -> bool:
-        """Whether the noise of a step is the mean of two: where it is asked for, and G stands still
-        while draws are made."""
+        """Whether the noise of a step is the mean of two numbers: if requested, and if G is
+        constant while draws are made."""
         return self.noise == "averaged" and (
             self.precond == "none" or self.precond_until == "warmup"
         )
@@ -401,14 +403,14 @@ class SGLDConfig(StepConfig):
 
     @property
     def fraction(self) -> float:
-        """`step_fraction`, or what the order of the bias allows."""
+        """`step_fraction`, or the default for the order of the bias."""
         return self.step_fraction or (0.5 if self.step_order == 2 else 0.05)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SGNHTConfig(StepConfig):
-    """The stochastic gradient Nosé-Hoover thermostat (Ding et al. 2014): a friction that learns the
-    noise of minibatches and takes its heat out."""
+    """The stochastic gradient Nosé-Hoover thermostat (Ding et al. 2014): a friction that adapts to
+    the noise of minibatches and removes its heat."""
 
     kind: ClassVar[str] = "sgnht"
     title: ClassVar[str] = "stochastic gradient Nosé-Hoover thermostat"
@@ -431,7 +433,8 @@ class SGNHTConfig(StepConfig):
 
     @property
     def step_order(self) -> int:
-        """2: the step is symmetric in time, and the thermostat learns the noise of minibatches."""
+        """2: the step is symmetric in time, and the thermostat adapts to the noise of
+        minibatches."""
         return 2
 
 
@@ -440,13 +443,13 @@ class VIConfig(SamplerConfig):
     """Gaussians fitted to the posterior, and independent draws of their mixture with their
     importance ratios: never a chain.
 
-    Each of the `chains` is a fit of its own from its own start, mean-field or of low rank. With
-    `family=mixture`, and up to 128 parameters, a mixture of Gaussians of full covariance then goes
-    on from them and the localisation, and follows narrow and curved posteriors. Smoothed importance
-    ratios and their Pareto k say how far the mixture is from the posterior. Where it does not
-    follow (minima along a curved set of many dimensions), and the loss is cheap enough, draws are
-    annealed from the localisation instead (`llc.samplers.annealing`): independent too, at some
-    thousand gradients each.
+    Each of the `chains` is a separate fit from its own start, mean-field or of low rank. With
+    `family=mixture`, and up to 128 parameters, a mixture of Gaussians with full covariances is then
+    adapted, starting from them and the localisation, which can follow narrow and curved posteriors.
+    Smoothed importance ratios and their Pareto k say how far the mixture is from the posterior.
+    Where it does not follow (minima along a curved set of many dimensions), and the loss is cheap
+    enough, draws are annealed from the localisation instead (`llc.samplers.annealing`): independent
+    too, at some thousand gradients each.
     """
 
     kind: ClassVar[str] = "vi"

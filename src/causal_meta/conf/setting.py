@@ -1,8 +1,8 @@
-"""One configuration value: where its bounds, unit and part in an artifact's identity are written.
+"""One configuration value: its bounds, its unit, and whether it is part of an artifact's identity.
 
 A configuration is a frozen, keyword-only dataclass derived from `Config`. Every field is made by
-`setting(...)`, which carries what the value may be and whether it changes the result. Validation
-happens on construction, so that an object that exists is an object that makes sense.
+`setting(...)`, which holds the allowed values and whether it changes the result. Validation happens
+on construction, so that every existing object is valid.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _MISSING = dataclasses.MISSING
 
 
 class ConfigError(ValueError):
-    """A configuration value that makes no sense: one sentence saying what came, what is allowed and
-    what to do."""
+    """An invalid configuration value: one sentence saying what was given, what is allowed and what
+    to do."""
 
 
 def setting(
@@ -39,9 +39,9 @@ def setting(
 
     `low` and `high` are inclusive bounds, `above` an exclusive lower one; they hold for every
     number in a tuple. `identity=False` marks a value that cannot change the result (device,
-    workers, a name): it is recorded, but is no part of the artifact's id. `added=True` marks a
-    field that came after artifacts of its class existed: it is part of the id only where it differs
-    from its default, which must be what the code did before, so that no id of before changes.
+    workers, a name): it is recorded, but is not part of the artifact's id. `added=True` marks a
+    field added after artifacts of its class existed: it is part of the id only where it differs
+    from its default, which must be the earlier behaviour, so that earlier ids stay the same.
     """
     metadata = {
         "low": low,
@@ -77,7 +77,7 @@ class Config:
         self.validate()
 
     def validate(self) -> None:
-        """Relations between fields; overridden where there are any. Raises `ConfigError`."""
+        """Check relations between fields (overridden where there are any). Raises `ConfigError`."""
 
     def _title(self) -> str:
         return self.kind or type(self).__name__
@@ -117,8 +117,7 @@ def check_type(value: Any, declared: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise _type_error(value, declared, where)
-        # sorted, so that two mappings with one identity are one mixture, whatever order they were
-        # written in
+        # sorted, so that equal mappings are equal mixtures in whatever order they were written
         return {
             check_type(k, args[0], where): check_type(v, args[1], f"{where}.{k}")
             for k, v in sorted(value.items())

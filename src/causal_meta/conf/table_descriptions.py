@@ -1,5 +1,5 @@
-"""Ready descriptions of published tables (`conf/tables/*.yaml`): what they hold and what is known
-of their causes, never the data themselves."""
+"""Ready descriptions of published tables (`conf/tables/*.yaml`): their content and the known
+causes, without the data themselves."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from causal_meta.conf.setting import Config, ConfigError, setting
 
 @dataclass(frozen=True, kw_only=True)
 class TableDescription(Config):
-    """A table that many papers use: how to know it, its true graph and how its values are usually
-    transformed.
+    """A table that many papers use: how to recognise it, its true graph and the usual
+    transformation of its values.
 
     `mean` are the means of the raw columns, to five digits, by which a table in another version or
-    unit is found out. `edges` are "cause -> effect"; none means that no truth is known. `bundled`
+    unit is detected. `edges` are "cause -> effect"; none means that no truth is known. `bundled`
     names a table that comes with a library; others are read from a user's file.
     """
 

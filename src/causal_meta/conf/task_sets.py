@@ -24,7 +24,7 @@ class TasksConfig(TargetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PortraitConfig(TargetConfig):
-    """What a family of worlds looks like: sortabilities, degrees, shapes of its variables, over
+    """Statistics of a family of worlds: sortabilities, degrees, shapes of its variables, over
     `n_tasks` draws, with pictures."""
 
     kind: ClassVar[str] = "portrait"
@@ -37,7 +37,7 @@ class PortraitConfig(TargetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DistanceConfig(TargetConfig):
-    """How far apart two families of worlds are, from `n_tasks` tasks of each with `n_rows` rows
+    """The distance of two families of worlds, from `n_tasks` tasks of each with `n_rows` rows
     (`datasets.distances`)."""
 
     kind: ClassVar[str] = "distance"

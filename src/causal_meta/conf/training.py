@@ -36,7 +36,7 @@ class AdamWConfig(OptimizerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MuonConfig(OptimizerConfig):
-    """Muon (Jordan et al. 2024): momentum orthogonalised for matrices, Adam at `other_rate` times
+    """Muon (Jordan et al. 2024): orthogonalised momentum for matrices, Adam at `other_rate` times
     the rate for the rest."""
 
     kind: ClassVar[str] = "muon"
@@ -80,7 +80,7 @@ class TrainerConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceConfig(Config):
-    """What a trained model answers with."""
+    """How a trained model answers."""
 
     kind: ClassVar[str] = "inference"
     n_samples: int = setting(100, low=1, unit="graphs")

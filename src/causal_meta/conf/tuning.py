@@ -1,4 +1,4 @@
-"""The search for a sampler's settings on one target: `tune` runs, their budget, and what is
+"""The search for a sampler's settings on one target: `tune` runs, their budget, and the settings
 searched for each sampler."""
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Range = tuple[float, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class TuningBudgetConfig(Config):
-    """What all trials of a search may cost together: gradients over all rows (of all chains,
-    warm-up included) and wall seconds; 0 is no bound."""
+    """The budget of all trials of a search: gradients over all rows (of all chains, warm-up
+    included) and wall seconds; 0 is no bound."""
 
     kind: ClassVar[str] = "tuning_budget"
     gradients: float = setting(0.0, low=0, unit="gradients")
@@ -37,10 +37,10 @@ class TuneConfig(RunConfig):
     """Search settings of the sampler `method` on the target `of` by `trials` trials within
     `budget`, against a run of HMC or NUTS, or an exact value.
 
-    `objective` is what a trial is judged by: "error" is the decimal logarithm of sqrt((λ̂ - λ_ref)²
+    `objective` is the quantity to minimise: "error" is the decimal logarithm of sqrt((λ̂ - λ_ref)²
     + its Monte Carlo variance) / |λ_ref|, which weighs bias and noise of the method's own length;
     "standard_errors" is |λ̂ - λ_ref| in standard errors of the difference, which rewards noise.
-    Trials that flag themselves fail. `space` has for each setting searched its lowest and highest
+    Trials with flags count as failed. `space` has for each setting searched its lowest and highest
     value; empty means `searched(method)`.
     """
 
@@ -72,7 +72,7 @@ class TuneConfig(RunConfig):
     budget: TuningBudgetConfig = setting(TuningBudgetConfig(seconds=600.0))
 
     def validate(self) -> None:
-        """The settings searched must be numbers of the method, within its bounds."""
+        """Check that the searched settings are numbers of the method, within its bounds."""
         if self.budget.gradients == 0 and self.budget.seconds == 0:
             raise ConfigError(
                 "tune.budget bounds nothing; give budget.seconds or budget.gradients above 0, or "
@@ -104,7 +104,7 @@ class TuneConfig(RunConfig):
         return self.space or usual_space(self.method)
 
     def typed(self, values: Mapping[str, float]) -> dict[str, Any]:
-        """Values of settings as numbers of their types."""
+        """Values of settings converted to their types."""
         return {
             name: round(value) if type_of(type(self.method), name) is int else float(value)
             for name, value in values.items()
@@ -112,7 +112,7 @@ class TuneConfig(RunConfig):
 
 
 def usual_space(method: SamplerConfig) -> dict[str, Range]:
-    """What is searched for a sampler where nothing else is said: what sets its bias or its
+    """The settings searched for a sampler by default: those that determine its bias or its
     speed."""
     if isinstance(method, StepConfig):
         return (

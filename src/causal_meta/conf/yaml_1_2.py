@@ -1,5 +1,5 @@
-"""YAML with the booleans and floats of version 1.2: `on` stays a word and `1e-4` is a number;
-nothing read can make an object."""
+"""YAML with the booleans and floats of version 1.2: `on` stays a word and `1e-4` is a number; no
+Python objects are created."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Loader(_Base):  # type: ignore[misc]
         for key, _ in node.value:
             if key.value in known and isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} comes twice", key.start_mark
+                    None, None, f"the key {key.value!r} occurs twice", key.start_mark
                 )
             known.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
@@ -81,7 +81,7 @@ def load(text: str, where: str = "the YAML text") -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(
-            f"{where}{line} is no valid YAML: {getattr(error, 'problem', error)}."
+            f"{where}{line} is not valid YAML: {getattr(error, 'problem', error)}."
         ) from None
 
 
@@ -111,8 +111,8 @@ def _collect_lines(
 ) -> None:
     if id(node) in above:
         raise ConfigError(
-            f"{where}, line {node.start_mark.line + 1} holds an anchor that holds itself; write "
-            "its content out."
+            f"{where}, line {node.start_mark.line + 1} holds an anchor that contains itself; "
+            "write its content out."
         )
     children: list[tuple[str | int, yaml.Node, yaml.Node]] = []
     if isinstance(node, yaml.MappingNode):
@@ -125,7 +125,7 @@ def _collect_lines(
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes every word which one of the two versions would take for something else
+    """SafeDumper that quotes every word that one of the two versions would read as something else
     (`1e3`, `on`)."""
 
 
