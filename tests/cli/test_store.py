@@ -139,7 +139,7 @@ def test_query_prints_a_table_csv_or_json(refused, run, store, ran):
         "first",
         "held_in",
     ]
-    refused("store", "query", "select * from '/etc/passwd'", saying="cannot be answered")
+    refused("store", "query", "select * from '/etc/passwd'", saying="The query failed")
     refused("store", "query", "drop table runs", saying="takes one query")
 
 
