@@ -247,9 +247,9 @@ def test_with_patience_only_one_works(store, python):
 
 def test_nobody_waits_for_the_dead(store, python, builder):
     killed(python, store, 4)
-    begun = time.monotonic()
+    start = time.monotonic()
     Store(store.root, patience=60).build(TasksConfig(), {}, builder)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - start < 20
     assert builder.attempts[0].resumed
 
 
@@ -377,9 +377,9 @@ def test_clocks_that_differ_cost_patience_or_doubled_work_and_nothing_else(
         attempt.facts.ensure_started()
         for path in (attempt.folder, *attempt.folder.rglob("*")):
             os.utime(path, (time.time() + clock, time.time() + clock))
-        begun = time.monotonic()
+        start = time.monotonic()
         Store(store.root, patience=0.5).build(TasksConfig(), {}, builder)
-        waited.append(time.monotonic() - begun)
+        waited.append(time.monotonic() - start)
 
     waited = []
     made = store.build(TasksConfig(), {}, on_the_other_machine)

@@ -62,8 +62,8 @@ def test_words_for_here():
     parsl = executor_of("parsl", 3).card
     assert parsl == LocalCard(jobs=JobNeeds(per_block=3))
     assert parsl.needs_of("amortised") is parsl.jobs
-    own = SlurmCard(kinds={"amortised": JobNeeds(cores=8)})
-    assert (own.needs_of("amortised").cores, own.needs_of("boss").cores) == (8, 1)
+    slurm = SlurmCard(kinds={"amortised": JobNeeds(cores=8)})
+    assert (slurm.needs_of("amortised").cores, slurm.needs_of("boss").cores) == (8, 1)
     assert JobNeeds(walltime="30:01:02").seconds == 30 * 3600 + 62
 
 
@@ -164,11 +164,11 @@ def test_a_scheduler_that_is_not_there(card, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("missing", ["parsl", "kubernetes"])
 def test_a_package_that_is_not_there(missing, card, monkeypatch):
-    found = importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
-        lambda name, *rest: None if name == missing else found(name, *rest),
+        lambda name, *rest: None if name == missing else find_spec(name, *rest),
     )
     extra = {"parsl": "workflow"}.get(missing, missing)
     for word in ("threads", "parsl", "laptop") if missing == "parsl" else ("kubernetes",):
@@ -203,15 +203,15 @@ def test_a_package_that_is_not_there(missing, card, monkeypatch):
 )
 def test_what_this_machine_cannot_give(needs, saying, card, plan, store, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    asked = plan(STUDY)
+    a_plan = plan(STUDY)
     with pytest.raises(ConfigError, match=saying):
-        carry_out(asked, store, executor=executor_of(card(f"kind: local\njobs: {{{needs}}}"), 1))
+        carry_out(a_plan, store, executor=executor_of(card(f"kind: local\njobs: {{{needs}}}"), 1))
     assert not (store.root / "experiments").exists()
 
 
 def test_what_slurm_would_not_take_is_asked_before(card, plan, store, monkeypatch, tmp_path):
     kept = put_on_path("slurm", tmp_path, monkeypatch)
-    asked = plan(STUDY)
+    a_plan = plan(STUDY)
     file = card(
         "kind: slurm\naddress: 127.0.0.1\npartition: p\njobs: {}\nkinds:\n  empty: {cores: 4096}\n"
     )
@@ -220,7 +220,7 @@ def test_what_slurm_would_not_take_is_asked_before(card, plan, store, monkeypatc
         match=r"line 6: Slurm accepts no block for jobs of kind empty \(Requested node "
         r"configuration is not available\)",
     ):
-        check_plan(executor_of(file, 1), asked, store)
+        check_plan(executor_of(file, 1), a_plan, store)
     words = [line.split() for line in (kept / "asked").read_text().splitlines()]
     assert [word for word in words[0] if "cpus" in word] == ["--cpus-per-task=1"]
     assert all(

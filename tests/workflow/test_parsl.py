@@ -50,7 +50,7 @@ def digests(store, plan):
 
 def processes_of(store):
     """The processes of Parsl that work for a store, by what they are: blocks and managers with what
-    they began, and interchanges begun here."""
+    they began, and interchanges started here."""
     processes = {"manager": [], "books": [], "worker": [], "interchange": []}
     for process in psutil.process_iter():
         try:
@@ -283,15 +283,15 @@ def test_what_counts_against_a_pool(store, tmp_path, monkeypatch):
     pool = pools.Pool(
         "jobs", here, here.jobs, tmp_path / "parsl", pools.Log(tmp_path / "log"), None
     )
-    begun = time.monotonic()
+    start = time.monotonic()
     for block in range(3):
-        pool.note(f"block {block} ended", begun)
+        pool.note(f"block {block} ended", start)
     assert pool.ended == 1
     pool.note("block 3 ended", time.monotonic())
     assert pool.ended == 2
 
     class Executor:  # of which nothing can be had
-        interchange_proc, blocks_to_job_id, asked = None, {}, 0
+        interchange_proc, blocks_to_job_id, requests = None, {}, 0
         status_facade = {}  # noqa: RUF012
         provider = type("Provider", (), {"resources": {}})
 
@@ -299,14 +299,14 @@ def test_what_counts_against_a_pool(store, tmp_path, monkeypatch):
             raise RuntimeError("no port")
 
         def scale_out_facade(self, count):
-            Executor.asked += 1
+            Executor.requests += 1
             return []
 
     pool.ended, pool.executor = 0, Executor()
     pool.busy = {str(i): None for i in range(3)}
     pool.provide()
     pool.provide()
-    assert (Executor.asked, pool.ended) == (1, 1)
+    assert (Executor.requests, pool.ended) == (1, 1)
     assert "a block could not be started" in pool.why
     pool.executor = None
     monkeypatch.setattr(pools, "high_throughput", lambda *words: Executor())

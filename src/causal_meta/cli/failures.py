@@ -57,7 +57,7 @@ def _is_ours(trace: TracebackType | None) -> bool:
 
 
 def _disk(error: OSError) -> str:
-    what = error.strerror or os.strerror(error.errno or 0)
+    reason = error.strerror or os.strerror(error.errno or 0)
     where = (
         f" ({os.fsdecode(error.filename)})"
         if isinstance(error.filename, str | bytes | os.PathLike)
@@ -68,7 +68,7 @@ def _disk(error: OSError) -> str:
         if error.errno in (errno.ENOSPC, errno.EDQUOT)
         else "check the path and its permissions"
     )
-    return f"{what}{where}; {advice}, nothing was lost."
+    return f"{reason}{where}; {advice}, nothing was lost."
 
 
 def _missing(name: str) -> str:

@@ -71,16 +71,16 @@ def run(args: argparse.Namespace) -> int:
     from causal_meta.conf.setting import ConfigError
     from causal_meta.runners.llc.limits import SWEPT, draw_limit, fit, sweeps
 
-    own = {
+    options = {
         key: value for key, _, value in (word.partition("=") for word in args.words) if key in _OWN
     }
     words = [word for word in args.words if word.partition("=")[0] not in _OWN]
-    by = own.get("by", "gamma")
+    by = options.get("by", "gamma")
     if by not in SWEPT:
         raise ConfigError(f"by={by} is not a known limit; give one of {', '.join(SWEPT)}.")
-    multiplicity = _whole(own["multiplicity"]) if "multiplicity" in own else None
+    multiplicity = _whole(options["multiplicity"]) if "multiplicity" in options else None
     store = open_store(args)
-    target, runs = _runs(args, store, words, own, by)
+    target, runs = _runs(args, store, words, options, by)
     series = sweeps(runs, by)
     if not series:
         raise ConfigError(
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _runs(
-    args: argparse.Namespace, store: Store, words: list[str], own: dict[str, str], by: str
+    args: argparse.Namespace, store: Store, words: list[str], options: dict[str, str], by: str
 ) -> tuple[Artifact, list[Artifact]]:
     """The target and the runs to choose from: those named by values (made where they are missing),
     or all of the store's."""
@@ -110,9 +110,11 @@ def _runs(
     from causal_meta.conf.setting import ConfigError
     from causal_meta.runners.llc.comparison import sampler_runs
 
-    cls: Any = config_class(own["sampler"], SamplerConfig) if "sampler" in own else HMCConfig
+    cls: Any = (
+        config_class(options["sampler"], SamplerConfig) if "sampler" in options else HMCConfig
+    )
     parts = split(words, cls, "")
-    if "values" not in own:
+    if "values" not in options:
         if parts.settings:
             raise ConfigError(
                 f"{parts.settings[0]!r} is a setting for runs that are made; give values=… too, "
@@ -123,9 +125,9 @@ def _runs(
             raise ConfigError("Which target? Give of=ID or of=NAME.")
         runs = sampler_runs(store, inputs["of"], inputs.get("tasks"))
         return inputs["of"], [
-            run for run in runs if "sampler" not in own or run.kind == own["sampler"]
+            run for run in runs if "sampler" not in options or run.kind == options["sampler"]
         ]
-    values = [text.strip() for text in own["values"].split(",") if text.strip()]
+    values = [text.strip() for text in options["values"].split(",") if text.strip()]
     return _made(
         args,
         store,

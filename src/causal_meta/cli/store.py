@@ -84,14 +84,16 @@ def list_all(args: argparse.Namespace) -> int:
         others = [
             f"{role}={artifact_id}" for role, artifact_id in artifact.inputs.items() if role != "of"
         ]
-        what = " ".join([*(str(line[key]) for key in ("model", "data") if line.get(key)), *others])
+        description = " ".join(
+            [*(str(line[key]) for key in ("model", "data") if line.get(key)), *others]
+        )
         indent = "" if artifact.is_target else "  "
         rows.append(
             (
                 indent + artifact.id,
                 artifact.kind,
                 ", ".join(names.get(artifact.id, [])),
-                what,
+                description,
                 str(artifact.seed),
                 _date(artifact.meta["created_at"]),
             )

@@ -238,14 +238,14 @@ def collect(args: argparse.Namespace) -> int:
     chosen = [item for item in leftovers if item.kind not in kept]
     gone = store.sweep(chosen, idle=args.idle) if args.yes and chosen else []
     for item in leftovers:
-        what = (
+        status = (
             "removed"
             if item in gone
             else f"kept (needs {kept[item.kind]})"
             if item.kind in kept
             else "removable"
         )
-        print(f"{what}  {_bytes(item.size)}  {item.path.relative_to(store.root)}  {item.reason}")
+        print(f"{status}  {_bytes(item.size)}  {item.path.relative_to(store.root)}  {item.reason}")
     if not args.yes and chosen:
         print(
             f"{_bytes(sum(item.size for item in chosen))} in {len(chosen)} places can be removed; "

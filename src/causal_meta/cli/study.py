@@ -207,14 +207,14 @@ class _Lines:
     """A line on standard error when something is made or fails."""
 
     def __init__(self) -> None:
-        self.begun: dict[str, float] = {}
+        self.started: dict[str, float] = {}
 
     def __call__(self, cell: Cell, state: State) -> None:
         if state == "running":
-            self.begun[cell.id] = time.monotonic()
+            self.started[cell.id] = time.monotonic()
         elif state in ("built", "found", "failed"):
             print(
-                f"{cell.label}: {state} after {time.monotonic() - self.begun[cell.id]:.1f} s",
+                f"{cell.label}: {state} after {time.monotonic() - self.started[cell.id]:.1f} s",
                 file=sys.stderr,
             )
 

@@ -181,8 +181,8 @@ def preset(base: type[Config], name: str) -> dict[str, Any]:
     """The plain tree of one preset; raises `ConfigError` naming the nearest."""
     tree = _preset(base, name)
     if tree is None:
-        what = base.__name__.removesuffix("Config").lower()
-        raise ConfigError(f"There is no {what} called {name!r}{nearest(name, presets(base))}")
+        base_name = base.__name__.removesuffix("Config").lower()
+        raise ConfigError(f"There is no {base_name} called {name!r}{nearest(name, presets(base))}")
     return tree
 
 

@@ -181,8 +181,8 @@ def config_class(tag: str, base: type[Config] = Config) -> type[Config]:
     naming the nearest tag."""
     cls = by_tag().get(tag) if isinstance(tag, str) else None
     if cls is None or not issubclass(cls, base):
-        what = base.__name__.removesuffix("Config").lower() or "configuration"
-        raise ConfigError(f"There is no {what} called {tag!r}{nearest(str(tag), tags(base))}")
+        base_name = base.__name__.removesuffix("Config").lower() or "configuration"
+        raise ConfigError(f"There is no {base_name} called {tag!r}{nearest(str(tag), tags(base))}")
     return cls
 
 

@@ -127,11 +127,12 @@ def _known(item: Estimated) -> str:
 def alarms(evidence: Evidence) -> list[str]:
     """A sentence about every run in which chains failed."""
     return [
-        f"{len(told['failed_chains'])} of {told['chains']} chains of {label} on {item.title} "
+        f"{len(analysis['failed_chains'])} of {analysis['chains']} chains of {label} on "
+        f"{item.title} "
         f"failed ({run.id})."
         for item in estimated(evidence)
-        for label, run, told in item.runs
-        if told["failed_chains"]
+        for label, run, analysis in item.runs
+        if analysis["failed_chains"]
     ]
 
 

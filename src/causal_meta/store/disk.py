@@ -68,9 +68,9 @@ def disk_sentence(error: OSError, root: Path) -> str:
     where = ""
     if isinstance(error.filename, str | bytes | os.PathLike):
         where = f" ({os.path.relpath(os.fsdecode(error.filename), root)})"
-    what = (error.strerror or str(error)).lower()
+    reason = (error.strerror or str(error)).lower()
     return (
-        f"The store {root} cannot be used: {what}{where}; free or repair the disk, or choose "
+        f"The store {root} cannot be used: {reason}{where}; free or repair the disk, or choose "
         "another store with --store; nothing was lost."
     )
 

@@ -40,8 +40,8 @@ def _artifact(store: Shelf, folder: Path) -> list[str]:
         return [str(error)]
     torn = _torn(store, folder / RUNS) if artifact.is_target else []
     wrong = torn + [
-        f"{folder.name}: {what}."
-        for what in (*transfer.changed_files(artifact), *transfer.changed_id(artifact))
+        f"{folder.name}: {problem}."
+        for problem in (*transfer.changed_files(artifact), *transfer.changed_id(artifact))
     ]
     if artifact.id != folder.name:
         wrong.append(f"{folder.name}: its meta.json claims to be {artifact.id}.")

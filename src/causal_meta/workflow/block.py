@@ -47,17 +47,17 @@ def end_when_stuck(seconds: float) -> None:
     `seconds`."""
 
     def watch() -> None:
-        begun, since = False, time.monotonic()
+        existed, since = False, time.monotonic()
         while True:
-            there = any(
+            exists = any(
                 child.name.startswith(_MANAGER) for child in multiprocessing.active_children()
             )
             since = since if waiting() else time.monotonic()
-            if (begun and not there) or time.monotonic() > since + seconds:
+            if (existed and not exists) or time.monotonic() > since + seconds:
                 sys.stderr.write("the pool of workers had to end\n")
                 sys.stderr.flush()
                 os._exit(1)
-            begun = there
+            existed = exists
             time.sleep(_PERIOD)
 
     threading.Thread(target=watch, name="watch", daemon=True).start()

@@ -251,7 +251,7 @@ def _check_machine(
     while not place.exists():
         place = place.parent
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    for key, wanted, there, unit in (
+    for key, needed, there, unit in (
         ("cores", needs.cores * needs.per_block, os.cpu_count() or 1, "cores"),
         ("memory_gb", needs.memory_gb * needs.per_block, memory, "GB of memory"),
         (
@@ -261,9 +261,9 @@ def _check_machine(
             "GB of free disk",
         ),
     ):
-        if wanted > there:
+        if needed > there:
             sentence = (
-                f"{needs.per_block} jobs of kind {kind} at once need {wanted} {unit}, but this "
+                f"{needs.per_block} jobs of kind {kind} at once need {needed} {unit}, but this "
                 f"machine has {there:.4g}; request less."
             )
             raise executor.error((*path, key), sentence)

@@ -73,7 +73,7 @@ class Pool:
     ended: int = 0  # interchanges and generations of blocks that ended in a row without an answer
     why: str = ""  # the last of them
     given_up: bool = False
-    begun: dict[str, float] = field(default_factory=dict)
+    started: dict[str, float] = field(default_factory=dict)
     noted: float = 0.0
     polled: float = 0.0
     idle_since: float = 0.0
@@ -140,7 +140,7 @@ class Pool:
         at the next check."""
         needed = max(self.card.min_blocks, math.ceil(len(self.busy) / self.needs.per_block))
         lacking = min(needed, self.card.max_blocks) - len(self.blocks())
-        if lacking <= 0 or self.begun.get("", 0.0) > time.monotonic():
+        if lacking <= 0 or self.started.get("", 0.0) > time.monotonic():
             return
         for _ in range(lacking):
             known = set(self.executor.status_facade)
@@ -148,12 +148,12 @@ class Pool:
             if not blocks:
                 failed = next(iter(set(self.executor.status_facade) - known), "")
                 status = self.executor.status_facade.get(failed)
-                self.begun[""] = time.monotonic() + self.period
+                self.started[""] = time.monotonic() + self.period
                 self.note(
                     f"a block could not be started: {words(status.message if status else '')}"
                 )
                 return
-            self.begun[self.executor.blocks_to_job_id[blocks[0]]] = time.monotonic()
+            self.started[self.executor.blocks_to_job_id[blocks[0]]] = time.monotonic()
 
     def blocks(self) -> list[str]:
         """The scheduler's ids of the blocks that waited or ran when it was last asked."""
@@ -187,7 +187,9 @@ class Pool:
         with contextlib.suppress(Exception):
             self.executor.provider.status(list(self.executor.provider.resources))
         for block in set(before) - set(self.blocks()):
-            self.note(f"block {block} ended ({self.last_state(block)})", self.begun.get(block, now))
+            self.note(
+                f"block {block} ended ({self.last_state(block)})", self.started.get(block, now)
+            )
         if self.busy:
             self.idle_since = now
             if self.ended < self.card.tries:
@@ -195,10 +197,10 @@ class Pool:
         elif now > self.idle_since + IDLE and not self.card.min_blocks:
             self.stop()
 
-    def note(self, sentence: str, begun: float = math.inf) -> None:
+    def note(self, sentence: str, started: float = math.inf) -> None:
         """Count and log that an interchange or a block ended too early. Blocks that were started
         before the last such end count once, together."""
-        if begun > self.noted:
+        if started > self.noted:
             self.ended += 1
             self.noted = time.monotonic()
         self.why = sentence
