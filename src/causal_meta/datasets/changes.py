@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta.datasets.interventions import Interventions
@@ -43,7 +44,9 @@ class ChangedMechanism:
         """`do` or `shift`, and the name of the mechanism it replaces."""
         return f"{'do' if self.change.hard else 'shift'} {self.mechanism.name}"
 
-    def __call__(self, parents: Tensor, noise: Tensor) -> Tensor:
+    def __call__(
+        self, parents: Float[Tensor, "N k"], noise: Float[Tensor, " N"]
+    ) -> Float[Tensor, " N"]:
         if self.change.hard:
             return self.change.value.expand_as(noise)
         return self.mechanism(parents, noise) + self.change.value

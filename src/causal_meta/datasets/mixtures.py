@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from causal_meta import randomness
@@ -25,7 +26,9 @@ def draw_parts(
     return torch.searchsorted(bounds / bounds[-1], u, right=True).clamp_(max=len(weights) - 1)
 
 
-def tasks_by_part(parts: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Each part number that occurs in int64 [B], with the positions int64 [b] of its tasks."""
+def tasks_by_part(
+    parts: Int64[Tensor, " B"],
+) -> Iterator[tuple[int, Int64[Tensor, " b"]]]:
+    """Each part number that occurs, with the positions of its tasks."""
     for part in torch.unique(parts).tolist():
         yield part, torch.nonzero(parts == part)[:, 0]

@@ -1,4 +1,4 @@
-"""Exogenous noise of several numbers per value, for mechanisms that are driven along a path."""
+"""Exogenous noise of several numbers per value, for mechanisms that simulate a path."""
 
 from __future__ import annotations
 

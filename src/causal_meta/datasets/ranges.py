@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from causal_meta import randomness
 from causal_meta.conf.ranges import FloatRange, IntRange
 
 
-def float_at(config: FloatRange, u: Tensor) -> Tensor:
-    """The values of `config` at the quantiles u in (0, 1), of u's shape.
+def float_at(config: FloatRange, u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The values of `config` at the quantiles u in (0, 1).
 
     >>> float_at(FloatRange(low=1, high=100, law="log_uniform"), torch.tensor([0.5]))
     tensor([10.])
@@ -39,8 +40,8 @@ def draw_floats(
     return float_at(config, randomness.uniforms(seeds, names, shape))
 
 
-def whole_at(config: IntRange, u: Tensor) -> Tensor:
-    """Int64, of u's shape: the whole numbers of `config` at the quantiles u in (0, 1), P(n) ∝
+def whole_at(config: IntRange, u: Float[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+    """The whole numbers of `config` at the quantiles u in (0, 1), P(n) ∝
     n^power for low <= n <= high.
 
     >>> whole_at(IntRange(low=3, high=6), torch.tensor([0.1, 0.3, 0.6, 0.9]))

@@ -1,8 +1,8 @@
 """Real tables: read, checked and named by the digest of their bytes; and the true graphs that come
 with a few of them.
 
-A table is trusted with nothing: every way in which a file can be unusable is answered by one
-sentence (`TableError`) that says what was found, where, and what to do.
+Every file is checked completely; an unusable one is refused by one sentence (`TableError`) with the
+problem, its place and its remedy.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Table:
 
     `format` is "csv", "tsv", "parquet" or "npz"; `title` a short name for headings; `transform`
     what was done to the values. `intervened` bool [N, D] marks the cells set by interventions (None
-    where none are known of), read from the columns `interventions` and from the file of digest
+    where none are known), read from the columns `interventions` and from the file of digest
     `mask_sha256`.
     """
 
@@ -468,7 +468,7 @@ def edges_truth(edges: Sequence[tuple[str, str]], columns: Sequence[str], title:
 
 
 def _acyclic(adjacency: np.ndarray, columns: Sequence[str], title: str) -> None:
-    """Take away nodes without parents until none is left; what remains holds a cycle."""
+    """Remove nodes without parents until none is left; the remaining nodes contain a cycle."""
     left = np.ones(len(adjacency), dtype=bool)
     while left.any():
         free = left & (adjacency[left].sum(axis=0) == 0)

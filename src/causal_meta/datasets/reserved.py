@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from jaxtyping import Shaped
 from torch import Tensor
 
 from causal_meta.graph_classes import Level, class_hashes, class_signatures
@@ -19,9 +20,9 @@ _WORDS = {
 class Reserved:
     """A set of classes of graphs at one level.
 
-    Attributes: `level`; `hashes`, those of the classes; `signatures`, cheap numbers of the same
-    classes: a graph whose signature is not among them belongs to none, and only the others need
-    their hash. None: every graph is hashed.
+    Attributes: `level`; `hashes`, those of the classes; `signatures`, numbers of the same classes
+    that are cheap to compute: a graph whose signature is not among them is in none of the classes
+    and needs no hash. Without signatures (None) every graph is hashed.
     """
 
     def __init__(
@@ -35,8 +36,8 @@ class Reserved:
         self.signatures = None if signatures is None or level == "graph" else frozenset(signatures)
 
     @classmethod
-    def of(cls, level: Level, batches: Iterable[Tensor]) -> Reserved:
-        """The classes of all graphs in batches [B, D, D].
+    def of(cls, level: Level, batches: Iterable[Shaped[Tensor, "B D D"]]) -> Reserved:
+        """The classes of all graphs in batches.
 
         >>> import torch
         >>> taken = Reserved.of("equivalence", [torch.tensor([[[0, 1], [0, 0]]])])  # 0 -> 1
@@ -55,11 +56,11 @@ class Reserved:
 
     @property
     def words(self) -> str:
-        """What is reserved, for a sentence."""
+        """The plural noun for the reserved classes, for messages."""
         return _WORDS[self.level]
 
-    def collisions(self, adjacency: Tensor) -> list[int]:
-        """The positions of the graphs of [B, D, D] whose class is in the set."""
+    def collisions(self, adjacency: Shaped[Tensor, "B D D"]) -> list[int]:
+        """The positions of the graphs whose class is in the set."""
         if not self.hashes:
             return []
         places = list(range(len(adjacency)))

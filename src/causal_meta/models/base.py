@@ -35,8 +35,8 @@ class InferenceResult:
 
 
 class BaseModel(nn.Module, ABC):
-    """Base of the graph models. A model sees rows and masks; the truth enters
-    `calculate_loss` alone.
+    """Base of the graph models. A model reads rows and masks; only `calculate_loss`
+    reads the true graphs.
 
     `needs_pretraining`, of its configuration, says whether the model must be trained on a stream
     before it can answer.
@@ -71,7 +71,7 @@ class BaseModel(nn.Module, ABC):
 
     def after_step(self, step: int) -> None:
         """Called after optimiser step number `step` (the first is 1), for updates that are not
-        gradient steps. Their state lives in buffers."""
+        gradient steps. Their state is kept in buffers."""
         return None
 
     def posterior(self, batch: TaskBatch) -> GraphPosterior:

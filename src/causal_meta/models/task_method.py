@@ -18,7 +18,7 @@ C = TypeVar("C", bound=MethodConfig)
 
 
 class Checkpoint(Protocol):
-    """Where a method keeps the state of a long computation on one task."""
+    """The saved state of a long computation of a method on one task."""
 
     def load(self) -> State | None:
         """The state that was saved last for this task; None at its beginning."""

@@ -21,8 +21,8 @@ def diagnostics(folder: Path, event: Mapping[str, Any]) -> dict[str, Figure]:
     """The pictures `trace`, `rank`, `energy`, `running_llc` and `wnv` of a sampler's run; none for
     other artifacts.
 
-    The energy is drawn only where the sampler has one, ranks only for draws along chains, since the
-    order of independent draws means nothing. Raises ValueError if trace or analysis cannot be read.
+    The energy is drawn only where the sampler has one, ranks only for draws along chains, since
+    independent draws have no order. Raises ValueError if trace or analysis cannot be read.
     """
     if not (folder / TRACE).is_file():
         return {}

@@ -1,5 +1,5 @@
 """From events to files: the plot families that an event calls for, drawn into the artifact's
-folder, and a subscriber that draws rarely enough to cost nothing.
+folder, and a subscriber that bounds the time spent on drawing.
 
 An error in a drawing is not hidden: `Facts` records it as an event, and the run continues without
 further pictures.
@@ -70,14 +70,14 @@ def subscriber(
     every_seconds: float = 60.0,
     share: float = 0.01,
 ) -> Subscriber:
-    """A subscriber of facts that draws plot families, rarely enough to cost nothing.
+    """A subscriber of facts that draws plot families and bounds the time spent on it.
 
     Args:
         where: the store in which an attempt is being made, or the folder of an artifact.
         families: names of plot families, as in the field `pictures` of a configuration class.
         every_seconds: least time between two drawings.
-        share: largest share of the time that drawing may take; on_train_end and on_test_end are
-            drawn whatever it costs.
+        share: largest share of the time that drawing may take; on_train_end and
+            on_test_end are always drawn.
 
     Raises:
         ValueError: for an unknown family.

@@ -1,6 +1,7 @@
-"""The plot families: what is drawn of an artifact, and when, from the files in its folder alone.
+"""The plot families: the pictures of an artifact and the events after which they are drawn, from
+the files in its folder alone.
 
-A new family takes a function `(folder, event) -> figures` in a module of this room, its entry in
+A new family needs a function `(folder, event) -> figures` in a module of this package, its entry in
 `FAMILIES`, its name in the field `pictures` of the configuration class of every kind that it is
 for, and a test.
 """

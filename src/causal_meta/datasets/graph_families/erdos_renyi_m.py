@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import randomness
@@ -29,7 +30,7 @@ class ErdosRenyiMGenerator(GraphGenerator):
             weights
         )
 
-    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Float[Tensor, "B D D"]:
         most, pairs = self.config.n_edges.high, torch.triu_indices(n_nodes, n_nodes, 1)
         if most > pairs.shape[1]:
             raise ValueError(

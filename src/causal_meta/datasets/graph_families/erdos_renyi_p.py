@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import randomness
@@ -21,7 +22,7 @@ class ErdosRenyiPGenerator(GraphGenerator):
     def expected_edges(self, n_nodes: int) -> float:
         return self.config.edge_probability * n_nodes * (n_nodes - 1) / 2
 
-    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Float[Tensor, "B D D"]:
         chosen = (
             randomness.uniforms(seeds, ("graph", "erdos_renyi_p", "edges"), (n_nodes, n_nodes))
             < self.config.edge_probability

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import graphs, randomness
@@ -29,7 +30,7 @@ class KnownGraphGenerator(GraphGenerator):
     def expected_edges(self, n_nodes: int) -> float:
         return float(len(self.config.edges))
 
-    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Float[Tensor, "B D D"]:
         if n_nodes != len(self.adjacency):
             raise ValueError(
                 f"known_graph has {len(self.adjacency)} nodes, not {n_nodes}; ask for "

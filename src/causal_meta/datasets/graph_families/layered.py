@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import randomness
@@ -38,7 +39,7 @@ class LayeredGenerator(GraphGenerator):
     def expected_edges(self, n_nodes: int) -> float:
         return float(self._probabilities(n_nodes).sum())
 
-    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Float[Tensor, "B D D"]:
         place = randomness.permutations(seeds, ("graph", "layered", "order"), n_nodes)
         p = self._probabilities(n_nodes).to(torch.float32)[place[:, :, None], place[:, None, :]]
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta.conf.graph_laws import GraphMixture
@@ -46,7 +47,7 @@ class MixtureGenerator(GraphGenerator):
         )
         return total / sum(self.weights)
 
-    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Float[Tensor, "B D D"]:
         out = torch.empty(len(seeds), n_nodes, n_nodes)
         part = draw_parts(seeds, self.names, self.weights, ())
         group, place = self.group_of[part], self.place_of[part]

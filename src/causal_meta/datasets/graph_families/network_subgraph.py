@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import graphs, randomness
@@ -73,7 +74,7 @@ class NetworkSubgraphGenerator(GraphGenerator):
             self._means[n_nodes] = float(drawn.sum(dim=(1, 2)).mean())
         return self._means[n_nodes]
 
-    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Float[Tensor, "B D D"]:
         number = randomness.uniforms(seeds, ("graph", "network_subgraph", "walk"), (n_nodes,))
         nodes = self._grown(number, n_nodes)
         nodes = nodes.gather(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import graphs, randomness
@@ -31,7 +32,7 @@ class ScaleFreeGenerator(GraphGenerator):
     def group(self) -> tuple[object, ...]:
         return ()
 
-    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Float[Tensor, "B D D"]:
         return self.together([self], torch.zeros(len(seeds), dtype=torch.int64), seeds, n_nodes)
 
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import randomness
@@ -72,7 +73,7 @@ class WattsStrogatzGenerator(GraphGenerator):
     def group(self) -> tuple[object, ...]:
         return (self.config.dim, self.config.neighbours, self.config.order)
 
-    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Tensor:
+    def __call__(self, seeds: Sequence[int], n_nodes: int) -> Float[Tensor, "B D D"]:
         return self.together([self], torch.zeros(len(seeds), dtype=torch.int64), seeds, n_nodes)
 
     @classmethod

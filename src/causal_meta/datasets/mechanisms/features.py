@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from causal_meta import randomness
@@ -48,7 +49,9 @@ def draw_features(
     return features, uniforms[..., n_features:]
 
 
-def pick_features(parameters: Parameters, row: Tensor, node: Tensor, width: int) -> Parameters:
+def pick_features(
+    parameters: Parameters, row: Int64[Tensor, " b"], node: Int64[Tensor, " b"], width: int
+) -> Parameters:
     """The functions of some nodes: frequency float32 [b, width, M] (0 in empty slots), inputs int64
     [b], phase and weight float32 [b, M]."""
     nodes, rows = parameters["inputs"].shape[1], parameters["normals"].shape[1]
@@ -71,16 +74,16 @@ def pick_features(parameters: Parameters, row: Tensor, node: Tensor, width: int)
     }
 
 
-def value_at_a_point(features: Parameters) -> Tensor:
-    """Float32 [B, D]: the value of every node's function where all its angles are their phases."""
+def value_at_a_point(features: Parameters) -> Float[Tensor, "B D"]:
+    """The value of every node's function where all its angles are their phases."""
     nodes = features["phase"].shape[1]
     terms = features["normals"][:, :nodes] * features["phase"].cos()
     return row_sums(terms) * features["scale"][..., 0]
 
 
-def sum_of_cosines(picked: Parameters, inputs: Tensor) -> Tensor:
-    """Float32 [b, N]: sum_m weight_m cos(frequency_m . x + phase_m) of b functions at their inputs
-    float32 [b, k, N]; 0 for one without inputs.
+def sum_of_cosines(picked: Parameters, inputs: Float[Tensor, "b k N"]) -> Float[Tensor, "b N"]:
+    """Sum_m weight_m cos(frequency_m . x + phase_m) of b functions at their inputs;
+    0 for a function without inputs.
 
     Fastest where functions of as many inputs are neighbours.
     """

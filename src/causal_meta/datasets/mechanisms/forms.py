@@ -7,6 +7,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta.conf.form_laws import FormConfig, Logistic, Periodic, Polynomial, PostNonlinear
@@ -23,7 +24,7 @@ from causal_meta.fixed_order import power, sigmoid
 
 class FormFactory(MechanismLaw):
     """x_j = f(w_j . x_pa(j)) + s_j e_j with parameters weight [B, D, K] and noise_std [B, D];
-    subclasses say f."""
+    subclasses define f."""
 
     config: FormConfig
 
@@ -48,7 +49,12 @@ class FormFactory(MechanismLaw):
             :, None
         ]
 
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+    def apply(
+        self,
+        parameters: Parameters,
+        inputs: Float[Tensor, "b K N"],
+        noise: Float[Tensor, "b N"],
+    ) -> Float[Tensor, "b N"]:
         return self.form(parameters, weighted_parents(parameters, inputs)).addcmul_(
             parameters["noise_std"][:, None], noise
         )
@@ -106,7 +112,12 @@ class PostNonlinearFactory(FormFactory):
     def location_scale(self, parameters: Parameters, inputs: Tensor) -> None:
         """None: the noise is inside g."""
 
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+    def apply(
+        self,
+        parameters: Parameters,
+        inputs: Float[Tensor, "b K N"],
+        noise: Float[Tensor, "b N"],
+    ) -> Float[Tensor, "b N"]:
         inner = (weighted_parents(parameters, inputs) + parameters["bias"][:, None]).addcmul_(
             parameters["noise_std"][:, None], noise
         )

@@ -8,11 +8,11 @@ noise of the variance that the linear equation has, and reflects at 0 (Bossy, Go
 For a constant P mean and variance at the steady state are then those of the dynamics for any h but
 for the reflection.
 
-How ours differs from SERGIO and from AVICI's use of it: a cell's concentration below 0 is
+Differences from SERGIO and from AVICI's use of it: a cell's concentration below 0 is
 reflected, not set to 0 (the exact law has no mass at 0); half-responses and the dropout midpoint
-are numbers of the model, computed from its own reference cells, and stay when a gene is knocked
-out; the type of a cell is drawn, not dealt out; decay, noise amplitude and Hill exponents are drawn
-for every gene or edge.
+are numbers of the model, computed from reference cells, and do not change when a gene is
+knocked out; the type of a cell is random, not in fixed proportions; decay, noise amplitude and Hill
+exponents are drawn for every gene or edge.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn.functional import pad
@@ -277,7 +278,12 @@ class GeneExpressionFactory(WholeTableLaw):
             then.addcmul_(now, b).addcmul_(end, c).addcmul_(size, z).abs_()
         return path
 
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+    def apply(
+        self,
+        parameters: Parameters,
+        inputs: Float[Tensor, "b K N"],
+        noise: Float[Tensor, "b N"],
+    ) -> Float[Tensor, "b N"]:
         """The concentration under causes held at `inputs`, in a cell of the average type: P / l + q
         sqrt(P / l) e, reflected at 0.
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import randomness
@@ -81,7 +82,12 @@ class GPCDEFactory(MechanismLaw):
             return super().pick(parameters, row, node, width)
         return pick_features(parameters, row, node, width + 1)
 
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+    def apply(
+        self,
+        parameters: Parameters,
+        inputs: Float[Tensor, "b K N"],
+        noise: Float[Tensor, "b N"],
+    ) -> Float[Tensor, "b N"]:
         points = torch.cat((noise[:, None], inputs), dim=1)
         values = (
             self._exact(parameters, points)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import randomness
@@ -36,11 +37,16 @@ from causal_meta.fixed_order import softplus
 
 class AffineLaw(MechanismLaw):
     """x_j = w_j . x_pa(j) + b_j + s_j e_j with parameters weight [B, D, K], bias and noise_std [B,
-    D]; subclasses say their laws."""
+    D]; subclasses define their laws."""
 
     affine: ClassVar[bool] = True
 
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+    def apply(
+        self,
+        parameters: Parameters,
+        inputs: Float[Tensor, "b K N"],
+        noise: Float[Tensor, "b N"],
+    ) -> Float[Tensor, "b N"]:
         explained = weighted_parents(parameters, inputs).add_(parameters["bias"][:, None])
         return explained.addcmul_(parameters["noise_std"][:, None], noise)
 
@@ -131,13 +137,20 @@ class LinearRFFNoiseFactory(MechanismLaw):
             name: parameters[name][row, node] for name in ("weight", "bias", "variance_constant")
         }
 
-    def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def location_scale(
+        self, parameters: Parameters, inputs: Float[Tensor, "b K N"]
+    ) -> tuple[Float[Tensor, "b N"], Float[Tensor, "b _"]]:
         mean = weighted_parents(parameters, inputs).add_(parameters["bias"][:, None])
         level = sum_of_cosines(_variance(parameters), inputs)
         level.add_(parameters["variance_constant"][:, None])
         return mean, softplus(level).sqrt()
 
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+    def apply(
+        self,
+        parameters: Parameters,
+        inputs: Float[Tensor, "b K N"],
+        noise: Float[Tensor, "b N"],
+    ) -> Float[Tensor, "b N"]:
         mean, std = self.location_scale(parameters, inputs)
         return mean.addcmul_(std, noise)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import randomness
@@ -95,7 +96,12 @@ class MLPFactory(MechanismLaw):
             parameters["deep_bias"] = signed("deep bias", nodes, deep, hidden) * inner
         return parameters
 
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+    def apply(
+        self,
+        parameters: Parameters,
+        inputs: Float[Tensor, "b K N"],
+        noise: Float[Tensor, "b N"],
+    ) -> Float[Tensor, "b N"]:
         hidden = layer(parameters["bias"], parameters["weight"][:, :, : inputs.shape[1]], inputs)
         hidden.addcmul_(parameters["noise_weight"][:, :, None], noise[:, None])
         torch.nn.functional.leaky_relu_(hidden, self.config.negative_slope)
@@ -132,7 +138,9 @@ class MLPAdditiveFactory(MechanismLaw):
             "noise_std": draw_noise_std(self.config, seeds, (*names, "noise_std"), nodes),
         }
 
-    def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def location_scale(
+        self, parameters: Parameters, inputs: Float[Tensor, "b K N"]
+    ) -> tuple[Float[Tensor, "b N"], Float[Tensor, "b _"]]:
         hidden = layer(parameters["bias"], parameters["weight"][:, :, : inputs.shape[1]], inputs)
         activation = self.config.activation
         hidden = (
@@ -145,6 +153,11 @@ class MLPAdditiveFactory(MechanismLaw):
         mean = weighted_sum(parameters["output"], hidden).add_(parameters["output_bias"][:, None])
         return mean, parameters["noise_std"][:, None]
 
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+    def apply(
+        self,
+        parameters: Parameters,
+        inputs: Float[Tensor, "b K N"],
+        noise: Float[Tensor, "b N"],
+    ) -> Float[Tensor, "b N"]:
         mean, std = self.location_scale(parameters, inputs)
         return mean.addcmul_(std, noise)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from scipy.special import gammaincinv
 from torch import Tensor
 
@@ -88,7 +89,9 @@ class RFFFactory(MechanismLaw):
         }
         return picked | {_VARIANCE + name: value for name, value in selected.items()}
 
-    def location_scale(self, parameters: Parameters, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def location_scale(
+        self, parameters: Parameters, inputs: Float[Tensor, "b K N"]
+    ) -> tuple[Float[Tensor, "b N"], Float[Tensor, "b _"]]:
         mean = sum_of_cosines(parameters, inputs).add_(parameters["bias"][:, None])
         if not self.config.heteroskedastic:
             return mean, parameters["noise_std"][:, None]
@@ -98,7 +101,12 @@ class RFFFactory(MechanismLaw):
         )
         return mean, softplus(level).sqrt_()
 
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+    def apply(
+        self,
+        parameters: Parameters,
+        inputs: Float[Tensor, "b K N"],
+        noise: Float[Tensor, "b N"],
+    ) -> Float[Tensor, "b N"]:
         mean, std = self.location_scale(parameters, inputs)
         return mean.addcmul_(std, noise)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+from jaxtyping import Float, Float64
 from scipy.special import gammaincinv
 from torch import Tensor
 
@@ -60,8 +61,10 @@ def draw_weights(
     return signed * (high - low) + torch.sign(signed) * low
 
 
-def draw_noise_std(config: NoiseSettings, seeds: Sequence[int], names: Names, nodes: int) -> Tensor:
-    """Float32 [B, D]: independent standard deviations of the law `config.noise_std_law`, or roots
+def draw_noise_std(
+    config: NoiseSettings, seeds: Sequence[int], names: Names, nodes: int
+) -> Float[Tensor, "B D"]:
+    """Independent standard deviations of the law `config.noise_std_law`, or roots
     of `config.noise_variance_law`'s variances."""
     a, b = config.noise_std_a, config.noise_std_b
     if config.noise_variance_law == "constant":
@@ -81,8 +84,10 @@ def draw_noise_std(config: NoiseSettings, seeds: Sequence[int], names: Names, no
     return (draw_gammas(a, seeds, names, nodes) / b).to(torch.float32)
 
 
-def draw_gammas(shape: float | Tensor, seeds: Sequence[int], names: Names, nodes: int) -> Tensor:
-    """Float64 [B, D]: independent Gamma numbers of rate 1 by the inverse distribution function; the
+def draw_gammas(
+    shape: float | Float[Tensor, "B D"], seeds: Sequence[int], names: Names, nodes: int
+) -> Float64[Tensor, "B D"]:
+    """Independent Gamma numbers of rate 1 by the inverse distribution function; the
     shape is one number or one per node [B, D]."""
     u = randomness.uniforms(seeds, names, (nodes,)).to(torch.float64).numpy()
     return torch.from_numpy(
@@ -90,8 +95,8 @@ def draw_gammas(shape: float | Tensor, seeds: Sequence[int], names: Names, nodes
     )
 
 
-def draw_bias(bound: float, seeds: Sequence[int], names: Names, nodes: int) -> Tensor:
-    """Float32 [B, D]: U(-bound, bound), without drawing where the bound is 0."""
+def draw_bias(bound: float, seeds: Sequence[int], names: Names, nodes: int) -> Float[Tensor, "B D"]:
+    """U(-bound, bound), without drawing where the bound is 0."""
     if not bound:
         return torch.zeros(len(seeds), nodes)
     return (2 * randomness.uniforms(seeds, names, (nodes,)) - 1) * bound

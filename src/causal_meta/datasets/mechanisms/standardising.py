@@ -15,6 +15,7 @@ import dataclasses
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta.conf.data import FamilyConfig
@@ -52,7 +53,12 @@ class StandardisedLaw(AppliedLaw):
         slots = inputs.shape[1]
         return (inputs - parameters[_MEAN][:, :slots, None]) / parameters[_STD][:, :slots, None]
 
-    def apply(self, parameters: Parameters, inputs: Tensor, noise: Tensor) -> Tensor:
+    def apply(
+        self,
+        parameters: Parameters,
+        inputs: Float[Tensor, "b K N"],
+        noise: Float[Tensor, "b N"],
+    ) -> Float[Tensor, "b N"]:
         values = self.law.apply(parameters, self._inputs(parameters, inputs), noise)
         if self.mode == "inputs":
             return values
@@ -68,9 +74,11 @@ class StandardisedLaw(AppliedLaw):
         return (moments[0] - mean) / std, moments[1] / std
 
 
-def reference_moments(batch: MechanismBatch, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, float32 [B, D], of f_j(z_pa, e_j) over the rows that the
-    reference noise [B, R, D] makes, causes before effects.
+def reference_moments(
+    batch: MechanismBatch, noise: Float[Tensor, "B R D"]
+) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+    """Mean and standard deviation of f_j(z_pa, e_j) over the rows that follow from the reference
+    noise, causes before effects.
 
     Summed in double precision.
     """
@@ -88,9 +96,11 @@ def reference_moments(batch: MechanismBatch, noise: Tensor) -> tuple[Tensor, Ten
     return mean, std
 
 
-def standardised(batch: MechanismBatch, noise: Tensor, mode: Mode) -> MechanismBatch:
-    """The models of `batch`, as drawn, with standardising inside; `noise` [B, R, D] makes the
-    reference rows.
+def standardised(
+    batch: MechanismBatch, noise: Float[Tensor, "B R D"], mode: Mode
+) -> MechanismBatch:
+    """The models of `batch`, as drawn, with standardising inside; `noise` is that of the reference
+    rows.
 
     Affine mechanisms stay affine: means and standard deviations are absorbed into weights, bias and
     noise scale.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from causal_meta import randomness
@@ -44,9 +45,11 @@ def draw_experiment(
     return settings | {"outlier": torch.where(is_outlier, factor, 1.0)}
 
 
-def scaled_to_library(experiment: Parameters, x: Tensor, library: Tensor) -> Tensor:
-    """Concentrations [B, D, N] after outliers and library sizes: every cell sums to exp(mean + std
-    z), z = `library` [B, N].
+def scaled_to_library(
+    experiment: Parameters, x: Float[Tensor, "B D N"], library: Float[Tensor, "B N"]
+) -> Float[Tensor, "B D N"]:
+    """Concentrations after outliers and library sizes: every cell sums to exp(mean + std
+    z), z = `library`.
 
     An empty cell stays so.
     """
@@ -61,8 +64,10 @@ def scaled_to_library(experiment: Parameters, x: Tensor, library: Tensor) -> Ten
     return x * (size / total.clamp_(min=1e-30))[:, None]
 
 
-def dropout_midpoint(experiment: Parameters, scaled: Tensor) -> Tensor:
-    """[B, D]: the dropout percentile of ln(x + 1) over all genes and cells of `scaled` [B, D, N],
+def dropout_midpoint(
+    experiment: Parameters, scaled: Float[Tensor, "B D N"]
+) -> Float[Tensor, "B D"]:
+    """The dropout percentile of ln(x + 1) over all genes and cells of `scaled` [B, D, N],
     equal for all genes."""
     values = torch.log1p(scaled).flatten(1).to(torch.float64).sort(dim=1).values
     place = experiment["dropout_percentile"][:, :1].to(torch.float64) / 100 * (values.shape[1] - 1)
@@ -79,8 +84,13 @@ def dropout_midpoint(experiment: Parameters, scaled: Tensor) -> Tensor:
     )
 
 
-def counts(experiment: Parameters, scaled: Tensor, dropout: Tensor, count: Tensor) -> Tensor:
-    """Whole numbers [B, D, N] from scaled concentrations and two standard normal numbers each:
+def counts(
+    experiment: Parameters,
+    scaled: Float[Tensor, "B D N"],
+    dropout: Float[Tensor, "B D N"],
+    count: Float[Tensor, "B D N"],
+) -> Float[Tensor, "B D N"]:
+    """Whole numbers from scaled concentrations and two standard normal numbers each:
     which value survives, and the Poisson draw."""
     chance = torch.sigmoid(
         experiment["dropout_shape"][..., None]
@@ -89,7 +99,9 @@ def counts(experiment: Parameters, scaled: Tensor, dropout: Tensor, count: Tenso
     return poisson_at(torch.where(torch.special.ndtr(dropout) < chance, scaled, 0.0), count)
 
 
-def poisson_at(mean: Tensor, z: Tensor) -> Tensor:
+def poisson_at(
+    mean: Float[Tensor, "*shape"], z: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
     """The quantile of the Poisson law with `mean` at the probability Phi(z): Poisson distributed
     when z is standard normal, and rising with z.
 
@@ -131,8 +143,8 @@ def _by_summation(mean: Tensor, above: Tensor) -> Tensor:
     return number
 
 
-def log_cpm(table: Tensor) -> Tensor:
-    """Counts [B, N, D] as log2 of counts per million of their row, less the table's minimum, over
+def log_cpm(table: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+    """Counts as log2 of counts per million of their row, less the table's minimum, over
     the table's standard deviation; no count: 0.
 
     Minimum and (population) standard deviation are those of the cells with a count; a table whose
