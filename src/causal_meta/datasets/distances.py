@@ -104,7 +104,7 @@ def compare_families(
     """`family_distances`, with the statistics and arrays they were computed from."""
     if min(n_tasks, n_rows) < MIN_TASKS:
         raise ValueError(
-            f"{n_tasks} tasks of {n_rows} rows were asked for; distances need at least "
+            f"{n_tasks} tasks of {n_rows} rows are too few; distances need at least "
             f"{MIN_TASKS} of both."
         )
     configs = [family if isinstance(family, FamilyConfig) else family.config for family in (a, b)]

@@ -1,12 +1,12 @@
-"""The mechanisms of a family's tasks, for graphs drawn before: standardised inside where the family
-says so, and drawn again where values overflow.
+"""The mechanisms of a family's tasks, conditional on their graphs: standardised inside where the
+configuration says so, and drawn again where values overflow.
 
-Deep graphs of steep mechanisms and heavy-tailed noise can overflow every float type. In tables
-a value beyond ±LARGEST becomes ±LARGEST. A model is wild if that happens in the first
-rows of its own noise without interventions, as many rows as every table of the family has
-(`checked_rows`), so that it depends on the task's seed alone, not on how many rows are drawn.
-The mechanisms and the noise of a wild task are drawn again, for the same graph, from the seed
-(seed, "overflow", 1), then 2, …; how often is counted.
+Deep graphs of steep mechanisms and heavy-tailed noise can overflow every float type. In tables a
+value beyond ±LARGEST becomes ±LARGEST. A model is called wild if that happens in its first
+`checked_rows` observational rows, which every table of the family has; so it depends on the task's
+seed alone, not on how many rows are drawn. The mechanisms and the noise of a wild task are drawn
+again, for the same graph, from the seed (seed, "overflow", 1), then 2, …, and `redraws` counts
+these draws.
 """
 
 from __future__ import annotations

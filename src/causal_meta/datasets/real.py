@@ -293,7 +293,7 @@ def _select(
             raise TableError(f"{title} has no column {name!r}{nearest(name, names)}")
     if len(set(chosen)) < len(chosen):
         raise TableError(
-            f"{title}: a column is asked for twice in {', '.join(chosen)}; name each once."
+            f"{title}: a column is chosen twice in {', '.join(chosen)}; name each once."
         )
     return frame.iloc[:, [names.index(name) for name in chosen]], chosen
 
