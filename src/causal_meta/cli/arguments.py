@@ -73,7 +73,7 @@ def add_flags(verb: Parser, *, making: bool = False, training: bool = False) -> 
             default=0,
             help="threads for the computation (default: the library's choice)",
         )
-        verb.add_argument("--quiet", action="store_true", help="print the result only")
+        verb.add_argument("--quiet", action="store_true", help="print only the result")
     if training:
         verb.add_argument(
             "--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (default: auto)"

@@ -41,7 +41,7 @@ once."""
 
 def add(verbs: Verbs) -> None:
     """The verb and its alias."""
-    help = "build a target from a configuration, unless it exists already"
+    help = "build a trained model, a network or a task set, unless it exists already"
     verb = add_verb(verbs, "build", help, EXAMPLES, run, aliases=["train"], add_help=False)
     add_help(verb, runs=False)
     help = "one of the kinds below; optional with --experiment"

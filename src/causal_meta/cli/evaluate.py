@@ -41,7 +41,7 @@ SHOWN = (
 def add(verbs: Verbs) -> None:
     """The verb."""
     verb = add_verb(
-        verbs, "evaluate", "score a model or a run against the true graphs", EXAMPLES, run
+        verbs, "evaluate", "score a trained model or a run against the true graphs", EXAMPLES, run
     )
     add_words(verb, "of=NAME tasks=NAME, or of=TASKS posterior=RUN, and settings")
     add_flags(verb, making=True)

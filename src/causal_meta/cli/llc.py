@@ -11,8 +11,8 @@ def add(verbs: Verbs) -> None:
     """The verb and its actions."""
     verb = verbs.add_parser(
         "llc",
-        help="check w*, compare and tune samplers, extrapolate to limits",
-        description="Local learning coefficients of trained networks.",
+        help="check the trained parameters w*, compare and tune samplers, extrapolate",
+        description="Local learning coefficients at the trained parameters w* of networks.",
     )
     inner = verb.add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=type(verb)

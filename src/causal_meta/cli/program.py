@@ -40,7 +40,7 @@ EPILOG = """examples:
   causal-meta study experiments/benchmark_small.yaml
   causal-meta report first
 
-exit status: 0 done, 1 failed, 2 the input cannot be used (nothing was lost), 130 interrupted"""
+exit status: 0 success, 1 failure, 2 the input cannot be used (nothing was lost), 130 interrupted"""
 
 
 # the garbage collector's threshold: loading libraries and tracing programs allocate many objects,

@@ -102,13 +102,13 @@ def add(inner: Verbs) -> None:
     clean = add_verb(inner, "gc", "show and remove leftovers of interrupted commands", GC, collect)
     clean.add_argument("--yes", action="store_true", help="remove the listed leftovers")
     for _, flag, help in (WORK, ORPHANS):
-        clean.add_argument(flag, action="store_true", help=f"remove {help} too")
+        clean.add_argument(flag, action="store_true", help=f"also remove {help}")
     clean.add_argument(
         "--idle",
         type=whole(0),
         metavar="SECONDS",
         default=3600,
-        help="keep what was written to more recently (default: 3600)",
+        help="keep what was written to within this time (default: 3600)",
     )
     shown = add_verb(
         inner,

@@ -96,7 +96,7 @@ def add_study_flags(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--to", metavar="DIR", help="with --promote: the folder of the gallery (default: gallery/)"
     )
-    verb.add_argument("--quiet", action="store_true", help="print failures only")
+    verb.add_argument("--quiet", action="store_true", help="print only failures")
     add_flags(verb)  # type: ignore[arg-type]
 
 
