@@ -91,8 +91,8 @@ def _described(args: argparse.Namespace) -> tuple[dict[str, str], Table, np.ndar
     for option in _OWN:
         if getattr(args, option):
             raise UsageError(
-                f"{args.table} has columns and a truth of its own; leave --{option} out, or "
-                "import the file as a table of your own."
+                f"{args.table} defines columns and a true graph; leave --{option} out, or "
+                "import the file as your own table."
             )
     from causal_meta.datasets.described_tables import described_table
 

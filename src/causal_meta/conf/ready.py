@@ -128,7 +128,7 @@ def read_collection(name: str, tree: Mapping[str, Any]) -> list[ReadyFamily]:
 def find(name: str) -> ReadyFamily | None:
     """The ready family of this name, if there is one."""
     for stem in collection_names():
-        # what the names of its entries look like, without parsing it
+        # the patterns of the names in it, without parsing the file
         keys = re.findall(r"^  ([\w{}]+):", _text(stem), re.MULTILINE)
         if any(
             re.fullmatch(re.sub(r"\{\w+\}", ".*", key), name) for key in keys

@@ -17,7 +17,7 @@ UNCAUSED = ("age", "sex", "gender")
 
 @dataclass(frozen=True)
 class Finding:
-    """One result of the report: what it is about, and the result in words."""
+    """One result of the report: its subject, and the result as a sentence."""
 
     subject: str
     words: str

@@ -105,7 +105,7 @@ class Store(Shelf):
         if self.read(folder).digest != artifact.digest:
             raise StoreError(
                 f"The input {role}, {artifact.id}, has other content in the store {self.root}; "
-                "look it up again."
+                "read it from the store again."
             )
 
     def _reserve(self, artifact_id: str) -> tuple[Path, int, int]:

@@ -129,7 +129,7 @@ def _listed(ids: Sequence[str]) -> str:
 def _why(removal: Removal, inside: Sequence[str]) -> str:
     reasons = []
     if inside:
-        reasons.append(f"{_listed(inside)} {'lies' if len(inside) == 1 else 'lie'} in it")
+        reasons.append(f"{_listed(inside)} {'is' if len(inside) == 1 else 'are'} in it")
     if removal.depend:
         reasons.append(
             f"{_listed(sorted(removal.depend))} {'was' if len(removal.depend) == 1 else 'were'} "
