@@ -1,5 +1,5 @@
-"""A store with a tiny trained model and a task set, built once through the command line; and a way
-to run commands in this process."""
+"""A store with a tiny trained model and a task set, built once through the command line; and
+fixtures that run commands in this process."""
 
 import shutil
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ from causal_meta.store import Store
 
 
 class Junk:
-    """Something whose unpickling would be noticed."""
+    """An object whose unpickling leaves a trace."""
 
     def __reduce__(self):
         return (os.mkdir, ("unpickled",))
@@ -248,7 +248,7 @@ def test_a_damaged_or_hostile_checkpoint_is_not_imported(refused, store, tmp_pat
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_damaged_checkpoint_in_the_store_is_told(run, store, tmp_path, how):
+def test_a_damaged_checkpoint_in_the_store_is_reported(run, store, tmp_path, how):
     file = Store(store).find("first").folder / "checkpoints" / "best.pt"
     file.write_bytes(damaged(file.read_bytes(), how))
     ran = run("evaluate", "of=first", "tasks=held_in")

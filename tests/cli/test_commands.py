@@ -1,5 +1,5 @@
-"""What each verb does when all is well: ids come last on standard output, repeated commands find
-what is there, flags change no identity."""
+"""Each verb with valid input: the id is the last line of standard output, repeated commands reuse
+artifacts, flags change no identity."""
 
 import json
 import os
@@ -215,7 +215,7 @@ def test_infer_prints_what_a_method_reports_about_its_work(run, store):
     assert run(*words, "--quiet").out == f"{artifact.id}\n"
 
 
-def test_a_model_is_evaluated_and_asked_for_a_whole_set(run, store):
+def test_a_model_is_evaluated_and_answers_a_whole_set(run, store):
     assert run("evaluate", "of=first", "tasks=held_in", "n_samples=20").last.startswith(
         "run_evaluate_"
     )
@@ -244,7 +244,7 @@ def test_data_show_draws_a_family_and_prints_sortabilities(run, tmp_path):
     }
 
 
-def test_report_prints_where_the_page_lies(run, tmp_path):
+def test_report_prints_the_path_of_the_page(run, tmp_path):
     run("evaluate", "of=first", "tasks=held_in", "n_samples=20")
     ran = run("report", "first", "--out", tmp_path / "reports")
     assert ran.status == 0

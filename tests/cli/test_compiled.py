@@ -13,7 +13,7 @@ def test_programs_are_kept_in_the_users_cache(monkeypatch, tmp_path):
     folder = tmp_path / "causal-meta"
     (inside,) = folder.iterdir()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(inside)
-    assert inside.stat().st_mode & 0o077 == 0  # nobody else can put a program there
+    assert inside.stat().st_mode & 0o077 == 0  # only the user can write there
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
     keep_compiled_programs()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"

@@ -1,5 +1,5 @@
-"""`data`: what is ready is listed, families are drawn and compared once, tables come in with truth
-and interventions, bad ones are refused."""
+"""`data`: predefined entries are listed, families are drawn and compared once, tables are imported
+with truth and interventions, invalid ones are refused."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def test_ls_has_a_line_for_everything_that_is_ready(run, store):
     assert [line.split()[0] for line in some] == ["tables", "sachs_20"]
 
 
-def test_a_family_is_told_in_a_line():
+def test_a_family_is_described_in_one_line():
     wide = compose("tasks", ["data=wide"]).data
     assert family_line(wide) == "erdos_renyi + scale_free; linear + mlp; noise_mixture noise"
 
@@ -230,7 +230,7 @@ def test_discover_reads_interventions_too(run, interventional):
     assert (interventional.parent / "answer" / "edge_probabilities.csv").read_text() != one
 
 
-def test_import_is_found_again_and_records_no_path(run, store, interventional):
+def test_a_repeated_import_reuses_the_result_and_records_no_path(run, store, interventional):
     ran = run("data", "import", interventional, "--interventions", "INT")
     again = run(
         "data", "import", interventional, "--interventions", "INT", "--name", "mine", "--quiet"
@@ -257,7 +257,7 @@ def test_import_is_found_again_and_records_no_path(run, store, interventional):
         (["--from", "."], "There is no table called"),
     ],
 )
-def test_import_refuses_what_makes_no_sense(refused, interventional, options, saying):
+def test_import_refuses_invalid_options(refused, interventional, options, saying):
     folder = interventional.parent
     (folder / "cycle.csv").write_text("cause,effect\na,b\nb,a\n")
     (folder / "unknown.csv").write_text("cause,effect\na,e\n")
@@ -301,7 +301,7 @@ def test_bundled_tables_need_no_file(run, name):
         (["sachs", "--from", "."], "holds none of data.csv"),
     ],
 )
-def test_descriptions_refuse_what_makes_no_sense(refused, words, saying):
+def test_predefined_tables_refuse_invalid_options(refused, words, saying):
     refused("data", "import", *words, saying=saying)
 
 

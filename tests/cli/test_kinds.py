@@ -1,4 +1,4 @@
-"""Help is written from the configuration classes: every kind is listed, and every setting of it
+"""Help is generated from the configuration classes: every kind is listed, and every setting of it
 with its default, type, bounds, unit and meaning."""
 
 import dataclasses

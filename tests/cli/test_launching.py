@@ -12,7 +12,7 @@ from causal_meta.cli.launching import UNSHARED, launcher
 
 @pytest.fixture
 def launched(monkeypatch):
-    """What the process would have become."""
+    """The commands that would have replaced the process."""
     commands = []
 
     def become(file, words, environment):
@@ -80,7 +80,7 @@ def test_what_exists_or_is_not_trained_starts_no_processes(run, refused, store, 
     assert not launched
 
 
-def test_a_torchrun_whose_restarts_may_hang_is_told_of(monkeypatch, capsys):
+def test_a_torchrun_whose_restarts_may_hang_gives_a_warning(monkeypatch, capsys):
     def warning(**environment):
         for name in (
             "TORCHELASTIC_RUN_ID",

@@ -74,7 +74,7 @@ def test_what_cannot_be_exported_or_imported(refused, run, store, tmp_path):
     assert not Store(tmp_path / "other").artifacts()
 
 
-def test_rm_names_what_depends_and_forced_tells_what_went(refused, run, store, ran):
+def test_rm_lists_dependent_artifacts_and_forced_removals(refused, run, store, ran):
     assert ran in refused("store", "rm", "held_in", saying="cannot be removed")
     done = run("store", "rm", "held_in", "--force")
     assert done.status == 0
@@ -143,7 +143,7 @@ def test_query_prints_a_table_csv_or_json(refused, run, store, ran):
     refused("store", "query", "drop table runs", saying="takes one query")
 
 
-def test_promote_prints_where_the_snippet_lies(refused, run, store, tmp_path):
+def test_promote_prints_the_path_of_the_snippet(refused, run, store, tmp_path):
     refused(
         "store",
         "promote",

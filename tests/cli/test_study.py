@@ -72,7 +72,7 @@ def test_python_m_causal_meta_run_is_the_same(run, file, store, monkeypatch):
     assert "10 to make" in done.stdout
 
 
-def test_a_study_is_watched_from_what_lies_in_the_store(run, refused, file, store):
+def test_a_study_is_watched_from_the_store(run, refused, file, store):
     assert run("study", file, "--only", "kind=empty", "--quiet").status == 0
     watched = run("watch", "mine", "--once")
     assert watched.status == 0
@@ -83,7 +83,7 @@ def test_a_study_is_watched_from_what_lies_in_the_store(run, refused, file, stor
         "evaluate: 0 of 4",
     ]
     held = next(cell for cell in load_study(file, Store(store)).cells if cell.kind == "random")
-    _, _, lock = attempts.reserve(Store(store).staging, held.id)  # as a living builder does
+    _, _, lock = attempts.reserve(Store(store).staging, held.id)  # as a running builder does
     assert f"  at work: {held.label}, attempt 1" in run("watch", file, "--once").out.splitlines()
     os.close(lock)
     assert "at work" not in run("watch", file, "--once").out
@@ -130,7 +130,7 @@ def test_mistakes_are_refused_before_anything_is_made(run, refused, file, store,
     refused("store", "ls", saying="is of format 2, written by a newer version")
 
 
-def test_a_failure_is_told_with_its_first_cause_its_line_and_its_log(run, file, monkeypatch):
+def test_a_failure_is_reported_with_its_first_cause_line_and_log(run, file, monkeypatch):
     from causal_meta.runners.inference import per_task
 
     working = per_task.infer_per_task
@@ -194,9 +194,9 @@ def test_a_name_that_is_taken_is_refused_with_its_line_or_taken_by_force(run, re
     assert run("study", file, "--force", "--quiet").status == 0
     after = Store(store).names()["held_in"]
     assert after != before
-    assert Store(store).find(before)  # the artifact that had it stays
+    assert Store(store).find(before)  # the artifact that had the name is kept
     assert run("store", "name", before, "held_in", "--force").status == 0
-    # nothing to make: the name is taken all the same
+    # nothing to make, but the name is still taken
     assert run("study", file, "--force", "--quiet").status == 0
     assert Store(store).names()["held_in"] == after
 

@@ -1,5 +1,5 @@
-"""Configuration: what exists makes sense, what is written once is found everywhere, and a mistake
-is answered in one sentence."""
+"""Configuration: every object is valid, every definition is used everywhere, and an error is one
+sentence."""
 
 import dataclasses
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is known of every kind of artifact stands in its configuration class, and holds."""
+"""The configuration class of every kind of artifact states its properties, which are correct."""
 
 import importlib
 import inspect
@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 
 
-def test_every_kind_is_a_target_or_a_run_with_what_tables_and_help_show():
+def test_every_kind_is_a_target_or_a_run_with_texts_for_tables_and_help():
     wrong = [
         cls.kind
         for cls in KINDS
@@ -72,7 +72,7 @@ def test_a_sampler_of_torch_models_has_a_kernel_and_says_that_it_takes_them():
 
 
 @pytest.mark.parametrize("verb", sorted({cls.verb for cls in KINDS if cls.verb}))
-def test_verbs_of_their_own_exist(verb, capsys):
+def test_the_other_commands_that_make_kinds_exist(verb, capsys):
     with pytest.raises(SystemExit) as done:
         program.parser().parse_args([*verb.split(), "--help"])
     assert done.value.code == 0

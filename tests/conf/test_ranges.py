@@ -35,7 +35,7 @@ def test_nonsense_is_refused(tree, says):
         from_plain(FloatRange, tree)
 
 
-def test_a_range_says_what_lies_outside():
+def test_a_range_refuses_values_outside():
     FloatRange(low=0.1, high=2.0).check("x", above=0, high=2)
     for settings, says in (
         ({"low": 1}, "at least 1"),

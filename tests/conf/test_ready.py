@@ -101,7 +101,7 @@ def test_streams_name_their_families(name):
     )
 
 
-def test_a_name_costs_the_reading_of_its_own_collection():
+def test_a_name_reads_only_its_own_collection():
     """In a new process: another preset reads none, a name reads one file; nothing loads torch."""
     code = (
         "import sys\n"
