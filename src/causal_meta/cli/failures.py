@@ -68,7 +68,7 @@ def _disk(error: OSError) -> str:
         if error.errno in (errno.ENOSPC, errno.EDQUOT)
         else "check the path and its permissions"
     )
-    return f"{reason}{where}; {advice}, nothing was lost."
+    return f"{reason}{where}; {advice} (nothing was lost)."
 
 
 def _missing(name: str) -> str:
