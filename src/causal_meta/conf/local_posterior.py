@@ -17,12 +17,12 @@ class LocalPosteriorConfig(Config):
     beta_mode: Literal["inverse_log_n", "fixed"] = setting(
         "inverse_log_n", help="inverse temperature β: 1 / log n, or the value of `beta`"
     )
-    beta: float = setting(1.0, above=0, help="β where beta_mode is fixed")
+    beta: float = setting(1.0, above=0, help="β if beta_mode=fixed")
     gamma: float = setting(1.0, low=0, help="localisation γ")
     prior_radius: float = setting(0.0, low=0, help="r > 0 sets γ = P / r² in place of `gamma`")
     mask: str = setting(
         "",
-        help="parameters, as patterns of names separated by |, -pattern taking away; "
+        help="parameters, as patterns of names separated by |, -pattern excludes; "
         "pattern@head:2, @rows:0:32 and @columns:0:32 select within "
         "(grammar: llc/landscapes/masks.py); empty means all of them",
     )
@@ -30,5 +30,5 @@ class LocalPosteriorConfig(Config):
         0,
         low=0,
         unit="steps",
-        help="L-BFGS steps in float64 that take a trained graph model to a minimum of L_n first",
+        help="L-BFGS steps in float64 that first move a trained graph model to a minimum of L_n",
     )

@@ -117,7 +117,7 @@ class NetworkTrainingConfig(Config):
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(TargetConfig):
     """A loss landscape L_n around a point w*: a student network trained on a teacher's rows, or a
-    formula of `n_rows` rows at a point it names.
+    formula of `n_rows` rows at a given point.
 
     `loss` is the negative log-likelihood of a row: `nll` under the law of the noise that made it,
     `gauss` under the normal law of standard deviation σ, `student_t` under σ times Student's t with

@@ -86,8 +86,8 @@ class ChainConfig(SamplerConfig):
         0,
         low=0,
         unit="draws of each chain",
-        help="0: 1,000 (mala, mclmc, sgld: 2,000), and up to 16,000 while the error of λ̂ is "
-        "above `aim`",
+        help="0: first 1,000 (mala, mclmc, sgld: 2,000), then up to 16,000 while the error of λ̂ "
+        "is above `aim`",
     )
     aim: float = setting(
         0.015,
@@ -103,12 +103,13 @@ class ChainConfig(SamplerConfig):
         0,
         low=0,
         unit="rows",
-        help="rows of the full loss evaluated at once (less takes less memory); 0: all of them, "
-        "on a CPU 2,000 of many",
+        help="rows of the full loss evaluated at once (fewer need less memory); 0: all rows, on a "
+        "CPU at most 2,000",
     )
     row_moments: bool = setting(
         False,
-        help="keep mean and variance of each row's loss (for WAIC); a third of a gradient per draw",
+        help="keep mean and variance of each row's loss (for WAIC); costs a third of a gradient "
+        "per draw",
     )
 
     def validate(self) -> None:
@@ -486,8 +487,8 @@ class VIConfig(SamplerConfig):
         0,
         low=0,
         unit="rows",
-        help="rows of the full loss evaluated at once (less takes less memory); 0: all of them, "
-        "on a CPU 2,000 of many",
+        help="rows of the full loss evaluated at once (fewer need less memory); 0: all rows, on a "
+        "CPU at most 2,000",
     )
 
     @property
