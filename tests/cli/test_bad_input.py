@@ -193,7 +193,7 @@ def test_a_taken_name_is_kept_unless_forced(refused, run, store):
         (["discover"], "required"),
         (["discover", "sklearn:diabets"], "did you mean 'sklearn:diabetes'?"),
         (["discover", "sklearn:diabetes", "--model", "held_in"], "pre-trained model"),
-        (["discover", "sklearn:diabetes", "--n-samples", "0"], "whole number from 1"),
+        (["discover", "sklearn:diabetes", "--n-samples", "0"], "whole number of at least 1"),
         (["discover", "sklearn:diabetes", "--transform", "sqrt"], "no transform 'sqrt'"),
         (["discover", "sklearn:diabetes", "--columns", "age,bni"], "did you mean 'bmi'?"),
         (["discover", "sklearn:diabetes", "surplus"], "'surplus' is not an argument of discover"),

@@ -205,7 +205,7 @@ def test_tables_of_a_study(run, refused, file, store, table):
     file.write_text(
         STUDY.replace(
             "runs:",
-            "  - {target: tasks, name: mine_table, data: {table: table.csv}}\nruns:\n  - {run: "
+            "- {target: tasks, name: mine_table, data: {table: table.csv}}\nruns:\n  - {run: "
             "boss, of: mine_table}",
         )
     )
