@@ -210,28 +210,25 @@ HEAVY = (
 )
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        f"import sys, causal_meta; {HEAVY}",
-        "import sys\nfrom causal_meta.cli import main\ntry:\n    main(['--help'])\nexcept "
-        f"SystemExit:\n    pass\n{HEAVY}",
-        "import sys\nfrom causal_meta.cli import main\ntry:\n    main(['build', "
-        f"'--help'])\nexcept SystemExit:\n    pass\n{HEAVY}",
-        "import sys\nfrom causal_meta.cli import main\ntry:\n    main(['llc', 'compare', "
-        f"'--help'])\nexcept SystemExit:\n    pass\n{HEAVY}",
-        "import sys\nfrom causal_meta.cli import main\ntry:\n    main(['infer', 'hmc', "
-        f"'--help'])\nexcept SystemExit:\n    pass\n{HEAVY}",
-    ],
-    ids=["import", "--help", "build --help", "llc compare --help", "infer hmc --help"],
-)
-def test_the_front_door_is_light(code):
+COMMANDS = ["--help", "build --help", "llc compare --help", "infer hmc --help"]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_the_front_door_is_light(command):
     """Neither torch nor JAX nor any other heavy library, and under 0.4 CPU-seconds (the best of
-    three: the machine may be busy)."""
+    three: the machine may be busy); 0.8 where all configuration classes are made, for the help of
+    a kind."""
+    code = f"import sys, causal_meta; {HEAVY}"
+    if command:
+        code = (
+            "import sys\nfrom causal_meta.cli import main\ntry:\n"
+            f"    main({command.split()!r})\nexcept SystemExit:\n    pass\n{HEAVY}"
+        )
+    limit = 0.8 if command == "infer hmc --help" else 0.4
     for _ in range(3):
         seconds, out = run_light(code)
         assert "HEAVY []" in out
-        if seconds < 0.4:
+        if seconds < limit:
             return
     pytest.fail(f"{seconds} CPU-seconds")
 

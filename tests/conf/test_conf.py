@@ -2,6 +2,7 @@
 sentence."""
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -52,11 +53,12 @@ def test_tags_are_unique_and_implementations_are_declared():
     assert len({cls.kind for cls in registry._MEMBERS}) == len(registry._MEMBERS)
 
 
-@pytest.mark.parametrize(
-    "cls", [c for c, where in registry._MEMBERS.items() if where], ids=lambda cls: cls.kind
-)
-def test_every_tag_resolves_to_code(cls):
-    assert callable(registry.implementation(cls))
+def test_every_tag_resolves_to_code():
+    """Those of `llc` import JAX, which does not meet forks: `tests/llc/test_registry.py`."""
+    for cls, place in registry._MEMBERS.items():
+        if place and not place.startswith("causal_meta.llc."):
+            assert callable(registry.implementation(cls)), cls.kind
+    assert "jax" not in sys.modules
 
 
 def test_a_tag_outside_the_registry_is_never_imported():
