@@ -138,6 +138,6 @@ def test_without_jax_one_sentence_names_what_to_install(home):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert (
-        done.stderr == "The Python package jax is missing; install 'causal-meta[llc]' (pip install "
-        "causal-meta[llc]).\n"
+        done.stderr == "hmc needs the Python package jax, which is missing; install it with pip "
+        "install 'causal-meta[llc]'.\n"
     )
