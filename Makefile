@@ -4,7 +4,7 @@ PYTEST := $(PY) -m pytest -q --durations=10
 CM := .venv/bin/causal-meta
 STAMP := .venv/.installed
 
-.PHONY: setup test test-llc test-rest lint demo
+.PHONY: setup test test-llc test-samplers test-processes test-rest lint demo
 setup: $(STAMP)
 $(STAMP): pyproject.toml constraints/tested.txt setup.sh
 	./setup.sh
@@ -16,13 +16,19 @@ lint: setup
 	.venv/bin/mypy
 
 # JAX and processes that fork do not meet in one pytest process. Tests that start processes wait for
-# most of their time, so three jobs fill two cores.
+# most of their time, so four jobs fill two cores.
+SAMPLERS := $(addprefix tests/llc/,samplers torch_path test_samplers.py test_annealing.py \
+	test_calibration.py)
 APART := tests/llc tests/workflow tests/store tests/cli tests/runners
 test: lint
-	$(MAKE) --no-print-directory -j3 --output-sync=target test-llc test-processes test-rest
+	$(MAKE) --no-print-directory -j4 --output-sync=target test-llc test-samplers \
+		test-processes test-rest
 
 test-llc:
-	$(PYTEST) tests/llc
+	$(PYTEST) tests/llc $(SAMPLERS:%=--ignore=%)
+
+test-samplers:
+	$(PYTEST) $(SAMPLERS)
 
 test-processes:
 	$(PYTEST) $(filter-out tests/llc,$(APART))
