@@ -11,6 +11,7 @@ import torch
 from causal_meta.graphs import is_acyclic
 from causal_meta.method_diagnostics import MethodDiagnostics
 from causal_meta.posteriors import (
+    DrawnGraphs,
     EmpiricalGraphs,
     GraphPosterior,
     IndependentEdges,
@@ -40,6 +41,14 @@ def empirical():
     return EmpiricalGraphs(graphs.int(), MASK)
 
 
+def drawn():
+    """Draws whose frequencies are the stored probabilities, but for one edge that none has."""
+    graphs = empirical().graphs
+    p = graphs.double().mean(1)
+    p[1, 2, 0] += 1e-3 if p[1, 2, 0] == 0 else 0
+    return DrawnGraphs(graphs, p, torch.tensor([1e-6, 1e-9], dtype=torch.float64), MASK)
+
+
 def ordered(logits_of_each_order=True):
     """Five orders, one of weight 0; edges whose logits depend on the order or not."""
     source = generator(3)
@@ -59,6 +68,7 @@ def ordered_with_shared_logits():
 MEMBERS = {
     "independent": independent,
     "empirical": empirical,
+    "drawn": drawn,
     "ordered": ordered,
     "ordered-shared": ordered_with_shared_logits,
 }
@@ -174,7 +184,7 @@ def test_permuted_variables_permute_the_answer(make):
     posterior, order = make(), torch.tensor([2, 0, 3, 1])
     changed = {
         name: torch.from_numpy(a)[..., order, :][..., order].numpy()
-        if name in ("logits", "graphs")
+        if name in ("logits", "graphs", "probabilities")
         else a[..., order.numpy()]
         if name == "positions"
         else a
@@ -256,6 +266,25 @@ def test_posteriors_that_do_not_fit_together_are_refused():
         stack([empirical(), few])
 
 
+def test_draws_answer_with_the_probabilities_that_came_with_them():
+    """Also where they differ from the frequencies of the draws, in `log_prob` as in the
+    marginals."""
+    one = empirical().task(1)
+    p = torch.rand(1, 4, 4, generator=generator(7), dtype=torch.float64)
+    p[0, 0, 1], p[0, 1, 0] = 0.0, 1.0
+    posterior = DrawnGraphs(one.graphs, p, torch.tensor([0.01], dtype=torch.float64), one.node_mask)
+    assert torch.equal(posterior.edge_probabilities, p * (1 - torch.eye(4)))
+    kept = IndependentEdges.from_probabilities(p.clamp(0.01, 0.99), one.node_mask)
+    graph = posterior.sample(1)[:, 0].float()
+    torch.testing.assert_close(posterior.log_prob(graph), kept.log_prob(graph))
+    assert posterior.smoothing == 0.01
+    assert torch.equal(posterior.representative_graphs(2), one.graphs)
+    with pytest.raises(ValueError, match="must lie between 0 and 1"):
+        DrawnGraphs(one.graphs, p + 0.5, posterior.resolution, one.node_mask)
+    with pytest.raises(ValueError, match="resolution"):
+        DrawnGraphs(one.graphs, p, torch.zeros(1), one.node_mask)
+
+
 def test_stacked_orders_of_different_number_keep_their_answers():
     """Five orders with logits of their own beside three that share logits."""
     few = OrderedEdges(
@@ -277,7 +306,7 @@ def test_independent_edges_of_parts_are_pooled_by_their_log_odds():
     parts = IndependentEdges(logits, MASK[1:].expand(3, -1))
     pairs = pair_mask(MASK[1:])
     torch.testing.assert_close(parts.pooled().logits[pairs], logits.mean(0, keepdim=True)[pairs])
-    for other in (empirical(), ordered()):
+    for other in (empirical(), drawn(), ordered()):
         with pytest.raises(ValueError, match="cannot be averaged over parts of a table"):
             other.pooled()
 

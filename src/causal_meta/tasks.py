@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from causal_meta.fixed_order import column_sums
+from causal_meta.knowledge import Knowledge
 
 # a spread below this share of a column's size is rounding, not information
 _ROUNDING = 16 * torch.finfo(torch.float32).eps
@@ -24,6 +25,8 @@ _ROUNDING = 16 * torch.finfo(torch.float32).eps
 class Task:
     """One table: `x` as measured (float32), `adjacency` the true graph (float32; None if unknown),
     `intervened` the cells set by interventions, and the seed it was drawn from (-1: none).
+    `knowledge` restricts the graphs that a method may answer with (None: nothing is known), and
+    `categorical` marks the columns whose numbers are codes of categories (None: no column).
 
     Unpacks to `(x, adjacency)`.
     """
@@ -32,6 +35,8 @@ class Task:
     adjacency: Float[Tensor, "D D"] | None
     intervened: Bool[Tensor, "N D"]
     seed: int = -1
+    knowledge: Knowledge | None = None
+    categorical: Bool[Tensor, " D"] | None = None
 
     def __iter__(self) -> Iterator[Tensor | None]:
         yield self.x

@@ -7,9 +7,11 @@ causes j. Shape letters: B tasks, D variables, S graphs, K orders.
 
     independent_edges    Bernoulli edges; marginals exact, cycles possible
     empirical_graphs     a finite set of equally likely graphs
+    drawn_graphs         draws of a posterior whose marginals are known better than from them
     ordered_edges        orders with Bernoulli edges along them; always acyclic
 """
 
+from causal_meta.posteriors.drawn_graphs import DrawnGraphs
 from causal_meta.posteriors.empirical_graphs import EmpiricalGraphs
 from causal_meta.posteriors.files import load_posterior, stack
 from causal_meta.posteriors.graph_posterior import Arrays, GraphPosterior, pair_mask
@@ -19,6 +21,7 @@ from causal_meta.posteriors.ordered_edges import OrderedEdges
 
 __all__ = [
     "Arrays",
+    "DrawnGraphs",
     "EmpiricalGraphs",
     "GraphPosterior",
     "IndependentEdges",

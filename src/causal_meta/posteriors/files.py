@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from causal_meta.posteriors.drawn_graphs import DrawnGraphs
 from causal_meta.posteriors.empirical_graphs import EmpiricalGraphs
 from causal_meta.posteriors.graph_posterior import GraphPosterior
 from causal_meta.posteriors.independent_edges import IndependentEdges
 from causal_meta.posteriors.ordered_edges import OrderedEdges
 
 _TYPES: dict[str, type[GraphPosterior]] = {
-    cls.type_name: cls for cls in (IndependentEdges, EmpiricalGraphs, OrderedEdges)
+    cls.type_name: cls for cls in (IndependentEdges, EmpiricalGraphs, DrawnGraphs, OrderedEdges)
 }
 
 
