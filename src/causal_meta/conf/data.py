@@ -148,6 +148,10 @@ class TableConfig(DataConfig):
     mask_sha256: str = setting(
         "", added=True, help="digest of the table of cells set by interventions"
     )
+    categorical: tuple[str, ...] = setting((), added=True, help="columns that hold categories")
+    context: tuple[str, ...] = setting(
+        (), added=True, help="columns that may be causes but have none: a site, a batch"
+    )
     title: str = setting("", identity=False)
 
 

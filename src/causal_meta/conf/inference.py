@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from causal_meta.conf.artifacts import Backend, RunConfig
+from causal_meta.conf.knowledge import KnowledgeConfig
 from causal_meta.conf.setting import setting
 
 
@@ -33,9 +34,14 @@ class MethodConfig(RunConfig):
     gives: ClassVar[str] = "posterior"
     backend: ClassVar[Backend] = "numpy"
     builder: ClassVar[str] = "causal_meta.runners.inference.per_task:infer_per_task"
+    #: Whether the method obeys `knowledge`, and contexts of a table; others refuse them.
+    uses_knowledge: ClassVar[bool] = False
+    #: Whether the method reads columns with more than two categories.
+    reads_categories: ClassVar[bool] = False
     #: The settings that `name_in_tables` already says.
     named: ClassVar[tuple[str, ...]] = ()
     n_samples: int = setting(20, low=1, unit="graphs", help="bootstrap replicates, or draws")
+    knowledge: KnowledgeConfig = setting(KnowledgeConfig(), added=True)
 
     @property
     def name_in_tables(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +63,8 @@ class Table:
     `format` is "csv", "tsv", "parquet" or "npz"; `title` a short name for headings; `transform`
     what was done to the values. `intervened` bool [N, D] marks the cells set by interventions (None
     where none are known), read from the columns `interventions` and from the file of digest
-    `mask_sha256`.
+    `mask_sha256`. The columns `categorical` hold the numbers 0, 1, … of categories in sorted order;
+    the columns `context` (a site, a batch, an experiment) may be causes, but have none.
     """
 
     x: np.ndarray
@@ -75,6 +76,8 @@ class Table:
     intervened: np.ndarray | None = None
     interventions: tuple[str, ...] = ()
     mask_sha256: str = ""
+    categorical: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """The table as a pandas DataFrame."""
@@ -91,6 +94,8 @@ def read_table(
     transform: str = "none",
     interventions: Sequence[str] = (),
     mask: str | Path | None = None,
+    categorical: Sequence[str] = (),
+    context: Sequence[str] = (),
 ) -> Table:
     """Read a table with a header: CSV, TSV, Parquet, `.npz` (array `x`, `data` or `X`, names in
     `columns`), or one of scikit-learn's.
@@ -99,7 +104,8 @@ def read_table(
     guessed from the file's ending when None. `columns` picks some columns, in that order;
     `transform="log"` takes the natural logarithm of every value. The columns `interventions` name
     the variables intervened on in each row (empty or "none": no one); or the file `mask` holds 1
-    for every cell that was set. Raises `TableError`.
+    for every cell that was set. The columns `categorical` may hold words; the columns `context`
+    have no causes, and are categorical where they hold words. Raises `TableError`.
 
     >>> read_table("sklearn:diabetes").x.shape
     (442, 11)
@@ -108,6 +114,8 @@ def read_table(
         "columns": columns,
         "transform": transform,
         "interventions": interventions,
+        "categorical": categorical,
+        "context": context,
     }
     if hasattr(source, "columns") and hasattr(source, "to_numpy"):
         return _masked(from_frame(source, **options), mask)
@@ -130,16 +138,20 @@ def from_frame(
     columns: Sequence[str] = (),
     transform: str = "none",
     interventions: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    context: Sequence[str] = (),
     title: str = "table",
 ) -> Table:
     """A pandas DataFrame as a checked table; the digest is that of its canonical CSV. Raises
     `TableError`."""
-    table = _checked(frame, "", "csv", title, interventions=interventions)
+    kinds: dict[str, Any] = {"categorical": categorical, "context": context}
+    table = _checked(frame, "", "csv", title, interventions=interventions, **kinds)
     text = canonical_csv(table.x, table.columns)
-    if interventions:
-        text += json.dumps(
-            labels(frame, _names(frame, title), interventions, title), ensure_ascii=False
-        ).encode()
+    for words in (interventions, table.categorical):
+        if words:
+            text += json.dumps(
+                labels(frame, _names(frame, title), words, title), ensure_ascii=False
+            ).encode()
     return _checked(
         frame,
         hashlib.sha256(text).hexdigest(),
@@ -148,6 +160,7 @@ def from_frame(
         columns=columns,
         transform=transform,
         interventions=interventions,
+        **kinds,
     )
 
 
@@ -215,9 +228,12 @@ def _checked(
     columns: Sequence[str] = (),
     transform: str = "none",
     interventions: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    context: Sequence[str] = (),
 ) -> Table:
     """The frame's values and names after every check."""
     names = _names(frame, title)
+    _check_kinds(names, title, interventions, categorical=categorical, context=context)
     words = labels(frame, names, interventions, title) if interventions else []
     variables = [name for name in names if name not in interventions]
     if columns or interventions:
@@ -240,11 +256,11 @@ def _checked(
             else "no column beside those of the interventions"
         )
         raise TableError(f"{title} has {count}; a causal graph needs at least two variables{hint}.")
-    x = _numbers(frame, names, title)
+    x, coded = _numbers(frame, names, title, categorical, context)
     x = _finite(x, names, title)
     if len(x) < MIN_ROWS:
         raise TableError(f"{title} has {len(x)} rows; give at least {MIN_ROWS}.")
-    x = _transformed(x, names, transform, title)
+    x = _transformed(x, names, transform, title, coded)
     constant = [
         name
         for name, low, high in zip(names, x.min(axis=0), x.max(axis=0), strict=True)
@@ -256,7 +272,33 @@ def _checked(
             "columns out."
         )
     cells = intervened_cells(words, names, variables, title) if interventions else None
-    return Table(x, tuple(names), sha256, kind, title, transform, cells, tuple(interventions))
+    return Table(
+        x,
+        tuple(names),
+        sha256,
+        kind,
+        title,
+        transform,
+        cells,
+        tuple(interventions),
+        categorical=tuple(name for name in names if name in coded),
+        context=tuple(name for name in names if name in context),
+    )
+
+
+def _check_kinds(
+    names: Sequence[str], title: str, interventions: Sequence[str], **kinds: Sequence[str]
+) -> None:
+    """Raise `TableError` unless the columns of each kind exist and hold no interventions."""
+    for kind, chosen in kinds.items():
+        for name in chosen:
+            if name not in names:
+                raise TableError(f"{title} has no {kind} column {name!r}{nearest(name, names)}")
+            if name in interventions:
+                raise TableError(
+                    f"{title}: column {name!r} cannot be {kind} and name the interventions; leave "
+                    "it out of one of the two."
+                )
 
 
 def _names(frame: pd.DataFrame, title: str) -> list[str]:
@@ -298,20 +340,32 @@ def _select(
     return frame.iloc[:, [names.index(name) for name in chosen]], chosen
 
 
-def _numbers(frame: pd.DataFrame, names: list[str], title: str) -> np.ndarray:
-    """The values as float64 [N, D]; columns of text, dates or truth values are refused by name."""
+def _numbers(
+    frame: pd.DataFrame,
+    names: list[str],
+    title: str,
+    categorical: Sequence[str] = (),
+    context: Sequence[str] = (),
+) -> tuple[np.ndarray, set[str]]:
+    """The values as float64 [N, D], and the columns whose values are numbers of categories: those
+    of `categorical`, and of `context` where they hold words. Other columns of text, dates or truth
+    values are refused by name."""
     from pandas.api import types
 
-    columns, words = [], []
+    columns, words, coded = [], [], set()
     for i, name in enumerate(names):
         series = frame.iloc[:, i]
         if series.isna().all():
             series = series.astype("float64")
-        if (
+        number = (
             types.is_numeric_dtype(series)
             and not types.is_bool_dtype(series)
             and not types.is_complex_dtype(series)
-        ):
+        )
+        if name in categorical or (name in context and not number):
+            coded.add(name)
+            columns.append(_codes(series))
+        elif number:
             columns.append(series.to_numpy(dtype=np.float64, na_value=np.nan))
         else:
             words.append(
@@ -338,9 +392,17 @@ def _numbers(frame: pd.DataFrame, names: list[str], title: str) -> np.ndarray:
         )
         raise TableError(
             f"{title}: the values of {plural} {shown}{more} are not numbers; leave such columns "
-            f"out or code them as numbers{hint}."
+            f"out, code them as numbers, or name them as categorical{hint}."
         )
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1), coded
+
+
+def _codes(series: pd.Series) -> np.ndarray:
+    """The number of each value among the distinct values in sorted order; NaN where it is
+    missing."""
+    words = series.map(str, na_action="ignore") if series.dtype == object else series
+    codes, _ = words.factorize(sort=True)
+    return np.where(codes < 0, np.nan, codes).astype(np.float64)
 
 
 def _is_number(value: Any) -> bool:
@@ -364,20 +426,23 @@ def _finite(x: np.ndarray, names: list[str], title: str) -> np.ndarray:
     return x
 
 
-def _transformed(x: np.ndarray, names: list[str], transform: str, title: str) -> np.ndarray:
+def _transformed(
+    x: np.ndarray, names: list[str], transform: str, title: str, coded: Set[str] = frozenset()
+) -> np.ndarray:
     if transform == "none":
         return x
     if transform != "log":
         raise TableError(
             f"There is no transform {transform!r}{nearest(transform, ('none', 'log'))}"
         )
-    if (x <= 0).any():
-        row, column = np.argwhere(x <= 0)[0]
+    number = np.array([name not in coded for name in names])
+    if (x <= 0)[:, number].any():
+        row, column = np.argwhere((x <= 0) & number)[0]
         raise TableError(
             f"{title}: the logarithm needs positive values, but data row {row + 1}, column "
             f"{names[column]!r} is {x[row, column]:g}."
         )
-    return np.log(x)
+    return np.where(number, np.log(np.where(number, x, 1.0)), x)
 
 
 def _several(noun: str, names: Sequence[str]) -> str:

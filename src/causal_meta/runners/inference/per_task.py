@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from causal_meta.clock import cpu_seconds
+from causal_meta.conf import registry
 from causal_meta.conf.inference import MethodConfig
 from causal_meta.conf.registry import implementation
 from causal_meta.conf.setting import ConfigError
+from causal_meta.knowledge import Knowledge, KnowledgeError
 from causal_meta.method_diagnostics import MethodDiagnostics
 from causal_meta.models.task_method import State, TaskMethod
 from causal_meta.posteriors import GraphPosterior, load_posterior, stack
 from causal_meta.randomness import generator, torch_generator
+from causal_meta.records.task_sets import read_task_arrays
 from causal_meta.runners.inference.posterior_files import dims, write_posterior
 from causal_meta.runners.progress import watched
-from causal_meta.runners.tasks.task_sets import load_tasks
+from causal_meta.runners.tasks.task_sets import columns_of, load_tasks
+from causal_meta.tasks import Task, TaskBatch
 
 if TYPE_CHECKING:
-    from causal_meta.store import Attempt
+    from causal_meta.store import Artifact, Attempt
 
 #: After a kill about this many seconds of work are lost.
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -39,7 +44,7 @@ def infer_per_task(config: MethodConfig, attempt: Attempt) -> dict[str, Any]:
     """
     batch = load_tasks(attempt.inputs["of"]).without_truth()
     method: TaskMethod[Any] = implementation(config)(config)
-    tasks = [batch.task(b) for b in range(len(batch))]
+    tasks = informed_tasks(config, attempt.inputs["of"], batch)
     for b, task in enumerate(tasks):
         try:
             method.check(task)
@@ -60,6 +65,66 @@ def infer_per_task(config: MethodConfig, attempt: Attempt) -> dict[str, Any]:
     write_posterior(attempt, posterior, graphs, np.array(work.seconds))
     attempt.discard_checkpoints()
     return {"dims": dims(posterior, config.n_samples), **posterior.diagnostics.entries()}
+
+
+def informed_tasks(config: MethodConfig, tasks: Artifact, batch: TaskBatch) -> list[Task]:
+    """The tasks of a batch with what is known about their graphs and the kinds of their columns.
+
+    Raises:
+        ConfigError: knowledge that names no variable or that no graph satisfies, and knowledge,
+            contexts or categories where the method of `config` cannot use them.
+    """
+    names = columns_of(tasks)
+    kinds = read_task_arrays(tasks, "categorical", "context")
+    _check_use(config, kinds)
+    result = []
+    for b in range(len(batch)):
+        task = batch.task(b)
+        columns = names[: task.x.shape[1]]
+        known = config.knowledge.resolved(columns)
+        if "context" in kinds:
+            known = _with_contexts(known, np.flatnonzero(kinds["context"]).tolist())
+        categorical = torch.from_numpy(kinds["categorical"]) if "categorical" in kinds else None
+        task.knowledge = None if known.is_empty else known
+        task.categorical = categorical
+        if categorical is not None and not config.reads_categories:
+            _check_binary(config, task, columns)
+        result.append(task)
+    return result
+
+
+def _with_contexts(known: Knowledge, contexts: list[int]) -> Knowledge:
+    try:
+        return known.with_exogenous(contexts)
+    except KnowledgeError as error:
+        raise ConfigError(f"A context has no causes: {error}") from None
+
+
+def _check_use(config: MethodConfig, kinds: Mapping[str, Any]) -> None:
+    able = ", ".join(sorted(cls.kind for cls in registry.kinds(MethodConfig) if cls.uses_knowledge))
+    if not config.knowledge.is_empty and not config.uses_knowledge:
+        raise ConfigError(
+            f"{config.kind} cannot use knowledge about the graph; leave it out, or use one of "
+            f"{able}."
+        )
+    if "context" in kinds and not config.uses_knowledge:
+        raise ConfigError(
+            f"{config.kind} cannot use contexts and would treat them as variables that may have "
+            f"causes; leave them out of the table, or use one of {able}."
+        )
+
+
+def _check_binary(config: MethodConfig, task: Task, columns: Sequence[str]) -> None:
+    assert task.categorical is not None
+    for place in torch.nonzero(task.categorical).flatten().tolist():
+        if len(task.x[:, place].unique()) > 2:
+            able = ", ".join(
+                sorted(cls.kind for cls in registry.kinds(MethodConfig) if cls.reads_categories)
+            )
+            raise ConfigError(
+                f"{config.kind} reads numbers, and column {columns[place]!r} holds more than two "
+                f"categories; leave it out, or use one of {able or 'none'}."
+            )
 
 
 class _Work:

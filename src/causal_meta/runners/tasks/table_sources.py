@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from causal_meta.datasets.real import Table
 
 FILES = ("table", "truth", "mask")
-LISTS = ("columns", "interventions")
-KEYS = ("table", "truth", "format", "columns", "transform", "title", "interventions", "mask")
+LISTS = ("columns", "interventions", "categorical", "context")
+KEYS = ("table", "truth", "format", "transform", "title", "mask", *LISTS)
 
 
 def read_source(settings: Mapping[str, Any]) -> tuple[Table, np.ndarray | None]:
@@ -36,6 +36,8 @@ def read_source(settings: Mapping[str, Any]) -> tuple[Table, np.ndarray | None]:
         transform=settings.get("transform") or "none",
         interventions=listed(settings, "interventions"),
         mask=settings.get("mask") or None,
+        categorical=listed(settings, "categorical"),
+        context=listed(settings, "context"),
     )
     if settings.get("title"):
         table = dataclasses.replace(table, title=settings["title"])
@@ -67,6 +69,8 @@ def table_config(table: Table, columns: Sequence[str], truth: np.ndarray | None)
         truth_sha256="" if truth is None else truth_digest(truth, table.columns),
         interventions=table.interventions,
         mask_sha256=table.mask_sha256,
+        categorical=table.categorical,
+        context=table.context,
         title=table.title,
     )
     return TasksConfig(data=data, n_tasks=1)

@@ -4,9 +4,9 @@ with or without a truth.
 `data.npz` holds x float32 [B, N, D], adjacency int8 [B, D, D] (absent without a truth), node_mask
 bool [B, D], row_mask bool [B, N], intervened bool [B, N, D] and seeds int64 [B]; `columns.json` the
 D names. Rows are raw, not standardised. A table's columns are centred (float64, before the rounding
-to float32), and `location` and `scale` [D] give its values back: value = location + scale * x. Of a
-family's tasks `registry.json` holds the seeds, the hashes of the graphs and of their classes, and
-statistics.
+to float32), and `location` and `scale` [D] give its values back: value = location + scale * x;
+`categorical` and `context` bool [D] are there if the table has such columns. Of a family's tasks
+`registry.json` holds the seeds, the hashes of the graphs and of their classes, and statistics.
 """
 
 from __future__ import annotations
@@ -144,6 +144,11 @@ def _table_batch(
             "The true graph is not the one that the configuration names: give the file again, "
             "data.truth=FILE."
         )
+    if (table.categorical, table.context) != (config.categorical, config.context):
+        raise ValueError(
+            "The categorical columns or contexts of the table are not those that the configuration "
+            "names: read it again with them."
+        )
     if (table.interventions, table.mask_sha256) != (config.interventions, config.mask_sha256):
         raise ValueError(
             "The interventions of the table are not those that the configuration names: read "
@@ -156,7 +161,11 @@ def _table_batch(
     batch = full_batch(torch.from_numpy(x)[None], adjacency, [-1])
     if table.intervened is not None:
         batch.intervened = torch.from_numpy(table.intervened)[None]
-    return batch, list(table.columns), {"location": location, "scale": scale}
+    extra = {"location": location, "scale": scale}
+    for kind, named in (("categorical", table.categorical), ("context", table.context)):
+        if named:
+            extra[kind] = np.isin(table.columns, named)
+    return batch, list(table.columns), extra
 
 
 def centred(
