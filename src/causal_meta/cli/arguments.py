@@ -133,8 +133,8 @@ def split(words: Sequence[str], cls: type[ArtifactConfig], name: str = "") -> Wo
     A name is checked on its raw text, before anything reads `2024_01` as a number. Raises
     ConfigError or StoreError.
     """
-    from causal_meta.conf.registry import nearest
     from causal_meta.conf.setting import ConfigError
+    from causal_meta.conf.spelling import nearest
     from causal_meta.store import check_name
 
     known = [role.removesuffix("?") for role in cls.inputs]

@@ -219,8 +219,8 @@ def _family(token: str, store: Store) -> FamilyConfig:
     model."""
     from causal_meta.conf.convert import from_plain, presets
     from causal_meta.conf.data import FamilyConfig
-    from causal_meta.conf.registry import nearest
     from causal_meta.conf.setting import ConfigError
+    from causal_meta.conf.spelling import nearest
     from causal_meta.store import StoreError
 
     ready = presets(FamilyConfig)

@@ -115,7 +115,7 @@ def _classes(runs: bool) -> list[type[ArtifactConfig]]:
 
 
 def _class_of(kind: str, runs: bool) -> type[ArtifactConfig]:
-    from causal_meta.conf.registry import nearest
+    from causal_meta.conf.spelling import nearest
 
     classes = {cls.kind: cls for cls in _classes(runs)}
     if kind not in classes:

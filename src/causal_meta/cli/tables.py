@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def table_settings(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The settings of a table by key (data.table=FILE, data.truth=FILE, data.columns=a,b and the
     other `KEYS`), and the other words."""
-    from causal_meta.conf.registry import nearest
     from causal_meta.conf.setting import ConfigError
+    from causal_meta.conf.spelling import nearest
 
     settings, others = {}, []
     for word in words:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from causal_meta.conf.setting import Config, ConfigError, setting
+from causal_meta.conf.spelling import nearest
 from causal_meta.knowledge import Knowledge, KnowledgeError
 
 EVERY = "*"
@@ -103,8 +104,6 @@ def _ends(edge: str, columns: Sequence[str]) -> tuple[list[int], list[int]]:
 
 
 def _place(name: str, columns: Sequence[str], where: str) -> int:
-    from causal_meta.conf.registry import nearest  # the registry imports this module
-
     if name not in columns:
         raise ConfigError(
             f"{where} names {name!r}, which is no variable of the table{nearest(name, columns)}"

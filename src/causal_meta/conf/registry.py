@@ -7,10 +7,9 @@ configuration class (`conf.artifacts`).
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from causal_meta.conf import (
@@ -39,6 +38,7 @@ from causal_meta.conf import (
 )
 from causal_meta.conf.artifacts import ArtifactConfig
 from causal_meta.conf.setting import Config, ConfigError
+from causal_meta.conf.spelling import nearest
 
 if TYPE_CHECKING:
     from causal_meta.store import Attempt
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound=ArtifactConfig)
 C = TypeVar("C", bound=Config)
 
-_LISTED, _LIKELY = 30, 8  # how many names an error lists in full, and how many of a longer list
 
 _GRAPHS = "causal_meta.datasets.graph_families"
 _MECHANISMS = "causal_meta.datasets.mechanisms"
@@ -206,21 +205,3 @@ def load(place: str) -> Any:
     imported now."""
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-def nearest(word: str, allowed: Iterable[str]) -> str:
-    """The end of an error sentence: `; did you mean 'x'? Allowed are a, b, c.`, with the names most
-    like `word` where there are many.
-
-    >>> nearest("linaer", ["linear", "mlp"])
-    "; did you mean 'linear'? Allowed are linear, mlp."
-    """
-    names = sorted(allowed)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
-    if len(names) > _LISTED:
-        likely = (
-            sorted(difflib.get_close_matches(word, names, n=_LIKELY, cutoff=0.3)) or names[:_LIKELY]
-        )
-        return f"{hint} Allowed are {len(names)} names, such as {', '.join(likely)}."
-    return f"{hint} Allowed are {', '.join(names) or 'none'}."

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from causal_meta.conf import yaml_1_2
 from causal_meta.conf.edge_lists import parse_edge
-from causal_meta.conf.registry import nearest
 from causal_meta.conf.setting import Config, ConfigError, setting
+from causal_meta.conf.spelling import nearest
 
 
 @dataclass(frozen=True, kw_only=True)

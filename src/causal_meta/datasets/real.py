@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_meta.conf.registry import nearest
+from causal_meta.conf.spelling import nearest
 from causal_meta.datasets.table_files import FORMATS, TableError, format_of, parse, read_bytes
 from causal_meta.datasets.table_interventions import (
     intervened_cells,

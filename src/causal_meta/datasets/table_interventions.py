@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_meta.conf.registry import nearest
+from causal_meta.conf.spelling import nearest
 from causal_meta.datasets.table_files import TableError, format_of, parse, read_bytes
 
 if TYPE_CHECKING:

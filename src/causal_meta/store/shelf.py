@@ -10,7 +10,7 @@ from typing import Any
 
 from causal_meta.conf.artifacts import ArtifactConfig, TargetConfig
 from causal_meta.conf.convert import difference
-from causal_meta.conf.registry import nearest
+from causal_meta.conf.spelling import nearest
 from causal_meta.store import catalog, disk, format_file
 from causal_meta.store.artifact import Artifact, read_artifact, runs_in
 from causal_meta.store.key import (

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from causal_meta.conf.artifacts import ArtifactConfig
-from causal_meta.conf.registry import nearest
 from causal_meta.conf.setting import ConfigError
+from causal_meta.conf.spelling import nearest
 from causal_meta.conf.task_sets import TasksConfig
 from causal_meta.runners.tasks.table_sources import (
     FILES,

@@ -26,8 +26,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from causal_meta.conf.registry import nearest
 from causal_meta.conf.setting import ConfigError
+from causal_meta.conf.spelling import nearest
 
 Indices = NDArray[np.int64]
 _AXES = {"rows": 0, "columns": 1}
