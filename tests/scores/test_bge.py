@@ -58,8 +58,8 @@ def test_equivalent_graphs_have_equal_scores(prior):
 
 def test_equivalence_holds_with_blocks_of_indicators():
     r = np.random.default_rng(2)
-    x = np.column_stack([linear_data(2, 50, 2), r.integers(0, 3, 50), r.integers(0, 2, 50)])
-    score = BGe(prepare(x, [0, 0, 3, 2]))
+    x = np.column_stack([linear_data(2, 50, 2), r.integers(0, 4, 50), r.integers(0, 2, 50)])
+    score = BGe(prepare(x, [0, 0, 4, 2]))
     assert max(np.ptp(values) for values in classes_of_scores(score, all_dags(4))) < 1e-9
 
 

@@ -91,6 +91,9 @@ class BGe(LocalScore):
             for gram in table.grams(table.values)
         ]
 
+        # nothing for columns, whose t is in the Gram matrices
+        self._ridge = np.append(np.zeros(table.values.shape[1]), 1.0)
+
     def families(self, node: int, parents: Int[np.ndarray, "F p"]) -> Float[np.ndarray, " F"]:
         """The scores of families, in nats; see the class."""
         parents = checked_families(node, parents, self.n_nodes)
@@ -98,7 +101,7 @@ class BGe(LocalScore):
         n, gram = int(self._sizes[group]), self._grams[group]
         columns, linear = self._blocks.columns(parents)
         b = len(self._blocks[node])
-        log_det, log_q = log_determinants(gram, columns, self._blocks[node])
+        log_det, log_q = log_determinants(gram, columns, self._blocks[node], self._ridge)
         nu = n + self.prior.a_w_excess + linear + b
         return self.prior.constant(n, linear, b) - nu / 2 * log_q - b / 2 * log_det
 
@@ -130,11 +133,9 @@ class ColumnBlocks:
 
 
 def bordered(gram: Float[np.ndarray, "C C"]) -> Float[np.ndarray, "C+1 C+1"]:
-    """The matrix with one more row and column, of the unit matrix: an empty column, which changes
-    no determinant."""
+    """The matrix with one more row and column, of zeros: those of the empty column."""
     out = np.zeros((len(gram) + 1,) * 2)
     out[:-1, :-1] = gram
-    out[-1, -1] = 1
     return out
 
 
@@ -142,10 +143,11 @@ def log_determinants(
     gram: Float[np.ndarray, "C C"],
     columns: Int[np.ndarray, "F q"],
     target: Int[np.ndarray, " b"],
-    more: Float[np.ndarray, " C"] | None = None,
+    ridge: Float[np.ndarray, " C"],
 ) -> tuple[Float[np.ndarray, " F"], Float[np.ndarray, " F"]]:
     """log det M_PP and log det(G_vv - G_vP M_PP^-1 G_Pv) for each set P of columns, with G the
-    matrix and M that with `more` added to its diagonal.
+    matrix and M that with `ridge` added to its diagonal. The last column is the empty one: with a
+    ridge of 1 it changes no determinant, however often it fills up a set.
 
     Both come from one Cholesky factor of the matrix of P and v. In chunks of bounded memory; each
     factor is that of its own matrix, so chunks do not change it.
@@ -159,8 +161,7 @@ def log_determinants(
         chosen = columns[start : start + step]
         index = np.hstack([chosen, np.broadcast_to(target, (len(chosen), len(target)))])
         matrices = gram[index[:, :, None], index[:, None, :]]
-        if more is not None:
-            matrices[:, diagonal, diagonal] += more[chosen]
+        matrices[:, diagonal, diagonal] += ridge[chosen]
         factors = np.linalg.cholesky(matrices)
         logs = 2 * np.log(np.diagonal(factors, axis1=1, axis2=2))
         out[0, start : start + step] = logs[:, :q].sum(axis=1)

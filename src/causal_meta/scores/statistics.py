@@ -95,7 +95,11 @@ def prepare(
         for v, code in enumerate(codes)
     ]
     ends = np.cumsum([0, *(c.shape[1] for c in columns)])
-    masks, group_of = np.unique(free, axis=1, return_inverse=True)
+    masks, group_of = (
+        (free[:, :1], np.zeros(free.shape[1], np.int64))
+        if free.all()
+        else np.unique(free, axis=1, return_inverse=True)
+    )
     return Table(
         values=np.hstack(columns),
         blocks=tuple(np.arange(*ends[v : v + 2]) for v in range(len(columns))),
