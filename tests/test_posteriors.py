@@ -16,6 +16,7 @@ from causal_meta.posteriors import (
     GraphPosterior,
     IndependentEdges,
     OrderedEdges,
+    PooledGraphs,
     graph_posterior,
     load_posterior,
     pair_mask,
@@ -49,6 +50,15 @@ def drawn():
     return DrawnGraphs(graphs, p, torch.tensor([1e-6, 1e-9], dtype=torch.float64), MASK)
 
 
+def pooled():
+    """Two members whose mean is the frequency of the draws."""
+    p = drawn().probabilities
+    apart = torch.minimum(p, 1 - p) / 2
+    members = torch.stack([p + apart, p - apart / 3], dim=1)
+    weights = torch.tensor([[0.25, 0.75]], dtype=torch.float64).expand(2, -1)
+    return PooledGraphs(drawn().graphs, members, weights, drawn().resolution, MASK)
+
+
 def ordered(logits_of_each_order=True):
     """Five orders, one of weight 0; edges whose logits depend on the order or not."""
     source = generator(3)
@@ -69,6 +79,7 @@ MEMBERS = {
     "independent": independent,
     "empirical": empirical,
     "drawn": drawn,
+    "pooled": pooled,
     "ordered": ordered,
     "ordered-shared": ordered_with_shared_logits,
 }
@@ -92,8 +103,12 @@ def repeated(posterior, task, times):
     return stack([posterior.task(task)] * times)
 
 
+def _subclasses(cls):
+    return [sub for one in cls.__subclasses__() for sub in (one, *_subclasses(one))]
+
+
 def test_every_type_is_tested():
-    assert {type(member()) for member in MEMBERS.values()} == set(GraphPosterior.__subclasses__())
+    assert {type(member()) for member in MEMBERS.values()} == set(_subclasses(GraphPosterior))
 
 
 @pytest.mark.parametrize("make", MEMBERS.values(), ids=MEMBERS)
@@ -184,7 +199,7 @@ def test_permuted_variables_permute_the_answer(make):
     posterior, order = make(), torch.tensor([2, 0, 3, 1])
     changed = {
         name: torch.from_numpy(a)[..., order, :][..., order].numpy()
-        if name in ("logits", "graphs", "probabilities")
+        if name in ("logits", "graphs", "probabilities", "members")
         else a[..., order.numpy()]
         if name == "positions"
         else a
@@ -283,6 +298,25 @@ def test_draws_answer_with_the_probabilities_that_came_with_them():
         DrawnGraphs(one.graphs, p + 0.5, posterior.resolution, one.node_mask)
     with pytest.raises(ValueError, match="resolution"):
         DrawnGraphs(one.graphs, p, torch.zeros(1), one.node_mask)
+
+
+def test_a_pool_is_the_weighted_mean_of_its_members():
+    first = drawn().task(1)
+    p = torch.rand(1, 4, 4, generator=generator(8), dtype=torch.float64)
+    second = DrawnGraphs(
+        1 - first.graphs - torch.eye(4).int(), p, first.resolution, first.node_mask
+    )
+    pool = PooledGraphs.pool([first, second], [3, 1], 400, generator(1))
+    expected = 0.75 * first.edge_probabilities + 0.25 * second.edge_probabilities
+    torch.testing.assert_close(pool.edge_probabilities, expected)
+    spread = (3 / 16) ** 0.5 * (first.edge_probabilities - second.edge_probabilities).abs()
+    torch.testing.assert_close(pool.disagreement, spread)
+    from_second = [
+        any(torch.equal(graph, other) for other in second.graphs[0]) for graph in pool.graphs[0]
+    ]
+    assert sum(from_second) == 100
+    with pytest.raises(ValueError, match="sum 1"):
+        PooledGraphs(pool.graphs, pool.members, 2 * pool.weights, pool.resolution, pool.node_mask)
 
 
 def test_stacked_orders_of_different_number_keep_their_answers():

@@ -8,6 +8,7 @@ causes j. Shape letters: B tasks, D variables, S graphs, K orders.
     independent_edges    Bernoulli edges; marginals exact, cycles possible
     empirical_graphs     a finite set of equally likely graphs
     drawn_graphs         draws of a posterior whose marginals are known better than from them
+    pooled_graphs        a mixture with fixed weights of several posteriors
     ordered_edges        orders with Bernoulli edges along them; always acyclic
 """
 
@@ -18,6 +19,7 @@ from causal_meta.posteriors.graph_posterior import Arrays, GraphPosterior, pair_
 from causal_meta.posteriors.independent_edges import IndependentEdges
 from causal_meta.posteriors.mechanism_posterior import MechanismPosterior
 from causal_meta.posteriors.ordered_edges import OrderedEdges
+from causal_meta.posteriors.pooled_graphs import PooledGraphs
 
 __all__ = [
     "Arrays",
@@ -27,6 +29,7 @@ __all__ = [
     "IndependentEdges",
     "MechanismPosterior",
     "OrderedEdges",
+    "PooledGraphs",
     "load_posterior",
     "pair_mask",
     "stack",

@@ -57,7 +57,7 @@ class DrawnGraphs(GraphPosterior):
         node_mask: Bool[Tensor, "B D"],
     ) -> None:
         drawn = EmpiricalGraphs(graphs, node_mask)  # checks the graphs
-        check_shapes(probabilities, node_mask, "edge probabilities", self.shapes["probabilities"])
+        check_shapes(probabilities, node_mask, "edge probabilities", "B D D")
         self.node_mask = drawn.node_mask
         self._pairs = pair_mask(self.node_mask)
         real = probabilities[self._pairs]

@@ -11,9 +11,11 @@ from causal_meta.posteriors.empirical_graphs import EmpiricalGraphs
 from causal_meta.posteriors.graph_posterior import GraphPosterior
 from causal_meta.posteriors.independent_edges import IndependentEdges
 from causal_meta.posteriors.ordered_edges import OrderedEdges
+from causal_meta.posteriors.pooled_graphs import PooledGraphs
 
 _TYPES: dict[str, type[GraphPosterior]] = {
-    cls.type_name: cls for cls in (IndependentEdges, EmpiricalGraphs, DrawnGraphs, OrderedEdges)
+    cls.type_name: cls
+    for cls in (IndependentEdges, EmpiricalGraphs, DrawnGraphs, PooledGraphs, OrderedEdges)
 }
 
 
