@@ -20,6 +20,7 @@ class EvaluateConfig(RunConfig):
 
     kind: ClassVar[str] = "evaluate"
     title: ClassVar[str] = "evaluation"
+    revision: ClassVar[int] = 2  # 2: optimal_shd and log_loss
     verb: ClassVar[str] = "evaluate"
     backend: ClassVar[Backend] = "torch"
     thread_safe: ClassVar[bool] = True

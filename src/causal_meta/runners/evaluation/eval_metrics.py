@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from causal_meta.graphs import cpdag, is_acyclic
+from causal_meta.posteriors.optimal_graph import optimal_graph
 
 Array = NDArray[Any]
 
@@ -33,6 +34,7 @@ METRICS = (
     *(
         "e_shd",
         "shd",
+        "optimal_shd",
         "e_cpdag_shd",
         "sid",
         "e_sid",
@@ -50,6 +52,7 @@ METRICS = (
         "f1",
         "e_f1",
         "graph_nll",
+        "log_loss",
         "ece",
         "ece_mid",
         "brier",
@@ -67,6 +70,7 @@ CONVENTIONS: dict[str, str] = {
     "missing": "null where a metric is not defined, and left out of its mean: n counts what is "
     "there; never 0",
     "shd": f"unordered pairs whose edge differs, of the graph of marginals above {THRESHOLD}",
+    "optimal_shd": "the same of the acyclic graph of least expected distance under the marginals",
     "e_shd": "mean of the structural Hamming distance over all samples, cyclic ones included",
     "e_cpdag_shd": "as e_shd, between the completed partially "
     "directed graphs, over acyclic samples",
@@ -85,6 +89,7 @@ CONVENTIONS: dict[str, str] = {
     "e_f1": "mean of the directed F1 over all samples",
     "graph_nll": "-log q(truth) in nats; particles: independent marginals smoothed to (k + 1) / "
     "(S + 2), so epsilon = 1 / (S + 2)",
+    "log_loss": "graph_nll per ordered pair, in nats",
     "ece": "expected calibration error per task over equal bins of the marginals; reliability "
     "pools the pairs of all tasks",
     "ece_mid": f"the same over pairs with {MID[0]} < marginal < {MID[1]}; null if there is none",
@@ -363,10 +368,12 @@ def posterior_metrics(
         },
         **{f"e_{name}": float(np.mean(value)) for name, value in distances.items()},
         **marginal_metrics(probabilities, truth, ece_bins=ece_bins),
+        "optimal_shd": float(shd(optimal_graph(probabilities), truth, reversal=shd_reversal)),
         "e_shd": float(np.mean(shd(samples, truth, reversal=shd_reversal))),
         "e_cpdag_shd": _e_cpdag_shd(dags, truth, shd_reversal),
         "e_f1": float(np.mean(f1(samples, truth))),
         "graph_nll": -log_prob,
+        "log_loss": -log_prob / (len(truth) * (len(truth) - 1)),
         "acyclic_share": float(np.mean(is_dag)),
         "e_edges": float(np.mean(_off_diagonal(samples).sum((-2, -1)))),
     }
