@@ -1,0 +1,379 @@
+"""Sums over all directed acyclic graphs by dynamic programming over sets of variables.
+
+The posterior is modular: a graph with parent sets P_v has the weight prod_v w(v, P_v), and every
+graph counts once, whatever the number of its topological orders. With W_v(S) the sum of w(v, P) over
+P within S, Z(S) the total weight of the graphs on S, and Y(S) that of the graphs on the remaining
+variables, which may have parents in S as well,
+
+    Z(S)  = sum over T in S, T not empty:      (-1)^(|T|+1) Z(S - T) prod_{v in T} W_v(S - T)
+    Y(S)  = sum over T outside S, not empty:   (-1)^(|T|+1) Y(S + T) prod_{v in T} W_v(S)
+
+(T: some of the sinks of a graph on S; some of the roots of the rest), Z(empty) = Y(all) = 1, and
+Z(all) = Y(empty) is the evidence: 3^D terms (Robinson 1973; Tian and He 2009, section 4; here with
+sinks in place of roots, so that Z needs no second table).
+
+Why alternating sums are safe here. Every term is the weight of the graphs on S of which T is a set
+of sinks, so none exceeds Z(S), and an error d(S) made at S reaches Z(all) with the factor Y(S),
+which is positive: the relative error of the evidence is at most the sum over S of P(S is closed
+under causes) d(S)/Z(S), hence at most 3^D times that of one term, however sharp the weights are
+(all terms are relative to the scale of their set, in log space). Rounding has random signs, so the
+square root of that is what is measured: 1e-13 at D=5, 1e-11 at D=20. The same holds for the marginals
+of families, relative to each of them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Bool, Float, Int8, Int64
+
+from causal_meta.models.bayesian.family_tables import IMPOSSIBLE, FamilyTables
+from causal_meta.models.bayesian.graph_sums import (
+    GraphSums,
+    draw_entries,
+    family_log_probabilities,
+)
+from causal_meta.models.bayesian.set_functions import sizes, sums_of_members
+
+#: Sets of variables whose probability of being closed under causes is below exp(-NEGLIGIBLE) are
+#: dropped, in nats.
+NEGLIGIBLE = 60.0
+_LOW_BITS = 8  # one block of sets: 3^8 terms, which stay in the cache
+_TERMS_AT_ONCE = 1 << 16
+
+
+class ModularSums(GraphSums):
+    """The modular posterior over the directed acyclic graphs of D variables, by 3^D terms.
+
+    Good for up to 20 variables, with any number of parents. Time: some 6 ns a term and pass where
+    many graphs are likely, less on sharp data, where most sets are dropped. Memory: see
+    `memory_needed`.
+
+    Args:
+        tables: the weights of families; graphs with edges from outside the candidates do not count.
+
+    Raises:
+        ValueError: no acyclic graph has a positive weight.
+    """
+
+    def __init__(self, tables: FamilyTables) -> None:
+        super().__init__(tables)
+        within = predecessor_sums(tables)
+        first, last = chain_sums(within, np.maximum)
+        slack = NEGLIGIBLE + math.lgamma(self.n_nodes + 1)
+        kept = first + last >= first[-1] - slack
+        self._within, self._last = within, np.where(kept, last, -np.inf)
+        passes = _Passes(within, np.where(kept, first, -np.inf), self._last)
+        self._forward = passes.forward()
+        self._backward, self._released = passes.backward(self._forward)
+        self.log_evidence = float(
+            np.log(self._forward[-1]) + first[-1] + tables.offsets.sum()
+        )
+
+    def family_log_probabilities(self) -> Float[np.ndarray, "D M"]:
+        """Entry (v, b): the log of the posterior probability that the parents of v are the
+        candidates of the bits b: derivatives of the log evidence, from one more pass."""
+        return family_log_probabilities(self.tables, self._released)
+
+    def log_prob(self, graphs: Int8[np.ndarray, "S D D"]) -> Float[np.ndarray, " S"]:
+        """The log posterior probability of acyclic graphs, in nats; -inf with an edge from outside
+        the candidates."""
+        inside = ~((np.asarray(graphs) != 0) & (self.tables.place.T < 0)).any(axis=(1, 2))
+        log_weights = self.tables.log_weights(self.tables.chosen(graphs))
+        return np.where(inside, log_weights - self.log_evidence, -np.inf)
+
+    def sample(self, n: int, generator: np.random.Generator) -> Int8[np.ndarray, "n D D"]:
+        """`n` independent draws, layer by layer from the roots.
+
+        The first layer is the set of roots, the next one the roots of the rest, and so on; each
+        variable of a layer has a parent in the layer before. Given the placed variables A and the
+        last layer L, the next layer is T with probability proportional to
+
+            prod_{v in T} (W_v(A) - W_v(A - L)) sum over U: (-1)^|U| Y(A + T + U) prod_{u in U} W_u(A)
+
+        where U runs over sets outside A + T (Talvitie, Vuoksenmaa and Koivisto 2019, section 3). Then
+        each v in T draws its parents in A, at least one of them in L.
+        """
+        placed = np.zeros(n, np.int64)
+        before = np.full(n, -1, np.int64)  # the variables placed before the last layer
+        chosen = np.zeros((n, self.n_nodes), np.int64)
+        while (open_ := np.flatnonzero(placed != (1 << self.n_nodes) - 1)).size:
+            states = np.stack([placed[open_], before[open_]], axis=1)
+            groups, member = np.unique(states, axis=0, return_inverse=True)
+            member = member.reshape(-1)
+            for g, (now, earlier) in enumerate(groups.tolist()):
+                rows = open_[member == g]
+                layers = self._draw_layers(now, earlier, len(rows), generator)
+                for v in range(self.n_nodes):
+                    new = rows[layers >> v & 1 == 1]
+                    if new.size:
+                        chosen[new, v] = self.draw_parents(v, now, earlier, len(new), generator)
+                placed[rows], before[rows] = now | layers, now
+        return self.tables.adjacency(chosen)
+
+    def _draw_layers(
+        self, now: int, earlier: int, count: int, generator: np.random.Generator
+    ) -> Int64[np.ndarray, " count"]:
+        rest = [v for v in range(self.n_nodes) if not now >> v & 1]
+        after = now | sums_of_members(np.array([1 << v for v in rest], np.int64))
+        scale = self._last[after]
+        possible = np.isfinite(scale)
+        log_inner = self._within[rest, now]
+        value = np.where(possible, self._backward[after], 0.0)
+        for k, log_w in enumerate(log_inner):
+            halves = value.reshape(-1, 2, 1 << k)
+            scales = np.where(possible, scale, np.inf).reshape(halves.shape)[:, 0]
+            larger = scale.reshape(halves.shape)[:, 1]
+            halves[:, 0] -= np.exp(log_w + larger - scales) * halves[:, 1]
+        if earlier < 0:
+            gains = log_inner
+        else:
+            gains = log_inner + _log_share(self._within[rest, earlier] - log_inner)
+        with np.errstate(divide="ignore"):
+            log_weight = sums_of_members(gains) + np.log(np.maximum(value, 0.0)) + scale
+        log_weight[0] = -np.inf
+        return after[draw_entries(log_weight, count, generator)] & ~now
+
+
+def predecessor_sums(tables: FamilyTables) -> Float[np.ndarray, "D M"]:
+    """Entry (v, S): log W_v(S) less `offsets[v]`, for all 2^D sets S of variables; -inf where no
+    parent set within S is allowed. Whether v is in S does not matter."""
+    out = np.empty((tables.n_nodes, 1 << tables.n_nodes))
+    for v in range(tables.n_nodes):
+        out[v] = tables.sums[v][local_masks(tables, v)]
+    out[out <= IMPOSSIBLE / 2] = -np.inf
+    return out
+
+
+def local_masks(tables: FamilyTables, node: int) -> Int64[np.ndarray, " M"]:
+    """The mask of `node`'s candidates in each of the 2^D sets of variables."""
+    place = tables.place[node]
+    return sums_of_members(np.where(place >= 0, np.int64(1) << np.maximum(place, 0), 0))
+
+
+def chain_sums(
+    within: Float[np.ndarray, "D M"], join: np.ufunc
+) -> tuple[Float[np.ndarray, " M"], Float[np.ndarray, " M"]]:
+    """For each set S, `join` over the orders of S, and over the orders of the rest after S, of
+    the sum of log W_v(predecessors of v).
+
+    With `np.logaddexp` these are the sums of the order-modular posterior, with `np.maximum` the
+    best orders.
+
+    Raises:
+        ValueError: no order has a positive weight.
+    """
+    n_nodes = len(within)
+    count = sizes(n_nodes)
+    layers = np.split(np.argsort(count, kind="stable"), np.cumsum(np.bincount(count))[:-1])
+    first = np.full(1 << n_nodes, -np.inf)
+    last = first.copy()
+    first[0] = last[-1] = 0.0
+    for layer in layers[1:]:
+        for v in range(n_nodes):
+            after = layer[layer >> v & 1 == 1]
+            before = after ^ (1 << v)
+            first[after] = join(first[after], first[before] + within[v, before])
+    for layer in layers[-2::-1]:
+        for v in range(n_nodes):
+            before = layer[layer >> v & 1 == 0]
+            last[before] = join(last[before], last[before | (1 << v)] + within[v, before])
+    if not np.isfinite(first[-1]):
+        raise ValueError(
+            "No acyclic graph has a positive probability under these candidates and this "
+            "knowledge; allow more edges or require fewer."
+        )
+    return first, last
+
+
+def memory_needed(n_nodes: int, n_candidates: int) -> int:
+    """The bytes that `ModularSums` holds at its peak, its tables included."""
+    sets, families = 1 << n_nodes, n_nodes << n_candidates
+    return 8 * (2 * n_nodes * sets + 12 * sets + 4 * families) + (40 << 20)
+
+
+def _log_share(difference: Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
+    """log(1 - exp(difference)), -inf where that is not positive."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.maximum(-np.expm1(np.minimum(difference, 0.0)), 0.0))
+
+
+class _Pairs:
+    """All pairs of a set and a superset of it, of `n_bits` variables, in the order of the number
+    of members of one of the two, so that the pairs of each set, and those of each size, are
+    neighbours."""
+
+    def __init__(self, n_bits: int, by_target: bool) -> None:
+        source = target = np.zeros(1, np.int64)
+        for k in range(n_bits):
+            bit = 1 << k
+            source = np.concatenate([source, source, source | bit])
+            target = np.concatenate([target, target | bit, target | bit])
+        count = sizes(n_bits)
+        owner = target if by_target else source
+        rank = count[owner] if by_target else n_bits - count[owner]
+        order = np.lexsort([owner, rank])
+        self.source, self.target, owner = source[order], target[order], owner[order]
+        self.added = self.source ^ self.target
+        self.sign = 1.0 - 2.0 * (count[self.added] % 2)
+        self.starts = np.flatnonzero(np.diff(owner, prepend=-1))
+        self.owners = owner[self.starts]
+        self.place = np.argsort(self.owners)
+        ends = np.flatnonzero(np.diff(rank[order], append=-1)) + 1
+        self.levels = [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        edges = np.searchsorted(self.starts, ends)
+        self.of_level = [slice(a, b) for a, b in zip([0, *edges[:-1]], edges, strict=True)]
+
+    def gathered(self, terms: Float[np.ndarray, "R T"]) -> Float[np.ndarray, "R L"]:
+        """The sum of the terms of each set, in the order of the sets."""
+        return np.add.reduceat(terms, self.starts, axis=-1)[..., self.place]
+
+    def solve(
+        self,
+        right: Float[np.ndarray, " L"],
+        factors: Float[np.ndarray, " T"],
+        others: Int64[np.ndarray, " T"],
+    ) -> None:
+        """Add to each set, in the order of levels, the sum of its factors times the values of the
+        other sets of its pairs; in place."""
+        for pairs, sets in zip(self.levels[1:], self.of_level[1:], strict=True):
+            terms = factors[pairs] * right[others[pairs]]
+            starts = self.starts[sets] - pairs.start
+            right[self.owners[sets]] += np.add.reduceat(terms, starts)
+
+
+class _Passes:
+    """The two passes over all pairs (S, S + T), in blocks: S is a block (its high bits) and a place
+    in it (its low bits).
+
+    Values are relative to the scale of their set: `first` for Z, `last` for Y, the best single order
+    (so they lie between 1 and D!). Dropped sets have the scale -inf as sources and +inf as targets,
+    which makes their terms 0.
+    """
+
+    def __init__(
+        self,
+        within: Float[np.ndarray, "D M"],
+        first: Float[np.ndarray, " M"],
+        last: Float[np.ndarray, " M"],
+    ) -> None:
+        self.n_nodes = len(within)
+        self.low = min(_LOW_BITS, self.n_nodes)
+        shape = (-1, 1 << self.low)
+        self.within = within.reshape(self.n_nodes, *shape)
+        self.first, self.last = first.reshape(shape), last.reshape(shape)
+        self.first_above = np.where(np.isfinite(self.first), self.first, np.inf)
+        self.last_above = np.where(np.isfinite(self.last), self.last, np.inf)
+        self.slack = math.lgamma(self.n_nodes + 1)  # the largest log Y relative to `last`
+        self.kept = np.isfinite(self.first).any(axis=1)
+        self.at_once = max(1, _TERMS_AT_ONCE // 3**self.low)
+
+    def forward(self) -> Float[np.ndarray, " M"]:
+        """Z relative to `first`; 0 for dropped sets."""
+        pairs = _Pairs(self.low, by_target=True)
+        z = np.zeros_like(self.first)
+        z[0, 0] = 1.0
+        for block in np.flatnonzero(self.kept).tolist():
+            inner = self._inner(block, pairs)
+            above = self.first_above[block][pairs.target]
+            factors = -pairs.sign * np.exp(inner + self.first[block][pairs.source] - above)
+            factors[pairs.added == 0] = 0.0
+            pairs.solve(z[block], factors, pairs.source)
+            z[block][np.isinf(self.first[block])] = 0.0
+            base = _log(z[block]) + self.first[block]
+            blocks, sums, signs = self._outer(block, base)
+            for rows in self._rows(sums[1:] - self.first_above[blocks[1:]]):
+                rows = rows + 1
+                above = np.take(self.first_above[blocks[rows]], pairs.target, axis=1)
+                terms = np.take(sums[rows], pairs.source, axis=1)
+                terms += inner
+                terms -= above
+                np.exp(terms, out=terms)
+                terms *= pairs.sign
+                z[blocks[rows]] -= signs[rows, None] * pairs.gathered(terms)
+        return z.reshape(-1)
+
+    def backward(
+        self, z: Float[np.ndarray, " M"]
+    ) -> tuple[Float[np.ndarray, " M"], Float[np.ndarray, "D M"]]:
+        """Y relative to `last`, 0 for dropped sets; and the probabilities of `released`."""
+        pairs = _Pairs(self.low, by_target=False)
+        y = np.zeros_like(self.last)
+        y[-1, -1] = 1.0
+        released = np.zeros_like(self.within)
+        total = np.log(z[-1]) + self.first[-1, -1]
+        z = z.reshape(self.first.shape)
+        for block in np.flatnonzero(self.kept)[::-1].tolist():
+            inner = self._inner(block, pairs) - self.last_above[block][pairs.source]
+            blocks, sums, signs = self._outer(block, np.zeros(1 << self.low))
+            per_block = np.zeros_like(sums)
+            per_pair = np.zeros(len(inner))
+            ahead = _log(y[blocks]) + self.last[blocks]
+            bound = sums + self.last[blocks] - self.last_above[block] + self.slack
+            for rows in self._rows(bound[1:]):
+                rows = rows + 1
+                terms = np.take(ahead[rows], pairs.target, axis=1)
+                terms += np.take(sums[rows], pairs.source, axis=1)
+                terms += inner
+                np.exp(terms, out=terms)
+                terms *= pairs.sign
+                per_block[rows] = -signs[rows, None] * pairs.gathered(terms)
+                per_pair -= signs[rows] @ terms
+            y[block] += per_block.sum(axis=0)
+            factors = -pairs.sign * np.exp(inner + self.last[block][pairs.target])
+            factors[pairs.added == 0] = 0.0
+            pairs.solve(y[block], factors, pairs.target)
+            y[block][np.isinf(self.last[block])] = 0.0
+            per_pair += factors * y[block][pairs.target]
+            share = np.exp(_log(z[block]) + self.first[block] + self.last[block] - total)
+            released[:, block] = np.maximum(self._shares(block, pairs, per_pair, per_block), 0) * share
+        return y.reshape(-1), released.reshape(self.n_nodes, -1)
+
+    def _inner(self, block: int, pairs: _Pairs) -> Float[np.ndarray, " T"]:
+        """For each pair of a block, the sum over the added low variables of log W_v(S)."""
+        sums = sums_of_members(self.within[: self.low, block].T)
+        return sums[pairs.source, pairs.added]
+
+    def _outer(
+        self, block: int, base: Float[np.ndarray, " L"]
+    ) -> tuple[Int64[np.ndarray, " R"], Float[np.ndarray, "R L"], Float[np.ndarray, " R"]]:
+        """All blocks that have the high variables of `block` and more (itself first), for each
+        `base` plus the sum over these more of log W_v(S), and the sign of their number."""
+        high = [k for k in range(self.n_nodes - self.low) if not block >> k & 1]
+        blocks = block | sums_of_members(np.array([1 << k for k in high], np.int64))
+        sums = np.empty((len(blocks), len(base)))
+        sums[0] = base
+        for k, bit in enumerate(high):
+            step = 1 << k
+            np.add(sums[:step], self.within[self.low + bit, block], out=sums[step : 2 * step])
+        return blocks, sums, 1.0 - 2.0 * (sizes(len(high)) % 2)
+
+    def _rows(self, bound: Float[np.ndarray, "R L"]) -> list[Int64[np.ndarray, " r"]]:
+        """The rows with a term that may matter, a few at a time. `bound` holds the largest term of
+        each set (T without low variables), in logs."""
+        rows = np.flatnonzero(bound.max(axis=1, initial=-np.inf) > -NEGLIGIBLE)
+        return [rows[k : k + self.at_once] for k in range(0, len(rows), self.at_once)]
+
+    def _shares(
+        self,
+        block: int,
+        pairs: _Pairs,
+        per_pair: Float[np.ndarray, " T"],
+        per_block: Float[np.ndarray, "R L"],
+    ) -> Float[np.ndarray, "D L"]:
+        """For each v, the sum of the terms of a block's sets whose T has v in it; 0 for members."""
+        out = np.zeros((self.n_nodes, 1 << self.low))
+        for v in range(self.low):
+            out[v] = pairs.gathered(per_pair * (pairs.added >> v & 1))
+        high = [k for k in range(self.n_nodes - self.low) if not block >> k & 1]
+        for k, bit in enumerate(high):
+            halves = per_block.reshape(-1, 2, 1 << k, per_block.shape[1])
+            out[self.low + bit] = halves[:, 1].sum(axis=(0, 1))
+        return out
+
+
+def _log(values: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
+    """log, -inf where a value is not positive."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.maximum(values, 0.0))
