@@ -41,6 +41,7 @@ from causal_meta.models.bayesian.set_functions import sizes, sums_of_members
 NEGLIGIBLE = 60.0
 _LOW_BITS = 8  # one block of sets: 3^8 terms, which stay in the cache
 _TERMS_AT_ONCE = 1 << 16
+_RANGE = 340.0  # nats; products of three factors below exp(_RANGE / 2) keep all that matters
 
 
 class ModularSums(GraphSums):
@@ -64,7 +65,7 @@ class ModularSums(GraphSums):
         slack = NEGLIGIBLE + math.lgamma(self.n_nodes + 1)
         kept = first + last >= first[-1] - slack
         self._within, self._last = within, np.where(kept, last, -np.inf)
-        passes = _Passes(within, np.where(kept, first, -np.inf), self._last)
+        passes = _Passes(within, first, last, kept)
         self._forward = passes.forward()
         self._backward, self._released = passes.backward(self._forward)
         self.log_evidence = float(
@@ -231,25 +232,26 @@ class _Pairs:
 
     def solve(
         self,
-        right: Float[np.ndarray, " L"],
+        values: Float[np.ndarray, " L"],
         factors: Float[np.ndarray, " T"],
         others: Int64[np.ndarray, " T"],
     ) -> None:
-        """Add to each set, in the order of levels, the sum of its factors times the values of the
-        other sets of its pairs; in place."""
+        """Add to the value of each set, in the order of levels, the sum of its factors times the
+        values of the other sets of its pairs (the factor of a set with itself is 0); in place."""
         for pairs, sets in zip(self.levels[1:], self.of_level[1:], strict=True):
-            terms = factors[pairs] * right[others[pairs]]
+            terms = factors[pairs] * values[others[pairs]]
             starts = self.starts[sets] - pairs.start
-            right[self.owners[sets]] += np.add.reduceat(terms, starts)
+            values[self.owners[sets]] += np.add.reduceat(terms, starts)
 
 
 class _Passes:
     """The two passes over all pairs (S, S + T), in blocks: S is a block (its high bits) and a place
-    in it (its low bits).
+    in it (its low bits); T likewise.
 
-    Values are relative to the scale of their set: `first` for Z, `last` for Y, the best single order
-    (so they lie between 1 and D!). Dropped sets have the scale -inf as sources and +inf as targets,
-    which makes their terms 0.
+    Values are relative to the scale of their set, the best single order: `first` for Z, `last` for
+    Y. So they lie between 1 and D!, and every term is at most 1 times a value. A term is a product
+    of three factors, of S alone, of S and the low variables of T, and of S + T, where these do not
+    leave the range of numbers; otherwise it is one exponential.
     """
 
     def __init__(
@@ -257,16 +259,17 @@ class _Passes:
         within: Float[np.ndarray, "D M"],
         first: Float[np.ndarray, " M"],
         last: Float[np.ndarray, " M"],
+        kept: Bool[np.ndarray, " M"],
     ) -> None:
         self.n_nodes = len(within)
         self.low = min(_LOW_BITS, self.n_nodes)
         shape = (-1, 1 << self.low)
         self.within = within.reshape(self.n_nodes, *shape)
-        self.first, self.last = first.reshape(shape), last.reshape(shape)
-        self.first_above = np.where(np.isfinite(self.first), self.first, np.inf)
-        self.last_above = np.where(np.isfinite(self.last), self.last, np.inf)
-        self.slack = math.lgamma(self.n_nodes + 1)  # the largest log Y relative to `last`
-        self.kept = np.isfinite(self.first).any(axis=1)
+        self.kept = kept.reshape(shape)
+        # sets without any graph are not kept, and all their terms are 0 whatever their scale is
+        self.first = np.where(np.isfinite(first), first, 0.0).reshape(shape)
+        self.last = np.where(np.isfinite(last), last, 0.0).reshape(shape)
+        self.slack = math.lgamma(self.n_nodes + 1)  # the largest log of a value
         self.at_once = max(1, _TERMS_AT_ONCE // 3**self.low)
 
     def forward(self) -> Float[np.ndarray, " M"]:
@@ -274,60 +277,52 @@ class _Passes:
         pairs = _Pairs(self.low, by_target=True)
         z = np.zeros_like(self.first)
         z[0, 0] = 1.0
-        for block in np.flatnonzero(self.kept).tolist():
-            inner = self._inner(block, pairs)
-            above = self.first_above[block][pairs.target]
-            factors = -pairs.sign * np.exp(inner + self.first[block][pairs.source] - above)
-            factors[pairs.added == 0] = 0.0
+        for block in np.flatnonzero(self.kept.any(axis=1)).tolist():
+            kept, first = self.kept[block], self.first[block]
+            inner = self._inner(block, pairs) + first[pairs.source] - first[pairs.target]
+            between = pairs.sign * np.exp(np.minimum(inner, 0.0))
+            factors = np.where(pairs.added > 0, -between * kept[pairs.source], 0.0)
             pairs.solve(z[block], factors, pairs.source)
-            z[block][np.isinf(self.first[block])] = 0.0
-            base = _log(z[block]) + self.first[block]
-            blocks, sums, signs = self._outer(block, base)
-            for rows in self._rows(sums[1:] - self.first_above[blocks[1:]]):
-                rows = rows + 1
-                above = np.take(self.first_above[blocks[rows]], pairs.target, axis=1)
-                terms = np.take(sums[rows], pairs.source, axis=1)
-                terms += inner
-                terms -= above
-                np.exp(terms, out=terms)
-                terms *= pairs.sign
+            z[block][~kept] = 0.0
+            blocks, sums, signs = self._outer(block, _log(z[block]))
+            ahead = first - self.first[blocks]
+            for rows in self._rows(blocks, sums + ahead):
+                target = np.where(self.kept[blocks[rows]], ahead[rows], -np.inf)
+                terms = _terms(pairs, sums[rows], inner, between, target)
                 z[blocks[rows]] -= signs[rows, None] * pairs.gathered(terms)
         return z.reshape(-1)
 
     def backward(
         self, z: Float[np.ndarray, " M"]
     ) -> tuple[Float[np.ndarray, " M"], Float[np.ndarray, "D M"]]:
-        """Y relative to `last`, 0 for dropped sets; and the probabilities of `released`."""
+        """Y relative to `last`, 0 for dropped sets; and for each v and S the probability that S is
+        closed under causes and v, of the others, is the only one whose causes all lie in S."""
         pairs = _Pairs(self.low, by_target=False)
         y = np.zeros_like(self.last)
         y[-1, -1] = 1.0
         released = np.zeros_like(self.within)
-        total = np.log(z[-1]) + self.first[-1, -1]
+        log_total = np.log(z[-1]) + self.first[-1, -1]
         z = z.reshape(self.first.shape)
-        for block in np.flatnonzero(self.kept)[::-1].tolist():
-            inner = self._inner(block, pairs) - self.last_above[block][pairs.source]
+        for block in np.flatnonzero(self.kept.any(axis=1))[::-1].tolist():
+            kept, last = self.kept[block], self.last[block]
+            inner = self._inner(block, pairs) + last[pairs.target] - last[pairs.source]
+            between = pairs.sign * np.exp(np.minimum(inner, 0.0))
             blocks, sums, signs = self._outer(block, np.zeros(1 << self.low))
-            per_block = np.zeros_like(sums)
-            per_pair = np.zeros(len(inner))
-            ahead = _log(y[blocks]) + self.last[blocks]
-            bound = sums + self.last[blocks] - self.last_above[block] + self.slack
-            for rows in self._rows(bound[1:]):
-                rows = rows + 1
-                terms = np.take(ahead[rows], pairs.target, axis=1)
-                terms += np.take(sums[rows], pairs.source, axis=1)
-                terms += inner
-                np.exp(terms, out=terms)
-                terms *= pairs.sign
+            ahead = self.last[blocks] - last
+            per_block, per_pair = np.zeros_like(sums), np.zeros(len(inner))
+            for rows in self._rows(blocks, sums + ahead + self.slack):
+                target = _log(y[blocks[rows]]) + ahead[rows]
+                terms = _terms(pairs, sums[rows], inner, between, target)
                 per_block[rows] = -signs[rows, None] * pairs.gathered(terms)
                 per_pair -= signs[rows] @ terms
             y[block] += per_block.sum(axis=0)
-            factors = -pairs.sign * np.exp(inner + self.last[block][pairs.target])
-            factors[pairs.added == 0] = 0.0
+            factors = np.where(pairs.added > 0, -between * kept[pairs.target], 0.0)
             pairs.solve(y[block], factors, pairs.target)
-            y[block][np.isinf(self.last[block])] = 0.0
+            y[block][~kept] = 0.0
             per_pair += factors * y[block][pairs.target]
-            share = np.exp(_log(z[block]) + self.first[block] + self.last[block] - total)
-            released[:, block] = np.maximum(self._shares(block, pairs, per_pair, per_block), 0) * share
+            share = np.exp(_log(z[block]) + self.first[block] + last - log_total)
+            parts = self._parts(block, pairs, per_pair, per_block)
+            released[:, block] = np.maximum(parts, 0.0) * share
         return y.reshape(-1), released.reshape(self.n_nodes, -1)
 
     def _inner(self, block: int, pairs: _Pairs) -> Float[np.ndarray, " T"]:
@@ -349,13 +344,18 @@ class _Passes:
             np.add(sums[:step], self.within[self.low + bit, block], out=sums[step : 2 * step])
         return blocks, sums, 1.0 - 2.0 * (sizes(len(high)) % 2)
 
-    def _rows(self, bound: Float[np.ndarray, "R L"]) -> list[Int64[np.ndarray, " r"]]:
-        """The rows with a term that may matter, a few at a time. `bound` holds the largest term of
-        each set (T without low variables), in logs."""
-        rows = np.flatnonzero(bound.max(axis=1, initial=-np.inf) > -NEGLIGIBLE)
+    def _rows(
+        self, blocks: Int64[np.ndarray, " R"], bound: Float[np.ndarray, "R L"]
+    ) -> list[Int64[np.ndarray, " r"]]:
+        """The blocks after the first with a term that may matter, a few at a time. `bound` holds
+        the log of the largest term of each set, which is that without low variables in T."""
+        matters = bound.max(axis=1) > -NEGLIGIBLE
+        matters &= self.kept[blocks].any(axis=1)
+        matters[0] = False
+        rows = np.flatnonzero(matters)
         return [rows[k : k + self.at_once] for k in range(0, len(rows), self.at_once)]
 
-    def _shares(
+    def _parts(
         self,
         block: int,
         pairs: _Pairs,
@@ -371,6 +371,30 @@ class _Passes:
             halves = per_block.reshape(-1, 2, 1 << k, per_block.shape[1])
             out[self.low + bit] = halves[:, 1].sum(axis=(0, 1))
         return out
+
+
+def _terms(
+    pairs: _Pairs,
+    source: Float[np.ndarray, "R L"],
+    inner: Float[np.ndarray, " T"],
+    between: Float[np.ndarray, " T"],
+    target: Float[np.ndarray, "R L"],
+) -> Float[np.ndarray, "R T"]:
+    """The terms exp(source[S] + inner[S, T] + target[S + T]) with the signs of the low variables of
+    T, where `between` is exp(inner) with these signs."""
+    largest = source.max(axis=1) + target.max(axis=1)
+    if largest.max() <= _RANGE:  # what underflows here is below exp(-_RANGE)
+        shift = (source.max(axis=1) - target.max(axis=1))[:, None] / 2
+        terms = np.take(np.exp(source - shift), pairs.source, axis=1)
+        terms *= between
+        terms *= np.take(np.exp(target + shift), pairs.target, axis=1)
+        return terms
+    terms = np.take(source, pairs.source, axis=1)
+    terms += inner
+    terms += np.take(target, pairs.target, axis=1)
+    np.exp(terms, out=terms)
+    terms *= pairs.sign
+    return terms
 
 
 def _log(values: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
