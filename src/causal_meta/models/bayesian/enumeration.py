@@ -1,4 +1,4 @@
-"""The posterior over graphs by enumeration of all directed acyclic graphs of at most 5 variables."""
+"""The posterior over graphs by a list of all directed acyclic graphs of at most 5 variables."""
 
 from __future__ import annotations
 
@@ -25,20 +25,15 @@ class EnumeratedGraphs(GraphSums):
     def __init__(self, tables: FamilyTables) -> None:
         super().__init__(tables)
         self.graphs = all_graphs(self.n_nodes)
-        candidates = ~((self.graphs != 0) & (tables.place.T < 0)).any(axis=(1, 2))
-        log_weights = tables.log_weights(tables.chosen(self.graphs))
-        self.log_weights = np.where(candidates, log_weights, -np.inf)
-        self.log_evidence = float(np.logaddexp.reduce(self.log_weights))
+        weights = self.log_weights(self.graphs)
+        self.log_evidence = float(np.logaddexp.reduce(weights))
         if not np.isfinite(self.log_evidence):
             raise ValueError(
                 "No acyclic graph has a positive probability under these candidates and this "
                 "knowledge; allow more edges or require fewer."
             )
-
-    @property
-    def log_probabilities(self) -> Float[np.ndarray, " G"]:
-        """The log posterior probability of each of `graphs`."""
-        return self.log_weights - self.log_evidence
+        #: The log posterior probability of each of `graphs`.
+        self.log_probabilities = weights - self.log_evidence
 
     def family_log_probabilities(self) -> Float[np.ndarray, "D M"]:
         """Entry (v, b): the log of the posterior probability that the parents of v are the
@@ -59,7 +54,8 @@ class EnumeratedGraphs(GraphSums):
 
     def sample(self, n: int, generator: np.random.Generator) -> Int8[np.ndarray, "n D D"]:
         """`n` independent draws from the list."""
-        return self.graphs[draw_entries(self.log_weights, n, generator)]
+        rows = np.zeros(n, np.int64)
+        return self.graphs[draw_entries(self.log_probabilities[None], rows, generator)]
 
     def log_prob(self, graphs: Int8[np.ndarray, "S D D"]) -> Float[np.ndarray, " S"]:
         """The log posterior probability of acyclic graphs, in nats."""
@@ -82,9 +78,7 @@ class EnumeratedGraphs(GraphSums):
 def all_graphs(n_nodes: int) -> Int8[np.ndarray, "G D D"]:
     """All directed acyclic graphs of D labelled variables, by rising code (`_codes`); read-only.
 
-    1, 3, 25, 543, 29281 of them (OEIS A003024). A graph on D is a graph on D - 1 variables with one
-    more: any set of its causes that is closed under nothing, and effects that are no ancestors of
-    these.
+    1, 3, 25, 543, 29281 of them (OEIS A003024).
 
     Raises:
         ValueError: more than `LARGEST` variables.
@@ -94,18 +88,18 @@ def all_graphs(n_nodes: int) -> Int8[np.ndarray, "G D D"]:
     """
     if not 0 <= n_nodes <= LARGEST:
         raise ValueError(
-            f"There are too many graphs of {n_nodes} variables to list them; give at most {LARGEST}."
+            f"{n_nodes} variables have too many graphs to list them; give at most {LARGEST}."
         )
     if n_nodes == 0:
         return np.zeros((1, 0, 0), np.int8)
     smaller = all_graphs(n_nodes - 1)
     sets = members_of(np.arange(1 << (n_nodes - 1)), n_nodes - 1).astype(np.int8)
     count = len(sets)
-    graphs = np.zeros((len(smaller), count, count, n_nodes, n_nodes), np.int8)
-    graphs[..., :-1, :-1] = smaller[:, None, None]
-    graphs[..., :-1, -1] = sets[:, None]  # causes of the new variable
-    graphs[..., -1, :-1] = sets[None]  # its effects
-    graphs = graphs.reshape(-1, n_nodes, n_nodes)
+    grown = np.zeros((len(smaller), count, count, n_nodes, n_nodes), np.int8)
+    grown[..., :-1, :-1] = smaller[:, None, None]
+    grown[..., :-1, -1] = sets[:, None]  # causes of the new variable
+    grown[..., -1, :-1] = sets[None]  # its effects
+    graphs = grown.reshape(-1, n_nodes, n_nodes)
     graphs = graphs[_acyclic(graphs)]
     graphs = graphs[np.argsort(_codes(graphs))]
     graphs.flags.writeable = False

@@ -9,9 +9,14 @@ import numpy as np
 from jaxtyping import Float, Int8, Int64
 
 from causal_meta.models.bayesian.family_tables import FamilyTables, ancestors_or_self
-from causal_meta.models.bayesian.set_functions import over_supersets, sums_of_members
+from causal_meta.models.bayesian.set_functions import (
+    members_of,
+    over_supersets,
+    sums_of_members,
+)
 
 _GRAPHS_AT_ONCE = 1 << 12
+_ENTRIES_AT_ONCE = 1 << 20
 
 
 class GraphSums(ABC):
@@ -66,28 +71,64 @@ class GraphSums(ABC):
         """
         return ancestor_shares(self.sample(n, generator), np.full(n, 1 / n))
 
+    def log_weights(self, graphs: Int8[np.ndarray, "S D D"]) -> Float[np.ndarray, " S"]:
+        """The log weight of acyclic graphs; -inf with an edge from outside the candidates."""
+        outside = ((np.asarray(graphs) != 0) & (self.tables.place.T < 0)).any(axis=(1, 2))
+        log_weights = self.tables.log_weights(self.tables.chosen(graphs))
+        return np.where(outside, -np.inf, log_weights)
+
     def draw_parents(
-        self, node: int, now: int, earlier: int, count: int, generator: np.random.Generator
-    ) -> Int64[np.ndarray, " count"]:
-        """Draws of parent sets of `node` with probabilities proportional to their weights, within
-        the set `now` of variables and not within its subset `earlier` (-1: no second condition), as
-        masks of the candidates."""
+        self,
+        node: int,
+        now: Int64[np.ndarray, " n"],
+        earlier: Int64[np.ndarray, " n"],
+        generator: np.random.Generator,
+    ) -> Int64[np.ndarray, " n"]:
+        """Draws of parent sets of `node` with probabilities proportional to their weights, each
+        within the set `now` of variables and not within its subset `earlier` (-1: no second
+        condition), as masks of the candidates."""
         place = self.tables.place[node]
-        inside = [1 << p for u, p in enumerate(place.tolist()) if p >= 0 and now >> u & 1]
-        sets = sums_of_members(np.array(inside, np.int64))
-        if earlier >= 0:
-            old = sum(1 << p for u, p in enumerate(place.tolist()) if p >= 0 and earlier >> u & 1)
-            sets = sets[sets & ~old != 0]
-        return sets[draw_entries(self.tables.scores[node, sets], count, generator)]
+        bits = np.where(place >= 0, np.int64(1) << np.maximum(place, 0), 0)
+        inside = (now[:, None] >> np.arange(self.n_nodes) & 1) @ bits
+        old = np.where(earlier < 0, -1, (earlier[:, None] >> np.arange(self.n_nodes) & 1) @ bits)
+        states, group = np.unique(np.stack([inside, old], axis=1), axis=0, return_inverse=True)
+        out = np.zeros(len(now), np.int64)
+        group = group.reshape(-1)
+        members = members_of(states[:, 0], self.tables.n_candidates)
+        count = members.sum(axis=1)
+        for c in np.unique(count).tolist():
+            which = np.flatnonzero(count == c)
+            step = max(1, _ENTRIES_AT_ONCE >> c)
+            for start in range(0, len(which), step):
+                part = which[start : start + step]
+                rows = np.flatnonzero(np.isin(group, part))
+                which_bits = np.nonzero(members[part])[1].reshape(len(part), c)
+                sets = sums_of_members(np.int64(1) << which_bits)
+                log_weights = self.tables.scores[node, sets]
+                before = states[part, 1][:, None]
+                log_weights[(before >= 0) & (sets & ~before == 0)] = -np.inf
+                place_in = np.searchsorted(part, group[rows])
+                out[rows] = sets[place_in, draw_entries(log_weights, place_in, generator)]
+        return out
 
 
 def draw_entries(
-    log_weights: Float[np.ndarray, " M"], count: int, generator: np.random.Generator
-) -> Int64[np.ndarray, " count"]:
-    """Independent draws of entries with probabilities proportional to exp(log_weights)."""
-    cumulated = np.cumsum(np.exp(log_weights - log_weights.max()))
-    drawn = generator.random(count) * cumulated[-1]
-    return np.minimum(np.searchsorted(cumulated, drawn, side="right"), len(cumulated) - 1)
+    log_weights: Float[np.ndarray, "G M"],
+    group: Int64[np.ndarray, " n"],
+    generator: np.random.Generator,
+) -> Int64[np.ndarray, " n"]:
+    """Independent draws, the i-th from row `group[i]`, of entries with probabilities proportional
+    to exp(log_weights)."""
+    largest = log_weights.max(axis=1, keepdims=True)
+    cumulated = np.cumsum(np.exp(log_weights - largest), axis=1)
+    points = generator.random(len(group)) * cumulated[group, -1]
+    order = np.argsort(group, kind="stable")
+    ends = np.searchsorted(group[order], np.arange(len(log_weights) + 1))
+    out = np.zeros(len(group), np.int64)
+    for row, first, last in zip(cumulated, ends[:-1], ends[1:], strict=True):
+        rows = order[first:last]
+        out[rows] = np.searchsorted(row, points[rows], side="right")
+    return np.minimum(out, log_weights.shape[1] - 1)
 
 
 def ancestor_shares(
@@ -123,4 +164,3 @@ def family_log_probabilities(
             log_shares = np.log(shares) - tables.sums[v]
         out[v] = over_supersets(log_shares) + tables.scores[v]
     return out
-

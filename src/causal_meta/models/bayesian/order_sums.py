@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int8, Int64
+from jaxtyping import Float, Int8
 
 from causal_meta.models.bayesian.family_tables import FamilyTables
 from causal_meta.models.bayesian.graph_sums import GraphSums, family_log_probabilities
@@ -45,10 +45,8 @@ class OrderSums(GraphSums):
     def log_prob(self, graphs: Int8[np.ndarray, "S D D"]) -> Float[np.ndarray, " S"]:
         """The log posterior probability of acyclic graphs, in nats; D 2^D steps a graph, for the
         number of its topological orders."""
-        inside = ~((np.asarray(graphs) != 0) & (self.tables.place.T < 0)).any(axis=(1, 2))
-        log_weights = self.tables.log_weights(self.tables.chosen(graphs))
         orders = np.array([log_topological_orders(graph) for graph in graphs])
-        return np.where(inside, orders + log_weights - self.log_evidence, -np.inf)
+        return orders + self.log_weights(graphs) - self.log_evidence
 
     def sample(self, n: int, generator: np.random.Generator) -> Int8[np.ndarray, "n D D"]:
         """`n` independent draws: an order from its last variable to its first, then the parents of
@@ -65,18 +63,11 @@ class OrderSums(GraphSums):
             last = (weights <= point).sum(axis=1)
             left = rest[np.arange(n), last]
             before[np.arange(n), last] = left
-        return self.tables.adjacency(self._parents(before, generator))
-
-    def _parents(
-        self, before: Int64[np.ndarray, "n D"], generator: np.random.Generator
-    ) -> Int64[np.ndarray, "n D"]:
         chosen = np.zeros_like(before)
+        everything = np.full(n, -1, np.int64)
         for v in range(self.n_nodes):
-            sets, member = np.unique(before[:, v], return_inverse=True)
-            for k, predecessors in enumerate(sets.tolist()):
-                rows = np.flatnonzero(member.reshape(-1) == k)
-                chosen[rows, v] = self.draw_parents(v, predecessors, -1, len(rows), generator)
-        return chosen
+            chosen[:, v] = self.draw_parents(v, before[:, v], everything, generator)
+        return self.tables.adjacency(chosen)
 
 
 def log_topological_orders(graph: Int8[np.ndarray, "D D"]) -> float:

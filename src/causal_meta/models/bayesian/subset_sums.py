@@ -1,9 +1,9 @@
 """Sums over all directed acyclic graphs by dynamic programming over sets of variables.
 
 The posterior is modular: a graph with parent sets P_v has the weight prod_v w(v, P_v), and every
-graph counts once, whatever the number of its topological orders. With W_v(S) the sum of w(v, P) over
-P within S, Z(S) the total weight of the graphs on S, and Y(S) that of the graphs on the remaining
-variables, which may have parents in S as well,
+graph counts once, whatever the number of its topological orders. With W_v(S) the sum of w(v, P)
+over P within S, Z(S) the total weight of the graphs on S, and Y(S) that of the graphs on the
+remaining variables, which may have parents in S as well,
 
     Z(S)  = sum over T in S, T not empty:      (-1)^(|T|+1) Z(S - T) prod_{v in T} W_v(S - T)
     Y(S)  = sum over T outside S, not empty:   (-1)^(|T|+1) Y(S + T) prod_{v in T} W_v(S)
@@ -16,9 +16,9 @@ Why alternating sums are safe here. Every term is the weight of the graphs on S 
 of sinks, so none exceeds Z(S), and an error d(S) made at S reaches Z(all) with the factor Y(S),
 which is positive: the relative error of the evidence is at most the sum over S of P(S is closed
 under causes) d(S)/Z(S), hence at most 3^D times that of one term, however sharp the weights are
-(all terms are relative to the scale of their set, in log space). Rounding has random signs, so the
-square root of that is what is measured: 1e-13 at D=5, 1e-11 at D=20. The same holds for the marginals
-of families, relative to each of them.
+(all terms are relative to the scale of their set, in log space). Rounding has random signs, so what
+is measured is near the square root of that. The same holds for the marginals of families, relative
+to each of them.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from causal_meta.models.bayesian.set_functions import sizes, sums_of_members
 NEGLIGIBLE = 60.0
 _LOW_BITS = 8  # one block of sets: 3^8 terms, which stay in the cache
 _TERMS_AT_ONCE = 1 << 16
+_ENTRIES_AT_ONCE = 1 << 20  # of the distributions of layers
 _RANGE = 340.0  # nats; products of three factors below exp(_RANGE / 2) keep all that matters
 
 
@@ -68,9 +69,7 @@ class ModularSums(GraphSums):
         passes = _Passes(within, first, last, kept)
         self._forward = passes.forward()
         self._backward, self._released = passes.backward(self._forward)
-        self.log_evidence = float(
-            np.log(self._forward[-1]) + first[-1] + tables.offsets.sum()
-        )
+        self.log_evidence = float(np.log(self._forward[-1]) + first[-1] + tables.offsets.sum())
 
     def family_log_probabilities(self) -> Float[np.ndarray, "D M"]:
         """Entry (v, b): the log of the posterior probability that the parents of v are the
@@ -80,9 +79,7 @@ class ModularSums(GraphSums):
     def log_prob(self, graphs: Int8[np.ndarray, "S D D"]) -> Float[np.ndarray, " S"]:
         """The log posterior probability of acyclic graphs, in nats; -inf with an edge from outside
         the candidates."""
-        inside = ~((np.asarray(graphs) != 0) & (self.tables.place.T < 0)).any(axis=(1, 2))
-        log_weights = self.tables.log_weights(self.tables.chosen(graphs))
-        return np.where(inside, log_weights - self.log_evidence, -np.inf)
+        return self.log_weights(graphs) - self.log_evidence
 
     def sample(self, n: int, generator: np.random.Generator) -> Int8[np.ndarray, "n D D"]:
         """`n` independent draws, layer by layer from the roots.
@@ -91,50 +88,68 @@ class ModularSums(GraphSums):
         variable of a layer has a parent in the layer before. Given the placed variables A and the
         last layer L, the next layer is T with probability proportional to
 
-            prod_{v in T} (W_v(A) - W_v(A - L)) sum over U: (-1)^|U| Y(A + T + U) prod_{u in U} W_u(A)
+            prod_{v in T} (W_v(A) - W_v(A - L))
+            times the sum over U outside A + T of (-1)^|U| Y(A + T + U) prod_{u in U} W_u(A)
 
-        where U runs over sets outside A + T (Talvitie, Vuoksenmaa and Koivisto 2019, section 3). Then
-        each v in T draws its parents in A, at least one of them in L.
+        (Talvitie, Vuoksenmaa and Koivisto 2019, section 3). Then each v in T draws its parents in
+        A, at least one of them in L.
         """
         placed = np.zeros(n, np.int64)
         before = np.full(n, -1, np.int64)  # the variables placed before the last layer
         chosen = np.zeros((n, self.n_nodes), np.int64)
-        while (open_ := np.flatnonzero(placed != (1 << self.n_nodes) - 1)).size:
-            states = np.stack([placed[open_], before[open_]], axis=1)
-            groups, member = np.unique(states, axis=0, return_inverse=True)
-            member = member.reshape(-1)
-            for g, (now, earlier) in enumerate(groups.tolist()):
-                rows = open_[member == g]
-                layers = self._draw_layers(now, earlier, len(rows), generator)
+        count = sizes(self.n_nodes)
+        while (open_ := np.flatnonzero(count[placed] < self.n_nodes)).size:
+            for size in np.unique(count[placed[open_]]).tolist():
+                rows = open_[count[placed[open_]] == size]
+                now, earlier = placed[rows], before[rows]
+                layers = self._draw_layers(now, earlier, self.n_nodes - size, generator)
                 for v in range(self.n_nodes):
-                    new = rows[layers >> v & 1 == 1]
-                    if new.size:
-                        chosen[new, v] = self.draw_parents(v, now, earlier, len(new), generator)
+                    new = layers >> v & 1 == 1
+                    chosen[rows[new], v] = self.draw_parents(v, now[new], earlier[new], generator)
                 placed[rows], before[rows] = now | layers, now
         return self.tables.adjacency(chosen)
 
     def _draw_layers(
-        self, now: int, earlier: int, count: int, generator: np.random.Generator
-    ) -> Int64[np.ndarray, " count"]:
-        rest = [v for v in range(self.n_nodes) if not now >> v & 1]
-        after = now | sums_of_members(np.array([1 << v for v in rest], np.int64))
+        self,
+        now: Int64[np.ndarray, " n"],
+        earlier: Int64[np.ndarray, " n"],
+        n_left: int,
+        generator: np.random.Generator,
+    ) -> Int64[np.ndarray, " n"]:
+        """The next layer of each draw, all of which have `n_left` variables to place."""
+        states, group = np.unique(np.stack([now, earlier], axis=1), axis=0, return_inverse=True)
+        group, out = group.reshape(-1), np.zeros_like(now)
+        step = max(1, _ENTRIES_AT_ONCE >> n_left)
+        for start in range(0, len(states), step):
+            part = states[start : start + step]
+            rows = np.flatnonzero((group >= start) & (group < start + step))
+            after, log_weights = self._layers(part[:, 0], part[:, 1], n_left)
+            drawn = draw_entries(log_weights, group[rows] - start, generator)
+            out[rows] = after[group[rows] - start, drawn] & ~now[rows]
+        return out
+
+    def _layers(
+        self, now: Int64[np.ndarray, " G"], earlier: Int64[np.ndarray, " G"], n_left: int
+    ) -> tuple[Int64[np.ndarray, "G M"], Float[np.ndarray, "G M"]]:
+        """The sets A + T for all layers T after each of G states, and the log weights of these
+        layers."""
+        absent = now[:, None] >> np.arange(self.n_nodes) & 1 == 0
+        rest = np.nonzero(absent)[1].reshape(len(now), n_left)
+        after = now[:, None] | sums_of_members(np.int64(1) << rest)
         scale = self._last[after]
-        possible = np.isfinite(scale)
-        log_inner = self._within[rest, now]
-        value = np.where(possible, self._backward[after], 0.0)
-        for k, log_w in enumerate(log_inner):
-            halves = value.reshape(-1, 2, 1 << k)
-            scales = np.where(possible, scale, np.inf).reshape(halves.shape)[:, 0]
-            larger = scale.reshape(halves.shape)[:, 1]
-            halves[:, 0] -= np.exp(log_w + larger - scales) * halves[:, 1]
-        if earlier < 0:
-            gains = log_inner
-        else:
-            gains = log_inner + _log_share(self._within[rest, earlier] - log_inner)
-        with np.errstate(divide="ignore"):
-            log_weight = sums_of_members(gains) + np.log(np.maximum(value, 0.0)) + scale
-        log_weight[0] = -np.inf
-        return after[draw_entries(log_weight, count, generator)] & ~now
+        above = np.where(np.isfinite(scale), scale, np.inf)
+        value = self._backward[after]
+        log_w = self._within[rest, now[:, None]]
+        for k in range(n_left):
+            shape = (len(now), -1, 2, 1 << k)
+            halves, larger = value.reshape(shape), scale.reshape(shape)[:, :, 1]
+            ratio = np.exp(log_w[:, k, None, None] + larger - above.reshape(shape)[:, :, 0])
+            halves[:, :, 0] -= ratio * halves[:, :, 1]
+        old = np.where(earlier[:, None] < 0, -np.inf, self._within[rest, earlier[:, None]])
+        share = np.where(np.isfinite(log_w), -np.expm1(old - np.maximum(log_w, IMPOSSIBLE)), 0.0)
+        log_weights = sums_of_members(log_w + _log(share)) + _log(value) + scale
+        log_weights[:, 0] = -np.inf
+        return after, log_weights
 
 
 def predecessor_sums(tables: FamilyTables) -> Float[np.ndarray, "D M"]:
@@ -192,12 +207,6 @@ def memory_needed(n_nodes: int, n_candidates: int) -> int:
     """The bytes that `ModularSums` holds at its peak, its tables included."""
     sets, families = 1 << n_nodes, n_nodes << n_candidates
     return 8 * (2 * n_nodes * sets + 12 * sets + 4 * families) + (40 << 20)
-
-
-def _log_share(difference: Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
-    """log(1 - exp(difference)), -inf where that is not positive."""
-    with np.errstate(divide="ignore"):
-        return np.log(np.maximum(-np.expm1(np.minimum(difference, 0.0)), 0.0))
 
 
 class _Pairs:
