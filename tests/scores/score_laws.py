@@ -64,3 +64,14 @@ def every_family(d, node=0):
     """All parent sets of one node."""
     others = [u for u in range(d) if u != node]
     return [[u for k, u in enumerate(others) if b >> k & 1] for b in range(1 << len(others))]
+
+
+NOISES = {
+    "gaussian": lambda r, n: r.normal(size=n),
+    "laplace": lambda r, n: r.laplace(size=n),
+    "student": lambda r, n: r.standard_t(3, size=n),
+    "uniform": lambda r, n: r.uniform(-1, 1, size=n),
+    "exponential": lambda r, n: r.exponential(size=n),
+    "beta": lambda r, n: r.beta(0.5, 0.5, size=n),
+    "bimodal": lambda r, n: np.where(r.random(n) < 0.5, -2, 2) + 0.7 * r.normal(size=n),
+}

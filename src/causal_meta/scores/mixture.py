@@ -1,0 +1,153 @@
+"""A mixture of classes of mechanisms, noise and variances in every family: itself a local score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.special import logsumexp
+
+from causal_meta.scores.additive import Additive
+from causal_meta.scores.bge import BGe
+from causal_meta.scores.class_gains import ClassGains
+from causal_meta.scores.features import Features
+from causal_meta.scores.local_score import LocalScore, checked_families, subsets_by_size
+from causal_meta.scores.noise import CLASSES
+
+SUPERFLUOUS = 8.0  # nats of superfluous parents beyond which noise and variance are not computed
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureWeights:
+    """Prior weights of classes: of additive mechanisms (else linear), of noise that is not Gaussian
+    (shared alike among its classes) and of variances that depend on parents (where there are any).
+    They depend on the number of parents alone, so a covered edge keeps its two directions alike.
+    """
+
+    additive: float = 0.5
+    noise: float = 0.5
+    variance: float = 0.2
+
+    def __post_init__(self) -> None:
+        shares = (self.additive, self.noise, self.variance)
+        if not all(0 <= share < 1 for share in shares):
+            raise ValueError(f"weights of classes lie in [0, 1); they are {shares}")
+
+
+class Mixture(LocalScore):
+    """log sum_k pi_k(p) p_k(x_v | x_P) over classes k = mechanism x noise x variance.
+
+        mechanism   linear (`BGe`) or additive (`Additive`)
+        noise       Gaussian, or the classes of `noise_gains`
+        variance    constant, or depending on the parents (`variance_fits`; additive mean)
+
+    A class of noise or variance multiplies the evidence of its mechanism by the gain that residuals
+    show. Gains cost O(N) per family. They are computed for all families but those with superfluous
+    parents: sum_u max(0, s(P - u) - s(P)) > 8 nats with s the mixture of linear and additive
+    mechanisms. Such a family keeps the evidence of Gaussian noise alone; dropping its superfluous
+    parents keeps every order that allows it and gains those nats, so what is neglected is some
+    exp(-8) of a posterior. Families are remembered: a second table costs look-ups.
+
+    A categorical variable has a linear and an additive score only. Good where one cannot know the
+    class: on linear Gaussian data the other classes vanish. Wrong where none holds, and then sure
+    of itself: pool it with smaller mixtures (`assumption_scores`).
+
+    Args:
+        gains: the gains of noise and variance; None for Gaussian noise of constant variance.
+        variance: whether variances may depend on parents.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        gains: ClassGains | None = None,
+        variance: bool = False,
+        weights: MixtureWeights | None = None,
+    ) -> None:
+        self.n_nodes = features.table.n_nodes
+        self.weights = weights or MixtureWeights()
+        self._linear = BGe(features.table, features.prior)
+        self._additive = Additive(features)
+        self._gains, self._variance = gains, variance
+        self._continuous = [code is None for code in features.table.codes]
+
+    def families(self, node: int, parents: Int[np.ndarray, "F p"]) -> Float[np.ndarray, " F"]:
+        """The scores of families, in nats; see the class."""
+        parents = checked_families(node, parents, self.n_nodes)
+        mechanisms = self._mechanisms(node, parents)
+        if not self._has_classes(node):
+            return mechanisms
+        superfluous = np.zeros(len(parents))
+        for k in range(parents.shape[1]):
+            fewer = self._mechanisms(node, np.delete(parents, k, axis=1))
+            superfluous += np.maximum(0, fewer - mechanisms)
+        return self._with_classes(node, parents, mechanisms, superfluous <= SUPERFLUOUS)
+
+    def table(
+        self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None = None
+    ) -> Float[np.ndarray, " 2**K"]:
+        """The scores of all subsets of `candidates`; see `LocalScore.table`."""
+        candidates = np.asarray(candidates, np.int64)
+        sizes = list(subsets_by_size(candidates, max_parents))
+        table = np.full(1 << len(candidates), -np.inf)
+        for subsets, parents in sizes:
+            parents[:] = checked_families(node, parents, self.n_nodes)
+            table[subsets] = self._mechanisms(node, parents)
+        if not self._has_classes(node):
+            return table
+        mechanisms = table.copy()
+        for subsets, parents in sizes:
+            members = (subsets[:, None] >> np.arange(len(candidates))) & 1
+            fewer = mechanisms[subsets[:, None] & ~(1 << np.arange(len(candidates)))]
+            excess = np.where(members, fewer - mechanisms[subsets][:, None], 0.0)
+            needed = np.maximum(0, excess).sum(axis=1) <= SUPERFLUOUS
+            table[subsets] = self._with_classes(node, parents, mechanisms[subsets], needed)
+        return table
+
+    def _has_classes(self, node: int) -> bool:
+        return self._gains is not None and self._continuous[node] and self._gains.enough(node)
+
+    def _mechanisms(self, node: int, parents: Int[np.ndarray, "F p"]) -> Float[np.ndarray, " F"]:
+        """The mixture of linear and additive mechanisms."""
+        linear = self._linear.families(node, parents)
+        share = self.weights.additive
+        if not parents.shape[1] or not share:
+            return linear
+        additive = self._additive.families(node, parents)
+        return np.logaddexp(np.log(1 - share) + linear, np.log(share) + additive)
+
+    def _with_classes(
+        self,
+        node: int,
+        parents: Int[np.ndarray, "F p"],
+        mechanisms: Float[np.ndarray, " F"],
+        needed: Bool[np.ndarray, " F"],
+    ) -> Float[np.ndarray, " F"]:
+        """The mixture over noise and variance; mechanisms with Gaussian noise of constant variance
+        where classes are not needed."""
+        assert self._gains is not None
+        varying = self.weights.variance if self._variance and parents.shape[1] else 0.0
+        noise = self.weights.noise
+        scores = mechanisms + np.log((1 - varying) * (1 - noise))
+        if not needed.any():
+            return scores
+        parents = parents[needed]
+        weights = np.log(np.array([1 - noise] + [noise / len(CLASSES)] * len(CLASSES)) + 1e-300)
+        gains = self._gains.constant(node, parents)
+        part = np.log(1 - varying) + mechanisms[needed] + _mixed(gains, weights)
+        if varying:
+            gain, gains = self._gains.varying(node, parents)
+            additive = self._additive.families(node, parents)
+            other = np.log(varying) + additive + gain + _mixed(gains, weights)
+            part = np.logaddexp(part, other)
+        scores[needed] = part
+        return scores
+
+
+def _mixed(
+    gains: Float[np.ndarray, "F c"], weights: Float[np.ndarray, " c+1"]
+) -> Float[np.ndarray, " F"]:
+    """log sum of weighted classes; the first is Gaussian, with gain 0."""
+    gaussian = np.zeros((len(gains), 1))
+    return logsumexp(np.hstack([gaussian, gains]) + weights, axis=1)
