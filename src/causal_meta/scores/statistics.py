@@ -21,12 +21,14 @@ class Table:
             of its indicators.
         blocks: for each of the D variables, the columns that it consists of.
         codes: the category of each row of a categorical variable; None for others.
+        categories: the number of categories of each variable, 0 for a continuous one.
         groups: rows that share a score: `groups[group_of[v]]` are the rows in which v was not set.
     """
 
     values: Float[np.ndarray, "N C"]
     blocks: tuple[Int[np.ndarray, " c"], ...]
     codes: tuple[Int[np.ndarray, " N"] | None, ...]
+    categories: tuple[int, ...]
     groups: tuple[Int[np.ndarray, " n"], ...]
     group_of: Int[np.ndarray, " D"]
 
@@ -104,6 +106,7 @@ def prepare(
         values=np.hstack(columns),
         blocks=tuple(np.arange(*ends[v : v + 2]) for v in range(len(columns))),
         codes=codes,
+        categories=tuple(kinds),
         groups=tuple(np.flatnonzero(mask) for mask in masks.T),
         group_of=group_of.reshape(-1),
     )
