@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from causal_meta.conf.artifacts import Backend, RunConfig
 from causal_meta.conf.knowledge import KnowledgeConfig
-from causal_meta.conf.setting import setting
+from causal_meta.conf.setting import ConfigError, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,3 +121,43 @@ class BOSSConfig(MethodConfig):
     table_rank: ClassVar[int] = 10
     extra: ClassVar[str] = "baselines"
     penalty: float = setting(2.0, above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BayesianConfig(MethodConfig):
+    """Base of the methods that sum or sample a posterior over graphs from local scores."""
+
+    uses_knowledge: ClassVar[bool] = True
+    reads_categories: ClassVar[bool] = True
+    score: Literal["linear", "additive", "noise", "variance"] = setting(
+        "additive", help="what mechanisms are assumed; each contains those before it"
+    )
+    graph_prior: Literal["fair", "uniform"] = setting(
+        "fair", help="fair: every number of causes alike; uniform: every graph alike"
+    )
+    edge_penalty: float = setting(0.0, unit="nats", help="taken off for every edge")
+    expected_edges: float | None = setting(
+        None, above=0, unit="edges", help="sets edge_penalty, by the prior mean"
+    )
+    n_samples: int = setting(1000, low=1, unit="graphs")
+
+    def validate(self) -> None:
+        if self.expected_edges is not None and self.edge_penalty:
+            raise ConfigError(
+                f"edge_penalty is {self.edge_penalty} and expected_edges {self.expected_edges}; "
+                "give one of the two."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactConfig(BayesianConfig):
+    """The exact posterior over all directed acyclic graphs of at most 20 variables, by sums over
+    sets of variables."""
+
+    kind: ClassVar[str] = "exact"
+    title: ClassVar[str] = "exact Bayesian inference"
+    table_rank: ClassVar[int] = 2
+    prior: Literal["modular", "order"] = setting(
+        "modular",
+        help="modular: every graph counts once; order: once for each of its topological orders",
+    )

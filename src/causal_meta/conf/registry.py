@@ -51,6 +51,7 @@ C = TypeVar("C", bound=Config)
 
 _GRAPHS = "causal_meta.datasets.graph_families"
 _MECHANISMS = "causal_meta.datasets.mechanisms"
+_BAYESIAN = "causal_meta.models.bayesian"
 _CLASSICAL = "causal_meta.models.classical"
 _SAMPLERS = "causal_meta.llc.samplers"
 
@@ -143,6 +144,7 @@ _MEMBERS: dict[type[Config], str] = {
     inference.PCConfig: f"{_CLASSICAL}.pc:PC",
     inference.GESConfig: f"{_CLASSICAL}.ges:GES",
     inference.BOSSConfig: f"{_CLASSICAL}.boss:BOSS",
+    inference.ExactConfig: f"{_BAYESIAN}.exact:Exact",
     local_posterior.LocalPosteriorConfig: "",
     samplers.HMCConfig: f"{_SAMPLERS}.hamiltonian:draw",
     samplers.NUTSConfig: f"{_SAMPLERS}.hamiltonian:draw",
