@@ -1,0 +1,30 @@
+"""Compiling the inner loops of Markov chains and searches with Numba.
+
+The modules whose names end in `_kernels` import this one, and with it Numba, so they are imported
+only inside the functions that run them. Compiled code is kept on disk beside the source, or in the
+user's cache where that folder cannot be written (NUMBA_CACHE_DIR overrides both); where neither can
+be written it is compiled anew in each process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """The function as machine code, compiled for the types of its first call. Floating-point
+    operations keep their order, so equal inputs give equal results."""
+    try:
+        return numba.njit(cache=True)(function)
+    except RuntimeError:  # Numba knows no folder for its cache that can be written
+        return numba.njit(function)
+
+
+def inlined(function: F) -> F:
+    """The function as machine code, written into its callers."""
+    return numba.njit(inline="always")(function)
