@@ -8,7 +8,7 @@ a mask ends after few entries, as the sum over the mask is known.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int64, UInt64
+from jaxtyping import Bool, Float, Int, Int8, Int64, UInt64
 
 from causal_meta.models.bayesian.compiled import compiled
 from causal_meta.models.bayesian.random_kernels import below, uniform
@@ -291,3 +291,54 @@ def run_graph(
                 subset = draw_parents(v, mask, 0, total, scores, ranked, state)
                 edges += bit_count(subset) - bit_count(chosen[v])
                 _set_parents(v, subset, chosen, candidate, child, children)
+
+
+@compiled
+def add_edges(
+    graphs: Int8[np.ndarray, "S D D"],
+    log_ratios: Float[np.ndarray, "D R D"],
+    which: Int64[np.ndarray, "S D"],
+    turns: Int64[np.ndarray, " D"],
+    state: UInt64[np.ndarray, "4"],
+    totals: Float[np.ndarray, "D D"],
+) -> None:
+    """To each variable v of each graph s, in turns, at most one more parent u that is no descendant
+    of v: with probability r_u / (1 + sum of r), r_u = exp(log_ratios[v, which[s, v], u]). These
+    probabilities are added to `totals[v]`."""
+    n_graphs, size = which.shape
+    below_v = np.zeros(size, np.bool_)
+    stack = np.zeros(size, np.int64)
+    for s in range(n_graphs):
+        for t in range(size):
+            v = turns[t]
+            below_v[:] = False
+            top, depth = 1, 0
+            stack[0] = v
+            while depth < top:
+                edges = graphs[s, stack[depth]]
+                depth += 1
+                for w in range(size):
+                    if edges[w] != 0 and not below_v[w]:
+                        below_v[w] = True
+                        stack[top] = w
+                        top += 1
+            ratio = log_ratios[v, which[s, v]]
+            best = 0.0
+            for u in range(size):
+                if not below_v[u]:
+                    best = max(best, ratio[u])
+            total = np.exp(-best)
+            for u in range(size):
+                if not below_v[u] and ratio[u] > -np.inf:
+                    total += np.exp(ratio[u] - best)
+            threshold = uniform(state)
+            reached, added = 0.0, -1
+            for u in range(size):
+                if not below_v[u] and ratio[u] > -np.inf:
+                    share = np.exp(ratio[u] - best) / total
+                    totals[v, u] += share
+                    reached += share
+                    if added < 0 and reached > threshold:
+                        added = u
+            if added >= 0:
+                graphs[s, added, v] = 1

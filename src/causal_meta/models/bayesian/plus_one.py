@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int8
+from jaxtyping import Bool, Float, Int8, Int64
 
 from causal_meta.models.bayesian.family_scores import FamilyScores
-from causal_meta.models.bayesian.family_tables import can_cause
+from causal_meta.models.bayesian.order_search import random_state
 
 _SETS = 8  # parent sets of a variable, the most frequent ones, for which additions are scored
 
 
 def log_ratios(
     families: FamilyScores, graphs: Int8[np.ndarray, "S D D"], inside: Bool[np.ndarray, "D D"]
-) -> tuple[list[Float[np.ndarray, "R D"]], Float[np.ndarray, "S D"]]:
+) -> tuple[Float[np.ndarray, "D R D"], Int64[np.ndarray, "S D"]]:
     """For each variable v, log w(v, P + u) - log w(v, P) of every u from outside its candidates for
     its most frequent parent sets P; and which of them each graph has, the nearest one (in the
     number of different parents) where its own is rarer.
@@ -23,7 +23,8 @@ def log_ratios(
         graphs: sampled graphs.
         inside: entry (u, v): u is a candidate of v.
     """
-    ratios, which = [], np.empty((len(graphs), families.n_nodes), np.int64)
+    ratios = np.full((families.n_nodes, _SETS, families.n_nodes), -np.inf)
+    which = np.empty((len(graphs), families.n_nodes), np.int64)
     for v in range(families.n_nodes):
         sets, row, counts = np.unique(
             graphs[:, :, v], axis=0, return_inverse=True, return_counts=True
@@ -31,12 +32,10 @@ def log_ratios(
         common = np.argsort(-counts, kind="stable")[:_SETS]
         distance = (sets[:, None, :] != sets[None, common, :]).sum(axis=2)
         which[:, v] = np.argmin(distance, axis=1)[row.reshape(-1)]
-        of_sets = np.empty((len(common), families.n_nodes))
         for s, members in enumerate(sets[common]):
             parents = np.flatnonzero(members)
-            of_sets[s] = families.additions(v, parents) - families.family(v, parents)
-        of_sets[:, inside[:, v]] = -np.inf
-        ratios.append(of_sets)
+            ratios[v, s] = families.additions(v, parents) - families.family(v, parents)
+        ratios[v][:, inside[:, v]] = -np.inf
     return ratios, which
 
 
@@ -53,24 +52,11 @@ def with_added_edges(
     probability r_u / (1 + sum of r): one Gibbs update of v in the space of the graph and those with
     one such edge more. The probabilities are their means over the graphs.
     """
+    from causal_meta.models.bayesian.graph_kernels import add_edges
+
     ratios, which = log_ratios(families, graphs, inside)
     graphs = graphs.copy()
-    possible = can_cause(graphs)
-    probabilities = np.zeros((families.n_nodes,) * 2)
-    uniforms = generator.random((len(graphs), families.n_nodes))
-    touched = np.zeros(len(graphs), bool)
-    for v in generator.permutation(families.n_nodes):
-        # an edge added before changes the descendants in its graph alone
-        possible[touched] = can_cause(graphs[touched])
-        touched[:] = False
-        ratio = np.where(possible[:, :, v], ratios[v][which[:, v]], -np.inf)
-        top = np.maximum(ratio.max(axis=1, keepdims=True), 0.0)
-        share = np.exp(ratio - top)
-        share /= np.exp(-top) + share.sum(axis=1, keepdims=True)
-        probabilities[:, v] = share.mean(axis=0)
-        reached = np.cumsum(share, axis=1)
-        for s in np.flatnonzero(uniforms[:, v] < reached[:, -1]):
-            u = int(np.searchsorted(reached[s], uniforms[s, v], side="right"))
-            graphs[s, u, v] = 1
-            touched[s] = True
-    return graphs, probabilities
+    totals = np.zeros((families.n_nodes,) * 2)
+    turns = generator.permutation(families.n_nodes)
+    add_edges(graphs, ratios, which, turns, random_state(generator), totals)
+    return graphs, totals.T / len(graphs)
