@@ -209,7 +209,7 @@ def run_light(code: str) -> tuple[float, str]:
 
 HEAVY = (
     "heavy = [m for m in ('torch', 'jax', 'lightning_fabric', 'pandas', 'matplotlib', 'scipy', "
-    "'sklearn', 'hydra') if m in sys.modules];"
+    "'sklearn', 'hydra', 'numba') if m in sys.modules];"
     "print('HEAVY', heavy)"
 )
 

@@ -27,6 +27,10 @@ class MethodDiagnostics:
         acceptance: share of accepted proposals, averaged over chains; None where nothing is
             proposed.
         restarts: runs of a search or chain that were begun anew.
+        r_hat: potential scale reduction of the log posterior over chains, the largest of all tasks;
+            None where it cannot be computed.
+        chains_left_out: chains that ended in a worse mode and do not count, each with its number
+            and how many nats its best graph is below the best of all.
     """
 
     interventional_rows_left_out: int = 0
@@ -34,6 +38,8 @@ class MethodDiagnostics:
     chains: int = 0
     acceptance: float | None = None
     restarts: int = 0
+    r_hat: float | None = None
+    chains_left_out: tuple[str, ...] = ()
 
     @classmethod
     def total(cls, records: Iterable[MethodDiagnostics]) -> MethodDiagnostics:
@@ -55,6 +61,8 @@ class MethodDiagnostics:
             sum(record.chains for record in records),
             sum(rate * chains for rate, chains in rated) / weight if rated else None,
             sum(record.restarts for record in records),
+            max((r.r_hat for r in records if r.r_hat is not None), default=None),
+            tuple(chain for record in records for chain in record.chains_left_out),
         )
 
     def entries(self) -> dict[str, Any]:
@@ -76,7 +84,8 @@ class MethodDiagnostics:
         """The record that `entries` wrote; keys of other origin are ignored."""
         known = {item.name for item in fields(cls)}
         every = {**meta, **meta.get("diagnostics", {})}
-        return cls(**{name: every[name] for name in known & set(every)})
+        values = {name: every[name] for name in known & set(every)}
+        return cls(**values | {"chains_left_out": tuple(values.get("chains_left_out", ()))})
 
     def in_words(self) -> list[str]:
         """One sentence for each entry that is not at its default."""
@@ -92,4 +101,11 @@ class MethodDiagnostics:
             lines.append(f"{100 * self.acceptance:.3g} % of the proposals accepted")
         if self.restarts:
             lines.append(f"{self.restarts} restarts")
+        if self.r_hat is not None:
+            lines.append(f"R-hat of the log posterior {self.r_hat:.3f}")
+        if self.chains_left_out:
+            lines.append(
+                f"{len(self.chains_left_out)} chains in a worse mode left out: "
+                + ", ".join(self.chains_left_out)
+            )
         return lines

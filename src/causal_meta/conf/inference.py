@@ -161,3 +161,17 @@ class ExactConfig(BayesianConfig):
         "modular",
         help="modular: every graph counts once; order: once for each of its topological orders",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MCMCConfig(BayesianConfig):
+    """Graphs drawn from the posterior by Markov chains over orders and graphs."""
+
+    kind: ClassVar[str] = "mcmc"
+    title: ClassVar[str] = "structure MCMC"
+    table_rank: ClassVar[int] = 6
+    chains: int = setting(8, low=1)
+    n_candidates: int = setting(
+        10, low=1, high=12, unit="variables", help="possible causes of each variable"
+    )
+    max_parents: int = setting(10, low=1, unit="variables", help="most causes of a variable")

@@ -145,6 +145,7 @@ _MEMBERS: dict[type[Config], str] = {
     inference.GESConfig: f"{_CLASSICAL}.ges:GES",
     inference.BOSSConfig: f"{_CLASSICAL}.boss:BOSS",
     inference.ExactConfig: f"{_BAYESIAN}.exact:Exact",
+    inference.MCMCConfig: f"{_BAYESIAN}.structure_mcmc:StructureMCMC",
     local_posterior.LocalPosteriorConfig: "",
     samplers.HMCConfig: f"{_SAMPLERS}.hamiltonian:draw",
     samplers.NUTSConfig: f"{_SAMPLERS}.hamiltonian:draw",

@@ -98,9 +98,7 @@ class ChainRun:
         self.chains.advance(c, arrays, settings.thin * n_nodes)
         graph = drawn_graph(arrays, self.chains.orders[c], state)
         batch = self.done * self.sums.shape[1] // settings.draws
-        corrected(
-            arrays, graph, state, settings.sweeps, settings.recorded, self.sums[c, batch]
-        )
+        corrected(arrays, graph, state, settings.sweeps, settings.recorded, self.sums[c, batch])
         self.chosen[c, self.done] = graph
         if self.done % _CLIMB_EVERY == 0:
             top = climbed(arrays, self.chains.orders[c], state)

@@ -9,7 +9,7 @@ be written it is compiled anew in each process.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -20,11 +20,6 @@ def compiled(function: F) -> F:
     """The function as machine code, compiled for the types of its first call. Floating-point
     operations keep their order, so equal inputs give equal results."""
     try:
-        return numba.njit(cache=True)(function)
+        return cast(F, numba.njit(cache=True)(function))
     except RuntimeError:  # Numba knows no folder for its cache that can be written
-        return numba.njit(function)
-
-
-def inlined(function: F) -> F:
-    """The function as machine code, written into its callers."""
-    return numba.njit(inline="always")(function)
+        return cast(F, numba.njit(function))

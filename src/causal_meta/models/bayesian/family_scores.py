@@ -3,7 +3,7 @@ computed once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int8
@@ -39,21 +39,24 @@ class FamilyScores:
         """D."""
         return self.score.n_nodes
 
-    def family(self, node: int, parents: Sequence[int]) -> float:
+    def family(self, node: int, parents: Iterable[int]) -> float:
         """The score of one family, whatever the knowledge says of it."""
-        rows = np.array(parents, np.int64).reshape(1, -1)
-        return float(self.score.families(node, rows)[0] + self.prior.families(rows.shape[1]))
+        return float(self.several(node, [list(parents)])[0])
 
     def several(self, node: int, parents: Sequence[Sequence[int]]) -> Float[np.ndarray, " F"]:
         """The scores of families with equally many parents."""
         rows = np.array(parents, np.int64).reshape(len(parents), -1)
-        return self.score.families(node, rows) + self.prior.families(rows.shape[1])
+        return self.score.families(node, rows) + self._log_prior(rows.shape[1])
 
     def graph(self, adjacency: Int8[np.ndarray, "D D"]) -> float:
         """The log posterior of a graph up to a constant, whatever the knowledge says of it."""
-        return sum(self.family(v, np.flatnonzero(adjacency[:, v])) for v in range(self.n_nodes))
+        parents = [np.flatnonzero(adjacency[:, v]) for v in range(self.n_nodes)]
+        return float(sum(self.family(v, members) for v, members in enumerate(parents)))
 
-    def additions(self, node: int, parents: Sequence[int]) -> Float[np.ndarray, " D"]:
+    def _log_prior(self, size: int) -> float:
+        return float(self.prior.families(np.array(size)))
+
+    def additions(self, node: int, parents: Iterable[int]) -> Float[np.ndarray, " D"]:
         """For each variable u, the score of `node` with `parents` and u as its parents; -inf for u
         that is one already, is `node`, or is forbidden."""
         key = (node, tuple(sorted(int(u) for u in parents)))
@@ -67,7 +70,7 @@ class FamilyScores:
                 families = np.empty((len(others), size), np.int64)
                 families[:, :-1] = key[1]
                 families[:, -1] = others
-                values[others] = self.score.families(node, families) + self.prior.families(size)
+                values[others] = self.score.families(node, families) + self._log_prior(size)
             self._additions[key] = values
         return self._additions[key]
 
@@ -76,9 +79,7 @@ class FamilyScores:
         its required parents and beyond `max_parents`."""
         key = (node, tuple(int(u) for u in candidates))
         if key not in self._rows:
-            row = family_row(
-                self.score, self.prior, self.knowledge, node, key[1], self.max_parents
-            )
+            row = family_row(self.score, self.prior, self.knowledge, node, key[1], self.max_parents)
             self._rows[key] = row
         return self._rows[key]
 
@@ -88,6 +89,4 @@ class FamilyScores:
         rows = [self.row(v, names) for v, names in enumerate(candidates)]
         kept = {(v, tuple(int(u) for u in names)) for v, names in enumerate(candidates)}
         self._rows = {key: row for key, row in self._rows.items() if key in kept}
-        return FamilyTables.assembled(
-            candidates, rows, self.score, self.prior, self.knowledge
-        )
+        return FamilyTables.assembled(candidates, rows, self.score, self.prior, self.knowledge)

@@ -18,7 +18,7 @@ REVERSAL_SHARE = 0.2  # of the transitions; the others draw the parents of one v
 
 
 def drawn_graph(
-    arrays: LookUps, order: Int64[np.ndarray, " D"], state: UInt64[np.ndarray, "4"]
+    arrays: LookUps, order: Int64[np.ndarray, " D"], state: UInt64[np.ndarray, 4]
 ) -> Int64[np.ndarray, " D"]:
     """A graph (each variable's parents as bits of its candidates) drawn given an order."""
     from causal_meta.models.bayesian.graph_kernels import draw_graph
@@ -31,7 +31,7 @@ def drawn_graph(
 def corrected(
     arrays: LookUps,
     chosen: Int64[np.ndarray, " D"],
-    state: UInt64[np.ndarray, "4"],
+    state: UInt64[np.ndarray, 4],
     sweeps: int,
     recorded: int,
     marginals: Float[np.ndarray, "D K"],

@@ -24,7 +24,7 @@ def draw_parents(
     log_total: float,
     scores: Float[np.ndarray, "D M"],
     ranked: Int[np.ndarray, "D M"],
-    state: UInt64[np.ndarray, "4"],
+    state: UInt64[np.ndarray, 4],
 ) -> int:
     """A parent set of v within `mask` that holds the bits `holding`, with probability
     exp(score - log_total)."""
@@ -145,7 +145,7 @@ def _reverse(
     children: Int64[np.ndarray, " D"],
     below_v: Bool[np.ndarray, " D"],
     stack: Int64[np.ndarray, " D"],
-    state: UInt64[np.ndarray, "4"],
+    state: UInt64[np.ndarray, 4],
 ) -> int:
     """Metropolis step: reverse a random one of the `edges` edges, i -> j, and draw all parents of
     both ends anew (Grzegorczyk & Husmeier 2008, section 4). Returns the number of edges after
@@ -211,7 +211,7 @@ def draw_graph(
     scores: Float[np.ndarray, "D M"],
     sums: Float[np.ndarray, "D M"],
     ranked: Int[np.ndarray, "D M"],
-    state: UInt64[np.ndarray, "4"],
+    state: UInt64[np.ndarray, 4],
     chosen: Int64[np.ndarray, " D"],
 ) -> None:
     """Write a graph into `chosen`, drawn from its posterior given the order."""
@@ -236,7 +236,7 @@ def run_graph(
     scores: Float[np.ndarray, "D M"],
     sums: Float[np.ndarray, "D M"],
     ranked: Int[np.ndarray, "D M"],
-    state: UInt64[np.ndarray, "4"],
+    state: UInt64[np.ndarray, 4],
     marginals: Float[np.ndarray, "D K"],
 ) -> None:
     """`sweeps` times D transitions of a graph in place, stationary under
@@ -299,7 +299,7 @@ def add_edges(
     log_ratios: Float[np.ndarray, "D R D"],
     which: Int64[np.ndarray, "S D"],
     turns: Int64[np.ndarray, " D"],
-    state: UInt64[np.ndarray, "4"],
+    state: UInt64[np.ndarray, 4],
     totals: Float[np.ndarray, "D D"],
 ) -> None:
     """To each variable v of each graph s, in turns, at most one more parent u that is no descendant

@@ -114,7 +114,7 @@ def _relocate(
     back: Int[np.ndarray, "D D"],
     sums: Float[np.ndarray, "D M"],
     values: Float[np.ndarray, " D"],
-    state: UInt64[np.ndarray, "4"],
+    state: UInt64[np.ndarray, 4],
 ) -> None:
     """Gibbs step: draw a new place for the variable at position `at` with probability
     proportional to exp(heat * score)."""
@@ -150,7 +150,7 @@ def _swap(
     place: Int[np.ndarray, "D D"],
     back: Int[np.ndarray, "D D"],
     sums: Float[np.ndarray, "D M"],
-    state: UInt64[np.ndarray, "4"],
+    state: UInt64[np.ndarray, 4],
 ) -> bool:
     """Metropolis step: exchange the variables at two positions, first < second. Returns whether it
     was accepted."""
@@ -179,7 +179,7 @@ def run_order(
     place: Int[np.ndarray, "D D"],
     back: Int[np.ndarray, "D D"],
     sums: Float[np.ndarray, "D M"],
-    state: UInt64[np.ndarray, "4"],
+    state: UInt64[np.ndarray, 4],
 ) -> int:
     """`steps` transitions of one chain in place: relocations of a random variable, and with
     probability `swap_share` a swap of two random positions instead. The power of the posterior
@@ -220,7 +220,7 @@ def climb(
     place: Int[np.ndarray, "D D"],
     back: Int[np.ndarray, "D D"],
     bests: Float[np.ndarray, "D M"],
-    state: UInt64[np.ndarray, "4"],
+    state: UInt64[np.ndarray, 4],
 ) -> float:
     """Steepest ascent of one variable at a time, in random turns, until no variable has a better
     place; returns the score. Of equally good places a random one is taken, so that the search

@@ -52,7 +52,7 @@ def best_graphs(
 
 
 def anneal(
-    arrays: LookUps, order: Int64[np.ndarray, " D"], steps: int, state: UInt64[np.ndarray, "4"]
+    arrays: LookUps, order: Int64[np.ndarray, " D"], steps: int, state: UInt64[np.ndarray, 4]
 ) -> None:
     """`steps` relocations of `order` in place under a power of the posterior that rises
     geometrically from `FIRST_HEAT` to 1."""
@@ -62,7 +62,7 @@ def anneal(
 
 
 def climbed(
-    arrays: LookUps, order: Int64[np.ndarray, " D"], state: UInt64[np.ndarray, "4"]
+    arrays: LookUps, order: Int64[np.ndarray, " D"], state: UInt64[np.ndarray, 4]
 ) -> Int64[np.ndarray, " D"]:
     """The best graph of the order that an ascent from `order` ends in."""
     from causal_meta.models.bayesian.order_kernels import climb
@@ -101,6 +101,6 @@ def compatible_order(
     return np.array(order, np.int64)
 
 
-def random_state(generator: np.random.Generator) -> UInt64[np.ndarray, "4"]:
+def random_state(generator: np.random.Generator) -> UInt64[np.ndarray, 4]:
     """The state of a compiled stream of random numbers."""
     return generator.integers(1, 2**64, 4, dtype=np.uint64)

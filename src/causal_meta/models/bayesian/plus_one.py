@@ -1,4 +1,4 @@
-"""Edges from outside the candidates, one at a time: what the tables leave out is small, not zero."""
+"""Edges from outside the candidates, one at a time: what tables leave out is small, not zero."""
 
 from __future__ import annotations
 

@@ -15,10 +15,9 @@ from causal_meta.models.bayesian.candidates import (
     Sampled,
     chosen_candidates,
 )
-from causal_meta.models.bayesian.family_scores import FamilyScores
 from causal_meta.models.bayesian.chain_run import ChainRun, SampleSettings, worse_chains
+from causal_meta.models.bayesian.family_scores import FamilyScores
 from causal_meta.models.bayesian.family_tables import FamilyTables
-
 from causal_meta.models.bayesian.look_ups import look_ups
 from causal_meta.models.bayesian.order_chains import split_r_hat, started_chains
 from causal_meta.models.bayesian.order_search import best_graphs
@@ -26,6 +25,7 @@ from causal_meta.models.bayesian.plus_one import with_added_edges
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint
 from causal_meta.scores.graph_prior import GraphPrior
 from causal_meta.scores.local_score import LocalScore
+
 
 @dataclass(frozen=True, eq=False)
 class StructureSample:

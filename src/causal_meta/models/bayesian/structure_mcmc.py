@@ -1,0 +1,90 @@
+"""Structure MCMC: graphs drawn from the posterior by Markov chains over orders and graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from causal_meta.conf.inference import MCMCConfig
+from causal_meta.knowledge import Knowledge
+from causal_meta.method_diagnostics import MethodDiagnostics
+from causal_meta.models.bayesian.chain_run import SampleSettings
+from causal_meta.models.bayesian.exact import graph_prior
+from causal_meta.models.bayesian.structure_sample import StructureSample, sample_structures
+from causal_meta.models.bayesian.task_scores import task_score
+from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint, TaskMethod
+from causal_meta.posteriors import DrawnGraphs
+from causal_meta.scores.local_score import LocalScore
+from causal_meta.tasks import Task
+
+
+class StructureMCMC(TaskMethod[MCMCConfig]):
+    """The posterior over graphs under one set of assumptions, by `sample_structures`.
+
+    Good at up to some hundreds of variables. Chains that end in a worse mode are left out and
+    named; where several disagree, the search was too short for the table.
+    """
+
+    def check(self, task: Task) -> None:
+        """Raise `ConfigError` if no penalty gives the expected number of edges."""
+        graph_prior(self.config, _known(task))
+
+    def answer(
+        self, task: Task, generator: np.random.Generator, checkpoint: Checkpoint = NO_CHECKPOINT
+    ) -> DrawnGraphs:
+        """Draws and marginals of one task; interventional cells do not count for the score of their
+        own variable."""
+        sample = mcmc_sample(
+            task_score(task, self.config.score), _known(task), self.config, generator
+        )
+        return drawn_graphs(sample)
+
+
+def mcmc_sample(
+    score: LocalScore,
+    known: Knowledge,
+    config: MCMCConfig,
+    generator: np.random.Generator,
+    candidates: Sequence[Sequence[int]] | None = None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
+) -> StructureSample:
+    """The sample under a score, from `candidates` on where they are known from another score of
+    the same variables."""
+    prior = graph_prior(config, known)
+    settings = sample_settings(config)
+    return sample_structures(score, prior, known, generator, settings, candidates, checkpoint)
+
+
+def sample_settings(config: MCMCConfig) -> SampleSettings:
+    """The lengths of all stages."""
+    return SampleSettings(
+        chains=config.chains,
+        draws=-(-config.n_samples // config.chains),
+        n_candidates=config.n_candidates,
+        max_parents=config.max_parents,
+    )
+
+
+def drawn_graphs(sample: StructureSample) -> DrawnGraphs:
+    """The posterior (B = 1) of a sample, with its diagnostics."""
+    n_nodes = sample.graphs.shape[1]
+    posterior = DrawnGraphs(
+        torch.from_numpy(sample.graphs)[None],
+        torch.from_numpy(np.clip(sample.marginals, 0.0, 1.0))[None],
+        torch.tensor([1 / (len(sample.graphs) + 2)], dtype=torch.float64),
+        torch.ones(1, n_nodes, dtype=torch.bool),
+    )
+    posterior.diagnostics = MethodDiagnostics(
+        chains=len(sample.peaks),
+        r_hat=sample.r_hat if np.isfinite(sample.r_hat) else None,
+        chains_left_out=tuple(
+            f"chain {c} ({nats:.1f} nats)" for c, nats in sample.left_out.items()
+        ),
+    )
+    return posterior
+
+
+def _known(task: Task) -> Knowledge:
+    return task.knowledge or Knowledge.none(task.x.shape[1])
