@@ -20,15 +20,16 @@ import torch
 from causal_meta.conf.evaluation import EvaluateConfig
 from causal_meta.conf.inference import (
     BOSSConfig,
+    CorrelationConfig,
     EmptyConfig,
     GESConfig,
+    PartialCorrelationConfig,
     PCConfig,
     RandomConfig,
     SortnregressConfig,
 )
 from causal_meta.conf.registry import implementation
 from causal_meta.datasets.real import read_table, read_truth
-from causal_meta.posteriors import EmpiricalGraphs
 from causal_meta.randomness import generator
 from causal_meta.runners.evaluation.eval_metrics import METRICS
 from causal_meta.runners.evaluation.evaluation import score
@@ -55,16 +56,16 @@ def baselines(n_edges: int, count: int, seed: int):
             SortnregressConfig(seed=seed, order="variance", n_samples=count),
         ),
         (f"PC 0.05, {count} bootstraps", PCConfig(seed=seed, n_samples=count)),
+        (
+            "sortnregress, r2, one graph",
+            SortnregressConfig(seed=seed, n_samples=1, bootstrap=False),
+        ),
+        ("PC, one graph", PCConfig(seed=seed, n_samples=1, bootstrap=False)),
+        ("correlation", CorrelationConfig()),
+        ("partial correlation", PartialCorrelationConfig()),
         (f"GES BIC, {count} bootstraps", GESConfig(seed=seed, n_samples=count)),
         (f"BOSS BIC, {count} bootstraps", BOSSConfig(seed=seed, n_samples=count)),
     ]
-
-
-def point_estimate(rows: np.ndarray) -> np.ndarray:
-    """R2-sortnregress without bootstrap, as in the paper: one graph [1, 1, D, D]."""
-    config = SortnregressConfig(order="r2")
-    graph = implementation(config)(config).fit(rows, np.random.default_rng(0))
-    return graph[None, None]
 
 
 def main() -> int:
@@ -88,7 +89,6 @@ def main() -> int:
     )
     true = torch.from_numpy(truth.astype(np.float32))[None]
     batch = full_batch(torch.from_numpy(centred(table.x)[0])[None], None, [-1])
-    rows = batch.standardised().x[0].double().numpy()
     columns: dict[str, tuple[dict, float]] = {}
 
     def add(title, posterior, seconds):
@@ -109,13 +109,6 @@ def main() -> int:
         method, begin = implementation(config)(config), time.process_time()
         posterior = method.answer(batch.task(0), generator(given.seed, "sachs", config.kind))
         add(title, posterior, time.process_time() - begin)
-    begin = time.process_time()
-    graphs = point_estimate(rows)
-    add(
-        "sortnregress, r2, one graph",
-        EmpiricalGraphs(torch.from_numpy(graphs), batch.node_mask),
-        time.process_time() - begin,
-    )
 
     print(
         f"Sachs, {len(table.x)} rows, {int(truth.sum())} edges, transform {given.transform}, seed "

@@ -13,6 +13,9 @@ _MENDED = {
     "jittered": "bootstrap replicates with noise added because their correlations were singular",
     "without_consistent_extension": "graphs without a consistent extension, directed as far as "
     "possible",
+    "parents_at_bound": "graphs with a variable that has as many direct causes as the rows allow, "
+    "one for every five",
+    "work_bound": "searches ended early at the bound of their work",
 }
 
 
@@ -31,6 +34,8 @@ class MethodDiagnostics:
             None where it cannot be computed.
         chains_left_out: chains that ended in a worse mode and do not count, each with its number
             and how many nats its best graph is below the best of all.
+        searches: searches for a best score, each of one start and some restarts.
+        best_reached: starts that ended at the best score of their search.
     """
 
     interventional_rows_left_out: int = 0
@@ -40,6 +45,8 @@ class MethodDiagnostics:
     restarts: int = 0
     r_hat: float | None = None
     chains_left_out: tuple[str, ...] = ()
+    searches: int = 0
+    best_reached: int = 0
 
     @classmethod
     def total(cls, records: Iterable[MethodDiagnostics]) -> MethodDiagnostics:
@@ -63,6 +70,8 @@ class MethodDiagnostics:
             sum(record.restarts for record in records),
             max((r.r_hat for r in records if r.r_hat is not None), default=None),
             tuple(chain for record in records for chain in record.chains_left_out),
+            sum(record.searches for record in records),
+            sum(record.best_reached for record in records),
         )
 
     def entries(self) -> dict[str, Any]:
@@ -107,5 +116,10 @@ class MethodDiagnostics:
             lines.append(
                 f"{len(self.chains_left_out)} chains in a worse mode left out: "
                 + ", ".join(self.chains_left_out)
+            )
+        if self.searches:
+            lines.append(
+                f"the best score reached by {self.best_reached} of {self.searches + self.restarts} "
+                f"starts in {self.searches} searches"
             )
         return lines

@@ -73,54 +73,106 @@ class RandomConfig(MethodConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SortnregressConfig(MethodConfig):
+class CorrelationConfig(MethodConfig):
+    """The correlation of every pair: a symmetric reference that any method should improve on."""
+
+    kind: ClassVar[str] = "correlation"
+    title: ClassVar[str] = "correlation"
+    table_rank: ClassVar[int] = 44
+    thread_safe: ClassVar[bool] = True
+    n_samples: int = setting(100, low=1, unit="graphs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartialCorrelationConfig(MethodConfig):
+    """The partial correlation of every pair, all other variables held fixed; shrunken where rows
+    are few (Schäfer & Strimmer 2005)."""
+
+    kind: ClassVar[str] = "partialcorrelation"
+    title: ClassVar[str] = "partial correlation"
+    table_rank: ClassVar[int] = 42
+    thread_safe: ClassVar[bool] = True
+    n_samples: int = setting(100, low=1, unit="graphs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootstrapConfig(MethodConfig):
+    """Base of the methods that answer a table with one graph or class of graphs."""
+
+    bootstrap: bool = setting(
+        True, added=True, help="false: the plain method on the rows as they are, fitted once"
+    )
+
+    @property
+    def name_in_tables(self) -> str:
+        """The title, which says whether it is a bootstrap."""
+        if self.bootstrap:
+            return self.title
+        plain = self.title.removesuffix(" bootstrap")
+        return plain if plain != self.title else f"{self.title} without bootstrap"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SortnregressConfig(BootstrapConfig):
     """Order the variables by a score, then regress each on its predecessors with the lasso chosen
-    by BIC (Reisach et al. 2021, 2023); bootstrap."""
+    by BIC (Reisach et al. 2021, 2023); bootstrapped or plain."""
 
     kind: ClassVar[str] = "sortnregress"
     title: ClassVar[str] = "sort-and-regress"
     table_rank: ClassVar[int] = 40
-    named: ClassVar[tuple[str, ...]] = ("order",)
+    named: ClassVar[tuple[str, ...]] = ("order", "bootstrap")
     order: Literal["variance", "r2", "random"] = setting("r2")
 
     @property
     def name_in_tables(self) -> str:
         """The title with the score that orders the variables."""
         orders = {"r2": "by R²", "variance": "by variance", "random": "in random order"}
-        return f"{self.title} {orders[self.order]}"
+        name = f"{self.title} {orders[self.order]}"
+        return name if self.bootstrap else f"{name} without bootstrap"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PCConfig(MethodConfig):
-    """Bootstrap of PC with Fisher's z (causal-learn)."""
+class PCConfig(BootstrapConfig):
+    """PC with Fisher's z (causal-learn), bootstrapped or plain."""
 
     kind: ClassVar[str] = "pc"
     title: ClassVar[str] = "PC bootstrap"
     table_rank: ClassVar[int] = 30
     extra: ClassVar[str] = "baselines"
+    uses_knowledge: ClassVar[bool] = True
+    named: ClassVar[tuple[str, ...]] = ("bootstrap",)
     alpha: float = setting(0.05, above=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GESConfig(MethodConfig):
-    """Bootstrap of GES with BIC (causal-learn). `penalty` 0.5 is plain BIC there."""
+class GESConfig(BootstrapConfig):
+    """GES with BIC, bootstrapped or plain. `penalty` 0.5 is plain BIC."""
 
     kind: ClassVar[str] = "ges"
     title: ClassVar[str] = "GES bootstrap"
     table_rank: ClassVar[int] = 20
-    extra: ClassVar[str] = "baselines"
+    revision: ClassVar[int] = 2
+    thread_safe: ClassVar[bool] = True
+    named: ClassVar[tuple[str, ...]] = ("bootstrap",)
     penalty: float = setting(0.5, above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BOSSConfig(MethodConfig):
-    """Bootstrap of BOSS with BIC (causal-learn), columns shuffled before every fit."""
+class BOSSConfig(BootstrapConfig):
+    """BOSS with BIC from several random orders, bootstrapped or plain. `penalty` 0.5 is plain
+    BIC."""
 
     kind: ClassVar[str] = "boss"
     title: ClassVar[str] = "BOSS bootstrap"
     table_rank: ClassVar[int] = 10
-    extra: ClassVar[str] = "baselines"
+    revision: ClassVar[int] = 2
+    thread_safe: ClassVar[bool] = True
+    uses_knowledge: ClassVar[bool] = True
+    named: ClassVar[tuple[str, ...]] = ("bootstrap",)
     penalty: float = setting(2.0, above=0)
+    starts: int = setting(
+        20, low=1, help="random orders; from 10 on fewer once four reached the best score"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

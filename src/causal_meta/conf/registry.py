@@ -140,6 +140,8 @@ _MEMBERS: dict[type[Config], str] = {
     inference.DiscoverConfig: "causal_meta.runners.inference.amortised:infer_amortised",
     inference.EmptyConfig: f"{_CLASSICAL}.empty:Empty",
     inference.RandomConfig: f"{_CLASSICAL}.random_graphs:RandomGraphs",
+    inference.CorrelationConfig: f"{_CLASSICAL}.correlation:Correlation",
+    inference.PartialCorrelationConfig: f"{_CLASSICAL}.correlation:PartialCorrelation",
     inference.SortnregressConfig: f"{_CLASSICAL}.sortnregress:Sortnregress",
     inference.PCConfig: f"{_CLASSICAL}.pc:PC",
     inference.GESConfig: f"{_CLASSICAL}.ges:GES",

@@ -123,12 +123,12 @@ def test_a_killed_run_is_resumed_and_gives_the_same_graphs(store, tasks, monkeyp
     method = implementation(config)
     particles = method.particles
 
-    def counted(self, x, source):
+    def counted(self, x, source, knowledge):
         if len(answered) == 2:
             answered.append("killed")
             raise Killed
         answered.append(x.shape)
-        return particles(self, x, source)
+        return particles(self, x, source, knowledge)
 
     monkeypatch.setattr(per_task, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     monkeypatch.setattr(method, "particles", counted)

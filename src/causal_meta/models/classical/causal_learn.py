@@ -22,7 +22,7 @@ def load(module: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"PC, GES and BOSS need causal-learn ({error}); install it with: pip install "
+            f"PC needs causal-learn ({error}); install it with: pip install "
             "'causal-meta[baselines]'"
         ) from None
 

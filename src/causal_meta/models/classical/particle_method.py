@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int8
 
+from causal_meta.conf.inference import MethodConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.datasets.real import MIN_ROWS
+from causal_meta.knowledge import Knowledge
 from causal_meta.method_diagnostics import MethodDiagnostics
 from causal_meta.models.task_method import NO_CHECKPOINT, C, Checkpoint, TaskMethod
 from causal_meta.posteriors import EmpiricalGraphs
@@ -29,7 +31,9 @@ class ParticleMethod(TaskMethod[C]):
     needs_scale: bool = False
 
     def check(self, task: Task) -> None:
-        """Raise `ConfigError` if too few rows are without interventions."""
+        """Raise `ConfigError` if too few rows are without interventions, or the task holds
+        knowledge that the method cannot use."""
+        check_knowledge(self.config, task)
         observational(task)
 
     def answer(
@@ -40,17 +44,33 @@ class ParticleMethod(TaskMethod[C]):
         batch = full_batch(rows.x[None], None, [rows.seed])
         if not self.needs_scale:
             batch = batch.standardised()
-        graphs, mended = self.particles(batch.x[0].to(torch.float64).numpy(), generator)
+        x = batch.x[0].to(torch.float64).numpy()
+        graphs, record = self.particles(x, generator, task.knowledge)
         posterior = EmpiricalGraphs(torch.from_numpy(graphs)[None], batch.node_mask)
-        posterior.diagnostics = MethodDiagnostics(len(task.x) - len(rows.x), dict(mended))
+        searched = {name: record.pop(name, 0) for name in ("searches", "restarts", "best_reached")}
+        posterior.diagnostics = MethodDiagnostics(
+            len(task.x) - len(rows.x), dict(record), **searched
+        )
         return posterior
 
     @abstractmethod
     def particles(
-        self, x: Float[np.ndarray, "N D"], generator: np.random.Generator
+        self,
+        x: Float[np.ndarray, "N D"],
+        generator: np.random.Generator,
+        knowledge: Knowledge | None = None,
     ) -> tuple[Int8[np.ndarray, "S D D"], Counter[str]]:
-        """S = `config.n_samples` acyclic graphs, and counts of what had to be repaired, by name.
-        A function of its arguments alone."""
+        """S = `config.n_samples` acyclic graphs that obey the knowledge, and counts of what had to
+        be repaired and of starts of a search, by name. A function of its arguments alone."""
+
+
+def check_knowledge(config: MethodConfig, task: Task) -> None:
+    """Raise `ConfigError` if the task holds knowledge and the method does not obey any."""
+    if task.knowledge is not None and not config.uses_knowledge:
+        raise ConfigError(
+            f"{config.kind} cannot use knowledge about the graph; leave it out, or use another "
+            "method."
+        )
 
 
 def observational(task: Task) -> Task:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int8
 
 from causal_meta.conf.inference import RandomConfig
+from causal_meta.knowledge import Knowledge
 from causal_meta.models.classical.particle_method import ParticleMethod
 
 
@@ -16,7 +17,10 @@ class RandomGraphs(ParticleMethod[RandomConfig]):
     p = min(1, 2 edges_per_node / (D - 1))."""
 
     def particles(
-        self, x: Float[np.ndarray, "N D"], generator: np.random.Generator
+        self,
+        x: Float[np.ndarray, "N D"],
+        generator: np.random.Generator,
+        knowledge: Knowledge | None = None,
     ) -> tuple[Int8[np.ndarray, "S D D"], Counter[str]]:
         count, n_nodes = self.config.n_samples, x.shape[1]
         p = min(1.0, 2 * self.config.edges_per_node / max(n_nodes - 1, 1))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 
 import numpy as np
 from jaxtyping import Float, Int, Int8
 
 from causal_meta.conf.inference import SortnregressConfig
+from causal_meta.knowledge import Knowledge
 from causal_meta.models.classical.bootstrap import Bootstrap
 
 
@@ -18,8 +20,8 @@ class Sortnregress(Bootstrap[SortnregressConfig]):
     Scores: the variance; R²_j = 1 - 1 / (R^-1)_jj of the correlation matrix R (the share of j
     explained by all others); or nothing (a random order). The regression is the adaptive lasso
     along its LARS path, |OLS coefficients| as weights, the penalty chosen by BIC. The variance is
-    read on the rows as measured: after standardising nothing is left of it. Bootstrapping is ours;
-    the paper gives one graph.
+    read on the rows as measured: after standardising nothing is left of it. The papers' method is
+    the plain one, one graph; bootstrapping is ours.
     """
 
     def __init__(self, config: SortnregressConfig) -> None:
@@ -27,7 +29,11 @@ class Sortnregress(Bootstrap[SortnregressConfig]):
         self.needs_scale = config.order == "variance"
 
     def fit(
-        self, rows: Float[np.ndarray, "N D"], generator: np.random.Generator
+        self,
+        rows: Float[np.ndarray, "N D"],
+        generator: np.random.Generator,
+        knowledge: Knowledge,
+        record: Counter[str],
     ) -> Int8[np.ndarray, "D D"]:
         """The graph of the rows, directed along the order."""
         return sort_and_regress(rows, self.order(rows, generator))
