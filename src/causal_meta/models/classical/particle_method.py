@@ -47,9 +47,12 @@ class ParticleMethod(TaskMethod[C]):
         x = batch.x[0].to(torch.float64).numpy()
         graphs, record = self.particles(x, generator, task.knowledge)
         posterior = EmpiricalGraphs(torch.from_numpy(graphs)[None], batch.node_mask)
-        searched = {name: record.pop(name, 0) for name in ("searches", "restarts", "best_reached")}
         posterior.diagnostics = MethodDiagnostics(
-            len(task.x) - len(rows.x), dict(record), **searched
+            len(task.x) - len(rows.x),
+            restarts=record.pop("restarts", 0),
+            searches=record.pop("searches", 0),
+            best_reached=record.pop("best_reached", 0),
+            mended=dict(record),
         )
         return posterior
 
