@@ -62,7 +62,8 @@ def test_what_a_scale_promises_is_near_what_it_gains():
     for seed, slope in enumerate([0.0, 0.05, 0.1]):
         y, x = world(seed, 400, slope)
         b = (x @ y) / (x @ x + 0.5)
-        promised = expected_gain((y - b * x)[None], x[None, :, None])[0]
+        rows = np.vstack([x, 0 * x])
+        promised = expected_gain((y - b * x)[None], rows, rows @ rows.T, np.array([[0, 1]]))[0]
         assert promised == pytest.approx(fit(y, x).gain[0], abs=1.0)
 
 

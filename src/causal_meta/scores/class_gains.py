@@ -45,6 +45,7 @@ class ClassGains:
         # columns first, so that a family's columns are rows of memory
         self._columns = [_centred(columns[rows]) for rows in self._rows]
         self._scales = [_centred(scales[rows]) for rows in self._rows]
+        self._scale_grams = [scales @ scales.T for scales in self._scales]
         self._spacing = [
             tie_spacing(table.values[rows, block[0]]) if table.codes[v] is None else 0.0
             for v, block in enumerate(table.blocks)
@@ -76,16 +77,17 @@ class ClassGains:
     ) -> Float[np.ndarray, "F k"]:
         """The rows that `compute` gives, each computed once, in chunks of bounded memory."""
         keys = [(compute.__name__, node, row.tobytes()) for row in parents]
-        if len(self._known) + len(keys) > _REMEMBERED:
-            self._known = {}
-        unknown = [k for k, key in enumerate(keys) if key not in self._known]
-        rows = len(self._rows[self._features.table.group_of[node]])
-        step = max(1, _CELLS // rows)
+        gains = {key: self._known[key] for key in keys if key in self._known}
+        unknown = [k for k, key in enumerate(keys) if key not in gains]
+        step = max(1, _CELLS // len(self._rows[self._features.table.group_of[node]]))
         for start in range(0, len(unknown), step):
             part = unknown[start : start + step]
-            gains = compute(node, parents[part])
-            self._known.update((keys[k], row) for k, row in zip(part, gains, strict=True))
-        return np.array([self._known[key] for key in keys])
+            rows = compute(node, parents[part])
+            gains.update((keys[k], row) for k, row in zip(part, rows, strict=True))
+        if len(self._known) + len(unknown) > _REMEMBERED:
+            self._known = {}
+        self._known.update(gains)
+        return np.array([gains[key] for key in keys])
 
     def _constant_gains(self, node: int, parents: NDArray[np.int64]) -> NDArray[np.float64]:
         residuals, informed, _, _ = self._fitted(node, parents)
@@ -107,13 +109,14 @@ class ClassGains:
         width = columns.shape[1] + of_scale.shape[1] + 1
         step = max(1, _CELLS // (len(y) * width))
         chosen = np.flatnonzero(informed)
+        if len(chosen):
+            promised = expected_gain(
+                residuals[chosen], scales, self._scale_grams[group], of_scale[chosen]
+            )
+            chosen = chosen[promised > _PROMISE]
         for start in range(0, len(chosen), step):
             part = chosen[start : start + step]
             w = scales[of_scale[part]].transpose(0, 2, 1)
-            promising = expected_gain(residuals[part], w) > _PROMISE
-            part, w = part[promising], w[promising]
-            if not len(part):
-                continue
             x = values[columns[part]].transpose(0, 2, 1)
             fits = variance_fits(y, x, precision[part], w)
             gains[part, 0] = fits.gain
@@ -127,11 +130,14 @@ class ClassGains:
         """Residuals of the additive mean, which of them are more than the prior's ridge, the
         columns of the mean and what the Gram matrix lacks on their diagonal."""
         columns, _ = self._features.blocks.columns(parents)
-        best = self._additive.by_scale(node, parents).argmax(axis=0)
-        ridge = self._ridge(columns, np.array(self._additive.scales)[best])
+        ridge = self._ridge(columns, self._remembered(self._best_scales, node, parents)[:, 0])
         residuals = self._residuals(node, columns, ridge)
         informed = (residuals**2).sum(axis=1) > self._features.prior.scale
         return residuals, informed, columns, ridge
+
+    def _best_scales(self, node: int, parents: NDArray[np.int64]) -> NDArray[np.float64]:
+        best = self._additive.by_scale(node, parents).argmax(axis=0)
+        return np.array(self._additive.scales)[best][:, None]
 
     def _ridge(
         self, columns: Int[np.ndarray, "F q"], s: Float[np.ndarray, " F"]

@@ -75,14 +75,15 @@ class Mixture(LocalScore):
     def families(self, node: int, parents: Int[np.ndarray, "F p"]) -> Float[np.ndarray, " F"]:
         """The scores of families, in nats; see the class."""
         parents = checked_families(node, parents, self.n_nodes)
-        mechanisms = self._mechanisms(node, parents)
+        mechanisms, additive = self._mechanisms(node, parents)
         if not self._has_classes(node):
             return mechanisms
         superfluous = np.zeros(len(parents))
         for k in range(parents.shape[1]):
-            fewer = self._mechanisms(node, np.delete(parents, k, axis=1))
+            fewer, _ = self._mechanisms(node, np.delete(parents, k, axis=1))
             superfluous += np.maximum(0, fewer - mechanisms)
-        return self._with_classes(node, parents, mechanisms, superfluous <= SUPERFLUOUS)
+        needed = superfluous <= SUPERFLUOUS
+        return self._with_classes(node, parents, mechanisms, additive, needed)
 
     def table(
         self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None = None
@@ -90,38 +91,44 @@ class Mixture(LocalScore):
         """The scores of all subsets of `candidates`; see `LocalScore.table`."""
         candidates = np.asarray(candidates, np.int64)
         sizes = list(subsets_by_size(candidates, max_parents))
-        table = np.full(1 << len(candidates), -np.inf)
+        mechanisms, additive = np.full((2, 1 << len(candidates)), -np.inf)
         for subsets, parents in sizes:
             parents[:] = checked_families(node, parents, self.n_nodes)
-            table[subsets] = self._mechanisms(node, parents)
+            mechanisms[subsets], additive[subsets] = self._mechanisms(node, parents)
+        table = mechanisms.copy()
         if not self._has_classes(node):
             return table
-        mechanisms = table.copy()
         for subsets, parents in sizes:
             members = (subsets[:, None] >> np.arange(len(candidates))) & 1
             fewer = mechanisms[subsets[:, None] & ~(1 << np.arange(len(candidates)))]
             excess = np.where(members, fewer - mechanisms[subsets][:, None], 0.0)
             needed = np.maximum(0, excess).sum(axis=1) <= SUPERFLUOUS
-            table[subsets] = self._with_classes(node, parents, mechanisms[subsets], needed)
+            table[subsets] = self._with_classes(
+                node, parents, mechanisms[subsets], additive[subsets], needed
+            )
         return table
 
     def _has_classes(self, node: int) -> bool:
         return self._gains is not None and self._continuous[node] and self._gains.enough(node)
 
-    def _mechanisms(self, node: int, parents: Int[np.ndarray, "F p"]) -> Float[np.ndarray, " F"]:
-        """The mixture of linear and additive mechanisms."""
+    def _mechanisms(
+        self, node: int, parents: Int[np.ndarray, "F p"]
+    ) -> tuple[Float[np.ndarray, " F"], Float[np.ndarray, " F"]]:
+        """The mixture of linear and additive mechanisms, and the latter alone."""
         linear = self._linear.families(node, parents)
         share = self.weights.additive
-        if not parents.shape[1] or not share:
-            return linear
+        if not parents.shape[1]:
+            return linear, linear
         additive = self._additive.families(node, parents)
-        return np.logaddexp(np.log(1 - share) + linear, np.log(share) + additive)
+        weights = np.log([1 - share, max(share, 1e-300)])
+        return np.logaddexp(weights[0] + linear, weights[1] + additive), additive
 
     def _with_classes(
         self,
         node: int,
         parents: Int[np.ndarray, "F p"],
         mechanisms: Float[np.ndarray, " F"],
+        additive: Float[np.ndarray, " F"],
         needed: Bool[np.ndarray, " F"],
     ) -> Float[np.ndarray, " F"]:
         """The mixture over noise and variance; mechanisms with Gaussian noise of constant variance
@@ -138,8 +145,7 @@ class Mixture(LocalScore):
         part = np.log(1 - varying) + mechanisms[needed] + _mixed(gains, weights)
         if varying:
             gain, gains = self._gains.varying(node, parents)
-            additive = self._additive.families(node, parents)
-            other = np.log(varying) + additive + gain + _mixed(gains, weights)
+            other = np.log(varying) + additive[needed] + gain + _mixed(gains, weights)
             part = np.logaddexp(part, other)
         scores[needed] = part
         return scores

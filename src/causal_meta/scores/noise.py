@@ -19,9 +19,9 @@ CLASSES = (
     ("gaussian", True),
 )
 _TERMS = 12  # cosines of a free shape
-_GRID = 128  # points of the integral over a free shape
+_GRID = 64  # points of the integral over a free shape
 _STEPS = 20  # Newton steps at most
-_CELLS = 1 << 16  # residuals whose cosines are computed at once: what fits the cache
+_CELLS = 1 << 14  # residuals whose cosines are computed at once: what fits the cache
 _OFFSETS = (np.arange(7) - 3) / 7  # midpoints of sevenths of an interval of width 1
 # the median of |x| under a Student law with 3 degrees of freedom
 _STUDENT_MEDIAN = 0.7648923284043536
@@ -73,13 +73,13 @@ def noise_gains(
         z = (z[:, :, None] + spacing[usable, None, None] * _OFFSETS).reshape(len(z), -1)
     z = z - z.mean(axis=1, keepdims=True)
     z /= np.sqrt((z**2).mean(axis=1, keepdims=True))
-    bases = {name: _standardised(name, z) for name in ("laplace", "student", "uniform", "gaussian")}
+    bases = _bases(z)
+    shapes = [name for name, free in CLASSES if free]
+    means = np.array([_cosine_means(name, bases[name][0]) for name in shapes])
+    shaped = _shape_gains(means.reshape(-1, _TERMS), n).reshape(len(shapes), -1)
     for k, (name, free) in enumerate(CLASSES):
-        t, width = bases[name]
-        gain = _parametric(name, t, width, n)
-        if free:
-            gain = gain + _shape_gains(_cosine_means(name, t), n)
-        gains[usable, k] = gain
+        gain = _parametric(name, *bases[name], n)
+        gains[usable, k] = gain + shaped[shapes.index(name)] if free else gain
     return gains
 
 
@@ -94,23 +94,20 @@ def tie_spacing(column: Float[np.ndarray, " n"]) -> float:
     return float(2 * np.sqrt(np.pi) * column.std() * equal)
 
 
-def _standardised(name: str, z: Floats) -> tuple[Floats, Floats]:
-    """z (of mean 0 and variance 1) less the fitted place, over the fitted scale, of a base density;
-    and that scale, [F]."""
-    if name == "gaussian":
-        return z, np.ones(len(z))
-    if name == "uniform":
-        place = z.min(axis=1, keepdims=True)
-        width = z.max(axis=1, keepdims=True) - place
-    else:
-        place = np.median(z, axis=1, keepdims=True)
-        size = np.abs(z - place)
-        if name == "laplace":
-            width = size.mean(axis=1, keepdims=True)
-        else:
-            width = np.median(size, axis=1, keepdims=True) / _STUDENT_MEDIAN
-            width = np.maximum(width, _NARROWEST)
-    return (z - place) / width, width[:, 0]
+def _bases(z: Floats) -> dict[str, tuple[Floats, Floats]]:
+    """For each base density: z (of mean 0 and variance 1) less its fitted place over its fitted
+    scale, [F, n], and that scale, [F]."""
+    low = z.min(axis=1, keepdims=True)
+    from_median = z - np.median(z, axis=1, keepdims=True)
+    size = np.abs(from_median)
+    narrow = np.median(size, axis=1, keepdims=True) / _STUDENT_MEDIAN
+    scales = {
+        "laplace": (from_median, size.mean(axis=1, keepdims=True)),
+        "student": (from_median, np.maximum(narrow, _NARROWEST)),
+        "uniform": (z - low, z.max(axis=1, keepdims=True) - low),
+        "gaussian": (z, np.ones((len(z), 1))),
+    }
+    return {name: (t / width, width[:, 0]) for name, (t, width) in scales.items()}
 
 
 def _parametric(name: str, t: Floats, width: Floats, n: int) -> Floats:
@@ -138,12 +135,15 @@ def _distribution(name: str, t: Floats) -> Floats:
 
 
 def _cosines(u: Floats) -> Iterator[Floats]:
-    """sqrt(2) cos(pi k u) for k = 1, 2, ..., by the recurrence of Chebyshev polynomials."""
-    first = np.cos(np.pi * u)
-    before, now = np.full_like(first, np.sqrt(2)), np.sqrt(2) * first
+    """sqrt(2) cos(pi k u) for k = 1, ..., 12, by the recurrence of Chebyshev polynomials. A term is
+    overwritten when the next but one is asked for."""
+    twice = 2 * np.cos(np.pi * u)
+    before, now, after = np.full_like(u, np.sqrt(2)), twice * np.sqrt(0.5), np.empty_like(u)
     for _ in range(_TERMS):
         yield now
-        before, now = now, 2 * first * now - before
+        np.multiply(twice, now, out=after)
+        after -= before
+        before, now, after = now, after, before
 
 
 def _cosine_means(name: str, t: Floats) -> Floats:
@@ -153,14 +153,14 @@ def _cosine_means(name: str, t: Floats) -> Floats:
     for start in range(0, len(t), step):
         part = slice(start, start + step)
         for k, values in enumerate(_cosines(_distribution(name, t[part]))):
-            means[part, k] = values.mean(axis=1)
+            np.mean(values, axis=1, out=means[part, k])
     return means
 
 
 def _shape_gains(means: Float[np.ndarray, "F 12"], n: int) -> Float[np.ndarray, " F"]:
     """log evidence of a free shape less that of its base: n (c'm - A(c)) - c'V^-1 c / 2 -
     log det(I + n V H) / 2 at its maximum, H the covariance of the cosines under it."""
-    basis = np.stack(list(_cosines((np.arange(_GRID) + 0.5) / _GRID)))
+    basis = np.array([values.copy() for values in _cosines((np.arange(_GRID) + 0.5) / _GRID)])
     products = (basis[:, None] * basis).reshape(-1, _GRID).T
     precision = np.arange(1, _TERMS + 1.0) ** 2
     c = np.zeros_like(means)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -23,14 +23,23 @@ class VarianceFits:
 
 
 def expected_gain(
-    residuals: Float[np.ndarray, "F n"], scales: Float[np.ndarray, "F n r"]
+    residuals: Float[np.ndarray, "F n"],
+    scales: Float[np.ndarray, "C n"],
+    gram: Float[np.ndarray, "C C"],
+    columns: Int[np.ndarray, "F r"],
 ) -> Float[np.ndarray, " F"]:
     """What a varying scale promises: log evidence of the quadratic expansion at a constant scale,
-    1/2 g'(2 W'W + I / v)^-1 g - 1/2 log det(I + 2 v W'W) with g = W'(z^2 - 1), v = SPREAD^2."""
-    z = residuals / np.sqrt((residuals**2).mean(axis=1, keepdims=True))
-    information = 2 * scales.transpose(0, 2, 1) @ scales
-    gradient = ((z**2 - 1)[:, None, :] @ scales)[:, 0]
-    ridge = np.eye(scales.shape[2]) / SPREAD**2
+
+        1/2 g'(2 W'W + I / v)^-1 g - 1/2 log det(I + 2 v W'W),  g = W'(z^2 - 1),  v = SPREAD^2
+
+    with z the standardised residuals and W the family's `columns` of `scales` (centred; `gram` has
+    their products). The score test of Breusch and Pagan (1979), with a prior.
+    """
+    z_squared = residuals**2
+    z_squared /= z_squared.mean(axis=1, keepdims=True)
+    gradient = np.take_along_axis((z_squared - 1) @ scales.T, columns, axis=1)
+    information = 2 * gram[columns[:, :, None], columns[:, None, :]]
+    ridge = np.eye(columns.shape[1]) / SPREAD**2
     step = np.linalg.solve(information + ridge, gradient[:, :, None])[:, :, 0]
     return 0.5 * (gradient * step).sum(axis=1) - 0.5 * _log_det(information * SPREAD**2)
 
