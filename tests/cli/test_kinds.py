@@ -117,10 +117,10 @@ def test_help_of_a_kind_that_is_none_names_the_nearest(run):
 
 def test_a_missing_package_is_named_with_the_extra_of_the_kind(run, monkeypatch):
     monkeypatch.setattr(registry, "builder", absent)
-    ran = run("infer", "boss", "of=held_in")
+    ran = run("infer", "pc", "of=held_in")
     assert ran.status == 2
     assert ran.err == (
-        "boss needs the Python package nowhere, which is missing; install it with pip install "
+        "pc needs the Python package nowhere, which is missing; install it with pip install "
         "'causal-meta[baselines]'.\n"
     )
 
