@@ -1,10 +1,13 @@
 """Fixtures and settings of the whole suite."""
 
+import os
+
 import pytest
 
 from causal_meta.threads import sleep_while_waiting
 
 sleep_while_waiting()  # before any test module imports torch
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for SciPy's, and for processes begun by tests
 
 
 @pytest.fixture
@@ -33,12 +36,15 @@ def few_trees(monkeypatch):
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
-    """Small tensors on a machine that others use: more threads only wait for each other."""
+    """Small tensors on a machine that others use: more threads only wait for each other. Those of
+    OpenBLAS spin meanwhile, which doubles the work of an estimate from a few thousand draws."""
+    import threadpoolctl
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        yield
     torch.set_num_threads(before)
 
 

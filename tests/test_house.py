@@ -157,6 +157,57 @@ def test_names_and_sizes():
     ]
 
 
+# a result is named after what it is, not after how one came by it
+EMPTY_NAMES = {"found", "told", "given", "seen"}
+
+
+def identifiers(tree: ast.Module) -> list[tuple[int, str]]:
+    """Line and name of all variables, arguments, functions, classes, attributes, keywords and
+    imported or caught things."""
+    return [
+        (getattr(node, "lineno", 1), name)
+        for node in ast.walk(tree)
+        for field in ("id", "attr", "arg", "name", "asname", "rest", "names")
+        for names in [getattr(node, field, None)]
+        for name in (names if isinstance(names, list) else [names])
+        if isinstance(name, str)
+    ]
+
+
+def test_no_name_is_empty_of_meaning():
+    assert not [
+        f"{path.relative_to(SRC.parent)}:{line} calls something `{name}`"
+        for path, tree in TREES.items()
+        for line, name in identifiers(tree)
+        if name in EMPTY_NAMES
+    ]
+
+
+WRONG_NAMES = """
+from os import path as found
+import told
+found = 1
+async def told(seen, *given, found: int = 0, **told): ...
+def given(): global found
+class seen: given = 1
+self.found[0] = told(given=2)
+for seen in found: ...
+try: ...
+except ValueError as told: ...
+match x:
+    case [*found]: ...
+    case {**told}: ...
+    case seen: ...
+"""
+
+
+def test_the_rule_of_names_sees_all_kinds_of_names():
+    lines = [line for line, name in identifiers(ast.parse(WRONG_NAMES)) if name in EMPTY_NAMES]
+    words = [word for word in re.findall(r"\w+", WRONG_NAMES) if word in EMPTY_NAMES]
+    assert len(lines) == len(words)
+    assert not identifiers(ast.parse("'found'  # told"))
+
+
 RUNS_CODE = (
     r"\bpickle\.loads?\(",
     r"allow_pickle\s*=\s*True",
