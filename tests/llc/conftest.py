@@ -1,6 +1,9 @@
 """These tests import JAX and run in a process of their own (`make test`): JAX and processes that
 fork do not meet."""
 
+import importlib.metadata
+import os
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,15 @@ from causal_meta.llc.landscapes.landscape import Landscape
 from causal_meta.store import Store
 
 P = 6
+
+# Most programs of tests run for a fraction of the time that it takes to compile them: without
+# LLVM's passes and with XLA's older emitter that is half. Another jaxlib may not know the options
+# and would end the process.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    os.environ["XLA_FLAGS"] = (
+        f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0 "
+        "--xla_cpu_use_fusion_emitters=false"
+    ).strip()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -32,6 +44,19 @@ def _programs_compiled_once(tmp_path_factory):
         compilation_cache.compilation_cache.reset_cache()
         if values is settings:
             yield
+
+
+@pytest.fixture
+def long_runs(monkeypatch):
+    """LLVM's cheaper passes, for samplers that run for longer than these take."""
+    import jax
+
+    compiled = jax.stages.Lowered.compile
+
+    def with_passes(lowered, compiler_options=None):
+        return compiled(lowered, compiler_options or {"xla_backend_optimization_level": "1"})
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", with_passes)
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,8 @@ spec = importlib.util.spec_from_file_location(
 study = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(study)
 
+pytestmark = pytest.mark.usefixtures("long_runs")
+
 SEEDS = range(7000, 7004)
 CASES = [("powers", "mala"), ("powers", "mclmc"), ("flat", "hmc"), ("powers", "sgld")]
 

@@ -97,6 +97,7 @@ def test_defaults_give_the_exact_value_of_a_singular_target_without_flags(name):
     assert complaints(analysis, 1.2 * value)
 
 
+@pytest.mark.usefixtures("long_runs")
 @pytest.mark.parametrize("name", ["hmc", "mclmc", "sgld"])
 def test_defaults_give_the_exact_value_with_data_without_flags(name):
     """Regression with 10 parameters and 1000 rows. The plain mean too where the step is no bias."""
@@ -171,12 +172,14 @@ def test_the_order_of_the_bias_decides_on_the_step():
     assert SGLDConfig(step_fraction=0.3).fraction == 0.3
 
 
+@pytest.mark.usefixtures("long_runs")
 def test_the_bias_of_microcanonical_steps_that_are_too_large_is_estimated():
     draws = run(ROUND, MCLMCConfig(energy_variance=0.05))
     assert score(draws, exact(ROUND)) < -10
     assert estimate(draws, n=1000, n_parameters=8)["bias_estimate"] < 0
 
 
+@pytest.mark.usefixtures("long_runs")
 def test_the_divergence_term_makes_a_moving_preconditioner_right():
     """K = Σ w_i⁴: RMSProp that follows the chain samples another law (over twice λ̂), with its
     divergence term the stated one."""
@@ -197,6 +200,7 @@ def test_the_divergence_term_makes_a_moving_preconditioner_right():
     assert run(form, base).llc.mean() > 1.5 * exact(form)
 
 
+@pytest.mark.usefixtures("long_runs")
 def test_constant_preconditioners_give_the_stated_law():
     form = forms.LinearRegressionConfig(n_parameters=4, condition_number=100.0)
     draws = run(form, SGLDConfig(precond="rmsprop", step_fraction=0.02, thin=60, warmup=5000))
@@ -226,6 +230,7 @@ def test_a_constant_preconditioner_averages_over_the_warm_up(monkeypatch):
     assert [still for _, still in states] == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.usefixtures("long_runs")
 def test_minibatches_heat_langevin_and_the_thermostat_cools():
     """Gradients of 4 rows make SGLD hotter by (ε/4) (nβ)² Var(g_b), 16 times over; SGNHT removes
     the heat of 20 rows by friction."""
@@ -265,6 +270,7 @@ def test_a_gaussian_is_fitted_exactly_by_its_own_family():
     assert np.std(run(QUARTIC, DEFAULTS["vi"]).weights) > 0.5
 
 
+@pytest.mark.usefixtures("long_runs")
 def test_a_mixture_fits_what_no_gaussian_can():
     """The narrow cross (w1 w2)², .3912 by quadrature, and a rotated quadratic of condition number
     1000, whose law is in the family: equal ratios but for the noise of 20 rounds and the tenth of
