@@ -17,7 +17,7 @@ lint: setup
 
 # JAX and processes that fork do not meet in one pytest process. Tests that start processes wait for
 # most of their time, so four jobs fill two cores.
-SAMPLERS := $(addprefix tests/llc/,samplers torch_path test_samplers.py test_annealing.py \
+SAMPLERS := $(addprefix tests/llc/,samplers test_samplers.py test_annealing.py \
 	test_calibration.py)
 APART := tests/llc tests/workflow tests/store tests/cli tests/runners
 test: lint

@@ -1,7 +1,7 @@
 """A small calibration study: default runs on targets with exact values, at seeds that the large
 one, `benchmarks/llc_calibration.py`, does not use.
 
-A run without flags has |z| < 5; with 16 runs the false-alarm rate is below 1e-3, with the heavy
+A run without flags has |z| < 5; with 12 runs the false-alarm rate is below 1e-3, with the heavy
 tails that come from estimated errors.
 """
 
@@ -20,7 +20,7 @@ spec.loader.exec_module(study)
 
 pytestmark = pytest.mark.usefixtures("long_runs")
 
-SEEDS = range(7000, 7004)
+SEEDS = range(7000, 7003)
 CASES = [("powers", "mala"), ("powers", "mclmc"), ("flat", "hmc"), ("powers", "sgld")]
 
 
@@ -52,8 +52,15 @@ def flagged(records):
     ]
 
 
+def narrowed(record):
+    """The record with an interval of a fourth of its width."""
+    low, high = record["interval"]
+    middle, half = (low + high) / 2, (high - low) / 8
+    return record | {"interval": [middle - half, middle + half]}
+
+
 def test_default_runs_are_right(records):
-    """All of them, flagged or not; at most 2 of 16 are flagged."""
+    """All of them, flagged or not; at most 2 of 12 are flagged."""
     assert wrong(records) == []
     assert len(flagged(records)) <= 2, flagged(records)
     shifted = [record | {"llc_mean": 1.1 * record["llc_mean"]} for record in records]
@@ -61,13 +68,15 @@ def test_default_runs_are_right(records):
 
 
 def test_intervals_of_default_runs_cover(records):
-    """Of 16 intervals of 95 %, at least 12 (fewer in 1 of 1,000 seeds)."""
-    assert sum(study.covers(record) for record in records) >= 12
+    """Of 12 intervals of 95 %, at least 9 (fewer in 1 of 450 seeds); intervals of a fourth of
+    their width fail."""
+    assert sum(study.covers(record) for record in records) >= 9
+    assert sum(study.covers(narrowed(record)) for record in records) < 9
 
 
 def test_random_walks_in_narrow_valleys_are_right():
     """MALA in the cross of (w1 w2)², whose valleys narrow with the distance from w*."""
-    records = runs("crossing", "mala", SEEDS[:2])
+    records = runs("crossing", "mala", SEEDS[:1])
     assert flagged(records) == []
     assert wrong(records) == []
 

@@ -138,7 +138,7 @@ def check(stores):
 
 
 def test_a_study_whose_driver_was_killed_at_any_step_is_resumed(killed):
-    stores = killed(every=61)
+    stores = killed(every=41)
     assert len(stores) > 5, "the counter counts nothing"
     check(stores)
 
@@ -152,7 +152,7 @@ def test_a_study_whose_driver_was_killed_while_writing_results_is_resumed(killed
     made = {
         artifact.id: artifact.meta["created_at"] for artifact in Store(place / "made").artifacts()
     }
-    stores = killed(every=19, base="made", text=STUDY.replace("nothing", "nil"))
+    stores = killed(every=11, base="made", text=STUDY.replace("nothing", "nil"))
     assert len(stores) > 5
     for store in stores:
         # nothing was made again

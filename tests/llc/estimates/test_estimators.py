@@ -159,7 +159,9 @@ def test_effective_sizes_rhat_and_errors_are_arvizs(shape, memory):
             assert ours(values) == pytest.approx(
                 float(arviz.ess(values, method=method)), rel=1e-10
             ), method
-        assert diagnostics.mcse(values) == pytest.approx(float(arviz.mcse(values)), rel=1e-10)
+        assert diagnostics.mcse(values) == pytest.approx(
+            np.asarray(arviz.mcse(values)).item(), rel=1e-10
+        )
         if shape[0] > 1:
             assert diagnostics.rhat(values) == pytest.approx(float(arviz.rhat(values)), rel=1e-10)
 
