@@ -145,6 +145,7 @@ def test_an_error_is_never_estimated_from_a_handful_of_draws():
         HMCConfig(draws=5)
 
 
+@pytest.mark.usefixtures("long_runs")
 @pytest.mark.parametrize("kind", ["hmc", "mclmc"])
 def test_valleys_that_narrow_are_entered_and_divergences_there_are_no_flag(kind):
     """y = x w1 w2² with noise: valleys whose width falls as the square of the distance along them;
