@@ -39,11 +39,10 @@ class ClassGains:
         self._features, self._additive = features, Additive(features)
         table = features.table
         self._rows = [_spaced(rows) for rows in table.groups]
-        columns = np.hstack([features.columns, np.zeros((len(table.values), 1))])
         scales, blocks = _scale_columns(features)
         self._scale_blocks = ColumnBlocks(blocks)
         # columns first, so that a family's columns are rows of memory
-        self._columns = [_centred(columns[rows]) for rows in self._rows]
+        self._columns = [_centred(features.columns[rows]) for rows in self._rows]
         self._scales = [_centred(scales[rows]) for rows in self._rows]
         self._scale_grams = [scales @ scales.T for scales in self._scales]
         self._spacing = [
@@ -173,16 +172,19 @@ def _spaced(rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     return rows[np.linspace(0, len(rows) - 1, MAX_ROWS).astype(np.int64)]
 
 
-def _centred(columns: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "C n"]:
-    """Columns as rows of memory, with mean 0."""
-    return np.ascontiguousarray((columns - columns.mean(axis=0) if len(columns) else columns).T)
+def _centred(columns: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "C+1 n"]:
+    """Columns as rows of memory, with mean 0, and an empty one behind them."""
+    out = np.zeros((columns.shape[1] + 1, len(columns)))
+    if len(columns):
+        np.subtract(columns.T, columns.mean(axis=0)[:, None], out=out[:-1])
+    return out
 
 
 def _scale_columns(
     features: Features,
 ) -> tuple[Float[np.ndarray, "N C"], tuple[Int[np.ndarray, " c"], ...]]:
-    """The columns that log scales depend on, of variance near 1, an empty one last; and which of
-    them belong to each variable."""
+    """The columns that log scales depend on, of variance near 1, and which of them belong to each
+    variable."""
     table, columns, blocks, end = features.table, [], [], 0
     for v, own in enumerate(table.blocks):
         smooth = features.columns[:, features.blocks[v][len(own) :][:_SCALE_FEATURES]]
@@ -191,4 +193,4 @@ def _scale_columns(
         columns += [np.clip(table.values[:, own], -3, 3), smooth]
         blocks.append(np.arange(end, end + len(own) + smooth.shape[1]))
         end = int(blocks[-1][-1]) + 1 if len(blocks[-1]) else end
-    return np.hstack([*columns, np.zeros((len(table.values), 1))]), tuple(blocks)
+    return np.hstack(columns), tuple(blocks)
