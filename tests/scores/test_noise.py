@@ -20,8 +20,9 @@ WINNERS = {
 }
 
 
-def gains(z, spacing=0.0):
-    return noise_gains(np.atleast_2d(z), np.full(len(np.atleast_2d(z)), spacing))
+def gains(z, spacing=0.0, doubt=0.0):
+    z = np.atleast_2d(z)
+    return noise_gains(z, np.full(len(z), spacing), np.full(len(z), doubt))
 
 
 @pytest.mark.parametrize("law", WINNERS)
@@ -48,10 +49,11 @@ def test_families_do_not_meet_in_a_batch(monkeypatch):
     r = np.random.default_rng(3)
     z = np.array([NOISES[law](r, 60) for law in NOISES])
     spacing = np.where(np.arange(len(z)) % 2, 0.2, 0.0) * z.std(axis=1)
-    alone = np.vstack([noise_gains(z[k : k + 1], spacing[k : k + 1]) for k in range(len(z))])
-    np.testing.assert_allclose(noise_gains(z, spacing), alone, atol=1e-6)
+    doubt = 0.1 * z.std(axis=1) * (np.arange(len(z)) % 3)
+    alone = np.vstack([gains(z[k], spacing[k], doubt[k]) for k in range(len(z))])
+    np.testing.assert_allclose(noise_gains(z, spacing, doubt), alone, atol=1e-6)
     monkeypatch.setattr(noise, "_CELLS", 100)
-    np.testing.assert_allclose(noise_gains(z, spacing), alone, atol=1e-6)
+    np.testing.assert_allclose(noise_gains(z, spacing, doubt), alone, atol=1e-6)
 
 
 def likelihood_by_hand(z, place, width, cosines):
@@ -100,6 +102,18 @@ def test_the_evidence_of_a_uniform_is_its_integral():
     exact = np.log(((span + a[:, None] + a) ** -float(n)).sum() * step**2) - np.log(10)
     gaussian = -n / 2 * (np.log(2 * np.pi) + 1) - np.log(n)
     assert gains(z)[0, 2] == pytest.approx(exact - gaussian, abs=0.1)
+
+
+def test_doubt_about_the_mean_takes_away_what_luck_can_give():
+    r = np.random.default_rng(10)
+    z = NOISES["uniform"](r, N)
+    z /= z.std()
+    sharp, doubtful = gains(z)[0], gains(z, doubt=0.1)[0]
+    # both ends lie 0.1 further out: N log((R + 0.2) / R) less
+    lost = (N - 2) * np.log1p(0.2 / np.ptp(z))
+    assert sharp[2] - doubtful[2] == pytest.approx(lost, rel=1e-6)
+    assert sharp[3] > doubtful[3] > 0
+    np.testing.assert_array_equal(sharp[[0, 1, 4, 5]], doubtful[[0, 1, 4, 5]])
 
 
 @pytest.mark.parametrize("step", [0.25, 0.5, 1.0])

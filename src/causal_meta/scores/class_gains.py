@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -38,6 +39,7 @@ class ClassGains:
     def __init__(self, features: Features) -> None:
         self._features, self._additive = features, Additive(features)
         table = features.table
+        self._sizes = table.sizes()
         self._rows = [_spaced(rows) for rows in table.groups]
         scales, blocks = _scale_columns(features)
         self._scale_blocks = ColumnBlocks(blocks)
@@ -89,15 +91,15 @@ class ClassGains:
         return np.array([gains[key] for key in keys])
 
     def _constant_gains(self, node: int, parents: NDArray[np.int64]) -> NDArray[np.float64]:
-        residuals, informed, _, _ = self._fitted(node, parents)
+        residuals, doubt, informed, _, _ = self._fitted(node, parents)
         gains = np.zeros((len(parents), len(CLASSES)))
         if informed.any():
             h = np.full(int(informed.sum()), self._spacing[node])
-            gains[informed] = noise_gains(residuals[informed], h)
+            gains[informed] = noise_gains(residuals[informed], h, doubt[informed])
         return gains
 
     def _varying_gains(self, node: int, parents: NDArray[np.int64]) -> NDArray[np.float64]:
-        residuals, informed, columns, ridge = self._fitted(node, parents)
+        residuals, doubt, informed, columns, ridge = self._fitted(node, parents)
         gains = np.zeros((len(parents), len(CLASSES) + 1))
         gains[:, 0] = -np.inf
         group = self._features.table.group_of[node]
@@ -119,20 +121,24 @@ class ClassGains:
             x = values[columns[part]].transpose(0, 2, 1)
             fits = variance_fits(y, x, precision[part], w)
             gains[part, 0] = fits.gain
-            shrunk = (fits.residuals**2).mean(axis=1) / (residuals[part] ** 2).mean(axis=1)
-            gains[part, 1:] = noise_gains(fits.residuals, self._spacing[node] * np.sqrt(shrunk))
+            units = (fits.residuals**2).mean(axis=1) / (residuals[part] ** 2).mean(axis=1)
+            units = np.sqrt(units)
+            gains[part, 1:] = noise_gains(
+                fits.residuals, self._spacing[node] * units, doubt[part] * units
+            )
         return gains
 
-    def _fitted(
-        self, node: int, parents: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64], NDArray[np.float64]]:
-        """Residuals of the additive mean, which of them are more than the prior's ridge, the
-        columns of the mean and what the Gram matrix lacks on their diagonal."""
+    def _fitted(self, node: int, parents: NDArray[np.int64]) -> tuple[Any, ...]:
+        """Residuals of the additive mean; the root mean square posterior deviation of that mean;
+        which residuals are more than the prior's ridge; the columns of the mean, and what the Gram
+        matrix lacks on their diagonal."""
         columns, _ = self._features.blocks.columns(parents)
         ridge = self._ridge(columns, self._remembered(self._best_scales, node, parents)[:, 0])
-        residuals = self._residuals(node, columns, ridge)
-        informed = (residuals**2).sum(axis=1) > self._features.prior.scale
-        return residuals, informed, columns, ridge
+        residuals, n_parameters = self._residuals(node, columns, ridge)
+        squares = (residuals**2).sum(axis=1)
+        n = int(self._sizes[self._features.table.group_of[node]])
+        doubt = np.sqrt(n_parameters / n * squares / residuals.shape[1])
+        return residuals, doubt, squares > self._features.prior.scale, columns, ridge
 
     def _best_scales(self, node: int, parents: NDArray[np.int64]) -> NDArray[np.float64]:
         best = self._additive.by_scale(node, parents).argmax(axis=0)
@@ -148,21 +154,25 @@ class ClassGains:
 
     def _residuals(
         self, node: int, columns: Int[np.ndarray, "F q"], ridge: Float[np.ndarray, "F q"]
-    ) -> Float[np.ndarray, "F n"]:
-        """The node less its mean under the additive mechanism, fitted to all rows."""
+    ) -> tuple[Float[np.ndarray, "F n"], Float[np.ndarray, " F"]]:
+        """The node less its mean under the additive mechanism, fitted to all rows, and the
+        effective number of parameters of that mean, the trace of I - P M^-1."""
         group = self._features.table.group_of[node]
         gram, values = self._features.grams[group], self._columns[group]
         target = self._features.table.blocks[node][0]
         y = values[target]
         if not columns.shape[1]:
-            return np.broadcast_to(y, (len(columns), len(y))).copy()
+            return np.broadcast_to(y, (len(columns), len(y))).copy(), np.zeros(len(columns))
         matrices = gram[columns[:, :, None], columns[:, None, :]]
         diagonal = np.arange(columns.shape[1])
         matrices[:, diagonal, diagonal] += ridge
-        b = np.linalg.solve(matrices, gram[columns, target][:, :, None])[:, :, 0]
+        inverse = np.linalg.inv(matrices)
+        b = (inverse @ gram[columns, target][:, :, None])[:, :, 0]
         weights = np.zeros((len(columns), len(gram)))
         np.put_along_axis(weights, columns, b, axis=1)
-        return y - weights @ values
+        precision = np.where(ridge > 0, ridge, self._features.prior.scale)
+        shrunk = np.diagonal(inverse, axis1=1, axis2=2) * precision
+        return y - weights @ values, np.maximum(0, 1 - shrunk).sum(axis=1)
 
 
 def _spaced(rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

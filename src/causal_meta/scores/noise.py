@@ -32,7 +32,9 @@ Floats = NDArray[np.float64]
 
 
 def noise_gains(
-    residuals: Float[np.ndarray, "F n"], spacing: Float[np.ndarray, " F"]
+    residuals: Float[np.ndarray, "F n"],
+    spacing: Float[np.ndarray, " F"],
+    doubt: Float[np.ndarray, " F"],
 ) -> Float[np.ndarray, "F 6"]:
     """log evidence of each of `CLASSES` less that of a Gaussian, both with fitted place and scale.
 
@@ -51,6 +53,11 @@ def noise_gains(
     stands for a uniform one within h / 2 of it. Likelihoods, places and scales are expectations
     over that (seven points of the interval), for the Gaussian too.
 
+    A mean that is itself estimated is uncertain, and by luck its residuals may just avoid a bound.
+    So the ends of the uniform base lie `doubt` beyond the extremes, and its shape is averaged over
+    that: a lower bound of the evidence in the manner of variational inference, without which
+    superfluous parents are added wherever noise is bounded.
+
     Good at densities with bounds, heavy tails, skewness and several modes, from some 100 rows on.
     The residuals are those of a fit by least squares, so the gain is of first order: it is too low
     where efficient estimates would differ.
@@ -61,6 +68,8 @@ def noise_gains(
     Args:
         residuals: residuals of each family; centred and scaled here.
         spacing: the spacing h of each family's target, in units of the residuals; 0 without ties.
+        doubt: the root mean square posterior standard deviation of each family's mean, in units of
+            the residuals; 0 for a root.
     """
     n = residuals.shape[1]
     gains = np.zeros((len(residuals), len(CLASSES)))
@@ -72,10 +81,13 @@ def noise_gains(
     if spacing.any():
         z = (z[:, :, None] + spacing[usable, None, None] * _OFFSETS).reshape(len(z), -1)
     z = z - z.mean(axis=1, keepdims=True)
-    z /= np.sqrt((z**2).mean(axis=1, keepdims=True))
-    bases = _bases(z)
+    scale = np.sqrt((z**2).mean(axis=1, keepdims=True))
+    z /= scale
+    bases, margin = _bases(z, doubt[usable] / scale[:, 0])
     shapes = [name for name, free in CLASSES if free]
     means = np.array([_cosine_means(name, bases[name][0]) for name in shapes])
+    # the mean of a cosine over an interval of that half-width
+    means[shapes.index("uniform")] *= np.sinc(margin[:, None] * np.arange(1, _TERMS + 1))
     shaped = _shape_gains(means.reshape(-1, _TERMS), n).reshape(len(shapes), -1)
     for k, (name, free) in enumerate(CLASSES):
         gain = _parametric(name, *bases[name], n)
@@ -94,20 +106,23 @@ def tie_spacing(column: Float[np.ndarray, " n"]) -> float:
     return float(2 * np.sqrt(np.pi) * column.std() * equal)
 
 
-def _bases(z: Floats) -> dict[str, tuple[Floats, Floats]]:
+def _bases(z: Floats, doubt: Floats) -> tuple[dict[str, tuple[Floats, Floats]], Floats]:
     """For each base density: z (of mean 0 and variance 1) less its fitted place over its fitted
-    scale, [F, n], and that scale, [F]."""
-    low = z.min(axis=1, keepdims=True)
+    scale, [F, n], and that scale, [F]. And the margin of the uniform one in units of its width."""
+    margin = doubt[:, None]
+    low = z.min(axis=1, keepdims=True) - margin
+    width = z.max(axis=1, keepdims=True) + margin - low
     from_median = z - np.median(z, axis=1, keepdims=True)
     size = np.abs(from_median)
     narrow = np.median(size, axis=1, keepdims=True) / _STUDENT_MEDIAN
     scales = {
         "laplace": (from_median, size.mean(axis=1, keepdims=True)),
         "student": (from_median, np.maximum(narrow, _NARROWEST)),
-        "uniform": (z - low, z.max(axis=1, keepdims=True) - low),
+        "uniform": (z - low, width),
         "gaussian": (z, np.ones((len(z), 1))),
     }
-    return {name: (t / width, width[:, 0]) for name, (t, width) in scales.items()}
+    bases = {name: (t / scale, scale[:, 0]) for name, (t, scale) in scales.items()}
+    return bases, (margin / width)[:, 0]
 
 
 def _parametric(name: str, t: Floats, width: Floats, n: int) -> Floats:
