@@ -104,7 +104,7 @@ def canonical_order(adjacency: Shaped[Tensor, "B D D"]) -> Int64[Tensor, "B D"]:
     by them. Otherwise the graph is divided: between two colours with more than half of their pairs
     joined, edges are replaced by the missing ones, and each connected part is then ordered by
     itself; so twins, isolated nodes, forests and repeated parts need no search. In a connected
-    part, each node of the smallest colour that several nodes share is given a new colour in turn,
+    part, each node of the smallest colour that several nodes share gets a new colour in turn,
     and the smallest resulting graph is taken (McKay & Piperno 2014 describe this search); of nodes
     that a known automorphism exchanges only one is tried. The result is exact: refinement by
     hashing can only be too coarse, and the search then decides.

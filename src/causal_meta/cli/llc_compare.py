@@ -30,9 +30,9 @@ EXAMPLES = """  causal-meta llc compare of=small_network
   causal-meta llc compare of=first tasks=held_in samplers=mala,sgld
 
 Without samplers=… all sampler runs on the target in the store are shown. With it, the named
-samplers are shown with the given settings, and run if they have not been. Errors are standard
-errors (Monte Carlo, and the remaining bias of the step size); seconds count warm-up and sampling,
-not compilation. Exit status 1 if a chain of one of the runs failed."""
+samplers are shown with the settings of the command, and run if they have not been. Errors are
+standard errors (Monte Carlo, and the remaining bias of the step size); seconds count warm-up and
+sampling, not compilation. Exit status 1 if a chain of one of the runs failed."""
 SHOWN = (
     "sampler",
     "λ̂",

@@ -179,8 +179,8 @@ class ReducedRankConfig(LinearNetworkConfig):
     n_hidden: int = setting(4, low=1, help="H")
     n_outputs: int = setting(5, low=1, help="M")
     rank: int = setting(2, low=0, help="rank r of the true map")
-    rank_in: int | None = setting(None, low=0, help="rank a of A at w*; r if not given")
-    rank_out: int | None = setting(None, low=0, help="rank b of B at w*; r if not given")
+    rank_in: int | None = setting(None, low=0, help="rank a of A at w*; by default r")
+    rank_out: int | None = setting(None, low=0, help="rank b of B at w*; by default r")
 
     def widths_of(self) -> tuple[int, ...]:
         return (self.n_inputs, self.n_hidden, self.n_outputs)

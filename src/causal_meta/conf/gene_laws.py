@@ -25,8 +25,8 @@ class TechnicalNoiseConfig(Config):
 
     A tuple holds the settings found for different experiments, one of which every task draws, for
     each field by itself. The ready settings `chromium_10x`, `illumina`, `drop_seq` and `smart_seq`
-    are those fitted to real data by the simulator's authors. Here m is found once for each model,
-    from its reference cells: knocking out a gene does not move it.
+    are those fitted to real data by the simulator's authors. Here m is computed once for each
+    model, from its reference cells: knocking out a gene does not move it.
     """
 
     kind: ClassVar[str] = "technical_noise"

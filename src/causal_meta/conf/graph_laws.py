@@ -143,7 +143,7 @@ class Layered(GraphConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class KnownGraph(GraphConfig):
-    """One given graph, randomly renumbered in every task. `nodes` may name nodes without edges; by
+    """One known graph, randomly renumbered in every task. `nodes` may name nodes without edges; by
     default they are the names in the edges.
 
     The order in which edges and nodes are written means nothing, and is made canonical.
@@ -178,7 +178,7 @@ class KnownGraph(GraphConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSubgraph(GraphConfig):
-    """A connected subgraph of D nodes of a given network, grown from a random node by adding one
+    """A connected subgraph of D nodes of a known network, grown from a random node by adding one
     random neighbour after another.
 
     With `top` below 1 the neighbour is drawn from that share of the neighbours with the largest

@@ -129,7 +129,7 @@ class GPCDE(MechanismConfig):
     and node: "rbf" exp(-r²/2), "exponential_gamma" exp(-r^gamma), "rational_quadratic" (1 + r²/(2
     alpha))^-alpha. It is drawn by `n_features` random Fourier features with Gaussian weights over
     all kernels together, so that the drawn function can be sampled again; `exact=True` draws the
-    values at the given rows from the Gaussian process itself, by Cholesky's decomposition (for
+    values at the rows from the Gaussian process itself, by Cholesky's decomposition (for
     verification: costs N³, and further rows belong to another function). `row_noise_rate` r > 0
     adds independent noise t e' of a scale t ~ Gamma(1, rate r) drawn for every row.
     """

@@ -50,8 +50,8 @@ class StudentConfig(NetworkModelConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkTrainingConfig(Config):
-    """How w* is found: a gradient method on minibatches, then, unless `polish` is off, a descent in
-    double precision to a minimum of L_n.
+    """How w* is searched for: a gradient method on minibatches, then, unless `polish` is off, a
+    descent in double precision to a minimum of L_n.
 
     `weight_decay` shapes the training alone; L_n has no such term, so that a minimum of L_n is only
     where the polish ends. It ends where the posterior with γ = 1 around w* has no points of lower

@@ -20,8 +20,8 @@ _MISSING = dataclasses.MISSING
 
 
 class ConfigError(ValueError):
-    """An invalid configuration value: one sentence saying what was given, what is allowed and what
-    to do."""
+    """An invalid configuration value: one sentence saying what the value was, what is
+    allowed and what to do."""
 
 
 def setting(

@@ -168,7 +168,7 @@ def energy(distances: Float[np.ndarray, "U U"], n: int) -> tuple[float, float]:
 
 
 def jackknife_error(*without: np.ndarray) -> float:
-    """Standard error of an estimate from independent samples, given its values without each unit of
+    """Standard error of an estimate from independent samples, from its values without each unit of
     each sample."""
     return float(
         np.sqrt(sum((len(w) - 1) / len(w) * np.square(w - w.mean()).sum() for w in without))

@@ -16,8 +16,8 @@ def event_from_v1(event: Mapping[str, Any]) -> dict[str, Any]:
 
     run_id is the run's folder (the old id was new at every event); the epoch, which the old loops
     counted in, stays and stands as the step where none was set; the losses join the metrics; wall_s
-    is total_time_s where it is given; flat copies of the histories (`history_<name>`) become one
-    `histories`; meta stays at on_start only.
+    is total_time_s where it was recorded; flat copies of the histories (`history_<name>`) become
+    one `histories`; meta stays at on_start only.
     """
     known = {
         "schema_version",

@@ -29,7 +29,7 @@ class GPCDEFactory(MechanismLaw):
     number of them and are Gaussian processes in the limit of many: the frequencies of a kernel are
     draws of its spectral measure, and the weights are normal (BCNP, Dhir et al. 2025, draws from
     the process itself; the law that goes by this name in earlier code has weights of one). An exact
-    draw decomposes the covariance of the given rows; its first rows do not depend on how many
+    draw decomposes the covariance of the rows; its first rows do not depend on how many
     follow.
     """
 
