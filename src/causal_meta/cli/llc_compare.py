@@ -61,27 +61,21 @@ def add(inner: Verbs) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, then the path of the picture."""
+    from causal_meta.monitoring.coefficients import draw_comparison
     from causal_meta.records.analyses import exact_in_words
-    from causal_meta.runners.llc.comparison import (
-        PICTURE,
-        compared,
-        draw_comparison,
-        exact_of,
-        rows_of,
-    )
+    from causal_meta.runners.llc.comparison import compared, exact_of, rows_of
 
     store = open_store(args)
     target, runs = _runs(args, store)
     comparison = compared(runs)
     _print(rows_of(comparison))
-    known = exact_in_words(exact_of(comparison))
+    exact = exact_of(comparison)
+    known = exact_in_words(exact)
     if known:
         print(known)
-    print(
-        draw_comparison(
-            comparison, target, Path(args.out) if args.out else target.folder / "figures" / PICTURE
-        )
-    )
+    analyses = {item.label: item.analysis for item in comparison}
+    path = Path(args.out) if args.out else target.folder / "figures" / "llc_compare.png"
+    print(draw_comparison(analyses, target.id, exact, path))
     return _failures(comparison)
 
 

@@ -69,7 +69,7 @@ def add(inner: Verbs) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the runs, the fit and the path of the picture."""
     from causal_meta.conf.setting import ConfigError
-    from causal_meta.runners.llc.limits import SWEPT, draw_limit, fit, sweeps
+    from causal_meta.runners.llc.limits import SWEPT, fit, sweeps
 
     options = {
         key: value for key, _, value in (word.partition("=") for word in args.words) if key in _OWN
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     limit = fit(sweep, multiplicity=multiplicity)
     _print(sweep, limit)
     path = Path(args.out) if args.out else target.folder / "figures" / f"llc_by_{by}.png"
-    print(draw_limit(sweep, limit, path))
+    print(_drawn(sweep, limit, path))
     if len(series) > 1:
         print(
             f"Not shown: {len(series) - 1} more sets of runs that differ in {by} "
@@ -152,6 +152,18 @@ def _made(
         for config, more in zip(configs, swept, strict=True)
     ]
     return inputs["of"], made
+
+
+def _drawn(sweep: Sweep, limit: Limit, path: Path) -> Path:
+    from causal_meta.drawing.limits import Fitted
+    from causal_meta.monitoring.coefficients import draw_limit
+
+    points = [(point.at, point.value or 0.0, point.error or 0.0) for point in sweep.used]
+    at = 0.0 if sweep.by != "beta" else max(point[0] for point in points) * 1.5
+    fitted = Fitted(at, limit.value, limit.error, limit.curve)
+    exact = sweep.exact.get("lambda") if sweep.by != "step" else None
+    note = f"{sweep.label}; {limit.model}; limit {limit.value:.4g} ± {limit.error:.2g}"
+    return draw_limit(sweep.by, points, fitted, exact, note, path)
 
 
 def _whole(text: str) -> int:

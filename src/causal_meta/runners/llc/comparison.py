@@ -1,19 +1,16 @@
-"""Comparison of the samplers' runs on one target: a row for each, and one picture. Reads artifacts
-only; loads neither JAX nor torch."""
+"""Comparison of the samplers' runs on one target: a row for each. Reads artifacts only; loads
+neither JAX nor torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from causal_meta.conf.labels import labels_of
 from causal_meta.conf.samplers import SamplerConfig
-from causal_meta.records.analyses import exact_level, read_analysis
+from causal_meta.records.analyses import read_analysis
 from causal_meta.store import Artifact, Store
-
-PICTURE = "llc_compare.png"
 
 
 @dataclass(frozen=True)
@@ -71,27 +68,3 @@ def _row(item: Compared) -> dict[str, Any]:
         "ess_per_second": ess / seconds if ess and seconds else None,
         "flags": list(analysis["flags"]),
     }
-
-
-def draw_comparison(runs: Sequence[Compared], target: Artifact, path: Path) -> Path:
-    """Draw the running estimate of every run over gradients and over seconds, with the exact value
-    where it is known, into the file `path`."""
-    from causal_meta.drawing import canvas, chains
-
-    drawn = {
-        item.label: chains.Running(**item.analysis["running"])
-        for item in runs
-        if item.analysis["running"]["draws"]
-    }
-    if not drawn:
-        raise ValueError(
-            f"None of the runs on {target.id} has an estimate to draw; see their failed chains in "
-            "analysis.json."
-        )
-    title = f"Learning coefficient of {target.id}"
-    note = (
-        "running estimate with its 95 % band; the seconds are those of warm-up and sampling, "
-        "without compiling"
-    )
-    exact = exact_level(exact_of(runs))
-    return canvas.save(chains.compare(drawn, exact=exact, title=title, note=note), path)

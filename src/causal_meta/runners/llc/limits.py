@@ -1,12 +1,11 @@
 """Limits of learning coefficients from several runs on one target: the runs that differ in one
-setting, the fit, and a picture. Loads no JAX."""
+setting, and the fit. Loads no JAX."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,29 +137,3 @@ def fit(sweep: Sweep, *, multiplicity: int | None = None) -> Limit:
                 else ""
             )
         ) from None
-
-
-def draw_limit(sweep: Sweep, limit: Limit, path: Path) -> Path:
-    """Draw a fitted sweep into the file `path`."""
-    from causal_meta.drawing import canvas, limits
-
-    used = sweep.used
-    x, y, e = ([getattr(point, name) for point in used] for name in ("at", "value", "error"))
-    at = 0.0 if sweep.by != "beta" else max(x) * 1.5
-    fitted = limits.Fitted(at, limit.value, limit.error, limit.curve)
-    known = sweep.exact.get("lambda") if sweep.by != "step" else None
-    label = {"gamma": "localisation γ", "beta": "tempered rows nβ", "step": "step size ε"}[sweep.by]
-    note = f"{sweep.label}; {limit.model}; limit {limit.value:.4g} ± {limit.error:.2g}"
-    return canvas.save(
-        limits.limit(
-            x,
-            y,
-            e,
-            fitted,
-            exact=known,
-            label=label,
-            title="Learning coefficient in the limit",
-            note=note,
-        ),
-        path,
-    )
