@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import chi2
 
 from causal_meta.knowledge import Knowledge
-from causal_meta.models.bayesian import subset_sums
+from causal_meta.models.bayesian import subset_passes
 from causal_meta.models.bayesian.enumeration import EnumeratedGraphs, all_graphs
 from causal_meta.models.bayesian.family_tables import FamilyTables
 from causal_meta.models.bayesian.graph_sums import ancestor_shares
@@ -86,7 +86,7 @@ CASES = {
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("n_nodes", [3, 4, 5])
 def test_dynamic_programming_equals_enumeration(n_nodes, prior, low_bits, monkeypatch, every):
-    monkeypatch.setattr(subset_sums, "_LOW_BITS", low_bits)  # blocks, as with many variables
+    monkeypatch.setattr(subset_passes, "_LOW_BITS", low_bits)  # blocks, as with many variables
 
     def check(score):
         assert_equal_posteriors(made(score(n_nodes, n_nodes), prior))
@@ -97,7 +97,7 @@ def test_dynamic_programming_equals_enumeration(n_nodes, prior, low_bits, monkey
 
 @pytest.mark.parametrize("low_bits", [2, 8])
 def test_knowledge_and_candidates_are_obeyed_alike(low_bits, monkeypatch, every):
-    monkeypatch.setattr(subset_sums, "_LOW_BITS", low_bits)
+    monkeypatch.setattr(subset_passes, "_LOW_BITS", low_bits)
     knowledge = Knowledge.none(5).forbid(0, 1).require(2, 0).require(1, 4).with_exogenous([3])
     candidates = [[1, 2, 3], [0, 3], [4, 3], [], [1, 3, 0]]
 
@@ -224,7 +224,7 @@ def frequencies_agree(graphs, log_probabilities, listed):
 
 @pytest.mark.parametrize("low_bits", [2, 8])
 def test_draws_have_the_exact_frequencies_and_not_those_of_the_other_prior(low_bits, monkeypatch):
-    monkeypatch.setattr(subset_sums, "_LOW_BITS", low_bits)
+    monkeypatch.setattr(subset_passes, "_LOW_BITS", low_bits)
     tables = made(BGe(prepare(linear_rows(4, 12, 6))), "uniform")
     listed, orders = EnumeratedGraphs(tables), OrderSums(tables)
     modular, order = listed.log_probabilities, orders.log_prob(listed.graphs)
