@@ -183,6 +183,7 @@ def compare(args: argparse.Namespace) -> int:
     }
     config: Any = compose(DistanceConfig.kind, words.settings, base)
 
+    from causal_meta.monitoring.worlds import draw_distance
     from causal_meta.runners.tasks.distances import distance_config, load_distance
 
     config, swapped = distance_config(
@@ -194,19 +195,11 @@ def compare(args: argparse.Namespace) -> int:
         name=words.name,
     )
     names = (args.first, args.second)
-    distance = make(
-        args,
-        store,
-        config,
-        {},
-        name=words.name,
-        overrides=words.settings,
-        options={"names": names[::-1] if swapped else names},
-    )
+    distance = make(args, store, config, {}, name=words.name, overrides=words.settings)
     answer = load_distance(distance, swapped=swapped)
-    picture = (
-        answer.draw(args.out, names) if args.out or not answer.figure.is_file() else answer.figure
-    )
+    picture = Path(args.out) if args.out else answer.figure
+    if args.out or not picture.is_file():
+        draw_distance(answer.distances, answer.arrays, names, picture)
     if not args.quiet:
         _print(answer, names, f"{config.n_tasks} tasks of each family, {config.n_rows} rows each")
         print(picture)

@@ -2,8 +2,8 @@
 
 `distances.json` holds `distances` (name -> {value, se, null}), the `first` and `second` family in
 numbers, the names of the `signed` distances and the conventions; `arrays.npz` the spectra, degrees
-and per-task statistics of both; `figures/distance.png` the picture. Reading loads neither torch nor
-matplotlib.
+and per-task statistics of both. Reading loads neither torch nor matplotlib; `monitoring.worlds`
+draws the picture, `figures/distance.png`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ def build_distance(config: DistanceConfig, attempt: Attempt) -> dict[str, Any]:
     """Compare the two families and write the result into the attempt's folder; the builder of kind
     `distance`.
 
-    The option `names` holds the names of the two in the picture.
     """
     from causal_meta.datasets.distances import GAPS, SMOOTHING, compare_families
 
@@ -73,12 +72,6 @@ def build_distance(config: DistanceConfig, attempt: Attempt) -> dict[str, Any]:
         json.dumps(tree, indent=1, allow_nan=False) + "\n", "utf-8"
     )
     np.savez_compressed(attempt.folder / "arrays.npz", **comparison.arrays)  # type: ignore[arg-type]
-    _draw(
-        tree["distances"],
-        comparison.arrays,
-        attempt.options.get("names", ("first", "second")),
-        attempt.folder / "figures" / FIGURE,
-    )
     metrics = {name: entry["value"] for name, entry in tree["distances"].items()}
     return {"dims": {"n_tasks": config.n_tasks, "n_rows": config.n_rows}, "metrics": metrics}
 
@@ -102,10 +95,6 @@ class FamilyDistance:
     families: tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]
     arrays: dict[str, np.ndarray]
     figure: Path
-
-    def draw(self, path: str | Path | None, names: tuple[str, str]) -> Path:
-        """Write the picture (to `figure` without a path), with the families called by `names`."""
-        return _draw(self.distances, self.arrays, names, Path(path or self.figure))
 
 
 def load_distance(artifact: Artifact, *, swapped: bool = False) -> FamilyDistance:
@@ -136,31 +125,4 @@ def load_distance(artifact: Artifact, *, swapped: bool = False) -> FamilyDistanc
         }
     return FamilyDistance(
         distances, (tree[roles[0]], tree[roles[1]]), arrays, artifact.folder / "figures" / FIGURE
-    )
-
-
-def _draw(
-    distances: Mapping[str, Any],
-    arrays: Mapping[str, np.ndarray],
-    names: tuple[str, str],
-    path: Path,
-) -> Path:
-    from causal_meta import drawing
-
-    labels = dict(zip(("first", "second"), names, strict=True))
-    if names[0] == names[1]:
-        labels["second"] += " (again)"
-    kinds = [
-        name.removeprefix("first_degrees_") for name in arrays if name.startswith("first_degrees_")
-    ]
-    degrees = {
-        kind: {labels[role]: arrays[f"{role}_degrees_{kind}"] for role in labels} for kind in kinds
-    }
-    spectra = {labels[role]: arrays[f"{role}_spectra"] for role in labels}
-    note = f"{len(arrays['first_spectra'])} tasks of each family"
-    return drawing.save(
-        drawing.comparison(
-            distances, spectra, degrees, title=" and ".join(labels.values()), note=note
-        ),
-        path,
     )
