@@ -82,7 +82,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("low_bits", [1, 2, 8])
+@pytest.mark.parametrize("low_bits", [1, 3])
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("n_nodes", [3, 4, 5])
 def test_dynamic_programming_equals_enumeration(n_nodes, prior, low_bits, monkeypatch, every):
