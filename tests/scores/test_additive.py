@@ -6,6 +6,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_t
 
 from causal_meta.scores import bge
+from causal_meta.scores import features as features_module
 from causal_meta.scores.additive import SCALES, Additive
 from causal_meta.scores.bge import BGe, BGePrior
 from causal_meta.scores.features import Features, smooth_features
@@ -25,15 +26,16 @@ def curved_data(seed, n):
     )
 
 
-def student_evidence(features, prior, parents, s, wrong=0.0):
+def student_evidence(features, prior, parents, s, products=False, wrong=0.0):
     """log p(x_0 | parents) as a multivariate Student density: given the variance, the observations
     are Gaussian with covariance I + 11'/a_m + X V X' (weights of variance 1/t and s)."""
-    columns, _ = features.blocks.columns(np.array([parents], int).reshape(1, -1))
-    columns = columns[0][columns[0] < features.columns.shape[1]]
+    columns = features.of(np.array([parents], int).reshape(1, -1), products)[0]
+    columns = columns[columns != features.empty]
     x = features.columns[:, columns]
     x = x - x.mean(axis=0)
-    smooth = features.is_feature[columns]
+    smooth = features.is_smooth[columns]
     variances = np.where(smooth, s + wrong, 1 / prior.scale)
+    variances[features.is_product[columns]] /= max(1, len(parents))
     y = features.columns[:, 0]
     df = prior.a_w_excess + (~smooth).sum() + 1
     covariance = np.eye(len(y)) + 1 / prior.a_m + (x * variances) @ x.T
@@ -45,8 +47,9 @@ def test_a_family_is_an_average_of_student_densities(prior):
     features = Features(prepare(curved_data(0, 25), [0, 0, 0, 3]), prior, n_features=4)
     score = Additive(features)
     for parents in every_family(4):
-        by_scale = [student_evidence(features, prior, parents, s) for s in SCALES]
-        exact = logsumexp(by_scale) - np.log(3)
+        both = (False, True) if len(parents) > 1 else (False,)
+        terms = [student_evidence(features, prior, parents, s, p) for s in SCALES for p in both]
+        exact = logsumexp(terms) - np.log(len(terms))
         assert family(score, 0, parents) == pytest.approx(exact, abs=1e-8)
     off = [student_evidence(features, prior, [1], s, wrong=0.3) for s in SCALES]
     assert abs(family(score, 0, [1]) - logsumexp(off) + np.log(3)) > 1e-3
@@ -70,6 +73,23 @@ def test_the_evidence_favours_smooth_mechanisms_and_not_their_inverse():
     backward = family(score, 2, [0]) - family(score, 2, [])
     assert forward > 30
     assert forward > backward + 30
+
+
+def test_products_of_pairs_are_favoured_where_parents_interact():
+    r = np.random.default_rng(8)
+    a, b = r.normal(size=(2, 300))
+    table = prepare(np.column_stack([a * b + 0.5 * r.normal(size=300), a, b]))
+    with_products, without = (Additive(Features(table, interactions=i)) for i in (True, False))
+    gain = [family(s, 0, [1, 2]) - family(s, 0, []) for s in (with_products, without)]
+    assert gain[0] > 100
+    assert gain[0] > gain[1] + 100
+    assert family(with_products, 0, [1]) == family(without, 0, [1])
+
+
+def test_too_many_pairs_have_no_products(monkeypatch):
+    monkeypatch.setattr(features_module, "_MOST_PAIRS", 2)
+    assert Features(prepare(linear_data(0, 9, 2))).products is not None
+    assert Features(prepare(linear_data(0, 9, 3))).products is None
 
 
 def test_features_are_orthogonal_to_constants_and_lines_and_expand_the_kernel():

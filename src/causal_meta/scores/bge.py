@@ -109,12 +109,12 @@ class BGe(LocalScore):
 class ColumnBlocks:
     """The columns of each variable, and of sets of variables in one rectangle."""
 
-    def __init__(self, blocks: tuple[Int[np.ndarray, " c"], ...]) -> None:
+    def __init__(self, blocks: tuple[Int[np.ndarray, " c"], ...], empty: int | None = None) -> None:
         self._blocks = blocks
         self._widths = np.array([len(block) for block in blocks])
-        # the number of all columns names an empty one, behind the last
-        self._empty = int(self._widths.sum())
-        self._padded = np.full((len(blocks), max(1, self._widths.max())), self._empty)
+        # by default the number of all columns names an empty one, behind the last
+        empty = int(self._widths.sum()) if empty is None else empty
+        self._padded = np.full((len(blocks), max(1, self._widths.max())), empty)
         for row, block in zip(self._padded, blocks, strict=True):
             row[: len(block)] = block
 

@@ -132,25 +132,30 @@ class ClassGains:
         """Residuals of the additive mean; the root mean square posterior deviation of that mean;
         which residuals are more than the prior's ridge; the columns of the mean, and what the Gram
         matrix lacks on their diagonal."""
-        columns, _ = self._features.blocks.columns(parents)
-        ridge = self._ridge(columns, self._remembered(self._best_scales, node, parents)[:, 0])
+        best = self._remembered(self._best_mechanisms, node, parents)[:, 0].astype(np.int64)
+        columns, ridge = self._columns_of(parents, best)
         residuals, n_parameters = self._residuals(node, columns, ridge)
         squares = (residuals**2).sum(axis=1)
         n = int(self._sizes[self._features.table.group_of[node]])
         doubt = np.sqrt(n_parameters / n * squares / residuals.shape[1])
         return residuals, doubt, squares > self._features.prior.scale, columns, ridge
 
-    def _best_scales(self, node: int, parents: NDArray[np.int64]) -> NDArray[np.float64]:
-        best = self._additive.by_scale(node, parents).argmax(axis=0)
-        return np.array(self._additive.scales)[best][:, None]
+    def _best_mechanisms(self, node: int, parents: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self._additive.by_mechanism(node, parents).argmax(axis=0)[:, None].astype(float)
 
-    def _ridge(
-        self, columns: Int[np.ndarray, "F q"], s: Float[np.ndarray, " F"]
-    ) -> Float[np.ndarray, "F q"]:
-        """What the Gram matrix of each family's columns lacks on its diagonal."""
-        is_feature = self._features.is_feature
-        ridge = np.where(is_feature[columns], 1 / s[:, None], 0.0)
-        return np.where(columns == len(is_feature) - 1, 1.0, ridge)
+    def _columns_of(
+        self, parents: Int[np.ndarray, "F p"], best: Int[np.ndarray, " F"]
+    ) -> tuple[Int[np.ndarray, "F q"], Float[np.ndarray, "F q"]]:
+        """The columns of each family's best mechanism, and what the Gram matrix lacks on their
+        diagonal."""
+        features = self._features
+        scales, products = zip(*self._additive.mechanisms, strict=True)
+        has_products = np.array(products)[best]
+        columns = features.of(parents, bool(has_products.any()))
+        unused = features.is_product[columns] & ~has_products[:, None]
+        columns = np.where(unused, features.empty, columns)
+        of_scale = np.array([features.precisions(s, parents.shape[1]) for s in scales])
+        return columns, of_scale[best[:, None], columns]
 
     def _residuals(
         self, node: int, columns: Int[np.ndarray, "F q"], ridge: Float[np.ndarray, "F q"]
