@@ -80,6 +80,33 @@ def test_knowledge_is_obeyed_by_every_graph_and_marginal():
     assert not known.allows(answer(task_of(chain(6))).graphs[0].numpy())
 
 
+def test_without_data_the_posterior_is_the_prior():
+    config = dataclasses.replace(LINEAR, expected_edges=4.0)
+    everything_set = task_of(chain(7), np.ones((60, 7), bool))
+    p = answer(everything_set, config).edge_probabilities[0]
+    assert float(p.sum()) == pytest.approx(4.0)
+    assert float(answer(task_of(chain(7)), config).edge_probabilities.sum()) > 4.1
+
+
+def test_degenerate_tables_have_an_answer(every):
+    x, generator = chain(3), np.random.default_rng(4)
+    cases = {
+        "one row": x[:1],
+        "copies of columns": np.concatenate([x, x], axis=1),
+        "sums of columns": np.concatenate([x, x[:, :1] + x[:, 1:]], axis=1),
+        "constant columns": np.concatenate([x, np.ones_like(x)], axis=1),
+        "more columns than rows": generator.normal(size=(4, 8)),
+        "huge": 1e37 * x,
+    }
+
+    def check(x):
+        p = answer(task_of(x)).edge_probabilities
+        assert bool(((p >= 0) & (p <= 1)).all())
+        assert float(p.sum()) > 0.1
+
+    every(check, cases)
+
+
 def test_codes_of_categories_may_be_any_numbers():
     generator = np.random.default_rng(2)
     x = chain(3, 300)
