@@ -83,6 +83,10 @@ class Particles(NamedTuple):
     slope: Array
 
 
+Pilot = tuple[Path, Particles, jax.Array, jax.Array]
+"""The pilot: its path so far, its particles, the power of the last temperature, the next step."""
+
+
 @dataclass(frozen=True)
 class Annealing:
     """The path of a posterior and draws along it, in coordinates v = sqrt(γ) (w - w*), in which the
@@ -115,21 +119,21 @@ class Annealing:
         dtype = self.prepared.centre.dtype
         zero = jnp.zeros((), dtype)
 
-        def advance(loop: Any) -> Any:
+        def advance(loop: Pilot) -> Pilot:
             path, here, t, step = loop
             chance, moving = jax.random.split(jax.random.fold_in(onwards, path.length))
-            after = next_power(here.height, t)
+            after = jnp.asarray(next_power(here.height, t))
             chosen = resampled(chance, here.height, after - t)
             here = jax.tree.map(lambda values: values[chosen], here)
             path = Path(
-                path.powers.at[path.length].set(after),
-                path.steps.at[path.length].set(step),
+                jnp.asarray(path.powers).at[path.length].set(after),
+                jnp.asarray(path.steps).at[path.length].set(step),
                 path.length + 1,
             )
             here, acceptance = self._move(moving, here, after, step, data)
             return path, here, after, step * jnp.exp(_GAIN * (acceptance - _ACCEPTANCE))
 
-        def unfinished(loop: Any) -> Any:
+        def unfinished(loop: Pilot) -> Array:
             path, _, t, _ = loop
             return (t < 1) & (path.length < self.most)
 
@@ -144,7 +148,7 @@ class Annealing:
         first, onwards = jax.random.split(jax.random.fold_in(key, number))
         size = segment_length(self.length)
 
-        def anneal(k: Array, loop: Any) -> Any:
+        def anneal(k: Array, loop: tuple[Particles, Array]) -> tuple[Particles, Array]:
             here, log_weights = loop
             before = jnp.where(k > 0, path.powers[k - 1], 0)
             log_weights = log_weights - (path.powers[k] - before) * here.height

@@ -9,14 +9,14 @@ of them: from C times the draws, and chains of equal length run side by side wit
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from blackjax.mcmc import adjusted_mclmc, hmc, mala, nuts
 from blackjax.optimizers.dual_averaging import DualAveragingState, dual_averaging
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from causal_meta.conf.samplers import HMCConfig, MALAConfig, MCLMCConfig, NUTSConfig
 from causal_meta.draws import Draws
@@ -53,6 +53,17 @@ _FARTHER = 16.0
 _SHORTEST = 4.0
 _DECORRELATED = 0.5  # largest autocorrelation of the loss over a trajectory
 _FIRST_STEP = 0.5  # in units of the stiffest direction at w*
+
+
+class WhitenedState(Protocol):
+    """The state of one of BlackJAX's chains in whitened coordinates."""
+
+    @property
+    def position(self) -> Array: ...
+    @property
+    def logdensity(self) -> Array: ...
+    @property
+    def logdensity_grad(self) -> Array: ...
 
 
 class Moved(NamedTuple):
@@ -267,7 +278,7 @@ class Trajectories:
         return adapted, {"gradients_per_draw": float(np.mean(records["work"]))}
 
 
-def rounded(start: Start, size: int, dtype: Any, rank: int) -> Whitening:
+def rounded(start: Start, size: int, dtype: DTypeLike, rank: int) -> Whitening:
     """The whitening with one scale, 1 / sqrt(h), in all directions, h the largest curvature where
     chains start."""
     whitening = Whitening.round(size, 1.0, dtype, rank)
@@ -283,7 +294,9 @@ def whitened_log_density(prepared: Prepared, whitening: Whitening, data: Rows) -
     return lambda z: jnp.asarray(prepared.log_density(prepared.centre + whitening.outward(z), data))
 
 
-def whitened_observation(prepared: Prepared, whitening: Whitening, state: Any) -> Observation:
+def whitened_observation(
+    prepared: Prepared, whitening: Whitening, state: WhitenedState
+) -> Observation:
     """The record of a state with whitened `position`, `logdensity` and `logdensity_grad`."""
     away = whitening.outward(state.position)
     excess = prepared.excess(state.logdensity, away)

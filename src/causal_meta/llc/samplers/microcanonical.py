@@ -118,7 +118,9 @@ class Unadjusted:
         log_density = self._log_density(tuning, data)
 
         def one(key: Key, state: IntegratorState) -> tuple[IntegratorState, Array, Array]:
-            def turn(i: Array, inner: Any) -> Any:
+            def turn(
+                i: Array, inner: tuple[IntegratorState, Array, Array]
+            ) -> tuple[IntegratorState, Array, Array]:
                 state, error, wrong = inner
                 state, info = self.kernel(
                     jax.random.fold_in(key, i),

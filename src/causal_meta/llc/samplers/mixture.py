@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ class Mixture(NamedTuple):
     leading axis K."""
 
     log_share: Array
-    parts: Any
+    parts: Component
 
     @classmethod
     def equal(cls, parts: Component) -> Mixture:

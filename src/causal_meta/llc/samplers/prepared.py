@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ from causal_meta.llc.landscapes.landscape import Landscape, Rows
 from causal_meta.llc.landscapes.local_posterior import LocalPosterior, tempered_rows
 from causal_meta.llc.samplers.arrays import Array, Key
 from causal_meta.llc.samplers.threefry import key_of
+
+T = TypeVar("T")
 
 POWER_ITERATIONS = 20  # for the largest curvature at w*
 START_ITERATIONS = 8  # the same at each chain's start
@@ -173,7 +175,7 @@ def full_loss(landscape: Landscape, row_chunk: int) -> Callable[[jax.Array, Rows
         return landscape.mean_loss
     whole = n // size * size
 
-    def summed(part: Callable[[Any], Any], data: Rows) -> Any:
+    def summed(part: Callable[[Rows], T], data: Rows) -> T:
         """The sum of `part` over all chunks of rows."""
         chunks = {
             name: values[:whole].reshape(n // size, size, *values.shape[1:])

@@ -89,14 +89,14 @@ class Stepping(Generic[Config, State, Tuning]):
         self.rows = minibatch(prepared.landscape, config.batch_size, config.kind)
         self.work = self.first_work = self.rows / prepared.landscape.n if self.rows else 1.0
 
-    def step_of(self, curvature: Any) -> Any:
+    def step_of(self, curvature: Array) -> Array:
         """The step that `step_rule` gives for the largest curvature in the sampler's
         coordinates."""
         if self.config.step_rule == "fixed":
             return 0 * curvature + self.config.step_size
         return self.size_of(self.config.fraction, curvature)
 
-    def size_of(self, fraction: float, curvature: Any) -> Any:
+    def size_of(self, fraction: float, curvature: Array) -> Array:
         """The step whose product with the curvature is `fraction`."""
         return fraction / curvature
 

@@ -72,7 +72,7 @@ class Thermostat(Stepping[SGNHTConfig, State, Tuning]):
         """A, the mean friction where gradients have no noise."""
         return self.config.friction * (math.sqrt(self.prepared.posterior.gamma) or 1.0)
 
-    def size_of(self, fraction: float, curvature: Any) -> Any:
+    def size_of(self, fraction: float, curvature: Array) -> Array:
         """The time step, whose square times the curvature is `fraction`."""
         return (fraction / curvature) ** 0.5
 

@@ -79,6 +79,10 @@ class Gaussian(NamedTuple):
         return -0.5 * (jnp.sum(away**2) - jnp.sum(along**2)) - volume
 
 
+Fits = tuple[Gaussian, optax.OptState]
+"""The fits of all starts, and the states of their optimisers."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """Maximisation of the evidence lower bound E_q[log p - log q] by Adam, with reparameterised
@@ -131,7 +135,7 @@ class Fit:
             optax.adam(rate),
         )
 
-    def opening(self, data: Rows) -> tuple[Array | float, Array, Any]:
+    def opening(self, data: Rows) -> tuple[Array | float, Array, Fits]:
         """L_n(w*), the units s, and the fits with their optimisers at their start."""
         ready = self.prepared.centred(self.prepared.loss(self.prepared.centre, data))
         size, dtype = ready.landscape.n_parameters, ready.centre.dtype
@@ -156,12 +160,12 @@ class Fit:
         return ready.posterior.centre_loss, units, jax.vmap(start)(normal)
 
     def climb(
-        self, key: Key, state: Any, first: Array, last: Array, units: Array, data: Rows
-    ) -> tuple[Any, Array]:
+        self, key: Key, state: Fits, first: Array, last: Array, units: Array, data: Rows
+    ) -> tuple[Fits, Array]:
         """Steps `first` to `last` - 1 of every fit: fits with their optimisers, and the bound of
         the last step [C]."""
 
-        def step(number: Array, loop: Any) -> Any:
+        def step(number: Array, loop: tuple[Fits, Array]) -> tuple[Fits, Array]:
             (fits, inner), _ = loop
             numbers, choice = jax.random.split(jax.random.fold_in(key, number))
             normal = jax.random.normal(
@@ -175,7 +179,7 @@ class Fit:
             return (optax.apply_updates(fits, change), inner), -bound
 
         zero = jnp.zeros(self.config.chains, units.dtype)
-        end: tuple[Any, Array] = jax.lax.fori_loop(first, last, step, (state, zero))
+        end: tuple[Fits, Array] = jax.lax.fori_loop(first, last, step, (state, zero))
         return end
 
     def _loss(self, fit: Gaussian, normal: Array, key: Key, units: Array, data: Rows) -> Array:
@@ -242,7 +246,7 @@ class _Run:
 
     fit: Fit
     units: Array
-    state: Any
+    state: Fits
     begun: float
     mixture: Mixture
     path: Path = Path(np.zeros(0), np.zeros(0), np.zeros((), np.int32))

@@ -50,9 +50,7 @@ def distance_config(
 
 def build_distance(config: DistanceConfig, attempt: Attempt) -> dict[str, Any]:
     """Compare the two families and write the result into the attempt's folder; the builder of kind
-    `distance`.
-
-    """
+    `distance`."""
     from causal_meta.datasets.distances import GAPS, SMOOTHING, compare_families
 
     comparison = compare_families(
