@@ -36,6 +36,8 @@ class MethodDiagnostics:
             and how many nats its best graph is below the best of all.
         searches: searches for a best score, each of one start and some restarts.
         best_reached: starts that ended at the best score of their search.
+        members: the names of the members of a pooled posterior, in its order; equal names are of
+            one set of assumptions on different rows.
     """
 
     interventional_rows_left_out: int = 0
@@ -47,6 +49,7 @@ class MethodDiagnostics:
     chains_left_out: tuple[str, ...] = ()
     searches: int = 0
     best_reached: int = 0
+    members: tuple[str, ...] = ()
 
     @classmethod
     def total(cls, records: Iterable[MethodDiagnostics]) -> MethodDiagnostics:
@@ -72,6 +75,7 @@ class MethodDiagnostics:
             tuple(chain for record in records for chain in record.chains_left_out),
             sum(record.searches for record in records),
             sum(record.best_reached for record in records),
+            members=next((record.members for record in records if record.members), ()),
         )
 
     def entries(self) -> dict[str, Any]:
@@ -94,7 +98,8 @@ class MethodDiagnostics:
         known = {item.name for item in fields(cls)}
         every = {**meta, **meta.get("diagnostics", {})}
         values = {name: every[name] for name in known & set(every)}
-        return cls(**values | {"chains_left_out": tuple(values.get("chains_left_out", ()))})
+        lists = {name: tuple(values.get(name, ())) for name in ("chains_left_out", "members")}
+        return cls(**values | lists)
 
     def in_words(self) -> list[str]:
         """One sentence for each entry that is not at its default."""

@@ -22,7 +22,7 @@ EXAMPLES = """  causal-meta data import table.csv --name mine
 TABLE is a file (CSV, TSV, Parquet, .npz), or a predefined table (causal-meta data ls tables) whose
 file is checked and whose true graph and transformation are known. Use the result as tasks=NAME or
 of=NAME (evaluate, infer). The last line is the id."""
-_OWN = ("truth", "interventions", "mask", "columns")
+_OWN = ("truth", "interventions", "mask", "columns", "categorical", "context")
 
 
 def add(verbs: Verbs) -> None:
@@ -52,6 +52,10 @@ def add(verbs: Verbs) -> None:
         help="a table of 0 and 1 with the same rows: 1 where the cell was set by an intervention",
     )
     verb.add_argument("--columns", metavar="A,B,…", help="use these columns only, in this order")
+    verb.add_argument("--categorical", metavar="A,B,…", help="columns that hold categories")
+    verb.add_argument(
+        "--context", metavar="A,B,…", help="columns that may be causes but have none, as a site"
+    )
     verb.add_argument(
         "--transform", metavar="HOW", help="none, or log: the natural logarithm of every value"
     )

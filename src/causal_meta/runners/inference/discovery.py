@@ -3,21 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from causal_meta.conf.artifacts import RunConfig
+from causal_meta.conf.convert import to_plain
+from causal_meta.conf.inference import DiscoverConfig, MethodConfig
+from causal_meta.conf.knowledge import KnowledgeConfig
+from causal_meta.conf.registry import implementation
 from causal_meta.datasets.real import Table, TableError, as_table, read_truth
-from causal_meta.randomness import torch_generator
+from causal_meta.posteriors import GraphPosterior
+from causal_meta.randomness import generator, torch_generator
 from causal_meta.records.posteriors import read_graphs, read_posterior
 from causal_meta.runners.evaluation.eval_metrics import acyclic
 from causal_meta.runners.inference.answers import Discovery
-from causal_meta.runners.inference.trained import TrainedModel, load_model
+from causal_meta.runners.inference.methods import AMORTISED, AUTO, listed_methods, method_config
+from causal_meta.runners.inference.per_task import informed_tasks
+from causal_meta.runners.inference.signs import signs_against
+from causal_meta.runners.inference.trained import TrainedModel, batch_of, load_model
 from causal_meta.store import Artifact, Store
 
-__all__ = ["Discovery", "TrainedModel", "discover", "from_run", "load_model"]
+__all__ = ["Discovery", "TrainedModel", "discover", "from_run", "load_model", "side_by_side"]
 
 
 def discover(
@@ -25,35 +35,121 @@ def discover(
     model: TrainedModel | str | Path | None = None,
     store: Store | str | Path | None = None,
     *,
+    method: str = "",
+    settings: Sequence[str] = (),
     n_samples: int = 1000,
     seed: int = 0,
     truth: Any = None,
+    knowledge: KnowledgeConfig | Mapping[str, Any] | None = None,
     transform: str = "none",
     columns: Sequence[str] = (),
     interventions: Sequence[str] = (),
     mask: str | Path | None = None,
+    categorical: Sequence[str] = (),
+    context: Sequence[str] = (),
 ) -> Discovery:
     """Which causal graphs could have made this table?
 
-    `table` is a pandas DataFrame, rows [N, D], a file (CSV, TSV, Parquet, .npz) or
-    `sklearn:diabetes`; `model` a `TrainedModel`, or what `load_model` takes (looked up in `store`);
-    None means the embedded default. `truth` is an adjacency [D, D] in the table's order (row causes
-    column) or the path of a CSV with names. `interventions` are columns that name the variables
-    intervened on in each row, `mask` a file that marks the cells set (`read_table`). Writes
-    nothing. Raises ValueError in one sentence.
+    Writes nothing.
+
+    Args:
+        table: a pandas DataFrame, rows [N, D], a file (CSV, TSV, Parquet, .npz) or
+            `sklearn:diabetes`.
+        model: a `TrainedModel`, or what `load_model` takes (looked up in `store`): it answers.
+        method: without a model, one method or several with commas between them: `auto` (the
+            default: explicit Bayesian inference, `exact` for few variables, else `mcmc`),
+            `amortised` (the trained model inside the package), or a kind of `causal-meta infer`.
+            The first one's answer is returned, with the others in its `others`.
+        settings: words key=value for the methods.
+        n_samples: graphs to draw.
+        seed: of all random numbers.
+        truth: an adjacency [D, D] in the table's order (row causes column), or the path of a CSV
+            with names.
+        knowledge: forbidden and required edges and tiers, as in `KnowledgeConfig`.
+        transform, columns, interventions, mask, categorical, context: see `read_table`.
+
+    Raises:
+        ValueError: in one sentence.
     """
     data = as_table(
-        table, columns=columns, transform=transform, interventions=interventions, mask=mask
+        table,
+        columns=columns,
+        transform=transform,
+        interventions=interventions,
+        mask=mask,
+        categorical=categorical,
+        context=context,
     )
     true = _truth(truth, data)
     if n_samples < 1:
         raise ValueError(f"n_samples is {n_samples}; draw at least one graph.")
-    trained = model if isinstance(model, TrainedModel) else load_model(model, store)
-    posterior = trained.posterior(data, seed)
-    graphs = posterior.sample(n_samples, torch_generator(seed, "discover", "graphs"))[0].numpy()
-    return Discovery(
-        posterior, graphs, data, trained.id, seed, tuple(trained.warnings(data, seed)), true
+    known = to_plain(knowledge) if isinstance(knowledge, KnowledgeConfig) else knowledge
+    words = listed_methods(method or (AUTO if model is None else AMORTISED))
+    configs = [
+        method_config(
+            word, len(data.columns), settings, n_samples=n_samples, seed=seed, knowledge=known
+        )
+        for word in words
+    ]
+    trained = None
+    if any(isinstance(config, DiscoverConfig) for config in configs):
+        trained = model if isinstance(model, TrainedModel) else load_model(model, store)
+    return side_by_side([_answer(config, data, true, trained) for config in configs])
+
+
+def _answer(
+    config: RunConfig, table: Table, truth: np.ndarray | None, trained: TrainedModel | None
+) -> Discovery:
+    if isinstance(config, MethodConfig):
+        posterior = _method_posterior(config, table)
+        graphs = posterior.representative_graphs(
+            config.n_samples, torch_generator(config.seed, config.kind, "graphs")
+        )
+        return _finished(posterior, graphs[0].numpy(), table, config.kind, config, truth)
+    assert isinstance(config, DiscoverConfig)
+    assert trained is not None
+    posterior = trained.posterior(table, config.seed)
+    source = torch_generator(config.seed, "discover", "graphs")
+    graphs = posterior.sample(config.n_samples, source)
+    warnings = trained.warnings(table, config.seed)
+    return _finished(posterior, graphs[0].numpy(), table, trained.id, config, truth, warnings)
+
+
+def _method_posterior(config: MethodConfig, table: Table) -> GraphPosterior:
+    """The posterior as the first task of a stored task set would get it."""
+    kinds = {
+        kind: np.isin(table.columns, named)
+        for kind, named in (("categorical", table.categorical), ("context", table.context))
+        if named
+    }
+    task = informed_tasks(config, batch_of(table), table.columns, **kinds)[0]
+    method = implementation(config)(config)
+    method.check(task)
+    posterior = method.answer(task, generator(config.seed, config.kind, "task", 0))
+    return cast(GraphPosterior, posterior)
+
+
+def _finished(
+    posterior: GraphPosterior,
+    graphs: np.ndarray,
+    table: Table,
+    model_id: str,
+    config: RunConfig,
+    truth: np.ndarray | None,
+    warnings: Sequence[str] = (),
+) -> Discovery:
+    """The answer with what speaks against it."""
+    answer = Discovery(
+        posterior, graphs, table, model_id, config.seed, tuple(warnings), truth, config.kind
     )
+    if isinstance(config, MethodConfig):
+        return dataclasses.replace(answer, warnings=(*warnings, *signs_against(answer)))
+    return answer
+
+
+def side_by_side(answers: Sequence[Discovery]) -> Discovery:
+    """The first answer with the others beside it."""
+    return dataclasses.replace(answers[0], others=tuple(answers[1:]))
 
 
 def _truth(truth: Any, table: Table) -> np.ndarray | None:
@@ -78,11 +174,17 @@ def _truth(truth: Any, table: Table) -> np.ndarray | None:
 
 
 def from_run(
-    run: Artifact, trained: TrainedModel, table: Table, truth: np.ndarray | None = None
+    run: Artifact,
+    trained: TrainedModel | None,
+    table: Table,
+    truth: np.ndarray | None = None,
 ) -> Discovery:
-    """The answer that a `discover` run of the store holds, for the table of its task set."""
+    """The answer that a run of the store holds, for the table of its task set. `trained` is the
+    model of a `discover` run, None for another kind."""
     graphs = read_graphs(run)
     if graphs is None:
         raise ValueError(f"{run.id} holds a posterior without graphs; delete it and run it again.")
-    warnings = tuple(trained.warnings(table, run.seed))
-    return Discovery(read_posterior(run), graphs[0], table, trained.id, run.seed, warnings, truth)
+    config = cast(RunConfig, run.config)
+    warnings = [] if trained is None else trained.warnings(table, run.seed)
+    name = run.id if trained is None else trained.id
+    return _finished(read_posterior(run), graphs[0], table, name, config, truth, warnings)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 
 from causal_meta.clock import cpu_seconds
 from causal_meta.conf import registry
@@ -26,7 +27,7 @@ from causal_meta.runners.tasks.task_sets import columns_of, load_tasks
 from causal_meta.tasks import Task, TaskBatch
 
 if TYPE_CHECKING:
-    from causal_meta.store import Artifact, Attempt
+    from causal_meta.store import Attempt
 
 #: After a kill about this many seconds of work are lost.
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -44,7 +45,9 @@ def infer_per_task(config: MethodConfig, attempt: Attempt) -> dict[str, Any]:
     """
     batch = load_tasks(attempt.inputs["of"]).without_truth()
     method: TaskMethod[Any] = implementation(config)(config)
-    tasks = informed_tasks(config, attempt.inputs["of"], batch)
+    target = attempt.inputs["of"]
+    kinds = read_task_arrays(target, "categorical", "context")
+    tasks = informed_tasks(config, batch, columns_of(target), **kinds)
     for b, task in enumerate(tasks):
         try:
             method.check(task)
@@ -67,28 +70,39 @@ def infer_per_task(config: MethodConfig, attempt: Attempt) -> dict[str, Any]:
     return {"dims": dims(posterior, config.n_samples), **posterior.diagnostics.entries()}
 
 
-def informed_tasks(config: MethodConfig, tasks: Artifact, batch: TaskBatch) -> list[Task]:
+def informed_tasks(
+    config: MethodConfig,
+    batch: TaskBatch,
+    names: Sequence[str],
+    categorical: Bool[np.ndarray, " D"] | None = None,
+    context: Bool[np.ndarray, " D"] | None = None,
+) -> list[Task]:
     """The tasks of a batch with what is known about their graphs and the kinds of their columns.
+
+    Args:
+        config: the method, with its knowledge.
+        batch: the tasks.
+        names: of the D variables; a task with fewer has the first ones.
+        categorical: columns that hold numbers of categories.
+        context: columns that have no causes.
 
     Raises:
         ConfigError: knowledge that names no variable or that no graph satisfies, and knowledge,
             contexts or categories where the method of `config` cannot use them.
     """
-    names = columns_of(tasks)
-    kinds = read_task_arrays(tasks, "categorical", "context")
-    _check_use(config, kinds)
+    _check_use(config, context is not None)
     result = []
     for b in range(len(batch)):
         task = batch.task(b)
         columns = names[: task.x.shape[1]]
         known = config.knowledge.resolved(columns)
-        if "context" in kinds:
-            known = _with_contexts(known, np.flatnonzero(kinds["context"]).tolist())
-        categorical = torch.from_numpy(kinds["categorical"]) if "categorical" in kinds else None
+        if context is not None:
+            known = _with_contexts(known, np.flatnonzero(context).tolist())
         task.knowledge = None if known.is_empty else known
-        task.categorical = categorical
-        if categorical is not None and not config.reads_categories:
-            _check_binary(config, task, columns)
+        if categorical is not None:
+            task.categorical = torch.from_numpy(categorical)
+            if not config.reads_categories:
+                _check_binary(config, task, columns)
         result.append(task)
     return result
 
@@ -100,14 +114,14 @@ def _with_contexts(known: Knowledge, contexts: list[int]) -> Knowledge:
         raise ConfigError(f"A context has no causes: {error}") from None
 
 
-def _check_use(config: MethodConfig, kinds: Mapping[str, Any]) -> None:
+def _check_use(config: MethodConfig, has_context: bool) -> None:
     able = ", ".join(sorted(cls.kind for cls in registry.kinds(MethodConfig) if cls.uses_knowledge))
     if not config.knowledge.is_empty and not config.uses_knowledge:
         raise ConfigError(
             f"{config.kind} cannot use knowledge about the graph; leave it out, or use one of "
             f"{able}."
         )
-    if "context" in kinds and not config.uses_knowledge:
+    if has_context and not config.uses_knowledge:
         raise ConfigError(
             f"{config.kind} cannot use contexts and would treat them as variables that may have "
             f"causes; leave them out of the table, or use one of {able}."

@@ -1,0 +1,180 @@
+"""One answer from posteriors under several sets of assumptions, on all rows and on halves of them.
+
+Inside its assumptions a posterior is best alone. Outside them its evidence is wrong by thousands of
+nats, so weights by evidence let one wrong assumption decide. The answer is therefore a linear pool
+with fixed weights (`PooledGraphs`), half of it, by default, from halves of the rows, which are less
+sure of what a violated assumption makes look certain.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from jaxtyping import Int
+
+from causal_meta.knowledge import Knowledge
+from causal_meta.method_diagnostics import MethodDiagnostics
+from causal_meta.models.task_method import Checkpoint
+from causal_meta.posteriors import DrawnGraphs, PooledGraphs, load_posterior
+from causal_meta.randomness import torch_generator
+from causal_meta.scores.assumptions import assumption_scores
+from causal_meta.scores.local_score import LocalScore
+from causal_meta.tasks import Task
+
+#: The end of the name of a member that saw half of the rows.
+HALF = " (half)"
+#: Halves with fewer rows are not used.
+LEAST_ROWS = 30
+
+Candidates = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The posterior (B = 1) under one score, and the candidate parents that another fit on the
+    same variables may begin from."""
+
+    posterior: DrawnGraphs
+    candidates: Candidates | None = None
+
+
+#: The posterior under a score, given what is known and candidates to begin from.
+Fitting = Callable[[LocalScore, Knowledge, np.random.Generator, Candidates | None], Fit]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One posterior of the pool: the set of assumptions, its weight, and its rows (None: all)."""
+
+    assumption: str
+    weight: float
+    rows: Int[np.ndarray, " n"] | None = None
+
+    @property
+    def name(self) -> str:
+        """The assumptions, and whether it reads half of the rows."""
+        return self.assumption if self.rows is None else self.assumption + HALF
+
+
+def members(
+    weights: Mapping[str, float], halves: float, n_rows: int, generator: np.random.Generator
+) -> list[Member]:
+    """The members of a pool: each set of assumptions on all rows, then on both halves of one random
+    split of the rows.
+
+    Args:
+        weights: of the sets of assumptions; those of weight 0 are left out.
+        halves: the share of the weight that halves have; none where they would be too small.
+        n_rows: N.
+        generator: for the split.
+    """
+    kept = {name: weight for name, weight in weights.items() if weight > 0}
+    halves = halves if n_rows >= 2 * LEAST_ROWS else 0.0
+    result = [Member(name, weight * (1 - halves)) for name, weight in kept.items() if halves < 1]
+    if halves > 0:
+        order = generator.permutation(n_rows)
+        split = [np.sort(order[: n_rows // 2]), np.sort(order[n_rows // 2 :])]
+        result += [
+            Member(name, weight * halves / 2, rows)
+            for name, weight in kept.items()
+            for rows in split
+        ]
+    return result
+
+
+def pooled_posterior(
+    task: Task,
+    pool: Sequence[Member],
+    fit: Fitting,
+    n_draws: int,
+    generator: np.random.Generator,
+    checkpoint: Checkpoint,
+) -> PooledGraphs:
+    """The pool of the posteriors that `fit` gives under each member's score.
+
+    Finished members are saved in the checkpoint. Every member has random numbers of its own, so
+    the answer does not depend on where a killed run was resumed.
+    """
+    sources = generator.spawn(len(pool) + 1)
+    known = task.knowledge or Knowledge.none(task.x.shape[1])
+    fits = _load(checkpoint)
+    scores = _Scores(task)
+    for m in range(len(fits), len(pool)):
+        member = pool[m]
+        start = _start(pool[:m], fits, member.assumption)
+        fits.append(fit(scores.of(member), known, sources[m], start))
+        if m + 1 < len(pool):
+            _save(checkpoint, fits)
+    posteriors = [one.posterior for one in fits]
+    source = torch_generator(int(sources[-1].integers(2**62)), "pool")
+    answer = PooledGraphs.pool(posteriors, [one.weight for one in pool], n_draws, source)
+    total = MethodDiagnostics.total(one.diagnostics for one in posteriors)
+    answer.diagnostics = dataclasses.replace(total, members=tuple(one.name for one in pool))
+    return answer
+
+
+class _Scores:
+    """The scores of the members; those of the same rows share their Gram matrices."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._rows: Int[np.ndarray, " n"] | None = None
+        self._scores: Mapping[str, LocalScore] | None = None
+
+    def of(self, member: Member) -> LocalScore:
+        """The score of a member."""
+        if self._scores is None or self._rows is not member.rows:
+            self._rows, self._scores = member.rows, task_scores(self._task, member.rows)
+        return self._scores[member.assumption]
+
+
+def task_scores(task: Task, rows: Int[np.ndarray, " n"] | None = None) -> Mapping[str, LocalScore]:
+    """The score of each set of assumptions for a task, or for some of its rows."""
+    x = task.x.numpy().astype(np.float64)
+    intervened = task.intervened.numpy()
+    categories = None
+    if task.categorical is not None:
+        # codes as in the table, whose means may have been taken off
+        x = np.where(task.categorical.numpy(), np.round(x - x.min(axis=0)), x)
+        categories = [
+            int(column.max()) + 1 if is_code else 0
+            for column, is_code in zip(x.T, task.categorical.tolist(), strict=True)
+        ]
+    if rows is not None:
+        x, intervened = x[rows], intervened[rows]
+    return assumption_scores(x, categories, intervened if intervened.any() else None)
+
+
+def _start(pool: Sequence[Member], fits: Sequence[Fit], assumption: str) -> Candidates | None:
+    """The candidates of the same assumptions, or else of the last fit."""
+    same = [one for member, one in zip(pool, fits, strict=True) if member.assumption == assumption]
+    before = same or list(fits)
+    return before[-1].candidates if before else None
+
+
+def _save(checkpoint: Checkpoint, fits: Sequence[Fit]) -> None:
+    state = {}
+    for m, one in enumerate(fits):
+        arrays = one.posterior.arrays()
+        record = [one.posterior.diagnostics.entries(), one.candidates]
+        arrays["record"] = np.array(json.dumps(record))
+        state |= {f"{m}.{name}": value for name, value in arrays.items()}
+    checkpoint.save(state)
+
+
+def _load(checkpoint: Checkpoint) -> list[Fit]:
+    state = checkpoint.load() or {}
+    fits = []
+    while f"{len(fits)}.record" in state:
+        start = f"{len(fits)}."
+        arrays = {key[len(start) :]: v for key, v in state.items() if key.startswith(start)}
+        posterior = load_posterior(arrays)
+        entries, candidates = json.loads(str(arrays["record"]))
+        posterior.diagnostics = MethodDiagnostics.from_entries(entries)
+        fits.append(Fit(cast(DrawnGraphs, posterior), candidates))
+    return fits

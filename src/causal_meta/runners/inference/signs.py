@@ -1,0 +1,85 @@
+"""What speaks against an answer, in sentences with their numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_meta.models.bayesian.model_checks import halves_disagree, residual_dependence
+from causal_meta.posteriors.pooled_graphs import PooledGraphs
+from causal_meta.scores.features import Features
+from causal_meta.scores.statistics import prepare
+
+if TYPE_CHECKING:
+    from causal_meta.datasets.real import Table
+    from causal_meta.runners.inference.answers import Discovery
+
+#: Halves disagree if they are this many times further apart than calibrated ones may be, and by
+#: more than `LEAST_APART` edges.
+TOO_FAR = 2.0
+LEAST_APART = 2.0
+#: The end of the names of members that saw half of the rows.
+HALF = " (half)"
+
+
+def signs_against(answer: Discovery) -> list[str]:
+    """Signs that the assumptions behind an answer fail; empty if there is none."""
+    return [*_residuals(answer), *_halves(answer), *_contexts(answer)]
+
+
+def score_features(table: Table) -> Features:
+    """The columns of a table and their smooth features."""
+    categories = [
+        int(table.x[:, v].max()) + 1 if name in table.categorical else 0
+        for v, name in enumerate(table.columns)
+    ]
+    return Features(prepare(table.x, categories, table.intervened))
+
+
+def _residuals(answer: Discovery) -> list[str]:
+    left = residual_dependence(score_features(answer.table), answer.graph, answer.probabilities)
+    if not left.dependent:
+        return []
+    first, second = (answer.columns[i] for i in left.pair)
+    return [
+        f"{left.dependent} of {left.tested} pairs of variables without an edge remain dependent "
+        f"given their causes in the best graph, most of all {first} and {second} (rank "
+        f"correlation of residuals {left.correlation:+.2f}): a common cause may be missing from "
+        "the table, or the mechanisms are not additive."
+    ]
+
+
+def _halves(answer: Discovery) -> list[str]:
+    """Compare members of one kind from disjoint halves, which follow each other."""
+    if not isinstance(answer.posterior, PooledGraphs):
+        return []
+    names = answer.posterior.diagnostics.members
+    p = answer.posterior.members[0].numpy()
+    places = [i for i, name in enumerate(names) if name.endswith(HALF)]
+    pairs = [
+        (a, b) for a, b in zip(places[::2], places[1::2], strict=False) if names[a] == names[b]
+    ]
+    if not pairs:
+        return []
+    apart, allowed = np.mean([halves_disagree(p[a], p[b]) for a, b in pairs], axis=0)
+    if apart < LEAST_APART or apart < TOO_FAR * allowed:
+        return []
+    return [
+        f"Disjoint halves of the rows give answers that are {apart:.1f} edges apart, where "
+        f"{allowed:.1f} is the most that their own uncertainty allows: the rows may not come from "
+        "one system, or the assumptions fail."
+    ]
+
+
+def _contexts(answer: Discovery) -> list[str]:
+    sentences = []
+    for name in answer.table.context:
+        row = answer.probabilities[answer.columns.index(name)]
+        changed = [answer.columns[j] for j in np.flatnonzero(row > 0.5)]
+        if changed:
+            sentences.append(
+                f"The context {name} acts on {', '.join(changed)}: these variables differ between "
+                "its values in ways that their other causes do not explain."
+            )
+    return sentences
