@@ -21,7 +21,6 @@ from causal_meta.cli.making import make, threads
 
 if TYPE_CHECKING:
     import numpy as np
-
     from rich.table import Table as RichTable
 
     from causal_meta.conf.artifacts import RunConfig

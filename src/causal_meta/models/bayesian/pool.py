@@ -139,12 +139,10 @@ def task_scores(task: Task, rows: Int[np.ndarray, " n"] | None = None) -> Mappin
     intervened = task.intervened.numpy()
     categories = None
     if task.categorical is not None:
-        # codes as in the table, whose means may have been taken off
-        x = np.where(task.categorical.numpy(), np.round(x - x.min(axis=0)), x)
-        categories = [
-            int(column.max()) + 1 if is_code else 0
-            for column, is_code in zip(x.T, task.categorical.tolist(), strict=True)
-        ]
+        categories = [0] * x.shape[1]
+        for v in np.flatnonzero(task.categorical.numpy()):
+            values, codes = np.unique(x[:, v], return_inverse=True)
+            x[:, v], categories[v] = codes, len(values)
     if rows is not None:
         x, intervened = x[rows], intervened[rows]
     return assumption_scores(x, categories, intervened if intervened.any() else None)
