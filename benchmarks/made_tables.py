@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class World:
-    """A kind of table: D variables, N rows, edges a variable, and how it is made from its causes."""
+    """A kind of table: D, N, edges a variable, and how a variable is made from its causes."""
 
     n_nodes: int
     n_rows: int

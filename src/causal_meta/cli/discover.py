@@ -37,7 +37,7 @@ EXAMPLES = """  causal-meta discover table.csv --out answer/
 
 TABLE is a CSV, TSV, Parquet or .npz file with a header and at least 10 rows of numbers, or
 sklearn:diabetes. --out receives edge_probabilities.csv (the row causes the column), effects.csv
-(total effects), graphs.npz (samples), graph.graphml, graph.png and summary.json. Words key=value
+(total effects), graphs.npz (samples), graph.graphml, graph.png, summary.json and answer.html. Words key=value
 are settings of the method (causal-meta infer METHOD --help)."""
 MOST, LEAST = 15, 0.1
 METRICS = ("e_shd", "optimal_shd", "sid", "auroc", "auprc", "density", "f1", "log_loss", "brier")
@@ -188,11 +188,13 @@ def run(args: argparse.Namespace) -> int:
         _answer(args, store, config, tasks, table, truth, name if config is configs[0] else "")
         for config in configs
     ]
+    from causal_meta.reports.answer import answer_page
+    from causal_meta.runners.inference.answer_files import export
     from causal_meta.runners.inference.discovery import side_by_side
 
     with threads(args.threads):
         answer = side_by_side(answers)
-        folder = answer.export(args.out)
+        folder = export(answer, args.out, answer_page)
     for warning in answer.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     if not args.quiet:

@@ -7,6 +7,7 @@ graphs.npz               graphs int8 [S, D, D] (posterior samples), edge_probabi
                          columns [D]
 graph.graphml            edges with probability of at least `LEAST`, attribute `probability`
 graph.png                edges drawn by probability
+answer.html              all of this on one page, from the command line
 summary.json             table, method, warnings, the best single graph, strongest edges, members of
                          the answer and how far they disagree, metrics where the truth is known
 """
@@ -18,6 +19,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "causal_meta discovery 2"
+PAGE = "answer.html"
 _FORMATS = (FORMAT, "causal_meta discovery 1")
 FILES = (
     "edge_probabilities.csv",
@@ -39,6 +42,7 @@ FILES = (
     "graph.graphml",
     "graph.png",
     "summary.json",
+    PAGE,
 )
 LEAST = 0.01  # an edge below this probability is not in graph.graphml
 _LISTED = 30  # edges listed in summary.json
@@ -81,8 +85,13 @@ def _is_answer(folder: Path) -> bool:
         return False
 
 
-def export(answer: Discovery, folder: str | Path) -> Path:
-    """Write the files of an answer into `folder`, in place of an earlier answer there; returns it.
+#: Makes the page of an answer from the contents of summary.json and the bytes of graph.png.
+Page = Callable[[dict[str, Any], bytes], str]
+
+
+def export(answer: Discovery, folder: str | Path, page: Page | None = None) -> Path:
+    """Write the files of an answer into `folder`, in place of an earlier answer there, with a page
+    if `page` makes one; returns the folder.
 
     They are written into a new folder in the same place, which is then renamed: a crash leaves the
     earlier answer or none, never half of one. Raises ValueError if the folder holds anything else,
@@ -95,7 +104,7 @@ def export(answer: Discovery, folder: str | Path) -> Path:
     old = home.with_name(f".{home.name}.{uuid.uuid4().hex}.old")
     try:
         draft.mkdir()
-        _write(answer, draft)
+        _write(answer, draft, page)
         if home.exists():
             os.rename(home, old)
         try:
@@ -110,7 +119,7 @@ def export(answer: Discovery, folder: str | Path) -> Path:
     return goal
 
 
-def _write(answer: Discovery, folder: Path) -> None:
+def _write(answer: Discovery, folder: Path, page: Page | None) -> None:
     import networkx
 
     answer.edge_probabilities.to_csv(folder / "edge_probabilities.csv", lineterminator="\n")
@@ -128,9 +137,13 @@ def _write(answer: Discovery, folder: Path) -> None:
         ),
         folder / "graph.png",
     )
+    contents = summary(answer)
     (folder / "summary.json").write_text(
-        json.dumps(summary(answer), indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+        json.dumps(contents, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
     )
+    if page is not None:
+        picture = (folder / "graph.png").read_bytes()
+        (folder / PAGE).write_text(page(contents, picture), "utf-8")
 
 
 def summary(answer: Discovery) -> dict[str, Any]:
