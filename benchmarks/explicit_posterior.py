@@ -18,9 +18,9 @@ import time
 import numpy as np
 import pandas as pd
 import torch
-from made_tables import WORLDS, made
 
 from causal_meta import discover
+from made_tables import WORLDS, made
 
 SHOWN = ("auroc", "e_shd", "optimal_shd", "log_loss")
 

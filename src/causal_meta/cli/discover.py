@@ -37,8 +37,8 @@ EXAMPLES = """  causal-meta discover table.csv --out answer/
 
 TABLE is a CSV, TSV, Parquet or .npz file with a header and at least 10 rows of numbers, or
 sklearn:diabetes. --out receives edge_probabilities.csv (the row causes the column), effects.csv
-(total effects), graphs.npz (samples), graph.graphml, graph.png, summary.json and answer.html. Words key=value
-are settings of the method (causal-meta infer METHOD --help)."""
+(total effects), graphs.npz (samples), graph.graphml, graph.png, summary.json and answer.html.
+Words key=value are settings of the method (causal-meta infer METHOD --help)."""
 MOST, LEAST = 15, 0.1
 METRICS = ("e_shd", "optimal_shd", "sid", "auroc", "auprc", "density", "f1", "log_loss", "brier")
 
