@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int8
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from causal_meta.scores.features import Features
 
@@ -45,7 +45,7 @@ def residuals(features: Features, graph: Int8[np.ndarray, "D D"]) -> Float[np.nd
         y = table.values[rows, table.blocks[v][0]]
         y = y - y.mean()
         if len(parents):
-            columns = np.concatenate([features.blocks.blocks[u] for u in parents])
+            columns = np.concatenate([features.blocks[u] for u in parents])
             x = features.columns[np.ix_(rows, columns)]
             x = x - x.mean(axis=0)
             ridge = np.where(features.is_feature[columns], 1.0, 0.5)
@@ -73,7 +73,7 @@ def residual_dependence(
     count = int(tested.sum())
     if not count:
         return Dependence(0, 0, (0, 0), 0.0)
-    limit = norm.isf(FALSE_ALARMS / 2 / count)
+    limit = -ndtri(FALSE_ALARMS / 2 / count)
     scores, known = normal_scores(left)
     for i, j in np.argwhere(tested).tolist():
         rows = known[:, i] & known[:, j]
@@ -87,12 +87,11 @@ def normal_scores(
     values: Float[np.ndarray, "N D"],
 ) -> tuple[Float[np.ndarray, "N D"], Bool[np.ndarray, "N D"]]:
     """Normal quantiles of the ranks of each column, ties averaged, and which cells are known."""
+    import pandas as pd  # its ranks: importing scipy.stats takes a second
+
     known = np.isfinite(values)
-    scores = np.zeros(values.shape)
-    for v in range(values.shape[1]):
-        ranks = rankdata(values[known[:, v], v])
-        scores[known[:, v], v] = norm.ppf(ranks / (len(ranks) + 1))
-    return scores, known
+    ranks = pd.DataFrame(values).rank().to_numpy()
+    return np.where(known, ndtri(ranks / (known.sum(axis=0) + 1)), 0.0), known
 
 
 def _correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> tuple[float, float]:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from causal_meta.graphs import cpdag, is_acyclic
 from causal_meta.posteriors.optimal_graph import optimal_graph
@@ -238,6 +237,8 @@ def auroc(scores: Float[np.ndarray, " M"], outcomes: Shaped[np.ndarray, " M"]) -
     """Area under the ROC curve of `scores` for `outcomes` (0 or 1): P(score of an edge > of
     a non-edge), ties half; NaN without both."""
     positive = np.asarray(outcomes, dtype=bool)
+    from scipy.stats import rankdata  # takes a second, and not every command computes metrics
+
     n_true, n_false = int(positive.sum()), int((~positive).sum())
     if n_true == 0 or n_false == 0:
         return math.nan
