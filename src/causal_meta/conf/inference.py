@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from causal_meta.conf.artifacts import Backend, RunConfig
 from causal_meta.conf.knowledge import KnowledgeConfig
-from causal_meta.conf.setting import ConfigError, setting
+from causal_meta.conf.setting import Config, ConfigError, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,14 +176,41 @@ class BOSSConfig(BootstrapConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PoolConfig(Config):
+    """The weights of a pooled answer: of each set of assumptions, and of halves of the rows. The
+    assumptions' weights are divided by their sum."""
+
+    kind: ClassVar[str] = "pool"
+    linear: float = setting(0.3, low=0, help="linear mechanisms, Gaussian noise")
+    additive: float = setting(0.1, low=0, help="additive nonlinear mechanisms too")
+    noise: float = setting(0.3, low=0, help="noise of any density too")
+    variance: float = setting(0.3, low=0, help="a variance that depends on the causes too")
+    halves: float = setting(0.5, low=0, high=1, help="share of the answers on halves of the rows")
+
+    def validate(self) -> None:
+        if not any(self.weights.values()):
+            raise ConfigError("All weights of the pool are 0; give at least one above 0.")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each set of assumptions; their sum is 1."""
+        values = {name: getattr(self, name) for name in ("linear", "additive", "noise", "variance")}
+        total = sum(values.values()) or 1.0
+        return {name: value / total for name, value in values.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
 class BayesianConfig(MethodConfig):
     """Base of the methods that sum or sample a posterior over graphs from local scores."""
 
     uses_knowledge: ClassVar[bool] = True
     reads_categories: ClassVar[bool] = True
-    score: Literal["linear", "additive", "noise", "variance"] = setting(
-        "additive", help="what mechanisms are assumed; each contains those before it"
+    score: Literal["pool", "linear", "additive", "noise", "variance"] = setting(
+        "pool",
+        help="what mechanisms are assumed: each contains those before it; pool averages answers "
+        "under all of them, on all rows and on halves",
     )
+    pool: PoolConfig = setting(PoolConfig())
     graph_prior: Literal["fair", "uniform"] = setting(
         "fair", help="fair: every number of causes alike; uniform: every graph alike"
     )

@@ -146,6 +146,7 @@ _MEMBERS: dict[type[Config], str] = {
     inference.PCConfig: f"{_CLASSICAL}.pc:PC",
     inference.GESConfig: f"{_CLASSICAL}.ges:GES",
     inference.BOSSConfig: f"{_CLASSICAL}.boss:BOSS",
+    inference.PoolConfig: "",
     inference.ExactConfig: f"{_BAYESIAN}.exact:Exact",
     inference.MCMCConfig: f"{_BAYESIAN}.structure_mcmc:StructureMCMC",
     local_posterior.LocalPosteriorConfig: "",

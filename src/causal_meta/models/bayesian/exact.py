@@ -16,6 +16,7 @@ from causal_meta.models.bayesian.enumeration import EnumeratedGraphs
 from causal_meta.models.bayesian.family_tables import FamilyTables
 from causal_meta.models.bayesian.graph_sums import GraphSums
 from causal_meta.models.bayesian.order_sums import OrderSums
+from causal_meta.models.bayesian.pool import Candidates, Fit, pooled_posterior
 from causal_meta.models.bayesian.subset_sums import ModularSums, memory_needed
 from causal_meta.models.bayesian.task_scores import task_score
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint, TaskMethod
@@ -59,9 +60,20 @@ class Exact(TaskMethod[ExactConfig]):
     def answer(
         self, task: Task, generator: np.random.Generator, checkpoint: Checkpoint = NO_CHECKPOINT
     ) -> DrawnGraphs:
-        """The posterior of a task. Nothing is saved on the way."""
+        """The posterior of a task; of a pool, finished members are saved on the way."""
+        if self.config.score == "pool":
+            return pooled_posterior(task, self.config, self._fit, generator, checkpoint)
         score = task_score(task, self.config.score)
         return exact_posterior(score, _known(task), self.config, generator)
+
+    def _fit(
+        self,
+        score: LocalScore,
+        known: Knowledge,
+        generator: np.random.Generator,
+        start: Candidates | None,
+    ) -> Fit:
+        return Fit(exact_posterior(score, known, self.config, generator))
 
 
 def exact_posterior(

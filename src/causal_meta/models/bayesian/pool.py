@@ -17,12 +17,12 @@ from typing import cast
 import numpy as np
 from jaxtyping import Int
 
+from causal_meta.conf.inference import BayesianConfig, PoolConfig
 from causal_meta.knowledge import Knowledge
 from causal_meta.method_diagnostics import MethodDiagnostics
 from causal_meta.models.task_method import Checkpoint
 from causal_meta.posteriors import DrawnGraphs, PooledGraphs, load_posterior
 from causal_meta.randomness import torch_generator
-from causal_meta.scores.assumptions import assumption_scores
 from causal_meta.scores.local_score import LocalScore
 from causal_meta.tasks import Task
 
@@ -61,20 +61,17 @@ class Member:
         return self.assumption if self.rows is None else self.assumption + HALF
 
 
-def members(
-    weights: Mapping[str, float], halves: float, n_rows: int, generator: np.random.Generator
-) -> list[Member]:
+def members(config: PoolConfig, n_rows: int, generator: np.random.Generator) -> list[Member]:
     """The members of a pool: each set of assumptions on all rows, then on both halves of one random
     split of the rows.
 
     Args:
-        weights: of the sets of assumptions; those of weight 0 are left out.
-        halves: the share of the weight that halves have; none where they would be too small.
-        n_rows: N.
+        config: the weights; assumptions of weight 0 are left out.
+        n_rows: N; no halves where they would be too small.
         generator: for the split.
     """
-    kept = {name: weight for name, weight in weights.items() if weight > 0}
-    halves = halves if n_rows >= 2 * LEAST_ROWS else 0.0
+    kept = {name: weight for name, weight in config.weights.items() if weight > 0}
+    halves = config.halves if n_rows >= 2 * LEAST_ROWS else 0.0
     result = [Member(name, weight * (1 - halves)) for name, weight in kept.items() if halves < 1]
     if halves > 0:
         order = generator.permutation(n_rows)
@@ -89,9 +86,8 @@ def members(
 
 def pooled_posterior(
     task: Task,
-    pool: Sequence[Member],
+    config: BayesianConfig,
     fit: Fitting,
-    n_draws: int,
     generator: np.random.Generator,
     checkpoint: Checkpoint,
 ) -> PooledGraphs:
@@ -100,6 +96,7 @@ def pooled_posterior(
     Finished members are saved in the checkpoint. Every member has random numbers of its own, so
     the answer does not depend on where a killed run was resumed.
     """
+    pool = members(config.pool, len(task.x), generator)
     sources = generator.spawn(len(pool) + 1)
     known = task.knowledge or Knowledge.none(task.x.shape[1])
     fits = _load(checkpoint)
@@ -112,7 +109,8 @@ def pooled_posterior(
             _save(checkpoint, fits)
     posteriors = [one.posterior for one in fits]
     source = torch_generator(int(sources[-1].integers(2**62)), "pool")
-    answer = PooledGraphs.pool(posteriors, [one.weight for one in pool], n_draws, source)
+    weights = [one.weight for one in pool]
+    answer = PooledGraphs.pool(posteriors, weights, config.n_samples, source)
     total = MethodDiagnostics.total(one.diagnostics for one in posteriors)
     answer.diagnostics = dataclasses.replace(total, members=tuple(one.name for one in pool))
     return answer
@@ -129,23 +127,8 @@ class _Scores:
     def of(self, member: Member) -> LocalScore:
         """The score of a member."""
         if self._scores is None or self._rows is not member.rows:
-            self._rows, self._scores = member.rows, task_scores(self._task, member.rows)
+            self._rows, self._scores = member.rows, _row_scores(self._task, member.rows)
         return self._scores[member.assumption]
-
-
-def task_scores(task: Task, rows: Int[np.ndarray, " n"] | None = None) -> Mapping[str, LocalScore]:
-    """The score of each set of assumptions for a task, or for some of its rows."""
-    x = task.x.numpy().astype(np.float64)
-    intervened = task.intervened.numpy()
-    categories = None
-    if task.categorical is not None:
-        categories = [0] * x.shape[1]
-        for v in np.flatnonzero(task.categorical.numpy()):
-            values, codes = np.unique(x[:, v], return_inverse=True)
-            x[:, v], categories[v] = codes, len(values)
-    if rows is not None:
-        x, intervened = x[rows], intervened[rows]
-    return assumption_scores(x, categories, intervened if intervened.any() else None)
 
 
 def _start(pool: Sequence[Member], fits: Sequence[Fit], assumption: str) -> Candidates | None:

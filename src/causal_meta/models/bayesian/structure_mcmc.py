@@ -12,6 +12,7 @@ from causal_meta.knowledge import Knowledge
 from causal_meta.method_diagnostics import MethodDiagnostics
 from causal_meta.models.bayesian.chain_run import SampleSettings
 from causal_meta.models.bayesian.exact import graph_prior
+from causal_meta.models.bayesian.pool import Candidates, Fit, pooled_posterior
 from causal_meta.models.bayesian.structure_sample import StructureSample, sample_structures
 from causal_meta.models.bayesian.task_scores import task_score
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint, TaskMethod
@@ -35,11 +36,23 @@ class StructureMCMC(TaskMethod[MCMCConfig]):
         self, task: Task, generator: np.random.Generator, checkpoint: Checkpoint = NO_CHECKPOINT
     ) -> DrawnGraphs:
         """Draws and marginals of one task; interventional cells do not count for the score of their
-        own variable."""
+        own variable. Of a pool, finished members are saved on the way."""
+        if self.config.score == "pool":
+            return pooled_posterior(task, self.config, self._fit, generator, checkpoint)
         sample = mcmc_sample(
             task_score(task, self.config.score), _known(task), self.config, generator
         )
         return drawn_graphs(sample)
+
+    def _fit(
+        self,
+        score: LocalScore,
+        known: Knowledge,
+        generator: np.random.Generator,
+        start: Candidates | None,
+    ) -> Fit:
+        sample = mcmc_sample(score, known, self.config, generator, start)
+        return Fit(drawn_graphs(sample), sample.candidates)
 
 
 def mcmc_sample(
