@@ -41,7 +41,7 @@ def residuals(features: Features, graph: Int8[np.ndarray, "D D"]) -> Float[np.nd
     result = np.full((len(table.values), table.n_nodes), np.nan)
     for v in range(table.n_nodes):
         rows = table.rows(v)
-        parents = np.flatnonzero(graph[:, v])
+        parents = np.flatnonzero(graph[:, v]).tolist()
         y = table.values[rows, table.blocks[v][0]]
         y = y - y.mean()
         if len(parents):

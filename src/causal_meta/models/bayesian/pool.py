@@ -12,10 +12,11 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Int
+from numpy.typing import NDArray
 
 from causal_meta.conf.inference import BayesianConfig, PoolConfig
 from causal_meta.knowledge import Knowledge
@@ -97,7 +98,8 @@ def pooled_posterior(
     the answer does not depend on where a killed run was resumed.
     """
     pool = members(config.pool, len(task.x), generator)
-    sources = generator.spawn(len(pool) + 1)
+    seeds = generator.integers(2**63, size=len(pool) + 1)
+    sources = [np.random.default_rng(seed) for seed in seeds]
     known = task.knowledge or Knowledge.none(task.x.shape[1])
     fits = _load(checkpoint)
     scores = _Scores(task)
@@ -131,6 +133,13 @@ class _Scores:
         return self._scores[member.assumption]
 
 
+def _row_scores(task: Task, rows: Int[np.ndarray, " n"] | None) -> Mapping[str, LocalScore]:
+    x, categories, intervened = scored_table(task)
+    if rows is not None:
+        x, intervened = x[rows], intervened[rows]
+    return assumption_scores(x, categories, intervened if intervened.any() else None)
+
+
 def _start(pool: Sequence[Member], fits: Sequence[Fit], assumption: str) -> Candidates | None:
     """The candidates of the same assumptions, or else of the last fit."""
     same = [one for member, one in zip(pool, fits, strict=True) if member.assumption == assumption]
@@ -139,7 +148,7 @@ def _start(pool: Sequence[Member], fits: Sequence[Fit], assumption: str) -> Cand
 
 
 def _save(checkpoint: Checkpoint, fits: Sequence[Fit]) -> None:
-    state = {}
+    state: dict[str, NDArray[Any]] = {}
     for m, one in enumerate(fits):
         arrays = one.posterior.arrays()
         record = [one.posterior.diagnostics.entries(), one.candidates]
@@ -150,7 +159,7 @@ def _save(checkpoint: Checkpoint, fits: Sequence[Fit]) -> None:
 
 def _load(checkpoint: Checkpoint) -> list[Fit]:
     state = checkpoint.load() or {}
-    fits = []
+    fits: list[Fit] = []
     while f"{len(fits)}.record" in state:
         start = f"{len(fits)}."
         arrays = {key[len(start) :]: v for key, v in state.items() if key.startswith(start)}
