@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from causal_meta.conf.inference import BayesianConfig, PoolConfig
 from causal_meta.knowledge import Knowledge
 from causal_meta.method_diagnostics import MethodDiagnostics
+from causal_meta.models.bayesian.task_scores import scored_table
 from causal_meta.models.task_method import Checkpoint
 from causal_meta.posteriors import DrawnGraphs, PooledGraphs, load_posterior
 from causal_meta.randomness import torch_generator
+from causal_meta.scores.assumptions import assumption_scores
 from causal_meta.scores.local_score import LocalScore
 from causal_meta.tasks import Task
 
