@@ -11,7 +11,7 @@ from causal_meta.scores.bge import BGe, BGePrior
 from causal_meta.scores.class_gains import ClassGains
 from causal_meta.scores.features import Features
 from causal_meta.scores.local_score import LocalScore
-from causal_meta.scores.mixture import Mixture, MixtureWeights
+from causal_meta.scores.mixture import Mechanisms, Mixture, MixtureWeights
 from causal_meta.scores.statistics import prepare
 
 ASSUMPTIONS = ("linear", "additive", "noise", "variance")
@@ -45,9 +45,11 @@ def assumption_scores(
     """
     features = Features(prepare(x, categories, intervened), prior)
     gains = ClassGains(features)
+    weights = weights or MixtureWeights()
+    shared = Mechanisms(features, weights.additive)
     return {
         "linear": BGe(features.table, features.prior),
-        "additive": Mixture(features, weights=weights),
-        "noise": Mixture(features, gains, weights=weights),
-        "variance": Mixture(features, gains, variance=True, weights=weights),
+        "additive": Mixture(features, weights=weights, mechanisms=shared),
+        "noise": Mixture(features, gains, weights=weights, mechanisms=shared),
+        "variance": Mixture(features, gains, True, weights, shared),
     }

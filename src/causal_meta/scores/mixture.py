@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from causal_meta.scores.additive import Additive
@@ -16,6 +17,12 @@ from causal_meta.scores.local_score import LocalScore, checked_families, subsets
 from causal_meta.scores.noise import CLASSES
 
 SUPERFLUOUS = 8.0  # nats of superfluous parents beyond which noise and variance are not computed
+TRIED = 24  # families of a table whose gains show what gains can do
+SLACK = 15.0  # nats by which others may gain more, and by which a family must be worse to be out
+_CHUNK = 4096  # families that are computed at once
+_REMEMBERED = 1 << 21  # entries of remembered tables
+
+Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +40,51 @@ class MixtureWeights:
         shares = (self.additive, self.noise, self.variance)
         if not all(0 <= share < 1 for share in shares):
             raise ValueError(f"weights of classes lie in [0, 1); they are {shares}")
+
+
+class Mechanisms:
+    """The mixture of linear and additive mechanisms, with the additive ones alone. Tables are
+    remembered, and shared by mixtures of the same table."""
+
+    def __init__(self, features: Features, share: float) -> None:
+        self._linear = BGe(features.table, features.prior)
+        self._additive = Additive(features)
+        self._share = share
+        self._tables: dict[tuple[int, bytes, int | None], Pair] = {}
+
+    def families(self, node: int, parents: Int[np.ndarray, "F p"]) -> Pair:
+        """The evidence of families under the mixture, and under additive mechanisms."""
+        linear = self._linear.families(node, parents)
+        if not parents.shape[1]:
+            return linear, linear
+        additive = self._additive.families(node, parents)
+        weights = np.log([1 - self._share, max(self._share, 1e-300)])
+        return np.logaddexp(weights[0] + linear, weights[1] + additive), additive
+
+    def table(self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None) -> Pair:
+        """The same for all subsets of `candidates`; -inf beyond `max_parents`."""
+        key = (node, candidates.tobytes(), max_parents)
+        if key not in self._tables:
+            mixed, additive = np.full((2, 1 << len(candidates)), -np.inf)
+            for subsets, parents in subsets_by_size(candidates, max_parents):
+                for start in range(0, len(subsets), _CHUNK):
+                    part = slice(start, start + _CHUNK)
+                    mixed[subsets[part]], additive[subsets[part]] = self.families(
+                        node, checked_families(node, parents[part], self._linear.n_nodes)
+                    )
+            if sum(len(pair[0]) for pair in self._tables.values()) > _REMEMBERED:
+                self._tables = {}
+            self._tables[key] = mixed, additive
+        return self._tables[key]
+
+
+def _superfluous(mechanisms: Float[np.ndarray, " 2**K"], k: int) -> Float[np.ndarray, " 2**K"]:
+    """The nats that parents cost without which the evidence is higher, summed over the parents."""
+    subsets = np.arange(1 << k)[:, None]
+    fewer = mechanisms[subsets & ~(1 << np.arange(k))]  # of a set without a member: itself
+    with np.errstate(invalid="ignore"):
+        excess = np.maximum(0, fewer - mechanisms[:, None])
+    return np.where(np.isfinite(mechanisms), excess.sum(axis=1), np.inf)
 
 
 class Mixture(LocalScore):
@@ -56,6 +108,7 @@ class Mixture(LocalScore):
     Args:
         gains: the gains of noise and variance; None for Gaussian noise of constant variance.
         variance: whether variances may depend on parents.
+        mechanisms: shared with other mixtures of the same table.
     """
 
     def __init__(
@@ -64,23 +117,23 @@ class Mixture(LocalScore):
         gains: ClassGains | None = None,
         variance: bool = False,
         weights: MixtureWeights | None = None,
+        mechanisms: Mechanisms | None = None,
     ) -> None:
         self.n_nodes = features.table.n_nodes
         self.weights = weights or MixtureWeights()
-        self._linear = BGe(features.table, features.prior)
-        self._additive = Additive(features)
+        self._mechanisms = mechanisms or Mechanisms(features, self.weights.additive)
         self._gains, self._variance = gains, variance
         self._continuous = [code is None for code in features.table.codes]
 
     def families(self, node: int, parents: Int[np.ndarray, "F p"]) -> Float[np.ndarray, " F"]:
         """The scores of families, in nats; see the class."""
         parents = checked_families(node, parents, self.n_nodes)
-        mechanisms, additive = self._mechanisms(node, parents)
+        mechanisms, additive = self._mechanisms.families(node, parents)
         if not self._has_classes(node):
             return mechanisms
         superfluous = np.zeros(len(parents))
         for k in range(parents.shape[1]):
-            fewer, _ = self._mechanisms(node, np.delete(parents, k, axis=1))
+            fewer, _ = self._mechanisms.families(node, np.delete(parents, k, axis=1))
             superfluous += np.maximum(0, fewer - mechanisms)
         needed = superfluous <= SUPERFLUOUS
         return self._with_classes(node, parents, mechanisms, additive, needed)
@@ -88,40 +141,65 @@ class Mixture(LocalScore):
     def table(
         self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None = None
     ) -> Float[np.ndarray, " 2**K"]:
-        """The scores of all subsets of `candidates`; see `LocalScore.table`."""
+        """The scores of all subsets of `candidates`; see `LocalScore.table`.
+
+        Classes are also left out where they cannot matter: of families whose evidence, with the
+        largest gain of the `TRIED` families of most evidence and `SLACK` nats more, is still
+        `SLACK` nats below the best score.
+        """
         candidates = np.asarray(candidates, np.int64)
-        sizes = list(subsets_by_size(candidates, max_parents))
-        mechanisms, additive = np.full((2, 1 << len(candidates)), -np.inf)
-        for subsets, parents in sizes:
-            parents[:] = checked_families(node, parents, self.n_nodes)
-            mechanisms[subsets], additive[subsets] = self._mechanisms(node, parents)
-        table = mechanisms.copy()
+        mechanisms, additive = self._mechanisms.table(node, candidates, max_parents)
         if not self._has_classes(node):
-            return table
-        for subsets, parents in sizes:
-            members = (subsets[:, None] >> np.arange(len(candidates))) & 1
-            fewer = mechanisms[subsets[:, None] & ~(1 << np.arange(len(candidates)))]
-            excess = np.where(members, fewer - mechanisms[subsets][:, None], 0.0)
-            needed = np.maximum(0, excess).sum(axis=1) <= SUPERFLUOUS
-            table[subsets] = self._with_classes(
-                node, parents, mechanisms[subsets], additive[subsets], needed
-            )
+            return mechanisms.copy()
+        needed = _superfluous(mechanisms, len(candidates)) <= SUPERFLUOUS
+        order = np.argsort(-np.where(needed, mechanisms, -np.inf), kind="stable")
+        tried = np.zeros(len(needed), bool)
+        tried[order[:TRIED]] = True
+        tried[0] = True
+        tried &= needed
+        table = self._base(node, mechanisms)
+        self._fill(table, tried, node, candidates, mechanisms, additive, max_parents)
+        reach = (table[tried] - mechanisms[tried]).max() + SLACK
+        rest = needed & ~tried & (mechanisms + reach > table[tried].max() - SLACK)
+        self._fill(table, rest, node, candidates, mechanisms, additive, max_parents)
         return table
+
+    def _fill(
+        self,
+        table: Float[np.ndarray, " 2**K"],
+        chosen: Bool[np.ndarray, " 2**K"],
+        node: int,
+        candidates: Int[np.ndarray, " K"],
+        mechanisms: Float[np.ndarray, " 2**K"],
+        additive: Float[np.ndarray, " 2**K"],
+        max_parents: int | None,
+    ) -> None:
+        """Replace the entries of chosen subsets by their mixture over noise and variance."""
+        for subsets, parents in subsets_by_size(candidates, max_parents):
+            some = chosen[subsets]
+            if some.any():
+                subsets = subsets[some]
+                table[subsets] = self._with_classes(
+                    node,
+                    checked_families(node, parents[some], self.n_nodes),
+                    mechanisms[subsets],
+                    additive[subsets],
+                    np.ones(len(subsets), bool),
+                )
 
     def _has_classes(self, node: int) -> bool:
         return self._gains is not None and self._continuous[node] and self._gains.enough(node)
 
-    def _mechanisms(
-        self, node: int, parents: Int[np.ndarray, "F p"]
-    ) -> tuple[Float[np.ndarray, " F"], Float[np.ndarray, " F"]]:
-        """The mixture of linear and additive mechanisms, and the latter alone."""
-        linear = self._linear.families(node, parents)
-        share = self.weights.additive
-        if not parents.shape[1]:
-            return linear, linear
-        additive = self._additive.families(node, parents)
-        weights = np.log([1 - share, max(share, 1e-300)])
-        return np.logaddexp(weights[0] + linear, weights[1] + additive), additive
+    def _varying(self, has_parents: bool) -> float:
+        return self.weights.variance if self._variance and has_parents else 0.0
+
+    def _base(
+        self, node: int, mechanisms: Float[np.ndarray, " 2**K"]
+    ) -> Float[np.ndarray, " 2**K"]:
+        """The table of Gaussian noise of constant variance, with the weight of that class."""
+        table = mechanisms + np.log((1 - self._varying(True)) * (1 - self.weights.noise))
+        table[0] = mechanisms[0] + np.log(1 - self.weights.noise)
+        return table
 
     def _with_classes(
         self,
@@ -134,7 +212,7 @@ class Mixture(LocalScore):
         """The mixture over noise and variance; mechanisms with Gaussian noise of constant variance
         where classes are not needed."""
         assert self._gains is not None
-        varying = self.weights.variance if self._variance and parents.shape[1] else 0.0
+        varying = self._varying(parents.shape[1] > 0)
         noise = self.weights.noise
         scores = mechanisms + np.log((1 - varying) * (1 - noise))
         if not needed.any():

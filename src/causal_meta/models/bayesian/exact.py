@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
@@ -71,9 +72,11 @@ class Exact(TaskMethod[ExactConfig]):
         score: LocalScore,
         known: Knowledge,
         generator: np.random.Generator,
+        draws: int,
         start: Candidates | None,
     ) -> Fit:
-        return Fit(exact_posterior(score, known, self.config, generator))
+        config = dataclasses.replace(self.config, n_samples=draws)
+        return Fit(exact_posterior(score, known, config, generator))
 
 
 def exact_posterior(

@@ -32,6 +32,8 @@ def log_ratios(
         common = np.argsort(-counts, kind="stable")[:_SETS]
         distance = (sets[:, None, :] != sets[None, common, :]).sum(axis=2)
         which[:, v] = np.argmin(distance, axis=1)[row.reshape(-1)]
+        if inside[:, v].sum() >= families.n_nodes - 1:
+            continue  # nothing is outside
         for s, members in enumerate(sets[common]):
             parents = np.flatnonzero(members)
             ratios[v, s] = families.additions(v, parents) - families.family(v, parents)

@@ -33,6 +33,7 @@ from causal_meta.tasks import Task
 HALF = " (half)"
 #: Halves with fewer rows are not used.
 LEAST_ROWS = 30
+LEAST_DRAWS = 80
 
 Candidates = Sequence[Sequence[int]]
 
@@ -46,8 +47,9 @@ class Fit:
     candidates: Candidates | None = None
 
 
-#: The posterior under a score, given what is known and candidates to begin from.
-Fitting = Callable[[LocalScore, Knowledge, np.random.Generator, Candidates | None], Fit]
+#: The posterior under a score, given what is known, with that many draws, and the candidates of
+#: an earlier member, which are then not refined.
+Fitting = Callable[[LocalScore, Knowledge, np.random.Generator, int, Candidates | None], Fit]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +110,8 @@ def pooled_posterior(
     for m in range(len(fits), len(pool)):
         member = pool[m]
         start = _start(pool[:m], fits, member.assumption)
-        fits.append(fit(scores.of(member), known, sources[m], start))
+        draws = draws_of(member.weight, config.n_samples)
+        fits.append(fit(scores.of(member), known, sources[m], draws, start))
         if m + 1 < len(pool):
             _save(checkpoint, fits)
     posteriors = [one.posterior for one in fits]
@@ -118,6 +121,12 @@ def pooled_posterior(
     total = MethodDiagnostics.total(one.diagnostics for one in posteriors)
     answer.diagnostics = dataclasses.replace(total, members=tuple(one.name for one in pool))
     return answer
+
+
+def draws_of(weight: float, n_samples: int) -> int:
+    """The number of graphs that a member draws: twice its share of the answer's, at least
+    `LEAST_DRAWS`."""
+    return min(n_samples, max(LEAST_DRAWS, int(np.ceil(2 * weight * n_samples))))
 
 
 class _Scores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,9 +50,16 @@ class StructureMCMC(TaskMethod[MCMCConfig]):
         score: LocalScore,
         known: Knowledge,
         generator: np.random.Generator,
+        draws: int,
         start: Candidates | None,
     ) -> Fit:
-        sample = mcmc_sample(score, known, self.config, generator, start)
+        settings = dataclasses.replace(
+            sample_settings(self.config), draws=-(-draws // self.config.chains)
+        )
+        if start is not None:
+            settings = dataclasses.replace(settings, rounds=0)
+        prior = graph_prior(self.config, known)
+        sample = sample_structures(score, prior, known, generator, settings, start)
         return Fit(drawn_graphs(sample), sample.candidates)
 
 
