@@ -29,7 +29,8 @@ from causal_meta.conf.inference import (
     SortnregressConfig,
 )
 from causal_meta.conf.registry import implementation
-from causal_meta.datasets.real import read_table, read_truth
+from causal_meta.datasets.real import read_table
+from causal_meta.datasets.truths import read_truth
 from causal_meta.randomness import generator
 from causal_meta.runners.evaluation.eval_metrics import METRICS
 from causal_meta.runners.evaluation.evaluation import score

@@ -18,8 +18,9 @@ from causal_meta.conf.table_descriptions import (
     table_descriptions,
 )
 from causal_meta.datasets.described_tables import described_table
-from causal_meta.datasets.real import BUNDLED, TableError, read_truth
+from causal_meta.datasets.real import BUNDLED, TableError
 from causal_meta.datasets.scm import SCMFamily
+from causal_meta.datasets.truths import read_truth
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 FOLDERS = {"sachs": "adjacency.csv", "sachs_20": "adjacency_20edge.csv"}

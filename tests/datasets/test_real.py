@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causal_meta.datasets.real import TableError, read_table, read_truth, truth_digest
+from causal_meta.datasets.real import TableError, read_table
+from causal_meta.datasets.truths import read_truth, truth_digest
 
 
 @pytest.fixture

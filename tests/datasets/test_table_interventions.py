@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causal_meta.datasets.real import TableError, read_table, read_truth
+from causal_meta.datasets.real import TableError, read_table
 from causal_meta.datasets.table_interventions import is_intervention_column, read_mask
+from causal_meta.datasets.truths import read_truth
 
 WORDS = [
     "",
@@ -115,7 +116,7 @@ def test_a_table_without_interventions_has_no_mask_and_keeps_its_digest(frame):
             "no column beside those of the interventions",
         ),
         ({}, {}, "or say that 'INT' names the variable intervened on in each row"),
-        ({"INT": ["x", "y"] * 6}, {}, "code them as numbers."),
+        ({"INT": ["x", "y"] * 6}, {}, "code them as numbers, or name them as categorical."),
     ],
 )
 def test_nonsensical_interventions_are_refused(frame, changes, options, sentence):

@@ -180,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
     configs = [method_config(word, len(table.columns), args.words, **shared) for word in words]
     store = open_store(args)
 
-    from causal_meta.runners.inference.answer_files import check_folder
+    from causal_meta.runners.inference.answer_folder import check_folder
 
     check_folder(args.out)
     tasks = stored(args, store, settings, table, truth)
@@ -189,12 +189,11 @@ def run(args: argparse.Namespace) -> int:
         for config in configs
     ]
     from causal_meta.reports.answer import answer_page
-    from causal_meta.runners.inference.answer_files import export
     from causal_meta.runners.inference.discovery import side_by_side
 
     with threads(args.threads):
         answer = side_by_side(answers)
-        folder = export(answer, args.out, answer_page)
+        folder = answer.export(args.out, answer_page)
     for warning in answer.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     if not args.quiet:

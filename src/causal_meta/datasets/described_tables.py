@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from causal_meta.conf.table_descriptions import TableDescription
-from causal_meta.datasets.real import Table, edges_truth, read_table
+from causal_meta.datasets.real import Table, read_table
 from causal_meta.datasets.table_files import TableError
+from causal_meta.datasets.truths import edges_truth
 
 FILES = ("data.csv", "data.parquet", "data.npz", "data.tsv")
 _CLOSE = 1e-3  # relative; the columns' means are known to five digits

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,18 @@ _ARRAYS = ("x", "data", "X")
 _NAMES = ("columns", "names")
 
 
+#: How many names a sentence lists.
+SHOWN = 5
+
+
 class TableError(ValueError):
     """A table that cannot be used: one sentence with the problem and its remedy."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence, each in quotation marks; of many the first `SHOWN`."""
+    shown = ", ".join(repr(name) for name in names[:SHOWN])
+    return f" {shown}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}"
 
 
 def format_of(path: Path) -> str:

@@ -17,7 +17,7 @@ from causal_meta.conf.inference import DiscoverConfig
 from causal_meta.conf.pre_training import ExperimentConfig
 from causal_meta.datasets.real import read_table
 from causal_meta.runners.build import make
-from causal_meta.runners.inference import answers, named_models
+from causal_meta.runners.inference import answer_folder, answers, named_models
 from causal_meta.runners.inference.discovery import from_run
 from causal_meta.runners.tasks.task_sets import store_table
 from causal_meta.runners.training.importing import import_artifact, settings_words
@@ -237,7 +237,9 @@ def test_settings_that_a_checkpoint_decides_are_refused():
 def test_the_exported_files_say_what_the_answer_says(model, frame, tmp_path):
     answer = discover(frame, model, n_samples=30, truth=np.triu(np.ones((4, 4)), 1))
     folder = answer.export(tmp_path / "deep" / "answer")
-    assert sorted(item.name for item in folder.iterdir()) == sorted(answers.FILES)
+    assert sorted(item.name for item in folder.iterdir()) == sorted(
+        {*answer_folder.FILES} - {answer_folder.PAGE}
+    )
     table = pd.read_csv(folder / "edge_probabilities.csv", index_col=0)
     pd.testing.assert_frame_equal(table, answer.edge_probabilities, check_names=False, rtol=1e-12)
     with np.load(folder / "graphs.npz", allow_pickle=False) as arrays:
@@ -300,7 +302,7 @@ def test_a_failing_disk_leaves_the_earlier_answer_and_nothing_half(
         raise OSError(28, "No space left on device", str(folder))
 
     if step == "rename":
-        monkeypatch.setattr(answers.os, "rename", full)
+        monkeypatch.setattr(answer_folder.os, "rename", full)
     else:
         monkeypatch.setattr(answers, "_write", torn)
     with pytest.raises(OSError, match="No space"):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int8
 
+import causal_meta
 from causal_meta.datasets.real import Table
 from causal_meta.graphs import cpdag
 from causal_meta.models.bayesian.total_effects import TotalEffects, total_effects
@@ -19,10 +23,17 @@ from causal_meta.posteriors.optimal_graph import optimal_graph
 from causal_meta.posteriors.pooled_graphs import PooledGraphs
 from causal_meta.randomness import generator
 from causal_meta.runners.evaluation.eval_metrics import acyclic, posterior_metrics
+from causal_meta.runners.inference.answer_folder import FORMAT, PAGE, replace_answer
 
 if TYPE_CHECKING:
     import networkx
     import pandas as pd
+
+
+LEAST = 0.01  # an edge below this probability is not in graph.graphml
+_LISTED = 30  # edges listed in summary.json
+#: Makes the page of an answer from the contents of summary.json and the bytes of graph.png.
+Page = Callable[[dict[str, Any], bytes], str]
 
 
 @dataclass(frozen=True)
@@ -147,11 +158,15 @@ class Discovery:
         out."""
         return self.posterior.to_networkx(0, list(self.columns), threshold)
 
-    def export(self, folder: str | Path) -> Path:
-        """Write the answer's files into `folder`: see `answer_files.export`."""
-        from causal_meta.runners.inference.answer_files import export
+    def export(self, folder: str | Path, page: Page | None = None) -> Path:
+        """Write the files of the answer into `folder` (see `answer_folder`), in place of an earlier
+        answer there, with a page if `page` makes one; returns the folder.
 
-        return export(self, folder)
+        Raises:
+            ValueError: the folder holds anything else.
+            OSError: the disk is full.
+        """
+        return replace_answer(folder, lambda draft: _write(self, draft, page))
 
     def _named(self, matrix: Float[np.ndarray, "D D"]) -> pd.DataFrame:
         import pandas as pd
@@ -172,3 +187,105 @@ class Discovery:
             "probability": matrix[cause[order], effect[order]],
         }
         return pd.DataFrame(table)
+
+
+# --------------------------------------------------------------------------------------- contents
+
+
+def _write(answer: Discovery, folder: Path, page: Page | None) -> None:
+    import networkx
+
+    from causal_meta import drawing
+
+    answer.edge_probabilities.to_csv(folder / "edge_probabilities.csv", lineterminator="\n")
+    answer.total_effects.to_csv(folder / "effects.csv", index=False, lineterminator="\n")
+    np.savez_compressed(
+        folder / "graphs.npz",
+        graphs=answer.graphs,
+        edge_probabilities=answer.probabilities,
+        columns=np.array(list(answer.columns), dtype=np.str_),
+    )
+    networkx.write_graphml(answer.to_networkx(LEAST), folder / "graph.graphml")
+    drawing.save(
+        drawing.graph(
+            answer.probabilities, answer.columns, truth=answer.truth, title=answer.table.title
+        ),
+        folder / "graph.png",
+    )
+    contents = summary(answer)
+    (folder / "summary.json").write_text(
+        json.dumps(contents, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+    )
+    if page is not None:
+        picture = (folder / "graph.png").read_bytes()
+        (folder / PAGE).write_text(page(contents, picture), "utf-8")
+
+
+def summary(answer: Discovery) -> dict[str, Any]:
+    """The contents of `summary.json`."""
+    edges = answer.edges
+    strongest = edges[edges["probability"] >= LEAST].head(_LISTED)
+    return {
+        "format": FORMAT,
+        "version": causal_meta.__version__,
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "table": _table(answer),
+        "method": answer.method,
+        "model": answer.model_id,
+        "seed": answer.seed,
+        "n_samples": len(answer.graphs),
+        "warnings": list(answer.warnings),
+        "diagnostics": answer.posterior.diagnostics.in_words(),
+        "acyclic_share": answer.acyclic_share,
+        "expected_edges": float(edges["probability"].sum()),
+        "graph": _edge_list(answer, answer.graph),
+        "undirected": _edge_list(answer, np.triu(answer.cpdag * answer.cpdag.T)),
+        "strongest_edges": _rounded(strongest),
+        "effects": _rounded(answer.total_effects.query("probability >= 0.5").head(_LISTED)),
+        "members": _members(answer),
+        "metrics": answer.metrics,
+        "direction": "cause -> effect; in edge_probabilities.csv the row causes the column",
+    }
+
+
+def _table(answer: Discovery) -> dict[str, Any]:
+    table = answer.table
+    return {
+        "title": table.title,
+        "sha256": table.sha256,
+        "format": table.format,
+        "transform": table.transform,
+        "n_rows": len(table.x),
+        "columns": list(table.columns),
+        "categorical": list(table.categorical),
+        "context": list(table.context),
+    }
+
+
+def _edge_list(answer: Discovery, graph: np.ndarray) -> list[list[str]]:
+    """The edges of a graph as pairs of names."""
+    return [[answer.columns[i], answer.columns[j]] for i, j in np.argwhere(graph).tolist()]
+
+
+def _rounded(pairs: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table of pairs, numbers to six digits."""
+    return [
+        {
+            str(name): float(f"{value:.6g}") if isinstance(value, float) else str(value)
+            for name, value in row.items()
+        }
+        for row in pairs.to_dict("records")
+    ]
+
+
+def _members(answer: Discovery) -> list[dict[str, Any]]:
+    """For each member of a pooled answer its expected number of edges, and how far its edge
+    probabilities are from the answer's: the sum of absolute differences, in edges."""
+    return [
+        {
+            "name": name,
+            "expected_edges": round(float(p.sum()), 3),
+            "differs_by": round(float(np.abs(p - answer.probabilities).sum()), 3),
+        }
+        for name, p in answer.members.items()
+    ]

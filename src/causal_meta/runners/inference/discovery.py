@@ -15,7 +15,8 @@ from causal_meta.conf.convert import to_plain
 from causal_meta.conf.inference import DiscoverConfig, MethodConfig
 from causal_meta.conf.knowledge import KnowledgeConfig
 from causal_meta.conf.registry import implementation
-from causal_meta.datasets.real import Table, TableError, as_table, read_truth
+from causal_meta.datasets.real import Table, TableError, as_table
+from causal_meta.datasets.truths import read_truth
 from causal_meta.posteriors import GraphPosterior
 from causal_meta.randomness import generator, torch_generator
 from causal_meta.records.posteriors import read_graphs, read_posterior

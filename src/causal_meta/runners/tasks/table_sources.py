@@ -27,7 +27,8 @@ def read_source(settings: Mapping[str, Any]) -> tuple[Table, np.ndarray | None]:
 
     Lists are lists of names, or one string with commas between them.
     """
-    from causal_meta.datasets.real import read_table, read_truth
+    from causal_meta.datasets.real import read_table
+    from causal_meta.datasets.truths import read_truth
 
     table = read_table(
         settings["table"],
@@ -59,7 +60,7 @@ def listed(settings: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 def table_config(table: Table, columns: Sequence[str], truth: np.ndarray | None) -> TasksConfig:
     """The configuration of the task set that holds one table, read with these columns."""
-    from causal_meta.datasets.real import truth_digest
+    from causal_meta.datasets.truths import truth_digest
 
     data = TableConfig(
         sha256=table.sha256,

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from causal_meta.conf.data import FamilyConfig, TableConfig
 from causal_meta.conf.task_sets import TasksConfig
-from causal_meta.datasets.real import Table, truth_digest
+from causal_meta.datasets.real import Table
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.task_registry import registry_of
+from causal_meta.datasets.truths import truth_digest
 from causal_meta.randomness import seeds_of
 from causal_meta.records.task_sets import read_columns, read_task_arrays
 from causal_meta.runners.build import make
