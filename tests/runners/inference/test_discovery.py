@@ -297,7 +297,7 @@ def test_a_failing_disk_leaves_the_earlier_answer_and_nothing_half(
             raise OSError(28, "No space left on device", str(goal))
         rename(source, goal)
 
-    def torn(answer, folder):
+    def torn(answer, folder, page):
         (folder / "graphs.npz").write_bytes(b"half")
         raise OSError(28, "No space left on device", str(folder))
 
