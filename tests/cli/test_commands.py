@@ -305,7 +305,16 @@ def test_discover_takes_the_model_inside_the_package(run, store, table, monkeypa
     source = Store(store)
     exported = source.export(source.find("first"), tmp_path / "default")
     monkeypatch.setattr(named, "default_model_folder", lambda: exported)
-    ran = run("discover", table, "--store", tmp_path / "other", "--n-samples", "10", "--method", "amortised")
+    ran = run(
+        "discover",
+        table,
+        "--store",
+        tmp_path / "other",
+        "--n-samples",
+        "10",
+        "--method",
+        "amortised",
+    )
     assert ran.status == 0
     assert Store(tmp_path / "other").find(source.find("first").id).kind == "amortised"
     scored = run("evaluate", "of=default", "tasks=held_in", "n_samples=5")
