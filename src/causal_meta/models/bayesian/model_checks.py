@@ -34,9 +34,10 @@ class Dependence:
 
 
 def residuals(features: Features, graph: Int8[np.ndarray, "D D"]) -> Float[np.ndarray, "N D"]:
-    """What an additive function of its parents leaves of every variable: ridge regression of the
-    standardised column on the parents' columns and smooth features, with the precisions 1/2 and 1.
-    NaN where the variable was set. Of a categorical variable the first contrast."""
+    """What a smooth function of its parents leaves of every variable: ridge regression of the
+    standardised column on the parents' columns, smooth features and products of pairs, with the
+    precisions of the additive score at s = 1. NaN where the variable was set. Of a categorical
+    variable the first contrast."""
     table = features.table
     result = np.full((len(table.values), table.n_nodes), np.nan)
     for v in range(table.n_nodes):
@@ -45,10 +46,12 @@ def residuals(features: Features, graph: Int8[np.ndarray, "D D"]) -> Float[np.nd
         y = table.values[rows, table.blocks[v][0]]
         y = y - y.mean()
         if len(parents):
-            columns = np.concatenate([features.blocks[u] for u in parents])
+            columns = features.of(np.array([parents]), products=True)[0]
+            columns = columns[columns != features.empty]
             x = features.columns[np.ix_(rows, columns)]
             x = x - x.mean(axis=0)
-            ridge = np.where(features.is_feature[columns], 1.0, 0.5)
+            ridge = features.precisions(1.0, len(parents))[columns]
+            ridge = np.where(ridge > 0, ridge, features.prior.scale)
             y = y - x @ np.linalg.solve(x.T @ x + np.diag(ridge), x.T @ y)
         result[rows, v] = y
     return result
