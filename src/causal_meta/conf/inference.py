@@ -171,7 +171,7 @@ class BOSSConfig(BootstrapConfig):
     named: ClassVar[tuple[str, ...]] = ("bootstrap",)
     penalty: float = setting(2.0, above=0)
     starts: int = setting(
-        20, low=1, help="random orders; from 10 on fewer once four reached the best score"
+        30, low=1, help="random orders; from 10 on fewer once six reached the best score"
     )
 
 

@@ -52,7 +52,7 @@ def test_sets_are_bits():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_parents_are_those_that_no_addition_removal_or_pair_improves(seed):
+def test_parents_are_those_that_no_addition_removal_or_exchange_improves(seed):
     """A local optimum among the available variables, checked by scoring every neighbour."""
     score = GaussianBIC(drawn(seed, 7, 150)[0], 0.5, Knowledge.none(7))
     draws = np.random.default_rng(seed)
@@ -63,6 +63,12 @@ def test_parents_are_those_that_no_addition_removal_or_pair_improves(seed):
         assert value == score.score(node, parents)
         smaller = [parents & ~(1 << u) for u in members(parents)]
         assert all(score.score(node, fewer) <= value + 1e-9 for fewer in smaller)
+        free = [1 << u for u in members(available & ~parents)]
+        larger = [parents | one for one in free]
+        larger += [fewer | one for fewer in smaller for one in free]
+        assert all(score.score(node, other) <= value + 1e-9 for other in larger)
+        if parents:  # the check rejects another set
+            assert score.score(node, 0) < value
 
 
 def test_two_causes_that_cancel_are_added_together():

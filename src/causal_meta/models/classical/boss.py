@@ -18,7 +18,7 @@ from causal_meta.models.classical.gaussian_bic import GaussianBIC, members
 #: Families computed by one fit after which its search ends (about 40 s on one core at D = 50).
 WORK = 1_000_000
 #: After so many starts no more are made once so many ended at the best score.
-ENOUGH_STARTS, ENOUGH_AT_BEST = 10, 4
+ENOUGH_STARTS, ENOUGH_AT_BEST = 10, 6
 #: Scores closer than this, in nats, are equal.
 TOLERANCE = 1e-6
 
@@ -28,16 +28,16 @@ class BOSS(Bootstrap[BOSSConfig]):
     several random orders.
 
     An order scores the sum over the variables of the best parents among those before it, chosen by
-    growing and shrinking (`GaussianBIC.best_parents`). A search moves one variable at a time to its
-    best place until no move improves the score. One start ends in a local optimum in about half of
-    the tasks with ten variables, so starts are repeated: `starts` of them, or fewer once ten
-    were made and four ended at the best score. The best graph is the answer.
+    growing, shrinking and exchanging (`GaussianBIC.best_parents`). A search moves one variable at a
+    time to its best place until no move improves the score. One start ends in a local optimum in
+    about half of the tasks with ten variables, so starts are repeated: `starts` of them, or fewer
+    once ten were made and six ended at the best score. The best graph is the answer.
 
-    Differences from the paper and causal-learn: the restarts, and growth by pairs. Where two
-    causes nearly cancel, causal-learn's search misses the true graph's score however often it is
-    started. A fit that has computed `WORK`
-    families ends where it is, and this is counted. Forbidden parents are never candidates, required
-    ones always parents, and only orders that allow these are scored.
+    Differences from the paper and causal-learn: the restarts, growth by pairs and exchanges. Where
+    two causes nearly cancel, causal-learn's search misses the true graph's score however often it
+    is started. A fit that has computed `WORK` families ends where it is, and this is counted.
+    Forbidden parents are never candidates, required ones always parents, and only orders that allow
+    these are scored.
     """
 
     bounds_parents = True

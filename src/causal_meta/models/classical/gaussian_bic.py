@@ -83,7 +83,8 @@ class GaussianBIC:
 
         From the required parents on, the best improving addition is made: of one variable, or where
         none improves the score, of two (two causes whose effects nearly cancel look useless one at
-        a time). Then the best improving removals are made. The score is -inf where a required
+        a time). Then the best improving removals are made, and one parent is exchanged for another
+        if that improves the score; from there it begins again. The score is -inf where a required
         parent is not available.
         """
         if self.required[node] & ~available:
@@ -92,15 +93,34 @@ class GaussianBIC:
         known = self._best.get(key)
         if known is None:
             self.work += 1
-            parents = self._grow(node, available)
-            grown = (node, parents)
-            if grown not in self._shrunk:
-                self._shrunk[grown] = self._shrink(node, parents)
-            known = self._best[key] = self._shrunk[grown]
+            known = self._settled(node, self.required[node], available)
+            while (start := self._exchanged(node, known[0], available)) != known[0]:
+                better = self._settled(node, start, available)
+                if better[1] <= known[1]:
+                    break
+                known = better
+            self._best[key] = known
         return known
 
-    def _grow(self, node: int, available: int) -> int:
-        parents = self.required[node]
+    def _settled(self, node: int, parents: int, available: int) -> tuple[int, float]:
+        key = (node, self._grow(node, parents, available))
+        if key not in self._shrunk:
+            self._shrunk[key] = self._shrink(*key)
+        return self._shrunk[key]
+
+    def _exchanged(self, node: int, parents: int, available: int) -> int:
+        """The parents after the first exchange of one for another that improves the score; the same
+        parents if none does. Without u, the best addition is u itself or improves."""
+        for u in singles(parents & ~self.required[node]):
+            fewer = parents & ~u
+            addition = _first_within(self._ranked_additions(node, fewer), available)
+            if addition not in (0, u) and self.score(node, fewer | addition) > self.score(
+                node, parents
+            ):
+                return fewer | addition
+        return parents
+
+    def _grow(self, node: int, parents: int, available: int) -> int:
         while (room := self.max_parents - parents.bit_count()) > 0:
             addition = _first_within(self._ranked_additions(node, parents), available)
             if not addition and room > 1:
