@@ -59,6 +59,11 @@ def _heteroscedastic(r, n):
     return x, r.uniform(0.5, 1.5) * x + scale * r.normal(size=n)
 
 
+def _heteroscedastic_laplace(r, n):
+    x = r.laplace(size=n)
+    return x, r.uniform(0.5, 1.5) * x + np.exp(0.7 * np.tanh(x)) * r.laplace(size=n)
+
+
 def _multiplicative(r, n):
     x = r.gamma(2.0, size=n)
     return x, x * (1 + 0.4 * r.normal(size=n))
@@ -78,6 +83,7 @@ WORLDS = {
     "discretised": (_linear(_normal, _normal, step=0.5), False),
     "discretised, coarse": (_linear(_normal, _normal, step=1.0), False),
     "discretised Laplace": (_linear(_laplace, _laplace, step=0.3), True),
+    "heteroscedastic Laplace": (_heteroscedastic_laplace, True),
 }
 
 

@@ -15,7 +15,7 @@ from causal_meta.scores.features import Features
 from causal_meta.scores.noise import CLASSES, noise_gains, tie_spacing
 from causal_meta.scores.variance import expected_gain, variance_fits
 
-MAX_ROWS = 5000  # rows from which gains are computed
+MAX_ROWS = 2000  # rows from which gains are computed
 _FEW_ROWS = 5  # tell nothing of a density
 _CELLS = 1 << 21  # numbers that the columns of a chunk of families hold
 _PROMISE = -3.0  # nats that a varying variance must promise, by the quadratic expansion
@@ -31,7 +31,7 @@ class ClassGains:
     expansion at a constant one promises more than -3 nats. Its log scale depends on each parent
     (clipped at 3 standard deviations) and on its 3 leading features.
 
-    Of more than 5,000 rows, 5,000 evenly spaced ones are used, and the gain is theirs: it is not
+    Of more than 2,000 rows, 2,000 evenly spaced ones are used, and the gain is theirs: it is not
     extrapolated, so it understates what all rows would say. A family whose residual sum of squares
     is below the prior's t gains nothing: its residuals are the prior's.
     """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 SPREAD = 0.5  # prior standard deviation of a coefficient of log scale
-_ROUNDS = 5  # rounds of weighted least squares and a Fisher step
+_ROUNDS = 4  # rounds of two Fisher steps and weighted least squares
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +30,21 @@ def expected_gain(
 ) -> Float[np.ndarray, " F"]:
     """What a varying scale promises: log evidence of the quadratic expansion at a constant scale,
 
-        1/2 g'(2 W'W + I / v)^-1 g - 1/2 log det(I + 2 v W'W),  g = W'(z^2 - 1),  v = SPREAD^2
+        1/2 g'(2 W'W + I / v)^-1 g / k - 1/2 log det(I + 2 v W'W),  g = W'(z^2 - 1),  v = SPREAD^2
 
-    with z the standardised residuals and W the family's `columns` of `scales` (centred; `gram` has
-    their products). The score test of Breusch and Pagan (1979), with a prior.
+    with z the standardised residuals, W the family's `columns` of `scales` (centred; `gram` has
+    their products) and k = max(1, var(z^2) / 2), without which heavy tails would promise much. The
+    score test of Breusch and Pagan (1979), with a prior and Koenker's (1981) k.
     """
     z_squared = residuals**2
     z_squared /= z_squared.mean(axis=1, keepdims=True)
+    excess = np.maximum(1, z_squared.var(axis=1) / 2)
     gradient = np.take_along_axis((z_squared - 1) @ scales.T, columns, axis=1)
     information = 2 * gram[columns[:, :, None], columns[:, None, :]]
     ridge = np.eye(columns.shape[1]) / SPREAD**2
     step = np.linalg.solve(information + ridge, gradient[:, :, None])[:, :, 0]
-    return 0.5 * (gradient * step).sum(axis=1) - 0.5 * _log_det(information * SPREAD**2)
+    gain = 0.5 * (gradient * step).sum(axis=1) / excess
+    return gain - 0.5 * _log_det(information * SPREAD**2)
 
 
 def variance_fits(
@@ -77,6 +80,7 @@ def variance_fits(
     plain = _log_det_weighted(means, precision, np.ones_like(fit.residuals))
     for _ in range(_ROUNDS):
         before = fit.objective.copy()
+        fit.rescale()
         fit.rescale()
         fit.refit()
         # each family stops for itself, whatever the others of the batch do
