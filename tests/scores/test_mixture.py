@@ -105,9 +105,9 @@ def superfluous_choices():
     """In how many of 12 draws with uniform noise the best parents of 0 are not exactly 1 and 2."""
     wrong = 0
     for seed in range(12):
-        x = np.random.default_rng(seed).uniform(-1, 1, size=(300, 6))
+        x = np.random.default_rng(seed).uniform(-1, 1, size=(300, 7))
         x[:, 0] += x[:, 1] - x[:, 2]
-        table = assumption_scores(x)["noise"].table(0, np.arange(1, 6), 4)
+        table = assumption_scores(x)["noise"].table(0, np.arange(1, 7), 3)
         wrong += int(table.argmax()) != 3
     return wrong
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from causal_meta.scores import statistics
 from causal_meta.scores.statistics import contrasts, gram, prepare, standardised
 
 
@@ -59,6 +60,18 @@ def test_the_scale_is_that_of_the_rows_in_which_a_variable_was_not_set():
     x[10:, 0] = 1e6
     free = prepare(x, intervened=intervened).values[:10, 0]
     np.testing.assert_allclose([free.mean(), free.std()], [0, 1], atol=1e-12)
+
+
+def test_gram_matrices_are_sums_over_pieces(monkeypatch):
+    x = np.random.default_rng(5).normal(4, 1, size=(50, 3))
+    rows = np.arange(3, 40, 2)
+    whole = gram(x), gram(x, rows)
+    centred = x[rows] - x[rows].mean(axis=0)
+    np.testing.assert_allclose(whole[1], centred.T @ centred)
+    monkeypatch.setattr(statistics, "_ROWS", 7)
+    np.testing.assert_allclose(gram(x), whole[0])
+    np.testing.assert_allclose(gram(x, rows), whole[1])
+    assert not gram(x[:0]).any()
 
 
 @pytest.mark.parametrize(

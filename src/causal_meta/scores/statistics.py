@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+_ROWS = 4096  # rows centred at once
 # a spread below this share of a column's size is rounding, not information
 _ROUNDING = 16 * np.finfo(np.float64).eps
 
@@ -43,19 +44,30 @@ class Table:
 
     def grams(self, values: Float[np.ndarray, "N C"]) -> list[Float[np.ndarray, "C C"]]:
         """For each group of rows, the sums of products of columns centred within the group."""
-        return [gram(values[rows] if len(rows) < len(values) else values) for rows in self.groups]
+        n = len(values)
+        return [gram(values, rows if len(rows) < n else None) for rows in self.groups]
 
     def sizes(self) -> Int[np.ndarray, " G"]:
         """The number of rows of each group."""
         return np.array([len(rows) for rows in self.groups])
 
 
-def gram(values: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "C C"]:
-    """X'X of the centred columns; zeros for no rows."""
-    if not len(values):
-        return np.zeros((values.shape[1],) * 2)
-    centred = values - values.mean(axis=0)
-    return centred.T @ centred
+def gram(
+    values: Float[np.ndarray, "N C"], rows: Int[np.ndarray, " n"] | None = None
+) -> Float[np.ndarray, "C C"]:
+    """X'X of the centred columns, over all rows or some, in pieces of bounded memory; zeros for no
+    rows."""
+    n = len(values) if rows is None else len(rows)
+    parts = [
+        values[start : start + _ROWS] if rows is None else values[rows[start : start + _ROWS]]
+        for start in range(0, n, _ROWS)
+    ]
+    mean = sum((part.sum(axis=0) for part in parts), np.zeros(values.shape[1])) / max(1, n)
+    out = np.zeros((values.shape[1],) * 2)
+    for part in parts:
+        centred = part - mean
+        out += centred.T @ centred
+    return out
 
 
 def prepare(
