@@ -58,14 +58,16 @@ def gram(
     """X'X of the centred columns, over all rows or some, in pieces of bounded memory; zeros for no
     rows."""
     n = len(values) if rows is None else len(rows)
-    parts = [
-        values[start : start + _ROWS] if rows is None else values[rows[start : start + _ROWS]]
-        for start in range(0, n, _ROWS)
-    ]
-    mean = sum((part.sum(axis=0) for part in parts), np.zeros(values.shape[1])) / max(1, n)
+
+    def part(start: int) -> Float[np.ndarray, "r C"]:
+        chosen = slice(start, start + _ROWS)
+        return values[chosen] if rows is None else values[rows[chosen]]
+
+    starts = range(0, n, _ROWS)
+    mean = sum((part(k).sum(axis=0) for k in starts), np.zeros(values.shape[1])) / max(1, n)
     out = np.zeros((values.shape[1],) * 2)
-    for part in parts:
-        centred = part - mean
+    for k in starts:
+        centred = part(k) - mean
         out += centred.T @ centred
     return out
 
