@@ -101,6 +101,23 @@ def test_superfluous_parents_are_not_given_gains():
     assert table[0] > table[1:].max()
 
 
+def test_families_far_below_the_best_have_their_gains():
+    """In a chain of strong effects the best parents of a variable include its child; the family of
+    its cause alone, hundreds of nats below, is what the true graph consists of."""
+    r = np.random.default_rng(9)
+    x = r.laplace(size=(300, 6))
+    for v in range(1, 6):
+        x[:, v] += 2 * x[:, v - 1]
+    score = assumption_scores(x)["variance"]
+    table = score.table(2, np.array([0, 1, 3, 4, 5]), 5)
+    assert table[2] < table.max() - 100
+    plain = score._mechanisms.table(2, np.array([0, 1, 3, 4, 5]), 5)[0]
+    assert table[2] > plain[2] + 10
+    for b in range(32):
+        parents = [u for k, u in enumerate([0, 1, 3, 4, 5]) if b >> k & 1]
+        assert table[b] == pytest.approx(family(score, 2, parents), abs=1e-6)
+
+
 def superfluous_choices():
     """In how many of 12 draws with uniform noise the best parents of 0 are not exactly 1 and 2."""
     wrong = 0

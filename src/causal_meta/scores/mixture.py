@@ -17,8 +17,6 @@ from causal_meta.scores.local_score import LocalScore, checked_families, subsets
 from causal_meta.scores.noise import CLASSES
 
 SUPERFLUOUS = 8.0  # nats of superfluous parents beyond which noise and variance are not computed
-TRIED = 24  # families of a table whose gains show what gains can do
-SLACK = 15.0  # nats by which others may gain more, and by which a family must be worse to be out
 _CHUNK = 4096  # families that are computed at once
 _REMEMBERED = 1 << 21  # entries of remembered tables
 
@@ -141,65 +139,29 @@ class Mixture(LocalScore):
     def table(
         self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None = None
     ) -> Float[np.ndarray, " 2**K"]:
-        """The scores of all subsets of `candidates`; see `LocalScore.table`.
-
-        Classes are also left out where they cannot matter: of families whose evidence, with the
-        largest gain of the `TRIED` families of most evidence and `SLACK` nats more, is still
-        `SLACK` nats below the best score.
-        """
+        """The scores of all subsets of `candidates`; see `LocalScore.table`."""
         candidates = np.asarray(candidates, np.int64)
         mechanisms, additive = self._mechanisms.table(node, candidates, max_parents)
+        table = mechanisms.copy()
         if not self._has_classes(node):
-            return mechanisms.copy()
+            return table
+        # A family far below the node's best still matters, since the best may point the wrong way:
+        # only parents that are superfluous in every order that allows them are a reason to skip.
         needed = _superfluous(mechanisms, len(candidates)) <= SUPERFLUOUS
-        order = np.argsort(-np.where(needed, mechanisms, -np.inf), kind="stable")
-        tried = np.zeros(len(needed), bool)
-        tried[order[:TRIED]] = True
-        tried[0] = True
-        tried &= needed
-        table = self._base(node, mechanisms)
-        self._fill(table, tried, node, candidates, mechanisms, additive, max_parents)
-        reach = (table[tried] - mechanisms[tried]).max() + SLACK
-        rest = needed & ~tried & (mechanisms + reach > table[tried].max() - SLACK)
-        self._fill(table, rest, node, candidates, mechanisms, additive, max_parents)
-        return table
-
-    def _fill(
-        self,
-        table: Float[np.ndarray, " 2**K"],
-        chosen: Bool[np.ndarray, " 2**K"],
-        node: int,
-        candidates: Int[np.ndarray, " K"],
-        mechanisms: Float[np.ndarray, " 2**K"],
-        additive: Float[np.ndarray, " 2**K"],
-        max_parents: int | None,
-    ) -> None:
-        """Replace the entries of chosen subsets by their mixture over noise and variance."""
         for subsets, parents in subsets_by_size(candidates, max_parents):
-            some = chosen[subsets]
-            if some.any():
-                subsets = subsets[some]
-                table[subsets] = self._with_classes(
+            for start in range(0, len(subsets), _CHUNK):
+                part = subsets[start : start + _CHUNK]
+                table[part] = self._with_classes(
                     node,
-                    checked_families(node, parents[some], self.n_nodes),
-                    mechanisms[subsets],
-                    additive[subsets],
-                    np.ones(len(subsets), bool),
+                    checked_families(node, parents[start : start + _CHUNK], self.n_nodes),
+                    mechanisms[part],
+                    additive[part],
+                    needed[part],
                 )
+        return table
 
     def _has_classes(self, node: int) -> bool:
         return self._gains is not None and self._continuous[node] and self._gains.enough(node)
-
-    def _varying(self, has_parents: bool) -> float:
-        return self.weights.variance if self._variance and has_parents else 0.0
-
-    def _base(
-        self, node: int, mechanisms: Float[np.ndarray, " 2**K"]
-    ) -> Float[np.ndarray, " 2**K"]:
-        """The table of Gaussian noise of constant variance, with the weight of that class."""
-        table = mechanisms + np.log((1 - self._varying(True)) * (1 - self.weights.noise))
-        table[0] = mechanisms[0] + np.log(1 - self.weights.noise)
-        return table
 
     def _with_classes(
         self,
@@ -212,7 +174,7 @@ class Mixture(LocalScore):
         """The mixture over noise and variance; mechanisms with Gaussian noise of constant variance
         where classes are not needed."""
         assert self._gains is not None
-        varying = self._varying(parents.shape[1] > 0)
+        varying = self.weights.variance if self._variance and parents.shape[1] else 0.0
         noise = self.weights.noise
         scores = mechanisms + np.log((1 - varying) * (1 - noise))
         if not needed.any():
