@@ -17,7 +17,7 @@ from causal_meta.scores.graph_prior import GraphPrior
 
 from .tables_for_tests import AnyScore
 
-QUICK = SampleSettings(chains=8, draws=60)
+QUICK = SampleSettings(chains=8, draws=60, burn_in=5)
 
 
 def exact(score, knowledge=None):

@@ -1,22 +1,23 @@
-"""The chains of a sample of structures: order MCMC, each draw a graph freed of the orders' bias."""
+"""The chains of a sample of structures: graphs, changed by way of orders and directly."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt64
 
 from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.graph_chains import corrected, drawn_graph
+from causal_meta.models.bayesian.graph_chains import drawn_graph, moved, order_of
 from causal_meta.models.bayesian.look_ups import LookUps
-from causal_meta.models.bayesian.order_chains import OrderChains
-from causal_meta.models.bayesian.order_search import best_parents, climbed
+from causal_meta.models.bayesian.order_chains import started_orders
+from causal_meta.models.bayesian.order_search import climbed, random_state
+from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint
 
-#: Nats by which a chain must be worse than the best one to be left out.
-WORSE = 2.0
 _BATCHES = 5  # parts of each chain from which Monte Carlo errors are estimated
 _CLIMB_EVERY = 5  # draws between two ascents that look for a chain's best graph
+_SECONDS_BETWEEN_SAVES = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,84 +27,120 @@ class SampleSettings:
     Args:
         chains: Markov chains.
         draws: graphs drawn from each chain.
+        burn_in: draws of each chain before these, not kept.
         n_candidates: usual number of candidate parents of a variable; up to 3 more where there is
             reason.
         max_parents: largest number of parents of a variable.
         rounds: largest number of refinements of the candidates.
         anneal: steps of annealing of each start, per variable.
-        thin: transitions of an order between two draws, per variable.
-        sweeps: transitions of each drawn graph that correct the bias of orders, per variable.
     """
 
     chains: int = 8
     draws: int = 125
+    burn_in: int = 20
     n_candidates: int = 10
     max_parents: int = 10
     rounds: int = 8
     anneal: int = 200
-    thin: int = 10
-    sweeps: int = 20
 
-    @property
-    def recorded(self) -> int:
-        """Sweeps of each draw that enter the marginals."""
-        return max(1, self.sweeps // 2)
+    def moves(self, n_nodes: int) -> int:
+        """Times that `moved` is called between two draws: more for few variables, where it is
+        quick and marginals are less certain."""
+        return int(np.clip(round(100 / n_nodes), 1, 10))
 
 
 @dataclass(eq=False)
 class ChainRun:
-    """The chains of a sample while they run: what is saved in a checkpoint.
+    """The chains of a sample while they run: all that a checkpoint holds.
 
     Attributes:
-        chains: orders and random numbers.
-        done: draws made of each chain.
-        chosen: the graphs drawn, as bits of the candidates.
-        sums: conditional probabilities of parents, summed over the draws of each batch.
-        peaks: the best graph that each chain came upon, as bits of the candidates.
+        settings: their number and length.
+        states: of the random numbers.
+        graphs: where the chains are, as bits of the candidates.
+        done: draws made of each chain, those of the burn-in included.
+        chosen: the graphs drawn.
+        sums: conditional probabilities of parents, summed over the sweeps of each batch of draws.
+        accepted: jumps of all variables, and of some, that were accepted.
+        peaks: the best graph that each chain came upon.
     """
 
     settings: SampleSettings
-    chains: OrderChains
+    states: UInt64[np.ndarray, "C 4"]
+    graphs: Int64[np.ndarray, "C D"]
     done: int
     chosen: Int64[np.ndarray, "C T D"]
     sums: Float[np.ndarray, "C B D K"]
+    accepted: Int64[np.ndarray, " 2"]
     peaks: Int64[np.ndarray, "C D"]
 
     @classmethod
-    def begin(cls, arrays: LookUps, chains: OrderChains, settings: SampleSettings) -> ChainRun:
-        """A run before its first draw."""
+    def begin(
+        cls,
+        arrays: LookUps,
+        required: Bool[np.ndarray, "D D"],
+        optima: Int64[np.ndarray, "S D"],
+        settings: SampleSettings,
+        generator: np.random.Generator,
+    ) -> ChainRun:
+        """A run before its first draw: see `started_orders`; the graphs are drawn from orders."""
         n_nodes, width = arrays.candidates.shape
         count = settings.chains
-        batches = min(_BATCHES, settings.draws)
+        states = np.stack([random_state(generator) for _ in range(count)])
+        steps = settings.anneal * n_nodes
+        orders = started_orders(arrays, required, optima, states, steps, generator)
+        graphs = [drawn_graph(arrays, orders[c], states[c]) for c in range(count)]
         return cls(
             settings,
-            chains,
+            states,
+            np.stack(graphs),
             0,
             np.zeros((count, settings.draws, n_nodes), np.int64),
-            np.zeros((count, batches, n_nodes, width)),
-            np.stack([best_parents(arrays, order) for order in chains.orders]),
+            np.zeros((count, min(_BATCHES, settings.draws), n_nodes, width)),
+            np.zeros(2, np.int64),
+            np.stack([climbed(arrays, orders[c], states[c]) for c in range(count)]),
         )
 
-    def finish(self, arrays: LookUps) -> None:
+    def finish(self, arrays: LookUps, checkpoint: Checkpoint = NO_CHECKPOINT) -> None:
         """Make the draws that are left."""
-        while self.done < self.settings.draws:
+        saved = time.monotonic()
+        while self.done < self.settings.burn_in + self.settings.draws:
             for c in range(self.settings.chains):
                 self._draw(c, arrays)
             self.done += 1
+            if time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
+                checkpoint.save(self.arrays())
+                saved = time.monotonic()
 
     def _draw(self, c: int, arrays: LookUps) -> None:
-        settings = self.settings
-        n_nodes = len(arrays.candidates)
-        state = self.chains.states[c]
-        self.chains.advance(c, arrays, settings.thin * n_nodes)
-        graph = drawn_graph(arrays, self.chains.orders[c], state)
-        batch = self.done * self.sums.shape[1] // settings.draws
-        corrected(arrays, graph, state, settings.sweeps, settings.recorded, self.sums[c, batch])
-        self.chosen[c, self.done] = graph
+        draw = self.done - self.settings.burn_in
+        batch = draw * self.sums.shape[1] // self.settings.draws
+        sums = self.sums[c, batch] if draw >= 0 else np.zeros_like(self.sums[c, 0])
+        for _ in range(self.settings.moves(len(arrays.candidates))):
+            moved(arrays, self.graphs[c], self.states[c], sums, self.accepted)
+        if draw >= 0:
+            self.chosen[c, draw] = self.graphs[c]
         if self.done % _CLIMB_EVERY == 0:
-            top = climbed(arrays, self.chains.orders[c], state)
+            top = climbed(arrays, order_of(arrays, self.graphs[c]), self.states[c])
             if _level(arrays, top) > _level(arrays, self.peaks[c]):
                 self.peaks[c] = top
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The state for a checkpoint."""
+        names = ("states", "graphs", "chosen", "sums", "accepted", "peaks")
+        return {name: getattr(self, name) for name in names} | {"done": np.array(self.done)}
+
+    @classmethod
+    def from_arrays(cls, settings: SampleSettings, arrays: dict[str, np.ndarray]) -> ChainRun:
+        """The inverse of `arrays`; other keys are ignored."""
+        names = ("states", "graphs", "chosen", "sums", "accepted", "peaks")
+        parts = {name: np.array(arrays[name]) for name in names}
+        return cls(settings=settings, done=int(arrays["done"]), **parts)
+
+    @property
+    def acceptance(self) -> float:
+        """The share of jumps of all variables that were accepted."""
+        moves = self.settings.moves(self.graphs.shape[1])
+        return float(self.accepted[0] / max(1, self.done * moves * self.settings.chains))
 
     def marginals(
         self, tables: FamilyTables, kept: list[int]
@@ -112,8 +149,9 @@ class ChainRun:
         standard errors from the spread of all batches of these chains."""
         n_batches = self.sums.shape[1]
         batch_of = np.arange(self.settings.draws) * n_batches // self.settings.draws
-        counts = np.bincount(batch_of, minlength=n_batches) * self.settings.recorded
-        means = self.sums[kept] / counts[:, None, None]
+        counts = np.bincount(batch_of, minlength=n_batches)
+        moves = self.settings.moves(tables.n_nodes)
+        means = self.sums[kept] / (moves * counts)[:, None, None]
         weights = np.broadcast_to(counts / counts.sum() / len(kept), means.shape[:2])
         mean = (weights[..., None, None] * means).sum(axis=(0, 1))
         spread = (weights[..., None, None] * (means - mean) ** 2).sum(axis=(0, 1))
@@ -125,26 +163,6 @@ class ChainRun:
         return probabilities, errors
 
 
-def _level(arrays: LookUps, chosen: Int64[np.ndarray, "*S D"]) -> Float[np.ndarray, "*S"]:
-    """Log posterior of graphs up to the constant of the tables."""
-    return arrays.scores[np.arange(len(arrays.scores)), chosen].sum(axis=-1)
-
-
-def worse_chains(
-    log_scores: Float[np.ndarray, "C T"], peaks: Float[np.ndarray, " C"]
-) -> dict[int, float]:
-    """The chains that stay in a worse mode: how many nats the best graph of each is below the best
-    of all.
-
-    A chain is one of them when both its best graph and the mean log posterior of its draws are more
-    than `WORSE` nats below those of the chain with the best graph, the latter beyond twice the
-    standard error of the difference (from batches of draws).
-    """
-    means = log_scores.mean(axis=1)
-    parts = np.array_split(log_scores, min(_BATCHES, log_scores.shape[1]), axis=1)
-    batches = np.stack([part.mean(axis=1) for part in parts])
-    squared = batches.var(axis=0) / max(1, len(batches) - 1)
-    top = int(np.argmax(peaks))
-    bound = WORSE + 2 * np.sqrt(squared + squared[top])
-    worse = (peaks < peaks[top] - WORSE) & (means < means[top] - bound)
-    return {int(c): float(peaks[top] - peaks[c]) for c in np.flatnonzero(worse)}
+def _level(arrays: LookUps, chosen: Int64[np.ndarray, " D"]) -> float:
+    """Log posterior of a graph up to the constant of the tables."""
+    return float(arrays.scores[np.arange(len(arrays.scores)), chosen].sum())

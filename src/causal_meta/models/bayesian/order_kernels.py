@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, Int64, UInt64
 from causal_meta.models.bayesian.compiled import compiled
 from causal_meta.models.bayesian.random_kernels import below, uniform
 
+_IMPOSSIBLE = -1e9  # nats, as in `FamilyTables.sums`
 _NEGLIGIBLE = -36.0  # nats below the best, where exp no longer counts in float64
 
 
@@ -43,6 +44,17 @@ def order_score(sums: Float[np.ndarray, "D M"], mask: Int64[np.ndarray, " D"]) -
 
 
 @compiled
+def _entry(
+    v: int, mask: int, sums: Float[np.ndarray, "D M"], fixed: Int64[np.ndarray, " D"]
+) -> float:
+    """The score of v with the candidates `mask` before it: `sums[v, mask]`, or where its parents
+    are fixed (`fixed[v]` is not -1) whether they are among these."""
+    if fixed[v] < 0:
+        return sums[v, mask]
+    return 0.0 if fixed[v] & ~mask == 0 else _IMPOSSIBLE
+
+
+@compiled
 def _values_of_places(
     at: int,
     order: Int64[np.ndarray, " D"],
@@ -50,13 +62,14 @@ def _values_of_places(
     place: Int[np.ndarray, "D D"],
     back: Int[np.ndarray, "D D"],
     sums: Float[np.ndarray, "D M"],
+    fixed: Int64[np.ndarray, " D"],
     values: Float[np.ndarray, " D"],
 ) -> None:
     """Write the score (up to a constant) of the order in which the variable at position `at`
     stands at position 0, 1, ... instead into `values`; `back` is the transpose of `place`."""
     v = order[at]
     mine = 0
-    level = sums[v, 0]
+    level = _entry(v, 0, sums, fixed)
     values[0] = level
     here = 0
     for i in range(len(order)):
@@ -66,12 +79,13 @@ def _values_of_places(
         k = place[v, w]
         if k >= 0:
             with_w = mine | (1 << k)
-            level += sums[v, with_w] - sums[v, mine]
+            level += _entry(v, with_w, sums, fixed) - _entry(v, mine, sums, fixed)
             mine = with_w
         k = back[v, w]
         if k >= 0:
             bit = 1 << k
-            level += sums[w, mask[w] & ~bit] - sums[w, mask[w] | bit]
+            level += _entry(w, mask[w] & ~bit, sums, fixed)
+            level -= _entry(w, mask[w] | bit, sums, fixed)
         here += 1
         values[here] = level
 
@@ -113,13 +127,14 @@ def _relocate(
     place: Int[np.ndarray, "D D"],
     back: Int[np.ndarray, "D D"],
     sums: Float[np.ndarray, "D M"],
+    fixed: Int64[np.ndarray, " D"],
     values: Float[np.ndarray, " D"],
-    state: UInt64[np.ndarray, 4],
+    state: UInt64[np.ndarray, " 4"],
 ) -> None:
     """Gibbs step: draw a new place for the variable at position `at` with probability
     proportional to exp(heat * score)."""
     size = len(order)
-    _values_of_places(at, order, mask, place, back, sums, values)
+    _values_of_places(at, order, mask, place, back, sums, fixed, values)
     best = values[0]
     for i in range(1, size):
         best = max(best, values[i])
@@ -150,18 +165,19 @@ def _swap(
     place: Int[np.ndarray, "D D"],
     back: Int[np.ndarray, "D D"],
     sums: Float[np.ndarray, "D M"],
-    state: UInt64[np.ndarray, 4],
+    fixed: Int64[np.ndarray, " D"],
+    state: UInt64[np.ndarray, " 4"],
 ) -> bool:
     """Metropolis step: exchange the variables at two positions, first < second. Returns whether it
     was accepted."""
     before = 0.0
     for i in range(first, second + 1):
-        before += sums[order[i], mask[order[i]]]
+        before += _entry(order[i], mask[order[i]], sums, fixed)
     _move(first, second, order, mask, place, back)
     _move(second - 1, first, order, mask, place, back)
     after = 0.0
     for i in range(first, second + 1):
-        after += sums[order[i], mask[order[i]]]
+        after += _entry(order[i], mask[order[i]], sums, fixed)
     if heat * (after - before) >= np.log(1.0 - uniform(state)):
         return True
     _move(first, second, order, mask, place, back)
@@ -179,12 +195,15 @@ def run_order(
     place: Int[np.ndarray, "D D"],
     back: Int[np.ndarray, "D D"],
     sums: Float[np.ndarray, "D M"],
-    state: UInt64[np.ndarray, 4],
+    fixed: Int64[np.ndarray, " D"],
+    moved: Int64[np.ndarray, " U"],
+    state: UInt64[np.ndarray, " 4"],
 ) -> int:
-    """`steps` transitions of one chain in place: relocations of a random variable, and with
-    probability `swap_share` a swap of two random positions instead. The power of the posterior
-    (inverse temperature) rises geometrically from `first_heat` to `last_heat`. Returns the number
-    of accepted swaps."""
+    """`steps` transitions of one chain in place: relocations of a random one of the variables
+    `moved`, and with probability `swap_share` a swap of two random positions instead. Only orders
+    with the parents `fixed[v]` before v are visited, where that is not -1. The power of the
+    posterior (inverse temperature) rises geometrically from `first_heat` to `last_heat`. Returns
+    the number of accepted swaps."""
     size = len(order)
     mask = np.zeros(size, np.int64)
     values = np.empty(size)
@@ -206,10 +225,15 @@ def run_order(
                 place,
                 back,
                 sums,
+                fixed,
                 state,
             )
         else:
-            _relocate(below(state, size), heat, order, mask, place, back, sums, values, state)
+            v = moved[below(state, len(moved))]
+            at = 0
+            while order[at] != v:
+                at += 1
+            _relocate(at, heat, order, mask, place, back, sums, fixed, values, state)
         heat *= growth
     return accepted
 
@@ -220,7 +244,7 @@ def climb(
     place: Int[np.ndarray, "D D"],
     back: Int[np.ndarray, "D D"],
     bests: Float[np.ndarray, "D M"],
-    state: UInt64[np.ndarray, 4],
+    state: UInt64[np.ndarray, " 4"],
 ) -> float:
     """Steepest ascent of one variable at a time, in random turns, until no variable has a better
     place; returns the score. Of equally good places a random one is taken, so that the search
@@ -228,6 +252,7 @@ def climb(
     size = len(order)
     mask = np.zeros(size, np.int64)
     values = np.empty(size)
+    fixed = np.full(size, -1)
     masks_of(order, place, mask)
     turn = np.arange(size)
     score = order_score(bests, mask)
@@ -240,7 +265,7 @@ def climb(
             at = 0
             while order[at] != turn[t]:
                 at += 1
-            _values_of_places(at, order, mask, place, back, bests, values)
+            _values_of_places(at, order, mask, place, back, bests, fixed, values)
             best, ties, to = values[at], 0, at
             for i in range(size):
                 if values[i] > best + 1e-9:

@@ -52,17 +52,30 @@ def best_graphs(
 
 
 def anneal(
-    arrays: LookUps, order: Int64[np.ndarray, " D"], steps: int, state: UInt64[np.ndarray, 4]
+    arrays: LookUps, order: Int64[np.ndarray, " D"], steps: int, state: UInt64[np.ndarray, " 4"]
 ) -> None:
     """`steps` relocations of `order` in place under a power of the posterior that rises
     geometrically from `FIRST_HEAT` to 1."""
     from causal_meta.models.bayesian.order_kernels import run_order
 
-    run_order(steps, FIRST_HEAT, 1.0, 0.0, order, arrays.place, arrays.back, arrays.sums, state)
+    every, fixed = np.arange(len(order)), np.full(len(order), -1)
+    run_order(
+        steps,
+        FIRST_HEAT,
+        1.0,
+        0.0,
+        order,
+        arrays.place,
+        arrays.back,
+        arrays.sums,
+        fixed,
+        every,
+        state,
+    )
 
 
 def climbed(
-    arrays: LookUps, order: Int64[np.ndarray, " D"], state: UInt64[np.ndarray, 4]
+    arrays: LookUps, order: Int64[np.ndarray, " D"], state: UInt64[np.ndarray, " 4"]
 ) -> Int64[np.ndarray, " D"]:
     """The best graph of the order that an ascent from `order` ends in."""
     from causal_meta.models.bayesian.order_kernels import climb
@@ -101,6 +114,6 @@ def compatible_order(
     return np.array(order, np.int64)
 
 
-def random_state(generator: np.random.Generator) -> UInt64[np.ndarray, 4]:
+def random_state(generator: np.random.Generator) -> UInt64[np.ndarray, " 4"]:
     """The state of a compiled stream of random numbers."""
     return generator.integers(1, 2**64, 4, dtype=np.uint64)

@@ -12,7 +12,7 @@ _17, _19, _45, _11 = np.uint64(17), np.uint64(19), np.uint64(45), np.uint64(11)
 
 
 @compiled
-def uniform(state: UInt64[np.ndarray, 4]) -> float:
+def uniform(state: UInt64[np.ndarray, " 4"]) -> float:
     """A number on [0, 1) with 53 random bits; `state` moves on."""
     word = state[0] + state[3]
     shifted = state[1] << _17
@@ -26,6 +26,6 @@ def uniform(state: UInt64[np.ndarray, 4]) -> float:
 
 
 @compiled
-def below(state: UInt64[np.ndarray, 4], count: int) -> int:
+def below(state: UInt64[np.ndarray, " 4"], count: int) -> int:
     """A whole number on 0 .. count - 1, uniform to within count / 2^53."""
     return min(int(uniform(state) * count), count - 1)

@@ -99,6 +99,7 @@ def drawn_graphs(sample: StructureSample) -> DrawnGraphs:
     )
     posterior.diagnostics = MethodDiagnostics(
         chains=len(sample.peaks),
+        acceptance=sample.acceptance,
         r_hat=sample.r_hat if np.isfinite(sample.r_hat) else None,
         chains_left_out=tuple(
             f"chain {c} ({nats:.1f} nats)" for c, nats in sample.left_out.items()

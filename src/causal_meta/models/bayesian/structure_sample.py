@@ -15,11 +15,11 @@ from causal_meta.models.bayesian.candidates import (
     Sampled,
     chosen_candidates,
 )
-from causal_meta.models.bayesian.chain_run import ChainRun, SampleSettings, worse_chains
+from causal_meta.models.bayesian.chain_run import ChainRun, SampleSettings
+from causal_meta.models.bayesian.convergence import split_r_hat, worse_chains
 from causal_meta.models.bayesian.family_scores import FamilyScores
 from causal_meta.models.bayesian.family_tables import FamilyTables
 from causal_meta.models.bayesian.look_ups import look_ups
-from causal_meta.models.bayesian.order_chains import split_r_hat, started_chains
 from causal_meta.models.bayesian.order_search import best_graphs
 from causal_meta.models.bayesian.plus_one import with_added_edges
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint
@@ -41,7 +41,8 @@ class StructureSample:
         left_out: the chains that do not count, and how many nats their best graph is worse.
         r_hat: of the log posterior.
         r_hat_edges: the largest one of an edge.
-        best: the best graph of all.
+        acceptance: share of the jumps of all variables that were accepted.
+        best: the best graph of all, and its log posterior.
         candidates: for each variable the candidate parents.
     """
 
@@ -53,6 +54,7 @@ class StructureSample:
     left_out: dict[int, float]
     r_hat: float
     r_hat_edges: float
+    acceptance: float
     best: Int8[np.ndarray, "D D"]
     best_score: float
     candidates: Candidates
@@ -88,11 +90,7 @@ def sample_structures(
     names, reached = searched_candidates(families, settings, generator, candidates)
     tables = families.tables(names)
     arrays = look_ups(tables)
-    steps = settings.anneal * families.n_nodes
-    chains = started_chains(
-        arrays, knowledge.required, reached.orders, settings.chains, steps, generator
-    )
-    run = ChainRun.begin(arrays, chains, settings)
+    run = ChainRun.begin(arrays, knowledge.required, reached.orders, settings, generator)
     run.finish(arrays)
     return _sample(run, families, tables, reached, names, generator)
 
@@ -150,6 +148,7 @@ def _sample(
         left_out,
         float(split_r_hat(log_scores[kept])),
         float(split_r_hat(edges).max()),
+        run.acceptance,
         best,
         float(peaks[top]),
         names,
