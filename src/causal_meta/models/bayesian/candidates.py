@@ -17,6 +17,8 @@ from causal_meta.models.bayesian.family_scores import FamilyScores
 
 #: A candidate is kept while an edge with it has this probability, in either direction.
 WORTH = 0.02
+#: Refinement ends after this many rounds in a row that do not raise the best score.
+_STALE = 3
 #: Growth ends after this many additions in a row that do not raise the score.
 _PATIENCE = 2
 
@@ -34,11 +36,12 @@ class CandidateBounds:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a search with given candidates reaches: graphs, orders (the best first), and the best
-    score of a graph."""
+    """What a search with given candidates reaches: graphs and orders, the best first, orders away
+    from the best one, and the best score of a graph."""
 
     graphs: Int8[np.ndarray, "S D D"]
     orders: Int64[np.ndarray, "T D"]
+    away: Int64[np.ndarray, "R D"]
     best: float
 
 
@@ -73,6 +76,7 @@ def refined(
     graphs: Int8[np.ndarray, "S D D"],
     orders: Int64[np.ndarray, "T D"],
     bounds: CandidateBounds,
+    noise: Float[np.ndarray, "D D"] | None = None,
 ) -> Candidates:
     """The candidates that sampled graphs and orders speak for.
 
@@ -80,7 +84,7 @@ def refined(
     could not be reversed otherwise), and where u or v is among the parents that the other one grows
     when any of its predecessors in an order may be its parents. Others fill up the number by the
     highest log ratio that a sampled parent set reaches by taking u in, as one more or for one of
-    its members.
+    its members; `noise` is added to it, so that others have a chance.
     """
     frequency = graphs.mean(axis=0)
     for order in orders:
@@ -95,12 +99,15 @@ def refined(
         kept = allowed & (required | (together[:, v] > WORTH))
         # edges that are there come first, their reversals next
         weight = np.where(kept, 2 * required + together[:, v] + frequency[:, v], 0.0)
-        ranking = np.lexsort((-values, -weight))
+        worth = np.log(WORTH)
         room = max(
             int(required.sum()),
             bounds.usual,
-            min(bounds.largest, int((kept | (values > np.log(WORTH))).sum())),
+            min(bounds.largest, int((kept | (values > worth)).sum())),
         )
+        if noise is not None:
+            values = np.minimum(values, worth) + noise[:, v]
+        ranking = np.lexsort((-values, -weight))
         result.append([int(u) for u in ranking if allowed[u]][:room])
     return result
 
@@ -159,8 +166,9 @@ def chosen_candidates(
     families: FamilyScores,
     bounds: CandidateBounds,
     sample: Callable[[Candidates, Sampled | None], Sampled],
+    generator: np.random.Generator,
     start: Sequence[Sequence[int]] | None = None,
-    rounds: int = 8,
+    rounds: int = 12,
 ) -> tuple[Candidates, Sampled]:
     """The candidates after refinement, and what the search reached with them.
 
@@ -169,9 +177,10 @@ def chosen_candidates(
         bounds: how many.
         sample: what a search with given candidates reaches; its second argument is the best that
             was reached before, with other candidates.
+        generator: the source of random numbers.
         start: candidates to begin from; by default those that are grown.
-        rounds: the largest number of refinements. They end when two in a row have not raised the
-            best score, or the candidates do not change.
+        rounds: the largest number of refinements. They end when three in a row have not raised the
+            best score; the last of these fill up the candidates at random in part.
     """
     current = [list(names) for names in start] if start is not None else grown(families, bounds)
     best, winner = sample(current, None), current
@@ -179,15 +188,19 @@ def chosen_candidates(
     for _ in range(rounds):
         # the best graph always counts, so that its edges are not lost
         graphs = np.concatenate([latest.graphs, best.graphs[:1]])
-        orders = np.concatenate([best.orders[:1], latest.orders])
-        following = refined(families, graphs, orders, bounds)
-        if all(set(a) == set(b) for a, b in zip(following, current, strict=True)):
-            break
-        current = following
+        orders = np.concatenate([best.orders[:1], latest.orders[:2], latest.away])
+        noise = generator.gumbel(size=(families.n_nodes,) * 2) if stale else None
+        current = refined(families, graphs, orders, bounds, noise)
         latest = sample(current, best)
         stale = 0 if latest.best > best.best + 1e-6 else stale + 1
         if latest.best >= best.best - 1e-6:
             best, winner = latest, current
-        if stale == 2:
+        if stale == _STALE or _complete(families, current):
             break
     return winner, best
+
+
+def _complete(families: FamilyScores, names: Candidates) -> bool:
+    """Whether all variables that may be parents are candidates."""
+    allowed = ~families.knowledge.forbidden
+    return all(len(row) == allowed[:, v].sum() for v, row in enumerate(names))

@@ -13,7 +13,7 @@ from causal_meta.models.bayesian.graph_chains import drawn_graph, moved, order_o
 from causal_meta.models.bayesian.look_ups import LookUps
 from causal_meta.models.bayesian.order_chains import started_orders
 from causal_meta.models.bayesian.order_search import climbed, random_state
-from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint
+from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint, State
 
 _BATCHES = 5  # parts of each chain from which Monte Carlo errors are estimated
 _CLIMB_EVERY = 5  # draws between two ascents that look for a chain's best graph
@@ -108,7 +108,7 @@ class ChainRun:
                 self._draw(c, arrays)
             self.done += 1
             if time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
-                checkpoint.save(self.arrays())
+                checkpoint.save(self.arrays() | {"candidates": arrays.candidates})
                 saved = time.monotonic()
 
     def _draw(self, c: int, arrays: LookUps) -> None:
@@ -130,7 +130,7 @@ class ChainRun:
         return {name: getattr(self, name) for name in names} | {"done": np.array(self.done)}
 
     @classmethod
-    def from_arrays(cls, settings: SampleSettings, arrays: dict[str, np.ndarray]) -> ChainRun:
+    def from_arrays(cls, settings: SampleSettings, arrays: State) -> ChainRun:
         """The inverse of `arrays`; other keys are ignored."""
         names = ("states", "graphs", "chosen", "sums", "accepted", "peaks")
         parts = {name: np.array(arrays[name]) for name in names}

@@ -300,18 +300,20 @@ def add_edges(
     graphs: Int8[np.ndarray, "S D D"],
     log_ratios: Float[np.ndarray, "D R D"],
     which: Int64[np.ndarray, "S D"],
-    turns: Int64[np.ndarray, " D"],
     state: UInt64[np.ndarray, " 4"],
     totals: Float[np.ndarray, "D D"],
 ) -> None:
-    """To each variable v of each graph s, in turns, at most one more parent u that is no descendant
-    of v: with probability r_u / (1 + sum of r), r_u = exp(log_ratios[v, which[s, v], u]). These
+    """To each variable v of each graph s, in random turns, at most one more parent u that is no
+    descendant of v: with probability r_u / (1 + sum of r), r_u = exp(log_ratios[v, which[s, v], u]). These
     probabilities are added to `totals[v]`."""
     n_graphs, size = which.shape
     below_v = np.zeros(size, np.bool_)
     stack = np.zeros(size, np.int64)
+    turns = np.arange(size)
     for s in range(n_graphs):
         for t in range(size):
+            other = t + below(state, size - t)
+            turns[t], turns[other] = turns[other], turns[t]
             v = turns[t]
             below_v[:] = False
             top, depth = 1, 0

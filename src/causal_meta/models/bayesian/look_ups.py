@@ -9,6 +9,9 @@ from jaxtyping import Float, Int8, Int16, Int64
 
 from causal_meta.models.bayesian.family_tables import FamilyTables
 
+#: The largest number of candidates of a variable.
+MOST = 15
+
 
 class LookUps(NamedTuple):
     """Contiguous arrays of one `FamilyTables`, see there; `order_kernels` explains how they are
@@ -28,7 +31,7 @@ class LookUps(NamedTuple):
 
 
 def look_ups(tables: FamilyTables) -> LookUps:
-    """The arrays for compiled loops. At most 15 candidates."""
+    """The arrays for compiled loops. At most `MOST` candidates."""
     place = tables.place.astype(np.int8)
     return LookUps(
         tables.candidates,

@@ -74,6 +74,18 @@ def anneal(
     )
 
 
+def heated(
+    arrays: LookUps, order: Int64[np.ndarray, " D"], heat: float, state: UInt64[np.ndarray, " 4"]
+) -> Int64[np.ndarray, " D"]:
+    """An order some way from `order`: 5 D relocations under the posterior to the power `heat`."""
+    from causal_meta.models.bayesian.order_kernels import run_order
+
+    end, every, fixed = order.copy(), np.arange(len(order)), np.full(len(order), -1)
+    place, back, sums = arrays.place, arrays.back, arrays.sums
+    run_order(5 * len(order), heat, heat, 0.0, end, place, back, sums, fixed, every, state)
+    return end
+
+
 def climbed(
     arrays: LookUps, order: Int64[np.ndarray, " D"], state: UInt64[np.ndarray, " 4"]
 ) -> Int64[np.ndarray, " D"]:

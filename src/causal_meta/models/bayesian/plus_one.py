@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int8, Int64
+from jaxtyping import Bool, Float, Int8, Int64, UInt64
 
 from causal_meta.models.bayesian.family_scores import FamilyScores
-from causal_meta.models.bayesian.order_search import random_state
 
 _SETS = 8  # parent sets of a variable, the most frequent ones, for which additions are scored
 
@@ -45,10 +44,10 @@ def with_added_edges(
     families: FamilyScores,
     graphs: Int8[np.ndarray, "S D D"],
     inside: Bool[np.ndarray, "D D"],
-    generator: np.random.Generator,
+    state: UInt64[np.ndarray, " 4"],
 ) -> tuple[Int8[np.ndarray, "S D D"], Float[np.ndarray, "D D"]]:
     """Graphs in which each variable may have one more parent from outside its candidates, and the
-    probabilities of these edges.
+    probabilities of these edges. `state` is that of the random numbers.
 
     With r_u = w(v, P + u) / w(v, P) for the u that are no descendants of v, u is added with
     probability r_u / (1 + sum of r): one Gibbs update of v in the space of the graph and those with
@@ -59,6 +58,5 @@ def with_added_edges(
     ratios, which = log_ratios(families, graphs, inside)
     graphs = graphs.copy()
     totals = np.zeros((families.n_nodes,) * 2)
-    turns = generator.permutation(families.n_nodes)
-    add_edges(graphs, ratios, which, turns, random_state(generator), totals)
+    add_edges(graphs, ratios, which, state, totals)
     return graphs, totals.T / len(graphs)

@@ -41,7 +41,11 @@ class StructureMCMC(TaskMethod[MCMCConfig]):
         if self.config.score == "pool":
             return pooled_posterior(task, self.config, self._fit, generator, checkpoint)
         sample = mcmc_sample(
-            task_score(task, self.config.score), _known(task), self.config, generator
+            task_score(task, self.config.score),
+            _known(task),
+            self.config,
+            generator,
+            checkpoint=checkpoint,
         )
         return drawn_graphs(sample)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int8, UInt64
 
 from causal_meta.knowledge import Knowledge
 from causal_meta.models.bayesian.candidates import (
@@ -18,13 +18,16 @@ from causal_meta.models.bayesian.candidates import (
 from causal_meta.models.bayesian.chain_run import ChainRun, SampleSettings
 from causal_meta.models.bayesian.convergence import split_r_hat, worse_chains
 from causal_meta.models.bayesian.family_scores import FamilyScores
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.look_ups import look_ups
-from causal_meta.models.bayesian.order_search import best_graphs
+from causal_meta.models.bayesian.look_ups import MOST, look_ups
+from causal_meta.models.bayesian.order_search import best_graphs, heated, random_state
 from causal_meta.models.bayesian.plus_one import with_added_edges
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint
 from causal_meta.scores.graph_prior import GraphPrior
 from causal_meta.scores.local_score import LocalScore
+
+#: Powers of the posterior under which orders away from the best one are drawn, in which parents are
+#: grown for the next candidates.
+_HEATS = (0.3, 0.1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +75,8 @@ def sample_structures(
     """Sample graphs G of D variables from p(G | data), proportional to
     prod_v exp(score(v, P_v) + log prior(P_v)) over the acyclic graphs that the knowledge allows.
 
-    Candidates, then a search, then order MCMC with corrected graphs. A function of its arguments
-    alone.
+    Candidate parents and a search first (`searched_candidates`), then chains over graphs
+    (`ChainRun`). A function of its arguments alone.
 
     Args:
         score: the local score of the data.
@@ -87,12 +90,18 @@ def sample_structures(
     """
     settings = settings or SampleSettings()
     families = FamilyScores(score, prior, knowledge, settings.max_parents)
-    names, reached = searched_candidates(families, settings, generator, candidates)
-    tables = families.tables(names)
-    arrays = look_ups(tables)
-    run = ChainRun.begin(arrays, knowledge.required, reached.orders, settings, generator)
-    run.finish(arrays)
-    return _sample(run, families, tables, reached, names, generator)
+    last = random_state(generator)  # drawn first, so that a resumed run has the same
+    state = checkpoint.load()
+    if state is None:
+        names, reached = searched_candidates(families, settings, generator, candidates)
+        arrays = look_ups(families.tables(names))
+        run = ChainRun.begin(arrays, knowledge.required, reached.orders, settings, generator)
+    else:
+        names = [[int(u) for u in row if u >= 0] for row in state["candidates"]]
+        arrays = look_ups(families.tables(names))
+        run = ChainRun.from_arrays(settings, state)
+    run.finish(arrays, checkpoint)
+    return _sample(run, families, names, last)
 
 
 def searched_candidates(
@@ -103,7 +112,7 @@ def searched_candidates(
 ) -> tuple[Candidates, Sampled]:
     """The candidates by refinement with a search of `settings.chains` starts in each round, and
     what the last search reached."""
-    bounds = CandidateBounds(settings.n_candidates, settings.n_candidates + 3)
+    bounds = CandidateBounds(settings.n_candidates, min(settings.n_candidates + 4, MOST))
     steps = settings.anneal * families.n_nodes
     required = families.knowledge.required
 
@@ -111,45 +120,42 @@ def searched_candidates(
         tables = families.tables(names)
         known = None if before is None else before.orders[:1]
         best = best_graphs(tables, required, generator, settings.chains, steps, known)
-        return Sampled(tables.adjacency(best.chosen), best.orders[:4], float(best.log_scores[0]))
+        arrays = look_ups(tables)
+        away = [heated(arrays, best.orders[0], h, random_state(generator)) for h in _HEATS]
+        orders = best.orders[: settings.chains]
+        return Sampled(
+            tables.adjacency(best.chosen), orders, np.stack(away), float(best.log_scores[0])
+        )
 
-    return chosen_candidates(families, bounds, sample, start, settings.rounds)
+    return chosen_candidates(families, bounds, sample, generator, start, settings.rounds)
 
 
 def _sample(
-    run: ChainRun,
-    families: FamilyScores,
-    tables: FamilyTables,
-    reached: Sampled,
-    names: Candidates,
-    generator: np.random.Generator,
+    run: ChainRun, families: FamilyScores, names: Candidates, state: UInt64[np.ndarray, " 4"]
 ) -> StructureSample:
     """The answer of finished chains: those in a worse mode left out, edges from outside the
     candidates added."""
+    tables = families.tables(names)
     log_scores = tables.log_weights(run.chosen)
     peaks = tables.log_weights(run.peaks)
     left_out = worse_chains(log_scores, peaks)
     kept = [c for c in range(len(peaks)) if c not in left_out]
-    inside = tables.place.T >= 0
-    graphs, outside = with_added_edges(
-        families, tables.adjacency(run.chosen[kept].reshape(-1, len(names))), inside, generator
-    )
+    graphs = tables.adjacency(run.chosen[kept].reshape(-1, len(names)))
+    graphs, outside = with_added_edges(families, graphs, tables.place.T >= 0, state)
     marginals, errors = run.marginals(tables, kept)
-    marginals += outside
     edges = (run.chosen[kept][..., None] >> np.arange(tables.n_candidates)) & 1
     top = int(np.argmax(peaks))
-    best = tables.adjacency(run.peaks[top])
     return StructureSample(
-        graphs,
-        marginals,
-        errors,
-        log_scores,
-        peaks,
-        left_out,
-        float(split_r_hat(log_scores[kept])),
-        float(split_r_hat(edges).max()),
-        run.acceptance,
-        best,
-        float(peaks[top]),
-        names,
+        graphs=graphs,
+        marginals=marginals + outside,
+        errors=errors,
+        log_scores=log_scores,
+        peaks=peaks,
+        left_out=left_out,
+        r_hat=float(split_r_hat(log_scores[kept])),
+        r_hat_edges=float(split_r_hat(edges).max(initial=1.0)),
+        acceptance=run.acceptance,
+        best=tables.adjacency(run.peaks[top]),
+        best_score=float(peaks[top]),
+        candidates=names,
     )
