@@ -20,6 +20,6 @@ def compiled(function: F) -> F:
     """The function as machine code, compiled for the types of its first call. Floating-point
     operations keep their order, so equal inputs give equal results."""
     try:
-        return cast(F, numba.njit(cache=True)(function))
+        return cast(F, numba.njit(cache=True, error_model="numpy")(function))
     except RuntimeError:  # Numba knows no folder for its cache that can be written
         return cast(F, numba.njit(function))

@@ -304,8 +304,8 @@ def add_edges(
     totals: Float[np.ndarray, "D D"],
 ) -> None:
     """To each variable v of each graph s, in random turns, at most one more parent u that is no
-    descendant of v: with probability r_u / (1 + sum of r), r_u = exp(log_ratios[v, which[s, v], u]). These
-    probabilities are added to `totals[v]`."""
+    descendant of v: with probability r_u / (1 + sum of r), log r_u = log_ratios[v, which[s, v], u].
+    These probabilities are added to `totals[v]`."""
     n_graphs, size = which.shape
     below_v = np.zeros(size, np.bool_)
     stack = np.zeros(size, np.int64)
