@@ -81,10 +81,11 @@ def members(config: PoolConfig, n_rows: int, generator: np.random.Generator) -> 
     if halves > 0:
         order = generator.permutation(n_rows)
         split = [np.sort(order[: n_rows // 2]), np.sort(order[n_rows // 2 :])]
+        # members of the same rows follow each other, so that they share what is computed of them
         result += [
             Member(name, weight * halves / 2, rows)
-            for name, weight in kept.items()
             for rows in split
+            for name, weight in kept.items()
         ]
     return result
 

@@ -51,15 +51,16 @@ def _residuals(answer: Discovery) -> list[str]:
 
 
 def _halves(answer: Discovery) -> list[str]:
-    """Compare members of one kind from disjoint halves, which follow each other."""
+    """Compare members of one kind from disjoint halves."""
     if not isinstance(answer.posterior, PooledGraphs):
         return []
     names = answer.posterior.diagnostics.members
     p = answer.posterior.members[0].numpy()
-    places = [i for i, name in enumerate(names) if name.endswith(HALF)]
-    pairs = [
-        (a, b) for a, b in zip(places[::2], places[1::2], strict=False) if names[a] == names[b]
-    ]
+    places: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        if name.endswith(HALF):
+            places.setdefault(name, []).append(i)
+    pairs = [pair for pair in places.values() if len(pair) == 2]
     if not pairs:
         return []
     apart, allowed = np.mean([halves_disagree(p[a], p[b]) for a, b in pairs], axis=0)
