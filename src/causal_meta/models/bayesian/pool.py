@@ -32,8 +32,12 @@ from causal_meta.tasks import Task
 #: The end of the name of a member that saw half of the rows.
 HALF = " (half)"
 #: Halves with fewer rows are not used.
-LEAST_ROWS = 30
+LEAST_ROWS = 50
 LEAST_DRAWS = 80
+
+#: Candidates that later fits keep: those with an edge of this probability in an earlier fit, and
+#: this many in any case.
+WORTH, FEW = 0.01, 7
 
 Candidates = Sequence[Sequence[int]]
 
@@ -76,6 +80,8 @@ def members(config: PoolConfig, n_rows: int, generator: np.random.Generator) -> 
         generator: for the split.
     """
     kept = {name: weight for name, weight in config.weights.items() if weight > 0}
+    # the candidates of the first are refined, and it should be quick and see every mechanism
+    kept = {name: kept[name] for name in ("additive", *kept) if name in kept}
     halves = config.halves if n_rows >= 2 * LEAST_ROWS else 0.0
     result = [Member(name, weight * (1 - halves)) for name, weight in kept.items() if halves < 1]
     if halves > 0:
@@ -110,7 +116,7 @@ def pooled_posterior(
     scores = _Scores(task)
     for m in range(len(fits), len(pool)):
         member = pool[m]
-        start = _start(pool[:m], fits, member.assumption)
+        start = _start(fits)
         draws = draws_of(member.weight, config.n_samples)
         fits.append(fit(scores.of(member), known, sources[m], draws, start))
         if m + 1 < len(pool):
@@ -152,11 +158,19 @@ def _row_scores(task: Task, rows: Int[np.ndarray, " n"] | None) -> Mapping[str, 
     return assumption_scores(x, categories, intervened if intervened.any() else None)
 
 
-def _start(pool: Sequence[Member], fits: Sequence[Fit], assumption: str) -> Candidates | None:
-    """The candidates of the same assumptions, or else of the last fit."""
-    same = [one for member, one in zip(pool, fits, strict=True) if member.assumption == assumption]
-    before = same or list(fits)
-    return before[-1].candidates if before else None
+def _start(fits: Sequence[Fit]) -> Candidates | None:
+    """The candidates of the first fit that matter: of each variable those to or from which some
+    fit gives an edge a probability above `WORTH`, and others in their order up to `FEW`."""
+    if not fits or fits[0].candidates is None:
+        return None
+    p = np.max([one.posterior.probabilities[0].numpy() for one in fits], axis=0)
+    matters = p + p.T > WORTH
+    result = []
+    for v, names in enumerate(fits[0].candidates):
+        kept = [u for u in names if matters[u, v]]
+        rest = [u for u in names if not matters[u, v]]
+        result.append(kept + rest[: max(0, FEW - len(kept))])
+    return result
 
 
 def _save(checkpoint: Checkpoint, fits: Sequence[Fit]) -> None:
