@@ -177,15 +177,18 @@ class BOSSConfig(BootstrapConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PoolConfig(Config):
-    """The weights of a pooled answer: of each set of assumptions, and of halves of the rows. The
-    assumptions' weights are divided by their sum."""
+    """The weights of a pooled answer: of each set of assumptions on all rows, divided by their sum,
+    and of one of them on halves of the rows."""
 
     kind: ClassVar[str] = "pool"
-    linear: float = setting(0.3, low=0, help="linear mechanisms, Gaussian noise")
-    additive: float = setting(0.1, low=0, help="additive nonlinear mechanisms too")
-    noise: float = setting(0.3, low=0, help="noise of any density too")
-    variance: float = setting(0.3, low=0, help="a variance that depends on the causes too")
-    halves: float = setting(0.5, low=0, high=1, help="share of the answers on halves of the rows")
+    linear: float = setting(0.15, low=0, help="linear mechanisms, Gaussian noise")
+    additive: float = setting(0.15, low=0, help="additive nonlinear mechanisms too")
+    noise: float = setting(0.2, low=0, help="noise of any density too")
+    variance: float = setting(0.5, low=0, help="a variance that depends on the causes too")
+    halves: float = setting(0.3, low=0, high=1, help="share of the answers on halves of the rows")
+    halved: Literal["linear", "additive", "noise", "variance"] = setting(
+        "additive", help="the assumptions of the answers on halves"
+    )
 
     def validate(self) -> None:
         if not any(self.weights.values()):

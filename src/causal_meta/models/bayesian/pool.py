@@ -2,8 +2,8 @@
 
 Inside its assumptions a posterior is best alone. Outside them its evidence is wrong by thousands of
 nats, so weights by evidence let one wrong assumption decide. The answer is therefore a linear pool
-with fixed weights (`PooledGraphs`), half of it, by default, from halves of the rows, which are less
-sure of what a violated assumption makes look certain.
+with fixed weights (`PooledGraphs`), a part of it from halves of the rows, which are less sure
+of what a violated assumption makes look certain.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Member:
 
 
 def members(config: PoolConfig, n_rows: int, generator: np.random.Generator) -> list[Member]:
-    """The members of a pool: each set of assumptions on all rows, then on both halves of one random
-    split of the rows.
+    """The members of a pool: each set of assumptions on all rows, then one of them on both halves
+    of one random split of the rows.
 
     Args:
         config: the weights; assumptions of weight 0 are left out.
@@ -87,12 +87,7 @@ def members(config: PoolConfig, n_rows: int, generator: np.random.Generator) -> 
     if halves > 0:
         order = generator.permutation(n_rows)
         split = [np.sort(order[: n_rows // 2]), np.sort(order[n_rows // 2 :])]
-        # members of the same rows follow each other, so that they share what is computed of them
-        result += [
-            Member(name, weight * halves / 2, rows)
-            for rows in split
-            for name, weight in kept.items()
-        ]
+        result += [Member(config.halved, halves / 2, rows) for rows in split]
     return result
 
 
