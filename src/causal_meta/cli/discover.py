@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +154,7 @@ def _add_knowledge(verb: Parser) -> None:
         help="no variable of a later tier causes one of an earlier; * stands for all others",
     )
     verb.add_argument(
-        "--max-parents", type=whole(0), metavar="N", help="most direct causes of a variable"
+        "--max-parents", type=whole(1), metavar="N", help="most direct causes of a variable"
     )
     verb.add_argument(
         "--knowledge",
@@ -166,7 +167,12 @@ def run(args: argparse.Namespace) -> int:
     """Print the strongest edges, the effects and the metrics if the truth is known; the last line
     is the folder."""
     from causal_meta.cli.tables import stored
-    from causal_meta.runners.inference.methods import AMORTISED, AUTO, listed_methods, method_config
+    from causal_meta.runners.inference.methods import (
+        AMORTISED,
+        AUTO,
+        listed_methods,
+        method_configs,
+    )
     from causal_meta.runners.tasks.table_sources import KEYS, read_source
     from causal_meta.store import check_name
 
@@ -177,19 +183,22 @@ def run(args: argparse.Namespace) -> int:
     settings = {key: getattr(args, key) for key in KEYS if getattr(args, key, "")}
     table, truth = read_source(settings)
     shared = {"n_samples": args.n_samples, "seed": args.seed, "knowledge": knowledge(args)}
-    configs = [method_config(word, len(table.columns), args.words, **shared) for word in words]
+    configs = method_configs(words, len(table.columns), args.words, **shared)
     store = open_store(args)
 
     from causal_meta.runners.inference.answer_folder import check_folder
 
     check_folder(args.out)
+
+    from causal_meta.runners.inference.discovery import check_methods, side_by_side
+
+    check_methods(configs, table)
     tasks = stored(args, store, settings, table, truth)
     answers = [
         _answer(args, store, config, tasks, table, truth, name if config is configs[0] else "")
         for config in configs
     ]
     from causal_meta.reports.answer import answer_page
-    from causal_meta.runners.inference.discovery import side_by_side
 
     with threads(args.threads):
         answer = side_by_side(answers)
@@ -242,7 +251,9 @@ def knowledge(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(
                 f"Tiers stand in {args.knowledge} and after --tiers; leave one of them out."
             )
-        tree["tiers"] = [tier.strip() for tier in args.tiers.split(";") if tier.strip()]
+        tree["tiers"] = _tiers(args.tiers)
+        if not tree["tiers"]:
+            raise UsageError("--tiers names no variable; write tiers such as 'A, B; C; *'.")
     if args.max_parents is not None:
         tree["max_parents"] = args.max_parents
     return tree if any(tree.values()) else {}
@@ -252,16 +263,27 @@ def _knowledge_file(path: str) -> dict[str, Any]:
     from causal_meta.conf import yaml_1_2
     from causal_meta.conf.convert import from_plain, to_plain
     from causal_meta.conf.knowledge import KnowledgeConfig
-    from causal_meta.datasets.table_files import read_bytes
 
-    tree = yaml_1_2.load(read_bytes(Path(path)).decode("utf-8", "replace"), path)
+    if not Path(path).is_file():
+        raise UsageError(f"There is no file {path}; check the path.")
+    tree = yaml_1_2.load(Path(path).read_text("utf-8", "replace"), path)
     if not isinstance(tree, dict):
         raise UsageError(f"{path} holds no knowledge; write forbid, require, tiers, max_parents.")
-    tiers = tree.get("tiers")
-    if isinstance(tiers, list):
-        tree["tiers"] = [", ".join(tier) if isinstance(tier, list) else tier for tier in tiers]
+    for key in ("forbid", "require", "tiers"):
+        value = tree.get(key) or []
+        if isinstance(value, str):
+            value = _tiers(value) if key == "tiers" else [value]
+        if not isinstance(value, list):
+            raise UsageError(f"{key} in {path} is {value!r}; write a list.")
+        tree[key] = [
+            ", ".join(map(str, item)) if isinstance(item, list) else str(item) for item in value
+        ]
     plain = to_plain(from_plain(KnowledgeConfig, tree))
     return {key: value for key, value in plain.items() if key != "kind"}
+
+
+def _tiers(text: str) -> list[str]:
+    return [tier.strip() for tier in text.split(";") if tier.strip()]
 
 
 def show(answer: Discovery) -> None:
@@ -355,7 +377,10 @@ def _effect_table(answer: Discovery) -> RichTable:
             "→",
             str(row["effect"]),
             f"{row['probability']:.3f}",
-            f"{row['mean']:.3g}",
-            f"{row['low']:.3g} to {row['high']:.3g}",
+            *(
+                ("", "of several categories")
+                if isnan(row["mean"])
+                else (f"{row['mean']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}")
+            ),
         )
     return table

@@ -108,7 +108,8 @@ def read_table(
     `transform="log"` takes the natural logarithm of every value. The columns `interventions` name
     the variables intervened on in each row (empty or "none": no one); or the file `mask` holds 1
     for every cell that was set. The columns `categorical` may hold words; the columns `context`
-    have no causes, and are categorical where they hold words. Raises `TableError`.
+    have no causes, and are categorical where they hold words. A categorical column has at most
+    N / 2 categories. Raises `TableError`.
 
     >>> read_table("sklearn:diabetes").x.shape
     (442, 11)
@@ -247,6 +248,12 @@ def _checked(
                     "leave it out of one of the two."
                 )
         frame, names = _select(frame, names, columns or variables, title)
+    lost = [name for name in context if name not in names]
+    if lost:
+        raise TableError(
+            f"{title}: the context {lost[0]!r} is not among the chosen columns; choose it too, or "
+            "do not name it as a context."
+        )
     if len(names) < 2:
         hint = (
             " (separate the columns by commas)"
@@ -261,6 +268,7 @@ def _checked(
         raise TableError(f"{title} has {count}; a causal graph needs at least two variables{hint}.")
     x, coded = _numbers(frame, names, title, categorical, context)
     x = _finite(x, names, title)
+    _check_repeated(x, names, coded, title)
     if len(x) < MIN_ROWS:
         raise TableError(f"{title} has {len(x)} rows; give at least {MIN_ROWS}.")
     x = _transformed(x, names, transform, title, coded)
@@ -406,6 +414,18 @@ def _codes(series: pd.Series) -> np.ndarray:
     words = series.map(str, na_action="ignore") if series.dtype == object else series
     codes, _ = words.factorize(sort=True)
     return np.where(codes < 0, np.nan, codes).astype(np.float64)
+
+
+def _check_repeated(x: np.ndarray, names: list[str], coded: Set[str], title: str) -> None:
+    """Raise `TableError` for names of rows: where hardly any category occurs twice, it explains
+    everything and nothing."""
+    for place, name in enumerate(names):
+        count = len(np.unique(x[:, place])) if name in coded else 0
+        if 2 * count > len(x) >= MIN_ROWS:
+            raise TableError(
+                f"{title}: column {name!r} has {count} categories in {len(x)} rows; leave it out, "
+                "or join categories until each has several rows."
+            )
 
 
 def _is_number(value: Any) -> bool:

@@ -89,8 +89,11 @@ def _effects(summary: Mapping[str, Any]) -> Html:
             row["cause"],
             row["effect"],
             f"{row['probability']:.3f}",
-            f"{row['mean']:.3g}",
-            f"{row['low']:.3g} to {row['high']:.3g}",
+            *(
+                ("–", "has several categories")
+                if row["mean"] is None
+                else (f"{row['mean']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}")
+            ),
         ]
         for row in summary["effects"]
     ]

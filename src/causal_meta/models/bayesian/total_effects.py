@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int, Int8
 COVERED = 0.9
 #: The precision of the prior over coefficients of standardised columns, as in the BGe score.
 RIDGE = 0.5
+# the largest ratio of two units: what a sum over graphs can hold
+_MOST = 1e300
 #: Graphs are used up to about this many entries of [S, D, D].
 ENTRIES = 1 << 24
 
@@ -54,18 +56,30 @@ def total_effects(
     """
     n_nodes = x.shape[1]
     graphs = graphs[: max(50, ENTRIES // n_nodes**2)]
-    scale = x.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    z = (x - x.mean(axis=0)) / scale
+    z, scale = _standardised(x)
     direct = np.zeros(graphs.shape)
     for v in range(n_nodes):
         rows = z if usable is None else z[usable[:, v]]
         _draw_coefficients(direct, graphs, v, rows, generator)
     total = np.linalg.inv(np.eye(n_nodes) - direct) - np.eye(n_nodes)
-    total *= scale / scale[:, None]  # per unit of the cause, in units of the effect
+    with np.errstate(over="ignore", under="ignore"):
+        units = scale / scale[:, None]
+    # per unit of the cause, in units of the effect
+    total *= np.clip(units, 0, _MOST)
     tail = (1 - COVERED) / 2
     low, high = np.quantile(total, (tail, 1 - tail), axis=0)
     return TotalEffects(total.mean(axis=0), low, high, _reached(graphs).mean(axis=0))
+
+
+def _standardised(
+    x: Float[np.ndarray, "N D"],
+) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, " D"]]:
+    """The standardised columns, and their standard deviations (1 of a constant column)."""
+    _, exponents = np.frexp(np.abs(x).max(axis=0))
+    small = np.ldexp(x, -exponents)  # below 1: squares neither overflow nor vanish
+    scale = small.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    return (small - small.mean(axis=0)) / scale, np.ldexp(scale, exponents)
 
 
 def _draw_coefficients(

@@ -117,7 +117,8 @@ class Discovery:
     def total_effects(self) -> pd.DataFrame:
         """Every ordered pair as cause, effect, probability (that the cause acts on the effect,
         directly or through others), mean, low and high of the total effect; the most probable
-        first."""
+        first. The effect is NaN where cause or effect has more than two categories, which have no
+        unit."""
         effects = self.effects
         table = self._pairs(effects.ancestor)
         names = {name: i for i, name in enumerate(self.columns)}
@@ -125,6 +126,9 @@ class Discovery:
         effect = [names[name] for name in table["effect"]]
         for name in ("mean", "low", "high"):
             table[name] = getattr(effects, name)[cause, effect]
+        unordered = [name for name in self.table.categorical if self._n_values(name) > 2]
+        without_unit = table["cause"].isin(unordered) | table["effect"].isin(unordered)
+        table.loc[without_unit, ["mean", "low", "high"]] = np.nan
         return table
 
     @property
@@ -167,6 +171,9 @@ class Discovery:
             OSError: the disk is full.
         """
         return replace_answer(folder, lambda draft: _write(self, draft, page))
+
+    def _n_values(self, name: str) -> int:
+        return len(np.unique(self.table.x[:, self.columns.index(name)]))
 
     def _named(self, matrix: Float[np.ndarray, "D D"]) -> pd.DataFrame:
         import pandas as pd
@@ -268,14 +275,17 @@ def _edge_list(answer: Discovery, graph: np.ndarray) -> list[list[str]]:
 
 
 def _rounded(pairs: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table of pairs, numbers to six digits."""
+    """The rows of a table of pairs, numbers to six digits, None for NaN."""
     return [
-        {
-            str(name): float(f"{value:.6g}") if isinstance(value, float) else str(value)
-            for name, value in row.items()
-        }
+        {str(name): _rounded_value(value) for name, value in row.items()}
         for row in pairs.to_dict("records")
     ]
+
+
+def _rounded_value(value: Any) -> float | str | None:
+    if not isinstance(value, float):
+        return str(value)
+    return None if np.isnan(value) else float(f"{value:.6g}")
 
 
 def _members(answer: Discovery) -> list[dict[str, Any]]:

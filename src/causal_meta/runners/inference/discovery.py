@@ -15,6 +15,7 @@ from causal_meta.conf.convert import to_plain
 from causal_meta.conf.inference import DiscoverConfig, MethodConfig
 from causal_meta.conf.knowledge import KnowledgeConfig
 from causal_meta.conf.registry import implementation
+from causal_meta.conf.setting import ConfigError
 from causal_meta.datasets.real import Table, TableError, as_table
 from causal_meta.datasets.truths import read_truth
 from causal_meta.posteriors import GraphPosterior
@@ -22,13 +23,28 @@ from causal_meta.randomness import generator, torch_generator
 from causal_meta.records.posteriors import read_graphs, read_posterior
 from causal_meta.runners.evaluation.eval_metrics import acyclic
 from causal_meta.runners.inference.answers import Discovery
-from causal_meta.runners.inference.methods import AMORTISED, AUTO, listed_methods, method_config
+from causal_meta.runners.inference.methods import (
+    AMORTISED,
+    AUTO,
+    listed_methods,
+    method_configs,
+    method_word,
+)
 from causal_meta.runners.inference.per_task import informed_tasks
 from causal_meta.runners.inference.signs import signs_against
 from causal_meta.runners.inference.trained import TrainedModel, batch_of, load_model
 from causal_meta.store import Artifact, Store
+from causal_meta.tasks import Task
 
-__all__ = ["Discovery", "TrainedModel", "discover", "from_run", "load_model", "side_by_side"]
+__all__ = [
+    "Discovery",
+    "TrainedModel",
+    "check_methods",
+    "discover",
+    "from_run",
+    "load_model",
+    "side_by_side",
+]
 
 
 def discover(
@@ -38,7 +54,7 @@ def discover(
     *,
     method: str = "",
     settings: Sequence[str] = (),
-    n_samples: int = 1000,
+    n_samples: int | None = None,
     seed: int = 0,
     truth: Any = None,
     knowledge: KnowledgeConfig | Mapping[str, Any] | None = None,
@@ -61,8 +77,8 @@ def discover(
             default: explicit Bayesian inference, `exact` for few variables, else `mcmc`),
             `amortised` (the trained model inside the package), or a kind of `causal-meta infer`.
             The first one's answer is returned, with the others in its `others`.
-        settings: words key=value for the methods.
-        n_samples: graphs to draw.
+        settings: words key=value for the methods; each goes to those that have it.
+        n_samples: graphs to draw; None: the method's own number.
         seed: of all random numbers.
         truth: an adjacency [D, D] in the table's order (row causes column), or the path of a CSV
             with names.
@@ -82,20 +98,51 @@ def discover(
         context=context,
     )
     true = _truth(truth, data)
-    if n_samples < 1:
+    if n_samples is not None and n_samples < 1:
         raise ValueError(f"n_samples is {n_samples}; draw at least one graph.")
-    known = to_plain(knowledge) if isinstance(knowledge, KnowledgeConfig) else knowledge
     words = listed_methods(method or (AUTO if model is None else AMORTISED))
-    configs = [
-        method_config(
-            word, len(data.columns), settings, n_samples=n_samples, seed=seed, knowledge=known
+    if model is not None and AMORTISED not in words:
+        raise ValueError(
+            "A trained model answers the method amortised only; leave out one of the two."
         )
-        for word in words
-    ]
+    shared = {"n_samples": n_samples, "seed": seed, "knowledge": _known(knowledge)}
+    configs = method_configs(words, len(data.columns), settings, **shared)
+    check_methods(configs, data)
     trained = None
     if any(isinstance(config, DiscoverConfig) for config in configs):
         trained = model if isinstance(model, TrainedModel) else load_model(model, store)
     return side_by_side([_answer(config, data, true, trained) for config in configs])
+
+
+def _known(knowledge: KnowledgeConfig | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Knowledge as a tree; empty for none."""
+    if isinstance(knowledge, KnowledgeConfig):
+        return {} if knowledge.is_empty else to_plain(knowledge)
+    return dict(knowledge or {})
+
+
+def check_methods(configs: Sequence[RunConfig], table: Table) -> None:
+    """Raise `ConfigError` if one of the methods cannot answer this table: before the first of them
+    computes for minutes."""
+    for config in configs:
+        if isinstance(config, MethodConfig):
+            _checked_task(config, table)
+        else:
+            _check_trained(table)
+
+
+def _check_trained(table: Table) -> None:
+    if table.context:
+        raise ConfigError(
+            "A trained model cannot use contexts and would treat them as variables that may have "
+            "causes; leave them out of the table, or use the method auto."
+        )
+    for name in table.categorical:
+        if len(np.unique(table.x[:, table.columns.index(name)])) > 2:
+            raise ConfigError(
+                f"A trained model reads numbers, and column {name!r} holds more than two "
+                "categories; leave it out, or use the method auto."
+            )
 
 
 def _answer(
@@ -118,16 +165,22 @@ def _answer(
 
 def _method_posterior(config: MethodConfig, table: Table) -> GraphPosterior:
     """The posterior as the first task of a stored task set would get it."""
+    task = _checked_task(config, table)
+    method = implementation(config)(config)
+    posterior = method.answer(task, generator(config.seed, config.kind, "task", 0))
+    return cast(GraphPosterior, posterior)
+
+
+def _checked_task(config: MethodConfig, table: Table) -> Task:
+    """A table as a task of a method that can answer it."""
     kinds = {
         kind: np.isin(table.columns, named)
         for kind, named in (("categorical", table.categorical), ("context", table.context))
         if named
     }
     task = informed_tasks(config, batch_of(table), table.columns, **kinds)[0]
-    method = implementation(config)(config)
-    method.check(task)
-    posterior = method.answer(task, generator(config.seed, config.kind, "task", 0))
-    return cast(GraphPosterior, posterior)
+    implementation(config)(config).check(task)
+    return task
 
 
 def _finished(
@@ -141,7 +194,7 @@ def _finished(
 ) -> Discovery:
     """The answer with what speaks against it."""
     answer = Discovery(
-        posterior, graphs, table, model_id, config.seed, tuple(warnings), truth, config.kind
+        posterior, graphs, table, model_id, config.seed, tuple(warnings), truth, method_word(config)
     )
     if isinstance(config, MethodConfig):
         return dataclasses.replace(answer, warnings=(*warnings, *signs_against(answer)))
