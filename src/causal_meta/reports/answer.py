@@ -42,6 +42,12 @@ def answer_page(summary: Mapping[str, Any], graph_png: bytes) -> str:
         facts(
             [
                 ("table", f"{about['n_rows']} rows, {len(about['columns'])} variables"),
+                *(
+                    (kind, ", ".join(about[kind]))
+                    for kind in ("context", "categorical")
+                    if about[kind]
+                ),
+                *_known(summary["knowledge"]),
                 ("method", f"{summary['method']}, {summary['model']}"),
                 ("edges expected", f"{summary['expected_edges']:.1f}"),
             ]
@@ -52,6 +58,18 @@ def answer_page(summary: Mapping[str, Any], graph_png: bytes) -> str:
     contents = [(anchor, title) for anchor, title, _ in parts]
     foot = f"causal_meta {summary['version']}, {summary['created_at']}, seed {summary['seed']}"
     return page(f"Causal graphs of {about['title']}", body, contents, foot)
+
+
+def _known(knowledge: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was known beforehand, as facts."""
+    words = {"forbid": "forbidden", "require": "required", "tiers": "tiers"}
+    lines = [
+        (word, (" < " if key == "tiers" else ", ").join(knowledge[key]))
+        for key, word in words.items()
+        if key in knowledge
+    ]
+    most = knowledge.get("max_parents")
+    return [*lines, *([("most direct causes", str(most))] if most else [])]
 
 
 def _warnings(sentences: Sequence[str]) -> Html:

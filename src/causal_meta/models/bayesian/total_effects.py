@@ -64,11 +64,12 @@ def total_effects(
     total = np.linalg.inv(np.eye(n_nodes) - direct) - np.eye(n_nodes)
     with np.errstate(over="ignore", under="ignore"):
         units = scale / scale[:, None]
-    # per unit of the cause, in units of the effect
-    total *= np.clip(units, 0, _MOST)
+    reached = _reached(graphs)
+    # per unit of the cause, in units of the effect; rounding of the inverse is no effect
+    total = np.where(reached, total * np.clip(units, 0, _MOST), 0.0)
     tail = (1 - COVERED) / 2
     low, high = np.quantile(total, (tail, 1 - tail), axis=0)
-    return TotalEffects(total.mean(axis=0), low, high, _reached(graphs).mean(axis=0))
+    return TotalEffects(total.mean(axis=0), low, high, reached.mean(axis=0))
 
 
 def _standardised(

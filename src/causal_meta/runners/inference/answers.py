@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int8
 
 import causal_meta
+from causal_meta.conf.knowledge import KnowledgeConfig
 from causal_meta.datasets.real import Table
 from causal_meta.graphs import cpdag
 from causal_meta.models.bayesian.total_effects import TotalEffects, total_effects
@@ -50,6 +51,7 @@ class Discovery:
         truth: the true graph, if it is known; `metrics` compares the answer with it.
         method: what answered, in words.
         others: the answers of further methods for the same table.
+        knowledge: what was known about the graph beforehand.
     """
 
     posterior: GraphPosterior
@@ -61,6 +63,7 @@ class Discovery:
     truth: Int8[np.ndarray, "D D"] | None = None
     method: str = ""
     others: tuple[Discovery, ...] = ()
+    knowledge: KnowledgeConfig = KnowledgeConfig()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -241,6 +244,7 @@ def summary(answer: Discovery) -> dict[str, Any]:
         "model": answer.model_id,
         "seed": answer.seed,
         "n_samples": len(answer.graphs),
+        "knowledge": _knowledge(answer),
         "warnings": list(answer.warnings),
         "diagnostics": answer.posterior.diagnostics.in_words(),
         "acyclic_share": answer.acyclic_share,
@@ -267,6 +271,14 @@ def _table(answer: Discovery) -> dict[str, Any]:
         "categorical": list(table.categorical),
         "context": list(table.context),
     }
+
+
+def _knowledge(answer: Discovery) -> dict[str, Any]:
+    """What was known beforehand; empty if nothing was."""
+    known = answer.knowledge
+    tree = {"forbid": known.forbid, "require": known.require, "tiers": known.tiers}
+    lists: dict[str, Any] = {key: list(value) for key, value in tree.items() if value}
+    return lists | ({"max_parents": known.max_parents} if known.max_parents else {})
 
 
 def _edge_list(answer: Discovery, graph: np.ndarray) -> list[list[str]]:

@@ -197,7 +197,11 @@ def _finished(
         posterior, graphs, table, model_id, config.seed, tuple(warnings), truth, method_word(config)
     )
     if isinstance(config, MethodConfig):
-        return dataclasses.replace(answer, warnings=(*warnings, *signs_against(answer)))
+        return dataclasses.replace(
+            answer,
+            warnings=(*warnings, *signs_against(answer)),
+            knowledge=config.knowledge,
+        )
     return answer
 
 
