@@ -196,7 +196,10 @@ def test_a_taken_name_is_kept_unless_forced(refused, run, store):
         (["discover", "sklearn:diabetes", "--n-samples", "0"], "whole number of at least 1"),
         (["discover", "sklearn:diabetes", "--transform", "sqrt"], "no transform 'sqrt'"),
         (["discover", "sklearn:diabetes", "--columns", "age,bni"], "did you mean 'bmi'?"),
-        (["discover", "sklearn:diabetes", "surplus"], "'surplus' is not an argument of discover"),
+        (
+            ["discover", "sklearn:diabetes", "surplus"],
+            "'surplus' is not a setting; write key=value",
+        ),
         (["data", "show", "data=wyde"], "did you mean 'wide'?"),
         (["store", "show", "nothing"], "holds nothing called 'nothing'"),
         (["store", "show", "tgt_"], "beginning of 2 ids"),

@@ -193,11 +193,13 @@ def run(args: argparse.Namespace) -> int:
     from causal_meta.runners.inference.discovery import check_methods, side_by_side
 
     check_methods(configs, table)
+    model = _model(args, store, configs)
     tasks = stored(args, store, settings, table, truth)
-    answers = [
-        _answer(args, store, config, tasks, table, truth, name if config is configs[0] else "")
-        for config in configs
-    ]
+    answers = []
+    for config in configs:
+        inputs = _inputs(config, tasks, model)
+        called = name if config is configs[0] else ""
+        answers.append(_answer(args, store, config, inputs, table, truth, called))
     from causal_meta.reports.answer import answer_page
 
     with threads(args.threads):
@@ -211,21 +213,37 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _model(args: argparse.Namespace, store: Store, configs: list[RunConfig]) -> Artifact | None:
+    """The trained model, where one of the methods needs it. It is refused before anything is
+    stored."""
+    if not any(config.needs_pretraining for config in configs):
+        return None
+    from causal_meta.runners.inference.named_models import installed_model
+    from causal_meta.runners.inference.trained import experiment_of
+
+    model = installed_model(args.model, store)
+    experiment_of(model)
+    return model
+
+
+def _inputs(config: RunConfig, tasks: Artifact, model: Artifact | None) -> dict[str, Artifact]:
+    if not config.needs_pretraining:
+        return {"of": tasks}
+    assert model is not None
+    return {"of": model, "tasks": tasks}
+
+
 def _answer(
     args: argparse.Namespace,
     store: Store,
     config: RunConfig,
-    tasks: Artifact,
+    inputs: dict[str, Artifact],
     table: Table,
     truth: np.ndarray | None,
     name: str,
 ) -> Discovery:
     """The answer of one method, from the store or made now."""
-    trained, inputs = None, {"of": tasks}
-    if config.needs_pretraining:
-        from causal_meta.runners.inference.named_models import installed_model
-
-        inputs = {"of": installed_model(args.model, store), "tasks": tasks}
+    trained = None
     run = make(args, store, config, inputs, name=name, overrides=args.words)
 
     from causal_meta.runners.inference.discovery import from_run
