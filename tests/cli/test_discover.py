@@ -15,13 +15,13 @@ QUICK = ("score=linear", "--n-samples", "40")
 
 @pytest.fixture
 def chain(tmp_path):
-    """80 rows of a -> b -> c, with a site in words, a batch in numbers and three categories."""
+    """120 rows of a -> b -> c, with a site in words, a batch in numbers and three categories."""
     r = np.random.default_rng(0)
-    site = np.where(r.random(80) < 0.5, "north", "south")
-    batch, kind = r.integers(0, 3, 80), r.choice(["x", "y", "z"], 80)
-    a = r.normal(size=80)
-    b = a + 0.5 * r.normal(size=80) + 2.0 * (site == "north")
-    c = b + 0.5 * r.normal(size=80) + 1.5 * (kind == "y")
+    site = np.where(r.random(120) < 0.5, "north", "south")
+    batch, kind = r.integers(0, 3, 120), r.choice(["x", "y", "z"], 120)
+    a = r.normal(size=120)
+    b = a + 0.5 * r.normal(size=120) + 2.0 * (site == "north")
+    c = b + 0.5 * r.normal(size=120) + 1.5 * (kind == "y")
     path = tmp_path / "chain.csv"
     columns = {"a": a, "b": b, "c": c, "site": site, "batch": batch, "kind": kind}
     pd.DataFrame(columns).to_csv(path, index=False)
@@ -58,16 +58,15 @@ def test_by_default_the_answer_is_a_pool_with_all_files(asked, tmp_path):
     ran, summary, arrays = asked(quick=())
     assert {path.name for path in (tmp_path / "answer").iterdir()} == set(FILES)
     assert summary["method"] == "exact"
-    assert [one["name"] for one in summary["members"]] == [
-        *("linear", "additive", "noise", "variance"),
-        *("linear (half)", "additive (half)", "noise (half)", "variance (half)"),
-    ]
+    names = {one["name"] for one in summary["members"]}
+    assert {"linear", "additive", "noise", "variance"} < names
+    assert sum(name.endswith(" (half)") for name in names) == 1
     assert arrays["graphs"].shape == (1000, 3, 3)
     p = arrays["edge_probabilities"]
     assert np.abs(arrays["graphs"].mean(axis=0) - p).max() < 5 * np.sqrt(0.25 / 1000)
     assert summary["expected_edges"] == pytest.approx(p.sum())
     assert "exact: run_exact_" in ran.out
-    assert "under different assumptions, expected edges: linear" in ran.out
+    assert "under different assumptions, expected edges: " in ran.out
     assert summary["knowledge"] == {}
 
 
@@ -275,7 +274,7 @@ def test_words_that_contradict_are_refused(refused, table, words, saying):
             ["--columns", "a,kind", "--categorical", "kind", "--method", "amortised"],
             "A trained model reads numbers",
         ),
-        (["--columns", "a,b", "--categorical", "b"], "'b' has 80 categories in 80 rows"),
+        (["--columns", "a,b", "--categorical", "b"], "'b' has 120 categories in 120 rows"),
     ],
 )
 def test_columns_that_a_method_cannot_use_are_refused(refused, chain, words, saying):
@@ -319,7 +318,7 @@ def test_too_many_variables_for_exact_sums_are_refused(refused, tmp_path):
 
 def odd_tables():
     r = np.random.default_rng(0)
-    x = r.normal(size=(64, 3))
+    x = r.normal(size=(100, 3))
     huge = x.copy()
     huge[3, 1], huge[4, 2] = 1e300, -1e300
     return {
@@ -331,8 +330,8 @@ def odd_tables():
         "heavy tails": huge,
         "tiny numbers": 1e-300 * x,
         "far from zero": x + 1e12,
-        "integers with ties": r.integers(0, 3, (64, 3)),
-        "one row differs": np.column_stack([x[:, 0], np.arange(64) == 5]),
+        "integers with ties": r.integers(0, 3, (100, 3)),
+        "one row differs": np.column_stack([x[:, 0], np.arange(100) == 5]),
         "every row seven times": np.repeat(x[:10], 7, axis=0),
     }
 
