@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from causal_meta.scores import class_gains
+from causal_meta.scores import class_gains, mixture
 from causal_meta.scores.additive import Additive
 from causal_meta.scores.assumptions import ASSUMPTIONS, assumption_scores
 from causal_meta.scores.bge import BGe
@@ -197,3 +197,56 @@ def test_bad_tables_give_finite_scores(n):
 def test_weights_that_cannot_be_are_refused(wrong):
     with pytest.raises(ValueError, match=r"lie in \[0, 1\)"):
         MixtureWeights(**wrong)
+
+
+def dependent_noise(seed, n):
+    """Laplace and skewed noise, a sine, a variance that follows a cause; the last column hangs on
+    most of the others."""
+    r = np.random.default_rng(seed)
+    x = r.laplace(size=(n, 6))
+    x[:, 1] = np.sin(2 * x[:, 0]) + r.exponential(size=n)
+    x[:, 2] = x[:, 1] + np.exp(0.7 * np.tanh(x[:, 0])) * r.normal(size=n)
+    x[:, 3] = 0.5 * x[:, 2] - x[:, 0] + r.uniform(-1, 1, size=n) ** 3
+    x[:, 5] = 0.6 * (x[:, 1] + x[:, 2] - x[:, 4]) + r.laplace(size=n) * np.abs(x[:, 4])
+    return x
+
+
+def evidences(table):
+    """For every set of predecessors of a node (bits), the evidence of the families that it allows:
+    the log of the sum over its subsets. A posterior over orders depends on these alone."""
+    sums = table.copy()
+    for k in range(int(np.log2(len(table)))):
+        has = np.arange(len(table)) >> k & 1 == 1
+        sums[has] = np.logaddexp(sums[has], sums[~has])
+    return sums
+
+
+def node_tables(x, assumption):
+    """The tables of all subsets of the other variables, of every node."""
+    score = assumption_scores(x)[assumption]
+    d = x.shape[1]
+    return [score.table(v, np.array([u for u in range(d) if u != v])) for v in range(d)]
+
+
+def largest_change(tables, others):
+    """The largest difference of an evidence, over nodes and sets of predecessors."""
+    pairs = zip(tables, others, strict=True)
+    return max(np.abs(evidences(a) - evidences(b)).max() for a, b in pairs)
+
+
+@pytest.mark.parametrize("made", [dependent_noise, lambda seed, n: linear_data(seed, n, 6)])
+def test_what_superfluous_parents_would_gain_matters_in_no_order(made, monkeypatch):
+    x = made(0, 120)
+    for assumption in ("noise", "variance"):
+        tables = node_tables(x, assumption)
+        with monkeypatch.context() as patch:
+            patch.setattr(mixture, "SUPERFLUOUS", 1e9)
+            assert largest_change(tables, node_tables(x, assumption)) < 0.02
+        assert evidences(tables[0])[-1] == pytest.approx(logsumexp(tables[0]))
+
+
+def test_the_law_of_superfluous_parents_sees_gains_that_are_missing(monkeypatch):
+    x = dependent_noise(0, 120)
+    tables = node_tables(x, "variance")
+    monkeypatch.setattr(mixture, "SUPERFLUOUS", -1.0)
+    assert largest_change(tables, node_tables(x, "variance")) > 1

@@ -103,6 +103,58 @@ def test_samples_follow_the_marginals_and_the_seed(model, frame):
     assert answer.acyclic_share == np.mean(by_hand)
 
 
+def test_an_explicit_answer_is_the_command_lines(frame, tmp_path, monkeypatch):
+    from causal_meta.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    frame = frame.assign(site=np.where(frame["s1"] > 0, "north", "south"))
+    frame.to_csv("t.csv", index=False)
+    known = {"forbid": ["age -> bmi"], "tiers": ["age, s1", "*"], "max_parents": 2}
+    words = ["t.csv", "--forbid", "age -> bmi", "--tiers", "age, s1; *", "--max-parents", "2"]
+    words += ["--context", "site", "--seed", "3", "--method", "exact,boss", "starts=2", "--quiet"]
+    assert main(["discover", *words, "--n-samples", "30", "--store", "store"]) == 0
+    answer = discover(
+        frame,
+        method="exact,boss",
+        settings=["starts=2"],
+        knowledge=known,
+        context=["site"],
+        n_samples=30,
+        seed=3,
+    )
+    with np.load("answer/graphs.npz") as arrays:
+        np.testing.assert_allclose(arrays["edge_probabilities"], answer.probabilities, atol=1e-12)
+        assert (arrays["graphs"] == answer.graphs).all()
+    summary = json.loads((tmp_path / "answer" / "summary.json").read_text("utf-8"))
+    expected = answers.summary(answer)
+    for key in ("knowledge", "members", "strongest_edges", "effects", "warnings", "graph"):
+        assert summary[key] == expected[key], key
+    assert summary["knowledge"] == known
+    free = discover(frame, method="exact", context=["site"], n_samples=30, seed=3)
+    assert np.abs(free.probabilities - answer.probabilities).max() > 0.1
+
+
+def test_knowledge_may_be_a_configuration_and_is_refused_in_one_sentence(frame):
+    from causal_meta.conf.knowledge import KnowledgeConfig
+
+    quick = {"settings": ["score=linear"], "n_samples": 20}
+    known = KnowledgeConfig(require=("bmi -> age",))
+    answer = discover(frame, knowledge=known, **quick)
+    assert answer.edge_probabilities.loc["bmi", "age"] == pytest.approx(1.0)
+    assert answer.graphs[:, 1, 0].all()
+    with pytest.raises(ValueError, match="cannot use knowledge about the graph"):
+        discover(frame, method="correlation", knowledge=known)
+    with pytest.raises(ValueError, match=r"'bmj', which is no variable.*did you mean 'bmi'"):
+        discover(frame, knowledge={"forbid": ["bmj -> age"]}, **quick)
+    with pytest.raises(ValueError, match="A trained model answers the method amortised only"):
+        discover(frame, "tiny", method="exact")
+
+
+def test_without_a_number_of_graphs_every_method_draws_its_own(frame):
+    answer = discover(frame, method="exact,boss", settings=["score=linear"])
+    assert [len(one.graphs) for one in (answer, *answer.others)] == [1000, 20]
+
+
 def test_a_run_in_the_store_holds_the_librarys_answer(home, model, frame):
     table = read_table(frame)
     run = make(
