@@ -64,3 +64,18 @@ def test_rows_in_which_a_variable_was_set_are_left_out_of_its_regression():
     every = total_effects(x, draws, np.random.default_rng(1))
     assert kept.mean[0, 1] == pytest.approx(1.5, abs=0.15)
     assert every.mean[0, 1] < 1.2
+
+
+def test_units_of_any_size_and_exact_zeros_without_a_path():
+    x = rows(500, 6)
+    graphs = np.repeat(GRAPH[None], 100, 0)
+    plain = total_effects(x, graphs, np.random.default_rng(7))
+    units = np.array([1.0, 2.0**-900, 2.0**600, 2.0**900])
+    moved = total_effects(x * units, graphs, np.random.default_rng(7))
+    for one in ("mean", "low", "high"):
+        values = getattr(moved, one)
+        assert np.isfinite(values).all()
+        assert (values[TOTAL == 0] == 0).all()
+    np.testing.assert_allclose(
+        moved.mean[0, 2:] / units[2:], plain.mean[0, 2:], rtol=1e-9, atol=1e-12
+    )

@@ -82,7 +82,8 @@ def discover(
         seed: of all random numbers.
         truth: an adjacency [D, D] in the table's order (row causes column), or the path of a CSV
             with names.
-        knowledge: forbidden and required edges and tiers, as in `KnowledgeConfig`.
+        knowledge: forbidden and required edges and tiers, as in `KnowledgeConfig`; a tier may be
+            a list of names.
         transform, columns, interventions, mask, categorical, context: see `read_table`.
 
     Raises:
@@ -118,7 +119,12 @@ def _known(knowledge: KnowledgeConfig | Mapping[str, Any] | None) -> dict[str, A
     """Knowledge as a tree; empty for none."""
     if isinstance(knowledge, KnowledgeConfig):
         return {} if knowledge.is_empty else to_plain(knowledge)
-    return dict(knowledge or {})
+    tree = dict(knowledge or {})
+    if isinstance(tree.get("tiers"), list | tuple):
+        tree["tiers"] = [
+            tier if isinstance(tier, str) else ", ".join(tier) for tier in tree["tiers"]
+        ]
+    return tree
 
 
 def check_methods(configs: Sequence[RunConfig], table: Table) -> None:
