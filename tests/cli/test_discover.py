@@ -200,11 +200,14 @@ def test_other_methods_obey_knowledge_and_contexts(asked, method):
     assert arrays["graphs"][:, :, 3].sum() == 0
 
 
-def test_contexts_of_words_and_numbers_have_no_causes(asked):
+def test_contexts_of_words_and_numbers_have_no_causes(asked, tmp_path):
     ran, summary, arrays = asked("--context", "site,batch", columns="a,b,site,batch")
     assert arrays["graphs"][:, :, 2:].sum() == 0
     assert edge(arrays, "site", "b")[0] > 0.99
     assert "Warning: The context site acts on b" in ran.err
+    page = (tmp_path / "answer" / "answer.html").read_text("utf-8")
+    assert "What speaks against this answer" in page
+    assert "The context site acts on b" in page
     assert summary["table"]["context"] == ["site", "batch"]
     assert summary["table"]["categorical"] == ["site"]
 

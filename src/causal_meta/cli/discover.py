@@ -396,7 +396,7 @@ def _effect_table(answer: Discovery) -> RichTable:
             str(row["effect"]),
             f"{row['probability']:.3f}",
             *(
-                ("", "of several categories")
+                ("–", "–")
                 if isnan(row["mean"])
                 else (f"{row['mean']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}")
             ),
