@@ -46,7 +46,8 @@ def moved(
     candidates, and D transitions of the other kinds; then the parents of each variable in turn are
     drawn anew, and their conditional probabilities given the rest of the graph added to
     `marginals`."""
-    from causal_meta.models.bayesian.graph_kernels import run_graph, run_jumps
+    from causal_meta.models.bayesian.graph_kernels import run_graph
+    from causal_meta.models.bayesian.jump_kernels import run_jumps
 
     candidates, place, back, scores, sums, _, ranked = arrays
     local = -(-len(chosen) // 4)
@@ -57,7 +58,7 @@ def moved(
 
 def order_of(arrays: LookUps, chosen: Int64[np.ndarray, " D"]) -> Int64[np.ndarray, " D"]:
     """An order of the graph `chosen`."""
-    from causal_meta.models.bayesian.graph_kernels import topological
+    from causal_meta.models.bayesian.jump_kernels import topological
 
     order, waiting = np.empty_like(chosen), np.empty_like(chosen)
     topological(chosen, arrays.back, waiting, order)
