@@ -22,4 +22,4 @@ def compiled(function: F) -> F:
     try:
         return cast(F, numba.njit(cache=True, error_model="numpy")(function))
     except RuntimeError:  # Numba knows no folder for its cache that can be written
-        return cast(F, numba.njit(function))
+        return cast(F, numba.njit(error_model="numpy")(function))
