@@ -6,9 +6,9 @@
 
 `search` draws tables (Erdős–Rényi graphs with two edges a variable, standardised, columns shuffled)
 and prints, for each, how many of the 8 chains come within 1 nat of the best graph, and how far that
-graph is above the true graph and above BOSS's graph (plain BIC, 10 starts) under the same score; `steps` the
-cost of a transition; `bias` the error of the marginals against exact ones, beside that of order
-MCMC without a correction.
+graph is above the true graph and above the graph of BOSS (plain BIC, 10 starts) under the same
+score; `steps` the cost of a transition; `bias` the error of the marginals against exact ones,
+beside that of order MCMC without a correction.
 """
 
 from __future__ import annotations
