@@ -17,6 +17,8 @@ from causal_meta.models.bayesian.family_scores import FamilyScores
 
 #: A candidate is kept while an edge with it has this probability, in either direction.
 WORTH = 0.02
+#: Nats of a log ratio above which a variable may be one more than the usual number of candidates.
+_LIKELY = -1.0
 #: Refinement ends after this many rounds in a row that do not raise the best score.
 _STALE = 3
 #: Growth ends after this many additions in a row that do not raise the score.
@@ -103,7 +105,7 @@ def refined(
         room = max(
             int(required.sum()),
             bounds.usual,
-            min(bounds.largest, int((kept | (values > worth)).sum())),
+            min(bounds.largest, int((kept | (values > _LIKELY)).sum())),
         )
         if noise is not None:
             values = np.minimum(values, worth) + noise[:, v]
@@ -180,7 +182,7 @@ def chosen_candidates(
         generator: the source of random numbers.
         start: candidates to begin from; by default those that are grown.
         rounds: the largest number of refinements. They end when three in a row have not raised the
-            best score; the last of these fill up the candidates at random in part.
+            best score, in the last of which the candidates are filled up at random in part.
     """
     current = [list(names) for names in start] if start is not None else grown(families, bounds)
     best, winner = sample(current, None), current
@@ -189,7 +191,7 @@ def chosen_candidates(
         # the best graph always counts, so that its edges are not lost
         graphs = np.concatenate([latest.graphs, best.graphs[:1]])
         orders = np.concatenate([best.orders[:1], latest.orders[:2], latest.away])
-        noise = generator.gumbel(size=(families.n_nodes,) * 2) if stale else None
+        noise = generator.gumbel(size=(families.n_nodes,) * 2) if stale == 2 else None
         current = refined(families, graphs, orders, bounds, noise)
         latest = sample(current, best)
         stale = 0 if latest.best > best.best + 1e-6 else stale + 1

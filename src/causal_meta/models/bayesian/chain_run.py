@@ -12,7 +12,7 @@ from causal_meta.models.bayesian.family_tables import FamilyTables
 from causal_meta.models.bayesian.graph_chains import drawn_graph, moved, order_of
 from causal_meta.models.bayesian.look_ups import LookUps
 from causal_meta.models.bayesian.order_chains import started_orders
-from causal_meta.models.bayesian.order_search import climbed, random_state
+from causal_meta.models.bayesian.order_search import best_parents, climbed, random_state
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint, State
 
 _BATCHES = 5  # parts of each chain from which Monte Carlo errors are estimated
@@ -32,7 +32,7 @@ class SampleSettings:
             reason.
         max_parents: largest number of parents of a variable.
         rounds: largest number of refinements of the candidates.
-        anneal: steps of annealing of each start, per variable.
+        anneal: steps of annealing of each start of a search, per variable.
     """
 
     chains: int = 8
@@ -82,11 +82,14 @@ class ChainRun:
         settings: SampleSettings,
         generator: np.random.Generator,
     ) -> ChainRun:
-        """A run before its first draw: see `started_orders`; the graphs are drawn from orders."""
+        """A run before its first draw: see `started_orders`; the graphs are drawn from orders.
+        Starts are annealed ten times as long as those of a search."""
         n_nodes, width = arrays.candidates.shape
         count = settings.chains
         states = np.stack([random_state(generator) for _ in range(count)])
-        steps = settings.anneal * n_nodes
+        steps = 10 * settings.anneal * n_nodes
+        levels = [_level(arrays, best_parents(arrays, order)) for order in optima]
+        optima = optima[np.array(levels) > max(levels) - 1]
         orders = started_orders(arrays, required, optima, states, steps, generator)
         graphs = [drawn_graph(arrays, orders[c], states[c]) for c in range(count)]
         return cls(

@@ -38,15 +38,15 @@ def started_orders(
     steps: int,
     generator: np.random.Generator,
 ) -> Int64[np.ndarray, "C D"]:
-    """One order for each chain: half of them (rounded down) at the best of the `optima` of a
-    search, the others annealed from random ones in `steps` steps; and then a tenth as many
-    transitions of order MCMC."""
+    """One order for each chain: half of them (rounded down) at the `optima` of a search in
+    turn, the others annealed from random ones in `steps` steps; and then a hundredth
+    as many transitions of order MCMC."""
     chains = len(states)
-    known = optima[: chains // 2]
+    known = optima[np.arange(chains // 2) % len(optima)]
     fresh = [compatible_order(required, generator) for _ in range(chains - len(known))]
     orders = np.concatenate([known, np.stack(fresh)])
     for c in range(chains):
         if c >= len(known):
             anneal(arrays, orders[c], steps, states[c])
-        advance(arrays, orders[c], steps // 10, states[c])
+        advance(arrays, orders[c], steps // 100, states[c])
     return orders

@@ -11,7 +11,7 @@ from causal_meta.models.bayesian.family_tables import FamilyTables
 from causal_meta.models.bayesian.look_ups import LookUps, look_ups
 
 #: The power of the posterior at which annealing begins.
-FIRST_HEAT = 0.02
+FIRST_HEAT = 0.002
 
 
 @dataclass(frozen=True)
