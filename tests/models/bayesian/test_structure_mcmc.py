@@ -62,3 +62,27 @@ def test_equal_seeds_give_equal_answers():
     assert (first.graphs == second.graphs).all()
     assert (first.marginals == second.marginals).all()
     assert not (sampled(score, seed=4).graphs == first.graphs).all()
+
+
+def test_one_variable_and_variables_without_possible_causes_have_the_empty_graph():
+    for n_nodes in (1, 3):
+        everything = Knowledge(np.ones((n_nodes, n_nodes)), np.zeros((n_nodes, n_nodes)))
+        sample = sampled(AnyScore.drawn(n_nodes, 0), everything)
+        assert not sample.graphs.any()
+        assert not sample.marginals.any()
+        assert sample.r_hat_edges == 1
+
+
+def test_edges_from_outside_the_candidates_have_small_probabilities():
+    score = AnyScore.drawn(5, 2, spread=1.0)
+    few = [[u for u in range(5) if u != v][:2] for v in range(5)]
+    settings = SampleSettings(draws=200, n_candidates=2, rounds=0)
+    sample = sampled(score, settings=settings, candidates=few)
+    outside = np.ones((5, 5), bool)
+    for v, names in enumerate(few):
+        outside[names, v] = False
+    np.fill_diagonal(outside, False)
+    assert (sample.marginals[outside] > 0).all()
+    frequencies = sample.graphs.mean(axis=0)[outside]
+    spread = np.sqrt(frequencies * (1 - frequencies) / len(sample.graphs))
+    assert (np.abs(frequencies - sample.marginals[outside]) < 5 * spread + 0.01).all()

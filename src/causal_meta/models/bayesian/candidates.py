@@ -17,10 +17,8 @@ from causal_meta.models.bayesian.family_scores import FamilyScores
 
 #: A candidate is kept while an edge with it has this probability, in either direction.
 WORTH = 0.02
-#: Nats of a log ratio above which a variable may be one more than the usual number of candidates.
-_LIKELY = -1.0
 #: Refinement ends after this many rounds in a row that do not raise the best score.
-_STALE = 3
+_STALE = 4
 #: Growth ends after this many additions in a row that do not raise the score.
 _PATIENCE = 2
 
@@ -105,7 +103,7 @@ def refined(
         room = max(
             int(required.sum()),
             bounds.usual,
-            min(bounds.largest, int((kept | (values > _LIKELY)).sum())),
+            min(bounds.largest, int((kept | (values > worth)).sum())),
         )
         if noise is not None:
             values = np.minimum(values, worth) + noise[:, v]
@@ -181,8 +179,8 @@ def chosen_candidates(
             was reached before, with other candidates.
         generator: the source of random numbers.
         start: candidates to begin from; by default those that are grown.
-        rounds: the largest number of refinements. They end when three in a row have not raised the
-            best score, in the last of which the candidates are filled up at random in part.
+        rounds: the largest number of refinements. They end when four in a row have not raised the
+            best score, in one of which the candidates are filled up at random in part.
     """
     current = [list(names) for names in start] if start is not None else grown(families, bounds)
     best, winner = sample(current, None), current

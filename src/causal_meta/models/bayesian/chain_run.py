@@ -28,7 +28,7 @@ class SampleSettings:
         chains: Markov chains.
         draws: graphs drawn from each chain.
         burn_in: draws of each chain before these, not kept.
-        n_candidates: usual number of candidate parents of a variable; up to 3 more where there is
+        n_candidates: usual number of candidate parents of a variable; some more where there is
             reason.
         max_parents: largest number of parents of a variable.
         rounds: largest number of refinements of the candidates.
@@ -40,7 +40,7 @@ class SampleSettings:
     burn_in: int = 20
     n_candidates: int = 10
     max_parents: int = 10
-    rounds: int = 8
+    rounds: int = 14
     anneal: int = 200
 
     def moves(self, n_nodes: int) -> int:

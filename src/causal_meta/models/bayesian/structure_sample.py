@@ -22,12 +22,16 @@ from causal_meta.models.bayesian.look_ups import MOST, look_ups
 from causal_meta.models.bayesian.order_search import best_graphs, heated, random_state
 from causal_meta.models.bayesian.plus_one import with_added_edges
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint
+from causal_meta.scores.bge import BGe
 from causal_meta.scores.graph_prior import GraphPrior
 from causal_meta.scores.local_score import LocalScore
 
+#: How many more candidates than usual a variable may have: a table has 2^K families, and they are
+#: quick for the linear score.
+_MORE_LINEAR, _MORE = 4, 2
 #: Powers of the posterior under which orders away from the best one are drawn, in which parents are
 #: grown for the next candidates.
-_HEATS = (0.3, 0.1)
+_HEATS = (0.3, 0.1, 0.1, 0.03, 0.03, 0.01)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +116,8 @@ def searched_candidates(
 ) -> tuple[Candidates, Sampled]:
     """The candidates by refinement with a search of `settings.chains` starts in each round, and
     what the last search reached."""
-    bounds = CandidateBounds(settings.n_candidates, min(settings.n_candidates + 4, MOST))
+    more = _MORE_LINEAR if isinstance(families.score, BGe) else _MORE
+    bounds = CandidateBounds(settings.n_candidates, min(settings.n_candidates + more, MOST))
     steps = settings.anneal * families.n_nodes
     required = families.knowledge.required
 
