@@ -7,6 +7,7 @@ and children that a node must keep as candidates so that an edge can be reversed
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -77,6 +78,7 @@ def refined(
     orders: Int64[np.ndarray, "T D"],
     bounds: CandidateBounds,
     noise: Float[np.ndarray, "D D"] | None = None,
+    present: Candidates | None = None,
 ) -> Candidates:
     """The candidates that sampled graphs and orders speak for.
 
@@ -84,7 +86,9 @@ def refined(
     could not be reversed otherwise), and where u or v is among the parents that the other one grows
     when any of its predecessors in an order may be its parents. Others fill up the number by the
     highest log ratio that a sampled parent set reaches by taking u in, as one more or for one of
-    its members; `noise` is added to it, so that others have a chance.
+    its members; `noise` is added to it, so that others have a chance. With `present` candidates,
+    two variables that have v as their candidate may also join together: causes that nearly cancel
+    raise the score of v only so, but v is a good predictor of each.
     """
     frequency = graphs.mean(axis=0)
     for order in orders:
@@ -94,6 +98,9 @@ def refined(
     for v in range(families.n_nodes):
         required = families.knowledge.required[:, v]
         values = _exchanges(families, v, graphs[:, :, v])
+        if present is not None:
+            joint = [u for u, row in enumerate(present) if v in row]
+            values = np.maximum(values, _pairs(families, v, graphs[-1, :, v], joint))
         allowed = ~families.knowledge.forbidden[:, v]
         allowed[v] = False
         kept = allowed & (required | (together[:, v] > WORTH))
@@ -162,6 +169,23 @@ def _exchanges(
     return values
 
 
+def _pairs(
+    families: FamilyScores, node: int, column: Int8[np.ndarray, " D"], joint: list[int]
+) -> Float[np.ndarray, " D"]:
+    """For each u of `joint`, the best log ratio of the parents `column` with u and another one of
+    them to those without."""
+    base = [int(u) for u in np.flatnonzero(column)]
+    values = np.full(families.n_nodes, -np.inf)
+    allowed = [u for u in joint if u not in base and not families.knowledge.forbidden[u, node]]
+    pairs = list(itertools.combinations(allowed, 2))
+    if pairs and len(base) + 2 <= families.max_parents:
+        ratios = families.several(node, [[*base, *pair] for pair in pairs])
+        ratios = ratios - families.family(node, base)
+        for pair, ratio in zip(pairs, ratios, strict=True):
+            values[list(pair)] = np.maximum(values[list(pair)], ratio)
+    return values
+
+
 def chosen_candidates(
     families: FamilyScores,
     bounds: CandidateBounds,
@@ -180,7 +204,7 @@ def chosen_candidates(
         generator: the source of random numbers.
         start: candidates to begin from; by default those that are grown.
         rounds: the largest number of refinements. They end when four in a row have not raised the
-            best score, in one of which the candidates are filled up at random in part.
+            best score; in the second the candidates are filled up at random in part.
     """
     current = [list(names) for names in start] if start is not None else grown(families, bounds)
     best, winner = sample(current, None), current
@@ -190,7 +214,8 @@ def chosen_candidates(
         graphs = np.concatenate([latest.graphs, best.graphs[:1]])
         orders = np.concatenate([best.orders[:1], latest.orders[:2], latest.away])
         noise = generator.gumbel(size=(families.n_nodes,) * 2) if stale == 2 else None
-        current = refined(families, graphs, orders, bounds, noise)
+        present = current if stale else None
+        current = refined(families, graphs, orders, bounds, noise, present)
         latest = sample(current, best)
         stale = 0 if latest.best > best.best + 1e-6 else stale + 1
         if latest.best >= best.best - 1e-6:
