@@ -126,10 +126,10 @@ def test_a_failure_in_a_thread_is_an_answer(plan, store, sleep, monkeypatch):
 
 
 def test_kinds_that_change_what_threads_share_are_refused(plan, store):
-    requested = plan("targets:\n  - {target: tasks, %}\nruns:\n  - {run: boss, of: tasks}\n")
+    requested = plan("targets:\n  - {target: tasks, %}\nruns:\n  - {run: pc, of: tasks}\n")
     with pytest.raises(
         ConfigError,
-        match=r"s.yaml, line 4: boss cannot be made in threads, since .*; use --executor "
+        match=r"s.yaml, line 4: pc cannot be made in threads, since .*; use --executor "
         r"processes\.$",
     ):
         carry_out(requested, store, executor="threads")
