@@ -176,7 +176,7 @@ def test_the_revision_and_every_input_count(monkeypatch):
         key_of(EvaluateConfig(), OF | {"tasks": "tgt_ffffffffffff"}).id
         != key_of(EvaluateConfig(), OF | {"posterior": "tgt_ffffffffffff"}).id
     )
-    monkeypatch.setattr(EvaluateConfig, "revision", 2)
+    monkeypatch.setattr(EvaluateConfig, "revision", EvaluateConfig.revision + 1)
     assert key_of(EvaluateConfig(), OF).id != before
 
 
