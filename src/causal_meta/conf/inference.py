@@ -263,4 +263,4 @@ class MCMCConfig(BayesianConfig):
     n_candidates: int = setting(
         10, low=1, high=12, unit="variables", help="possible causes of each variable"
     )
-    max_parents: int = setting(10, low=1, unit="variables", help="most causes of a variable")
+    max_parents: int = setting(15, low=1, unit="variables", help="most causes of a variable")

@@ -39,7 +39,7 @@ class SampleSettings:
     draws: int = 125
     burn_in: int = 20
     n_candidates: int = 10
-    max_parents: int = 10
+    max_parents: int = 15
     rounds: int = 14
     anneal: int = 200
 

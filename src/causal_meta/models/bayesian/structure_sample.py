@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int8, UInt64
+from jaxtyping import Float, Int8, Int64, UInt64
 
 from causal_meta.knowledge import Knowledge
 from causal_meta.models.bayesian.candidates import (
@@ -14,11 +14,15 @@ from causal_meta.models.bayesian.candidates import (
     Candidates,
     Sampled,
     chosen_candidates,
+    refined,
 )
 from causal_meta.models.bayesian.chain_run import ChainRun, SampleSettings
 from causal_meta.models.bayesian.convergence import split_r_hat, worse_chains
 from causal_meta.models.bayesian.family_scores import FamilyScores
+from causal_meta.models.bayesian.family_tables import FamilyTables
+from causal_meta.models.bayesian.graph_chains import drawn_graph
 from causal_meta.models.bayesian.look_ups import MOST, look_ups
+from causal_meta.models.bayesian.order_chains import advance
 from causal_meta.models.bayesian.order_search import best_graphs, heated, random_state
 from causal_meta.models.bayesian.plus_one import with_added_edges
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint
@@ -29,6 +33,7 @@ from causal_meta.scores.local_score import LocalScore
 #: How many more candidates than usual a variable may have: a table has 2^K families, and they are
 #: quick for the linear score.
 _MORE_LINEAR, _MORE = 4, 2
+_DRAWS = 25  # from each order, for the last candidates
 #: Powers of the posterior under which orders away from the best one are drawn, in which parents are
 #: grown for the next candidates.
 _HEATS = (0.3, 0.1, 0.1, 0.03, 0.03, 0.01)
@@ -115,9 +120,11 @@ def searched_candidates(
     start: Sequence[Sequence[int]] | None = None,
 ) -> tuple[Candidates, Sampled]:
     """The candidates by refinement with a search of `settings.chains` starts in each round, and
-    what the last search reached."""
+    what the last search reached. The last refinement is from draws."""
     more = _MORE_LINEAR if isinstance(families.score, BGe) else _MORE
-    bounds = CandidateBounds(settings.n_candidates, min(settings.n_candidates + more, MOST))
+    largest = min(settings.n_candidates + more, MOST)
+    every = families.n_nodes - 1  # candidates where that is hardly more than usual
+    bounds = CandidateBounds(every if every <= largest else settings.n_candidates, largest)
     steps = settings.anneal * families.n_nodes
     required = families.knowledge.required
 
@@ -132,7 +139,28 @@ def searched_candidates(
             tables.adjacency(best.chosen), orders, np.stack(away), float(best.log_scores[0])
         )
 
-    return chosen_candidates(families, bounds, sample, generator, start, settings.rounds)
+    names, best = chosen_candidates(families, bounds, sample, generator, start, settings.rounds)
+    if bounds.usual >= every or not settings.rounds:
+        return names, best
+    # once more with draws instead of best graphs, for edges whose direction is not certain
+    drawn = _drawn_graphs(families.tables(names), best.orders, generator)
+    graphs = np.concatenate([drawn, best.graphs[:1]])
+    last = refined(families, graphs, best.orders[:1], bounds)
+    reached = sample(last, best)
+    return (last, reached) if reached.best >= best.best - 1e-6 else (names, best)
+
+
+def _drawn_graphs(
+    tables: FamilyTables, orders: Int64[np.ndarray, "R D"], generator: np.random.Generator
+) -> Int8[np.ndarray, "S D D"]:
+    """Graphs from order MCMC, `_DRAWS` from each order on."""
+    arrays, chosen = look_ups(tables), []
+    for start in orders:
+        order, state = start.copy(), random_state(generator)
+        for _ in range(_DRAWS):
+            advance(arrays, order, 3 * len(order), state)
+            chosen.append(drawn_graph(arrays, order, state))
+    return tables.adjacency(np.stack(chosen))
 
 
 def _sample(
