@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from causal_meta.conf.setting import Config, ConfigError, setting
 from causal_meta.conf.spelling import nearest
-from causal_meta.knowledge import Knowledge, KnowledgeError
+
+if TYPE_CHECKING:
+    from causal_meta.knowledge import Knowledge
 
 EVERY = "*"
 _ARROWS = ("->", "→")
@@ -48,11 +48,14 @@ class KnowledgeConfig(Config):
         Raises:
             ConfigError: a name that is no variable, or knowledge that no graph satisfies.
         """
+        # Imported here, since facts and configuration are read without numpy.
+        from causal_meta.knowledge import Knowledge, KnowledgeError
+
         none = Knowledge.none(len(columns), columns)
         forbidden, required = none.forbidden.copy(), none.required.copy()
         for edge in self.forbid:
             causes, effects = _ends(edge, columns)
-            forbidden[np.ix_(causes, effects)] = True
+            forbidden[[[cause] for cause in causes], effects] = True
         for edge in self.require:
             causes, effects = _ends(edge, columns)
             if len(causes) * len(effects) != 1:
