@@ -23,10 +23,10 @@ import time
 import numpy as np
 
 from causal_meta.knowledge import Knowledge
-from causal_meta.models.bayesian.enumeration import EnumeratedGraphs
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.order_sums import OrderSums
-from causal_meta.models.bayesian.subset_sums import ModularSums, memory_needed
+from causal_meta.models.bayesian.structures.enumeration import EnumeratedGraphs
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.order_sums import OrderSums
+from causal_meta.models.bayesian.structures.subset_sums import ModularSums, memory_needed
 from causal_meta.scores.bge import BGe
 from causal_meta.scores.graph_prior import GraphPrior
 from causal_meta.scores.local_score import LocalScore

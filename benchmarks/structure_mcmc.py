@@ -23,16 +23,16 @@ import torch
 
 from causal_meta.conf.inference import BOSSConfig
 from causal_meta.knowledge import Knowledge
-from causal_meta.models.bayesian.chain_run import SampleSettings
-from causal_meta.models.bayesian.enumeration import EnumeratedGraphs
-from causal_meta.models.bayesian.family_scores import FamilyScores
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.look_ups import look_ups
-from causal_meta.models.bayesian.order_chains import advance
-from causal_meta.models.bayesian.order_search import random_state
-from causal_meta.models.bayesian.order_sums import OrderSums
-from causal_meta.models.bayesian.structure_sample import sample_structures
-from causal_meta.models.bayesian.subset_sums import ModularSums
+from causal_meta.models.bayesian.structures.chain_run import SampleSettings
+from causal_meta.models.bayesian.structures.enumeration import EnumeratedGraphs
+from causal_meta.models.bayesian.structures.family_scores import FamilyScores
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.look_ups import look_ups
+from causal_meta.models.bayesian.structures.order_chains import advance
+from causal_meta.models.bayesian.structures.order_search import random_state
+from causal_meta.models.bayesian.structures.order_sums import OrderSums
+from causal_meta.models.bayesian.structures.structure_sample import sample_structures
+from causal_meta.models.bayesian.structures.subset_sums import ModularSums
 from causal_meta.models.classical.bootstrap import consistent_extension
 from causal_meta.models.classical.boss import BOSS
 from causal_meta.scores.assumptions import assumption_scores

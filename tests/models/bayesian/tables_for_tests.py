@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from causal_meta.models.bayesian.set_functions import masks_of
+from causal_meta.models.bayesian.structures.set_functions import masks_of
 from causal_meta.scores.local_score import LocalScore
 
 

@@ -12,16 +12,20 @@ import pytest
 from scipy.stats import chi2
 
 from causal_meta.knowledge import Knowledge
-from causal_meta.models.bayesian.chain_run import ChainRun, SampleSettings
-from causal_meta.models.bayesian.convergence import split_r_hat, worse_chains
-from causal_meta.models.bayesian.enumeration import EnumeratedGraphs
-from causal_meta.models.bayesian.family_scores import FamilyScores
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.graph_chains import drawn_graph, moved
-from causal_meta.models.bayesian.look_ups import look_ups
-from causal_meta.models.bayesian.order_chains import advance
-from causal_meta.models.bayesian.order_search import best_graphs, best_parents, random_state
-from causal_meta.models.bayesian.structure_sample import sample_structures
+from causal_meta.models.bayesian.structures.chain_run import ChainRun, SampleSettings
+from causal_meta.models.bayesian.structures.convergence import split_r_hat, worse_chains
+from causal_meta.models.bayesian.structures.enumeration import EnumeratedGraphs
+from causal_meta.models.bayesian.structures.family_scores import FamilyScores
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.graph_chains import drawn_graph, moved
+from causal_meta.models.bayesian.structures.look_ups import look_ups
+from causal_meta.models.bayesian.structures.order_chains import advance
+from causal_meta.models.bayesian.structures.order_search import (
+    best_graphs,
+    best_parents,
+    random_state,
+)
+from causal_meta.models.bayesian.structures.structure_sample import sample_structures
 from causal_meta.scores.graph_prior import GraphPrior
 
 from .tables_for_tests import AnyScore
@@ -160,7 +164,9 @@ class Memory:
 
 
 def test_a_killed_run_goes_on_to_the_same_answer(monkeypatch):
-    monkeypatch.setattr("causal_meta.models.bayesian.chain_run._SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(
+        "causal_meta.models.bayesian.structures.chain_run._SECONDS_BETWEEN_SAVES", 0.0
+    )
     score, prior, known = AnyScore.drawn(5, 1), GraphPrior(n_nodes=5), Knowledge.none(5)
     settings = SampleSettings(draws=4, burn_in=2)
 

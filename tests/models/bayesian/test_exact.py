@@ -12,9 +12,9 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.knowledge import Knowledge
 from causal_meta.models.bayesian import exact
 from causal_meta.models.bayesian.edge_penalties import edge_penalty, expected_edges
-from causal_meta.models.bayesian.enumeration import EnumeratedGraphs, all_graphs
 from causal_meta.models.bayesian.exact import Exact, exact_sums, graph_prior
-from causal_meta.models.bayesian.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.enumeration import EnumeratedGraphs, all_graphs
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
 from causal_meta.scores.graph_prior import GraphPrior
 from causal_meta.tasks import Task
 

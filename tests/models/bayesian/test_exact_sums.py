@@ -11,12 +11,12 @@ import pytest
 from scipy.stats import chi2
 
 from causal_meta.knowledge import Knowledge
-from causal_meta.models.bayesian import subset_passes
-from causal_meta.models.bayesian.enumeration import EnumeratedGraphs, all_graphs
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.graph_sums import ancestor_shares
-from causal_meta.models.bayesian.order_sums import OrderSums, log_topological_orders
-from causal_meta.models.bayesian.subset_sums import ModularSums, memory_needed
+from causal_meta.models.bayesian.structures import subset_passes
+from causal_meta.models.bayesian.structures.enumeration import EnumeratedGraphs, all_graphs
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.graph_sums import ancestor_shares
+from causal_meta.models.bayesian.structures.order_sums import OrderSums, log_topological_orders
+from causal_meta.models.bayesian.structures.subset_sums import ModularSums, memory_needed
 from causal_meta.scores.bge import BGe
 from causal_meta.scores.graph_prior import GraphPrior
 from causal_meta.scores.statistics import prepare

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from causal_meta.knowledge import Knowledge, KnowledgeError
-from causal_meta.models.bayesian import set_functions
-from causal_meta.models.bayesian.family_tables import FamilyTables, ancestors_or_self, can_cause
+from causal_meta.models.bayesian.structures import set_functions
+from causal_meta.models.bayesian.structures.family_tables import (
+    FamilyTables,
+    ancestors_or_self,
+    can_cause,
+)
 from causal_meta.scores.graph_prior import GraphPrior
 
 from .tables_for_tests import AnyScore

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from causal_meta.knowledge import Knowledge
-from causal_meta.models.bayesian.chain_run import SampleSettings
-from causal_meta.models.bayesian.enumeration import EnumeratedGraphs
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.order_sums import OrderSums
-from causal_meta.models.bayesian.structure_sample import sample_structures
-from causal_meta.models.bayesian.subset_sums import ModularSums
+from causal_meta.models.bayesian.structures.chain_run import SampleSettings
+from causal_meta.models.bayesian.structures.enumeration import EnumeratedGraphs
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.order_sums import OrderSums
+from causal_meta.models.bayesian.structures.structure_sample import sample_structures
+from causal_meta.models.bayesian.structures.subset_sums import ModularSums
 from causal_meta.scores.graph_prior import GraphPrior
 
 from .tables_for_tests import AnyScore

@@ -11,14 +11,14 @@ import torch
 from causal_meta.conf.inference import BayesianConfig, ExactConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.knowledge import Knowledge
-from causal_meta.models.bayesian import enumeration
 from causal_meta.models.bayesian.edge_penalties import edge_penalty
-from causal_meta.models.bayesian.enumeration import EnumeratedGraphs
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.graph_sums import GraphSums
-from causal_meta.models.bayesian.order_sums import OrderSums
 from causal_meta.models.bayesian.pool import Candidates, Fit, pooled_posterior
-from causal_meta.models.bayesian.subset_sums import ModularSums, memory_needed
+from causal_meta.models.bayesian.structures import enumeration
+from causal_meta.models.bayesian.structures.enumeration import EnumeratedGraphs
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.graph_sums import GraphSums
+from causal_meta.models.bayesian.structures.order_sums import OrderSums
+from causal_meta.models.bayesian.structures.subset_sums import ModularSums, memory_needed
 from causal_meta.models.bayesian.task_scores import task_score
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint, TaskMethod
 from causal_meta.posteriors import DrawnGraphs

@@ -11,10 +11,13 @@ import torch
 from causal_meta.conf.inference import MCMCConfig
 from causal_meta.knowledge import Knowledge
 from causal_meta.method_diagnostics import MethodDiagnostics
-from causal_meta.models.bayesian.chain_run import SampleSettings
 from causal_meta.models.bayesian.exact import graph_prior
 from causal_meta.models.bayesian.pool import Candidates, Fit, pooled_posterior
-from causal_meta.models.bayesian.structure_sample import StructureSample, sample_structures
+from causal_meta.models.bayesian.structures.chain_run import SampleSettings
+from causal_meta.models.bayesian.structures.structure_sample import (
+    StructureSample,
+    sample_structures,
+)
 from causal_meta.models.bayesian.task_scores import task_score
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint, TaskMethod
 from causal_meta.posteriors import DrawnGraphs

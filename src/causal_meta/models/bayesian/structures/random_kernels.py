@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import UInt64
 
-from causal_meta.models.bayesian.compiled import compiled
+from causal_meta.models.bayesian.structures.compiled import compiled
 
 _17, _19, _45, _11 = np.uint64(17), np.uint64(19), np.uint64(45), np.uint64(11)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int8, Int16, Int64
 
-from causal_meta.models.bayesian.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
 
 #: The largest number of candidates of a variable.
 MOST = 15

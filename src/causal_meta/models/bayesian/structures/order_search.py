@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt64
 
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.look_ups import LookUps, look_ups
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.look_ups import LookUps, look_ups
 
 #: The power of the posterior at which annealing begins.
 FIRST_HEAT = 0.002
@@ -36,7 +36,7 @@ def best_graphs(
     variable is drawn to a new place by its posterior to a rising power, then ascent until no
     variable has a better place; `known` orders are climbed from where they are. The graph of an
     order is the best one compatible with it."""
-    from causal_meta.models.bayesian.order_kernels import climb
+    from causal_meta.models.bayesian.structures.order_kernels import climb
 
     arrays = look_ups(tables)
     orders = np.stack([compatible_order(required, generator) for _ in range(starts)])
@@ -56,7 +56,7 @@ def anneal(
 ) -> None:
     """`steps` relocations of `order` in place under a power of the posterior that rises
     geometrically from `FIRST_HEAT` to 1."""
-    from causal_meta.models.bayesian.order_kernels import run_order
+    from causal_meta.models.bayesian.structures.order_kernels import run_order
 
     every, fixed = np.arange(len(order)), np.full(len(order), -1)
     run_order(
@@ -78,7 +78,7 @@ def heated(
     arrays: LookUps, order: Int64[np.ndarray, " D"], heat: float, state: UInt64[np.ndarray, " 4"]
 ) -> Int64[np.ndarray, " D"]:
     """An order some way from `order`: 5 D relocations under the posterior to the power `heat`."""
-    from causal_meta.models.bayesian.order_kernels import run_order
+    from causal_meta.models.bayesian.structures.order_kernels import run_order
 
     end, every, fixed = order.copy(), np.arange(len(order)), np.full(len(order), -1)
     place, back, sums = arrays.place, arrays.back, arrays.sums
@@ -90,7 +90,7 @@ def climbed(
     arrays: LookUps, order: Int64[np.ndarray, " D"], state: UInt64[np.ndarray, " 4"]
 ) -> Int64[np.ndarray, " D"]:
     """The best graph of the order that an ascent from `order` ends in."""
-    from causal_meta.models.bayesian.order_kernels import climb
+    from causal_meta.models.bayesian.structures.order_kernels import climb
 
     end = order.copy()
     climb(end, arrays.place, arrays.back, arrays.bests, state)

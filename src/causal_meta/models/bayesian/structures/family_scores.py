@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int8
 
 from causal_meta.knowledge import Knowledge
-from causal_meta.models.bayesian.family_tables import FamilyTables, family_row
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables, family_row
 from causal_meta.scores.graph_prior import GraphPrior
 from causal_meta.scores.local_score import LocalScore
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt64
 
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.graph_chains import drawn_graph, moved, order_of
-from causal_meta.models.bayesian.look_ups import LookUps
-from causal_meta.models.bayesian.order_chains import started_orders
-from causal_meta.models.bayesian.order_search import best_parents, climbed, random_state
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.graph_chains import drawn_graph, moved, order_of
+from causal_meta.models.bayesian.structures.look_ups import LookUps
+from causal_meta.models.bayesian.structures.order_chains import started_orders
+from causal_meta.models.bayesian.structures.order_search import best_parents, climbed, random_state
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint, State
 
 _BATCHES = 5  # parts of each chain from which Monte Carlo errors are estimated

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int8, Int64
 
-from causal_meta.models.bayesian.family_tables import FamilyTables, ancestors_or_self
-from causal_meta.models.bayesian.set_functions import (
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables, ancestors_or_self
+from causal_meta.models.bayesian.structures.set_functions import (
     members_of,
     over_supersets,
     sums_of_members,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int8, Int64
 
-from causal_meta.models.bayesian.family_scores import FamilyScores
+from causal_meta.models.bayesian.structures.family_scores import FamilyScores
 
 #: A candidate is kept while an edge with it has this probability, in either direction.
 WORTH = 0.02

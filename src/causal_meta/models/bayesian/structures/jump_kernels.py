@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64, UInt64
 
-from causal_meta.models.bayesian.compiled import compiled
-from causal_meta.models.bayesian.graph_kernels import bit_count, draw_parents
-from causal_meta.models.bayesian.order_kernels import run_order
-from causal_meta.models.bayesian.random_kernels import below, uniform
+from causal_meta.models.bayesian.structures.compiled import compiled
+from causal_meta.models.bayesian.structures.graph_kernels import bit_count, draw_parents
+from causal_meta.models.bayesian.structures.order_kernels import run_order
+from causal_meta.models.bayesian.structures.random_kernels import below, uniform
 
 _SWAPS = 0.1  # of the transitions of orders of all variables; the others relocate
 

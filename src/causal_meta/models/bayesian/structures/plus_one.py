@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int8, Int64, UInt64
 
-from causal_meta.models.bayesian.family_scores import FamilyScores
+from causal_meta.models.bayesian.structures.family_scores import FamilyScores
 
 _SETS = 8  # parent sets of a variable, the most frequent ones, for which additions are scored
 
@@ -53,7 +53,7 @@ def with_added_edges(
     probability r_u / (1 + sum of r): one Gibbs update of v in the space of the graph and those with
     one such edge more. The probabilities are their means over the graphs.
     """
-    from causal_meta.models.bayesian.graph_kernels import add_edges
+    from causal_meta.models.bayesian.structures.graph_kernels import add_edges
 
     ratios, which = log_ratios(families, graphs, inside)
     graphs = graphs.copy()

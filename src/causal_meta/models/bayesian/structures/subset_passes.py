@@ -8,7 +8,7 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-from causal_meta.models.bayesian.set_functions import sizes, sums_of_members
+from causal_meta.models.bayesian.structures.set_functions import sizes, sums_of_members
 
 #: Sets of variables whose probability of being closed under causes is below exp(-NEGLIGIBLE) are
 #: dropped, in nats.

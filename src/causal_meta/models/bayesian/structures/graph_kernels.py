@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, Int64, UInt64
 
-from causal_meta.models.bayesian.compiled import compiled
-from causal_meta.models.bayesian.random_kernels import below, uniform
+from causal_meta.models.bayesian.structures.compiled import compiled
+from causal_meta.models.bayesian.structures.random_kernels import below, uniform
 
 _CANCELS = 1e-3  # nats: below this a difference of two sums is summed directly
 

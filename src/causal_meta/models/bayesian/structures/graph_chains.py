@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int64, UInt64
 
-from causal_meta.models.bayesian.look_ups import LookUps
+from causal_meta.models.bayesian.structures.look_ups import LookUps
 
 REVERSAL_SHARE = 0.2  # of the transitions of a sweep; the others draw the parents of one variable
 
@@ -28,7 +28,7 @@ def drawn_graph(
     arrays: LookUps, order: Int64[np.ndarray, " D"], state: UInt64[np.ndarray, " 4"]
 ) -> Int64[np.ndarray, " D"]:
     """A graph (each variable's parents as bits of its candidates) drawn given an order."""
-    from causal_meta.models.bayesian.graph_kernels import draw_graph
+    from causal_meta.models.bayesian.structures.graph_kernels import draw_graph
 
     chosen = np.zeros(len(order), np.int64)
     draw_graph(order, arrays.place, arrays.scores, arrays.sums, arrays.ranked, state, chosen)
@@ -46,8 +46,8 @@ def moved(
     candidates, and D transitions of the other kinds; then the parents of each variable in turn are
     drawn anew, and their conditional probabilities given the rest of the graph added to
     `marginals`."""
-    from causal_meta.models.bayesian.graph_kernels import run_graph
-    from causal_meta.models.bayesian.jump_kernels import run_jumps
+    from causal_meta.models.bayesian.structures.graph_kernels import run_graph
+    from causal_meta.models.bayesian.structures.jump_kernels import run_jumps
 
     candidates, place, back, scores, sums, _, ranked = arrays
     local = -(-len(chosen) // 4)
@@ -58,7 +58,7 @@ def moved(
 
 def order_of(arrays: LookUps, chosen: Int64[np.ndarray, " D"]) -> Int64[np.ndarray, " D"]:
     """An order of the graph `chosen`."""
-    from causal_meta.models.bayesian.jump_kernels import topological
+    from causal_meta.models.bayesian.structures.jump_kernels import topological
 
     order, waiting = np.empty_like(chosen), np.empty_like(chosen)
     topological(chosen, arrays.back, waiting, order)

@@ -9,22 +9,22 @@ import numpy as np
 from jaxtyping import Float, Int8, Int64, UInt64
 
 from causal_meta.knowledge import Knowledge
-from causal_meta.models.bayesian.candidates import (
+from causal_meta.models.bayesian.structures.candidates import (
     CandidateBounds,
     Candidates,
     Sampled,
     chosen_candidates,
     refined,
 )
-from causal_meta.models.bayesian.chain_run import ChainRun, SampleSettings
-from causal_meta.models.bayesian.convergence import split_r_hat, worse_chains
-from causal_meta.models.bayesian.family_scores import FamilyScores
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.graph_chains import drawn_graph
-from causal_meta.models.bayesian.look_ups import MOST, look_ups
-from causal_meta.models.bayesian.order_chains import advance
-from causal_meta.models.bayesian.order_search import best_graphs, heated, random_state
-from causal_meta.models.bayesian.plus_one import with_added_edges
+from causal_meta.models.bayesian.structures.chain_run import ChainRun, SampleSettings
+from causal_meta.models.bayesian.structures.convergence import split_r_hat, worse_chains
+from causal_meta.models.bayesian.structures.family_scores import FamilyScores
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.graph_chains import drawn_graph
+from causal_meta.models.bayesian.structures.look_ups import MOST, look_ups
+from causal_meta.models.bayesian.structures.order_chains import advance
+from causal_meta.models.bayesian.structures.order_search import best_graphs, heated, random_state
+from causal_meta.models.bayesian.structures.plus_one import with_added_edges
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint
 from causal_meta.scores.bge import BGe
 from causal_meta.scores.graph_prior import GraphPrior

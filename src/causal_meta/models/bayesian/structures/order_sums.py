@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int8
 
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.graph_sums import GraphSums, family_log_probabilities
-from causal_meta.models.bayesian.subset_sums import chain_sums, predecessor_sums
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.graph_sums import GraphSums, family_log_probabilities
+from causal_meta.models.bayesian.structures.subset_sums import chain_sums, predecessor_sums
 
 
 class OrderSums(GraphSums):

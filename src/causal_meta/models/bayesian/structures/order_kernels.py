@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int, Int64, UInt64
 
-from causal_meta.models.bayesian.compiled import compiled
-from causal_meta.models.bayesian.random_kernels import below, uniform
+from causal_meta.models.bayesian.structures.compiled import compiled
+from causal_meta.models.bayesian.structures.random_kernels import below, uniform
 
 _IMPOSSIBLE = -1e9  # nats, as in `FamilyTables.sums`
 _NEGLIGIBLE = -36.0  # nats below the best, where exp no longer counts in float64

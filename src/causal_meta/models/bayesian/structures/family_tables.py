@@ -22,7 +22,12 @@ from jaxtyping import Bool, Float, Int, Int8, Int64
 from scipy.special import expit
 
 from causal_meta.knowledge import Knowledge, KnowledgeError
-from causal_meta.models.bayesian.set_functions import masks_of, members_of, over_subsets, sizes
+from causal_meta.models.bayesian.structures.set_functions import (
+    masks_of,
+    members_of,
+    over_subsets,
+    sizes,
+)
 from causal_meta.scores.graph_prior import GraphPrior
 from causal_meta.scores.local_score import LocalScore
 

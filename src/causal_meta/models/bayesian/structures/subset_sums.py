@@ -28,14 +28,14 @@ import math
 import numpy as np
 from jaxtyping import Float, Int8, Int64
 
-from causal_meta.models.bayesian.family_tables import IMPOSSIBLE, FamilyTables
-from causal_meta.models.bayesian.graph_sums import (
+from causal_meta.models.bayesian.structures.family_tables import IMPOSSIBLE, FamilyTables
+from causal_meta.models.bayesian.structures.graph_sums import (
     GraphSums,
     draw_entries,
     family_log_probabilities,
 )
-from causal_meta.models.bayesian.set_functions import sizes, sums_of_members
-from causal_meta.models.bayesian.subset_passes import NEGLIGIBLE, Passes
+from causal_meta.models.bayesian.structures.set_functions import sizes, sums_of_members
+from causal_meta.models.bayesian.structures.subset_passes import NEGLIGIBLE, Passes
 
 _ENTRIES_AT_ONCE = 1 << 20  # of the distributions of layers
 

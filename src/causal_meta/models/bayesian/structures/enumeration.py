@@ -7,9 +7,13 @@ import functools
 import numpy as np
 from jaxtyping import Float, Int8, Int64
 
-from causal_meta.models.bayesian.family_tables import FamilyTables
-from causal_meta.models.bayesian.graph_sums import GraphSums, ancestor_shares, draw_entries
-from causal_meta.models.bayesian.set_functions import masks_of, members_of
+from causal_meta.models.bayesian.structures.family_tables import FamilyTables
+from causal_meta.models.bayesian.structures.graph_sums import (
+    GraphSums,
+    ancestor_shares,
+    draw_entries,
+)
+from causal_meta.models.bayesian.structures.set_functions import masks_of, members_of
 
 #: The largest number of variables that is enumerated: 29,281 graphs.
 LARGEST = 5

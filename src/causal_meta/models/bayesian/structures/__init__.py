@@ -1,0 +1,1 @@
+"""Tables of families, exact sums over graphs, searches and Markov chains on them."""
