@@ -213,10 +213,13 @@ class BayesianConfig(MethodConfig):
 
     uses_knowledge: ClassVar[bool] = True
     reads_categories: ClassVar[bool] = True
-    score: Literal["pool", "linear", "additive", "noise", "variance"] = setting(
+    score: Literal[
+        "pool", "linear", "additive", "noise", "variance", "bic", "bdeu", "degenerategaussian"
+    ] = setting(
         "pool",
-        help="what mechanisms are assumed: each contains those before it; pool averages answers "
-        "under all of them, on all rows and on halves",
+        help="what is assumed: linear, additive, noise, variance each contain those before them; "
+        "pool averages answers under all four, on all rows and on halves; bic is linear; bdeu "
+        "reads categories, degenerategaussian both kinds of columns",
     )
     pool: PoolConfig = setting(PoolConfig())
     graph_prior: Literal["fair", "uniform"] = setting(

@@ -189,3 +189,41 @@ def test_too_little_memory_is_said_before_it_starts(monkeypatch):
 def test_two_ways_to_set_the_penalty_exclude_each_other():
     with pytest.raises(ConfigError, match="give one of the two"):
         ExactConfig(expected_edges=3.0, edge_penalty=1.0)
+
+
+def codes_of_a_chain(n_rows=400, seed=3):
+    """a -> b -> c, three categories each, named by numbers in no order."""
+    generator = np.random.default_rng(seed)
+    columns = [generator.integers(3, size=n_rows)]
+    for _ in range(2):
+        keep = generator.uniform(size=n_rows) < 0.7
+        columns.append(np.where(keep, (columns[-1] + 1) % 3, generator.integers(3, size=n_rows)))
+    return np.array([7.0, -1.0, 3.0])[np.stack(columns, axis=1)]
+
+
+@pytest.mark.parametrize("name", ["bdeu", "degenerategaussian"])
+def test_scores_of_categories_connect_what_depends_and_nothing_else(name):
+    config = ExactConfig(score=name, n_samples=50)
+    task = task_of(codes_of_a_chain(), categorical=torch.ones(3, dtype=torch.bool))
+    p = answer(task, config).edge_probabilities[0]
+    adjacent = p + p.T
+    assert float(adjacent[0, 1]) > 0.99 and float(adjacent[1, 2]) > 0.99
+    assert float(adjacent[0, 2]) < 0.2
+
+
+def test_bic_connects_a_linear_chain():
+    p = answer(task_of(chain(4, 400)), ExactConfig(score="bic", n_samples=50)).edge_probabilities[0]
+    adjacent = (p + p.T).numpy()
+    truth = np.eye(4, k=1) + np.eye(4, k=-1)
+    assert (np.abs(adjacent - truth) < 0.3).all()
+
+
+def test_a_score_that_cannot_read_the_columns_refuses_before_the_start():
+    codes, numbers = codes_of_a_chain(), chain(3)
+    named = torch.ones(3, dtype=torch.bool)
+    with pytest.raises(ConfigError, match="variable 0 .* 3 different numbers"):
+        Exact(ExactConfig(score="bdeu")).check(task_of(codes))
+    with pytest.raises(ConfigError, match="use score=degenerategaussian"):
+        Exact(ExactConfig(score="bic")).check(task_of(codes, categorical=named))
+    # two values are two categories, whatever they are called
+    Exact(ExactConfig(score="bdeu")).check(task_of(numbers > 0))

@@ -19,7 +19,7 @@ from causal_meta.models.bayesian.structures.family_tables import FamilyTables
 from causal_meta.models.bayesian.structures.graph_sums import GraphSums
 from causal_meta.models.bayesian.structures.order_sums import OrderSums
 from causal_meta.models.bayesian.structures.subset_sums import ModularSums, memory_needed
-from causal_meta.models.bayesian.task_scores import task_score
+from causal_meta.models.bayesian.task_scores import check_columns, task_score
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint, TaskMethod
 from causal_meta.posteriors import DrawnGraphs
 from causal_meta.scores.graph_prior import GraphPrior
@@ -43,7 +43,8 @@ class Exact(TaskMethod[ExactConfig]):
 
     def check(self, task: Task) -> None:
         """Raise `ConfigError` if the table has too many variables for the sums or for the memory of
-        this machine, or cannot have the expected number of edges."""
+        this machine, if the score cannot read its columns, or if no penalty gives the expected
+        number of edges."""
         n_nodes = task.x.shape[1]
         if n_nodes > LARGEST:
             raise ConfigError(
@@ -57,6 +58,7 @@ class Exact(TaskMethod[ExactConfig]):
                 f"and this machine has {there / 2**30:.1f}; use mcmc instead."
             )
         graph_prior(self.config, _known(task))
+        check_columns(task, self.config.score)
 
     def answer(
         self, task: Task, generator: np.random.Generator, checkpoint: Checkpoint = NO_CHECKPOINT

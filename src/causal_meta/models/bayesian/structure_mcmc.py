@@ -18,7 +18,7 @@ from causal_meta.models.bayesian.structures.structure_sample import (
     StructureSample,
     sample_structures,
 )
-from causal_meta.models.bayesian.task_scores import task_score
+from causal_meta.models.bayesian.task_scores import check_columns, task_score
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint, TaskMethod
 from causal_meta.posteriors import DrawnGraphs
 from causal_meta.scores.local_score import LocalScore
@@ -33,8 +33,10 @@ class StructureMCMC(TaskMethod[MCMCConfig]):
     """
 
     def check(self, task: Task) -> None:
-        """Raise `ConfigError` if no penalty gives the expected number of edges."""
+        """Raise `ConfigError` if the score cannot read the columns, or no penalty gives the
+        expected number of edges."""
         graph_prior(self.config, _known(task))
+        check_columns(task, self.config.score)
 
     def answer(
         self, task: Task, generator: np.random.Generator, checkpoint: Checkpoint = NO_CHECKPOINT
