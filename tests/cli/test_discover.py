@@ -87,6 +87,11 @@ def test_the_tables_of_an_answer_agree_with_its_graphs(asked, tmp_path):
     first = summary["strongest_edges"][0]
     assert first["probability"] == pytest.approx(frame.to_numpy().max(), rel=1e-5)
     assert {tuple(pair) for pair in summary["graph"]} <= {(c, e) for c in "abc" for e in "abc"}
+    assert [row["variable"] for row in summary["mechanisms"]] == ["a", "b", "c"]
+    effects_of = {effect for _, effect in summary["graph"]}
+    for row in summary["mechanisms"]:
+        assert 0 <= row["other_noise"] <= 1
+        assert (row["nonlinear"] is None) == (row["variable"] not in effects_of)
 
 
 def test_names_that_are_markup_are_shown_as_they_are(run, tmp_path):

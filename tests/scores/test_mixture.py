@@ -58,6 +58,46 @@ def test_a_family_is_the_sum_of_its_classes():
     assert only_mechanisms == pytest.approx(mechanisms, abs=1e-8)
 
 
+def test_shares_of_classes_are_what_leaving_a_class_out_takes_away():
+    features = Features(prepare(mixed_data(1, 90)[:, :3]))
+    gains, parents = ClassGains(features), np.array([[1], [2]])
+    weights = {"additive": 0.4, "noise": 0.3, "variance": 0.1}
+    whole = Mixture(features, gains, True, MixtureWeights(**weights))
+    shares = whole.class_shares(0, parents)
+    total = whole.families(0, parents)
+
+    def left(**changed):
+        return Mixture(features, gains, True, MixtureWeights(**(weights | changed)))
+
+    # the evidence without a class, by its prior, times the prior of the rest
+    gaussian = np.exp(left(noise=0.0).families(0, parents) - total) * 0.7
+    np.testing.assert_allclose(1 - shares.other_noise, gaussian, rtol=1e-8)
+    constant = np.exp(left(variance=0.0).families(0, parents) - total) * 0.9
+    np.testing.assert_allclose(1 - shares.varying, constant, rtol=1e-6, atol=1e-12)
+    plain = Mixture(features, weights=MixtureWeights(**weights)).families(0, parents)
+    linear = BGe(features.table).families(0, parents)
+    among_constant = shares.nonlinear / (1 - shares.varying)
+    np.testing.assert_allclose(1 - among_constant, 0.6 * np.exp(linear - plain), atol=1e-8)
+    root = whole.class_shares(0, np.zeros((1, 0), int))
+    assert (root.nonlinear, root.varying) == (0, 0)
+
+
+def test_shares_of_classes_name_what_a_table_was_made_with():
+    r = np.random.default_rng(4)
+    x, e = r.normal(size=(2, 400))
+    tables = {
+        "nothing": np.column_stack([x, x + e]),
+        "nonlinear": np.column_stack([x, np.sin(2 * x) + 0.3 * e]),
+        "other_noise": np.column_stack([x, x + r.laplace(size=400)]),
+        "varying": np.column_stack([x, x + np.exp(0.8 * x) * e]),
+    }
+    for made, table in tables.items():
+        features = Features(prepare(table))
+        shares = Mixture(features, ClassGains(features), True).class_shares(1, np.array([[0]]))
+        for name in ("nonlinear", "other_noise", "varying"):
+            assert (getattr(shares, name)[0] > 0.5) == (name == made), (made, name)
+
+
 @pytest.mark.parametrize("assumption", ASSUMPTIONS)
 def test_tables_and_families_agree_whatever_is_remembered(assumption, monkeypatch):
     x, kinds = mixed_data(2, 60), [0, 0, 0, 3]

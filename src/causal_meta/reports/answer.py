@@ -21,6 +21,12 @@ from causal_meta.reports.page import (
 
 #: What the columns of `strongest_edges` hold beside probabilities.
 _PAIR = ("cause", "effect")
+#: What the columns of `mechanisms` say of a variable.
+_KINDS = {
+    "nonlinear": "mechanisms are nonlinear with a constant variance",
+    "other_noise": "noises are not Gaussian",
+    "varying": "variances depend on the causes",
+}
 
 
 def answer_page(summary: Mapping[str, Any], graph_png: bytes) -> str:
@@ -129,10 +135,40 @@ def _effects(summary: Mapping[str, Any]) -> Html:
     )
 
 
+def _mechanisms(summary: Mapping[str, Any]) -> Html | None:
+    """How many variables need more than linear mechanisms with Gaussian noise; older answers do not
+    say it."""
+    rows = summary.get("mechanisms") or []
+    counted = []
+    for kind, words in _KINDS.items():
+        shares = [row[kind] for row in rows if row[kind] is not None]
+        if shares:
+            counted.append(f"{sum(share > 0.5 for share in shares)} of {len(shares)} {words}")
+    if not counted:
+        return None
+    cells = [
+        [row["variable"], *("–" if row[kind] is None else f"{row[kind]:.2f}" for kind in _KINDS)]
+        for row in rows
+    ]
+    header = ["variable", "nonlinear", "not Gaussian", "variance depends on causes"]
+    return html(
+        [
+            tag(
+                "p",
+                f"In the graph named above {', '.join(counted)} (a share of the evidence above one "
+                "half, under the widest assumptions). Only these tell the directions of edges that "
+                "no independence decides.",
+            ),
+            details("By variable", table(header, cells)),
+        ]
+    )
+
+
 def _assumptions(summary: Mapping[str, Any]) -> Html:
     lines = paragraphs(summary["diagnostics"])
     if not summary["members"]:
-        return html([lines or tag("p", "The method reports nothing about its work.")])
+        nothing = tag("p", "The method reports nothing about its work.")
+        return html([_mechanisms(summary), lines or nothing])
     rows = [
         [one["name"], f"{one['expected_edges']:.1f}", f"{one['differs_by']:.1f}"]
         for one in summary["members"]
@@ -145,6 +181,7 @@ def _assumptions(summary: Mapping[str, Any]) -> Html:
                 "assumptions about mechanisms and noise, on all rows and on halves of them.",
             ),
             table(["assumptions", "edges expected", "edges that differ from the answer"], rows),
+            _mechanisms(summary),
             details("About the computation", lines) if summary["diagnostics"] else None,
         ]
     )

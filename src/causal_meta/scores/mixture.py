@@ -40,6 +40,17 @@ class MixtureWeights:
             raise ValueError(f"weights of classes lie in [0, 1); they are {shares}")
 
 
+@dataclass(frozen=True, eq=False)
+class ClassShares:
+    """What share of the evidence of families is from `nonlinear` mechanisms with a constant
+    variance, from variances that depend on the parents (`varying`, whose means are smooth), and
+    from noise that is not Gaussian (`other_noise`, with either)."""
+
+    nonlinear: Float[np.ndarray, " F"]
+    varying: Float[np.ndarray, " F"]
+    other_noise: Float[np.ndarray, " F"]
+
+
 class Mechanisms:
     """The mixture of linear and additive mechanisms, with the additive ones alone. Tables are
     remembered, and shared by mixtures of the same table."""
@@ -161,6 +172,39 @@ class Mixture(LocalScore):
                 )
         return table
 
+    def class_shares(self, node: int, parents: Int[np.ndarray, "F p"]) -> ClassShares:
+        """The shares of classes in the evidence of families: posterior probabilities, if the
+        mixture holds. Roots have linear mechanisms of constant variance."""
+        parents = checked_families(node, parents, self.n_nodes)
+        mixed, additive = self._mechanisms.families(node, parents)
+        has_parents = parents.shape[1] > 0
+        share = self.weights.additive if has_parents else 0.0
+        nonlinear = share * np.exp(additive - mixed)
+        if not self._has_classes(node):
+            nothing = np.zeros(len(parents))
+            return ClassShares(nonlinear, varying=nothing, other_noise=nothing)
+        assert self._gains is not None
+        weights = self._noise_weights()
+        gains = self._gains.constant(node, parents)
+        varying = self.weights.variance if self._variance and has_parents else 0.0
+        constant = np.log(1 - varying) + mixed
+        whole = constant + _mixed(gains, weights)
+        gaussian, moving = constant + weights[0], np.full(len(parents), -np.inf)
+        if varying:
+            gain, gains = self._gains.varying(node, parents)
+            other = np.log(varying) + additive + gain
+            moving = other + _mixed(gains, weights)
+            whole = np.logaddexp(whole, moving)
+            gaussian = np.logaddexp(gaussian, other + weights[0])
+        moving = np.exp(moving - whole)
+        other_noise = -np.expm1(gaussian - whole)
+        return ClassShares(nonlinear * (1 - moving), varying=moving, other_noise=other_noise)
+
+    def _noise_weights(self) -> Float[np.ndarray, " c+1"]:
+        """The log weights of Gaussian noise and of the other classes."""
+        noise = self.weights.noise
+        return np.log(np.array([1 - noise] + [noise / len(CLASSES)] * len(CLASSES)) + 1e-300)
+
     def _has_classes(self, node: int) -> bool:
         return self._gains is not None and self._continuous[node] and self._gains.enough(node)
 
@@ -181,7 +225,7 @@ class Mixture(LocalScore):
         if not needed.any():
             return scores
         parents = parents[needed]
-        weights = np.log(np.array([1 - noise] + [noise / len(CLASSES)] * len(CLASSES)) + 1e-300)
+        weights = self._noise_weights()
         gains = self._gains.constant(node, parents)
         part = np.log(1 - varying) + mechanisms[needed] + _mixed(gains, weights)
         if varying:

@@ -9,7 +9,8 @@ graph.graphml            edges with probability of at least 0.01, attribute `pro
 graph.png                edges drawn by probability
 answer.html              all of this on one page, from the command line
 summary.json             table, method, warnings, the best single graph, strongest edges, members of
-                         the answer and how far they disagree, metrics where the truth is known
+                         the answer and how far they disagree, kinds of mechanisms, metrics where
+                         the truth is known
 """
 
 from __future__ import annotations

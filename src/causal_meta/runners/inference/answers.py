@@ -25,10 +25,13 @@ from causal_meta.posteriors.pooled_graphs import PooledGraphs
 from causal_meta.randomness import generator
 from causal_meta.runners.evaluation.eval_metrics import acyclic, posterior_metrics
 from causal_meta.runners.inference.answer_folder import FORMAT, PAGE, replace_answer
+from causal_meta.runners.inference.mechanisms import KINDS, mechanism_shares, score_features
 
 if TYPE_CHECKING:
     import networkx
     import pandas as pd
+
+    from causal_meta.scores.features import Features
 
 
 LEAST = 0.01  # an edge below this probability is not in graph.graphml
@@ -103,6 +106,21 @@ class Discovery:
         """The completed partially directed graph of `graph`: an undirected edge, with 1 in both
         directions, is one whose direction no independence decides."""
         return cpdag(torch.from_numpy(self.graph)).numpy()
+
+    @functools.cached_property
+    def features(self) -> Features:
+        """The table as local scores read it."""
+        return score_features(self.table)
+
+    @functools.cached_property
+    def mechanisms(self) -> pd.DataFrame:
+        """By variable, what share of the evidence for its causes in `graph` is from mechanisms that
+        are `nonlinear`, from noise that is not Gaussian (`other_noise`) and from variances that
+        depend on the causes (`varying`); NaN where it has no causes."""
+        import pandas as pd
+
+        shares = mechanism_shares(self.features, self.graph)
+        return pd.DataFrame(shares, index=pd.Index(list(self.columns)), columns=list(KINDS))
 
     @functools.cached_property
     def effects(self) -> TotalEffects:
@@ -254,6 +272,7 @@ def summary(answer: Discovery) -> dict[str, Any]:
         "strongest_edges": _rounded(strongest),
         "effects": _rounded(answer.total_effects.query("probability >= 0.5").head(_LISTED)),
         "members": _members(answer),
+        "mechanisms": _mechanisms(answer),
         "metrics": answer.metrics,
         "direction": "cause -> effect; in edge_probabilities.csv the row causes the column",
     }
@@ -298,6 +317,14 @@ def _rounded_value(value: Any) -> float | str | None:
     if not isinstance(value, float):
         return str(value)
     return None if np.isnan(value) else float(f"{value:.6g}")
+
+
+def _mechanisms(answer: Discovery) -> list[dict[str, Any]]:
+    """By variable the shares of `Discovery.mechanisms`, None for NaN."""
+    return [
+        {"variable": name} | {kind: _rounded_value(float(row[kind])) for kind in KINDS}
+        for name, row in answer.mechanisms.iterrows()
+    ]
 
 
 def _members(answer: Discovery) -> list[dict[str, Any]]:

@@ -8,11 +8,8 @@ import numpy as np
 
 from causal_meta.models.bayesian.model_checks import halves_disagree, residual_dependence
 from causal_meta.posteriors.pooled_graphs import PooledGraphs
-from causal_meta.scores.features import Features
-from causal_meta.scores.statistics import prepare
 
 if TYPE_CHECKING:
-    from causal_meta.datasets.real import Table
     from causal_meta.runners.inference.answers import Discovery
 
 #: Halves disagree if they are this many times further apart than calibrated ones may be, and by
@@ -28,17 +25,8 @@ def signs_against(answer: Discovery) -> list[str]:
     return [*_residuals(answer), *_halves(answer), *_contexts(answer)]
 
 
-def score_features(table: Table) -> Features:
-    """The columns of a table and their smooth features."""
-    categories = [
-        int(table.x[:, v].max()) + 1 if name in table.categorical else 0
-        for v, name in enumerate(table.columns)
-    ]
-    return Features(prepare(table.x, categories, table.intervened))
-
-
 def _residuals(answer: Discovery) -> list[str]:
-    left = residual_dependence(score_features(answer.table), answer.graph, answer.probabilities)
+    left = residual_dependence(answer.features, answer.graph, answer.probabilities)
     if not left.dependent:
         return []
     first, second = (answer.columns[i] for i in left.pair)
