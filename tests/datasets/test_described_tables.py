@@ -17,8 +17,9 @@ from causal_meta.conf.table_descriptions import (
     table_description,
     table_descriptions,
 )
+from causal_meta.datasets.bundled import BUNDLED
 from causal_meta.datasets.described_tables import described_table
-from causal_meta.datasets.real import BUNDLED, TableError
+from causal_meta.datasets.real import TableError
 from causal_meta.datasets.scm import SCMFamily
 from causal_meta.datasets.truths import read_truth
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_meta.conf.spelling import nearest
+from causal_meta.datasets.bundled import BUNDLED, bundled_frame
 from causal_meta.datasets.table_files import (
     FORMATS,
     SHOWN,
@@ -46,16 +47,6 @@ __all__ = [
 ]
 
 MIN_ROWS = 10
-# tables of scikit-learn: the name of its target column, None where the targets have names of their
-# own
-_SKLEARN: dict[str, str | None] = {
-    "diabetes": "progression",
-    "iris": "species",
-    "wine": "cultivar",
-    "breast_cancer": "benign",
-    "linnerud": None,
-}
-BUNDLED = tuple(f"sklearn:{name}" for name in _SKLEARN)
 
 
 @dataclass(frozen=True)
@@ -213,14 +204,8 @@ def canonical_csv(x: np.ndarray, columns: Sequence[str]) -> bytes:
 def _bundled(source: str, options: dict[str, Any]) -> Table:
     if source not in BUNDLED:
         raise TableError(f"There is no bundled table {source!r}{nearest(source, BUNDLED)}")
-    from sklearn import datasets
-
     title = source.partition(":")[2]
-    more = {"scaled": False} if title == "diabetes" else {}
-    frame = getattr(datasets, f"load_{title}")(as_frame=True, **more).frame
-    if _SKLEARN[title]:
-        frame = frame.rename(columns={"target": _SKLEARN[title]})
-    return from_frame(frame, title=title, **options)
+    return from_frame(bundled_frame(title), title=title, **options)
 
 
 def _checked(
