@@ -18,7 +18,7 @@ C = TypeVar("C", bound=MethodConfig)
 
 
 class Checkpoint(Protocol):
-    """The saved state of a long computation of a method on one task."""
+    """The saved state of a long computation of a method on one task, and where it stands."""
 
     def load(self) -> State | None:
         """The state that was saved last for this task; None at its beginning."""
@@ -27,14 +27,20 @@ class Checkpoint(Protocol):
         """Replace the saved state. It must hold all that is needed to continue exactly, the state
         of the random numbers included."""
 
+    def stage(self, words: str) -> None:
+        """Say what is computed now, in a few words for the user."""
+
 
 class _NoCheckpoint:
-    """Saves nothing."""
+    """Saves and says nothing."""
 
     def load(self) -> State | None:
         return None
 
     def save(self, state: State) -> None:
+        return None
+
+    def stage(self, words: str) -> None:
         return None
 
 

@@ -3,9 +3,10 @@ and silence otherwise."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
@@ -99,6 +100,19 @@ def _bar() -> Bar:
         console=Console(stderr=True),
         refresh_per_second=4,
     )
+
+
+@contextlib.contextmanager
+def stages(title: str) -> Iterator[Callable[[str], None]]:
+    """A function that shows the words for what is computed now after `title`, on standard error
+    where that is a terminal; nothing is shown without a title."""
+    if not title or not sys.stderr.isatty():
+        yield lambda words: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(title) as status:
+        yield lambda words: status.update(f"{title}: {words}")
 
 
 def watched(items: Iterable[T], title: str) -> Iterator[T]:

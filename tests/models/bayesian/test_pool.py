@@ -62,7 +62,7 @@ class Memory:
     """A checkpoint that goes through the bytes of a file, and ends the process after some saves."""
 
     def __init__(self, most=10**6):
-        self.most, self.saves, self.data = most, 0, None
+        self.most, self.saves, self.data, self.stages = most, 0, None, []
 
     def load(self):
         if self.data is None:
@@ -76,6 +76,9 @@ class Memory:
         self.data, self.saves = file.getvalue(), self.saves + 1
         if self.saves == self.most:
             raise Killed
+
+    def stage(self, words):
+        self.stages.append(words)
 
 
 def same(a, b):
@@ -166,6 +169,8 @@ def test_a_killed_run_resumes_to_the_same_answer(method):
         memory.most = 10**6
         assert same(whole, answer(task, method, pool=FOUR, checkpoint=memory))
         assert memory.saves == 3  # members that were finished are not fitted again
+        ends = [words.rpartition(", ")[2] for words in memory.stages if "posteriors" in words]
+        assert ends == [f"{m} of 4 posteriors" for m in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("assumption", ASSUMPTIONS)

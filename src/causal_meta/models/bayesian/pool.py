@@ -111,6 +111,7 @@ def pooled_posterior(
     scores = _Scores(task)
     for m in range(len(fits), len(pool)):
         member = pool[m]
+        checkpoint.stage(f"{member.name}, {m + 1} of {len(pool)} posteriors")
         start = _start(fits)
         draws = draws_of(member.weight, config.n_samples)
         fits.append(fit(scores.of(member), known, sources[m], draws, start))

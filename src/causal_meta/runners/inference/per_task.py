@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from causal_meta.posteriors import GraphPosterior, load_posterior, stack
 from causal_meta.randomness import generator, torch_generator
 from causal_meta.records.task_sets import read_task_arrays
 from causal_meta.runners.inference.posterior_files import dims, write_posterior
-from causal_meta.runners.progress import watched
+from causal_meta.runners.progress import stages, watched
 from causal_meta.runners.tasks.task_sets import columns_of, load_tasks
 from causal_meta.tasks import Task, TaskBatch
 
@@ -53,14 +53,15 @@ def infer_per_task(config: MethodConfig, attempt: Attempt) -> dict[str, Any]:
             method.check(task)
         except ConfigError as error:
             raise ConfigError(f"Task {b} cannot be answered: {error}") from None
-    work = _Work(attempt)
-    for b in watched(range(len(work.answers), len(batch)), config.kind):
-        work.begin_task()
-        source = generator(config.seed, config.kind, "task", b)
-        work.finish_task(method.answer(tasks[b], source, work))
-        if attempt.seconds_since_save() > SECONDS_BETWEEN_CHECKPOINTS and b + 1 < len(batch):
-            work.write()
-            attempt.facts.event("heartbeat", step=b + 1, tasks=len(batch))
+    with stages(config.kind if len(batch) == 1 else "") as show:
+        work = _Work(attempt, show)
+        for b in watched(range(len(work.answers), len(batch)), config.kind):
+            work.begin_task()
+            source = generator(config.seed, config.kind, "task", b)
+            work.finish_task(method.answer(tasks[b], source, work))
+            if attempt.seconds_since_save() > SECONDS_BETWEEN_CHECKPOINTS and b + 1 < len(batch):
+                work.write()
+                attempt.facts.event("heartbeat", step=b + 1, tasks=len(batch))
     posterior = stack(work.answers).padded(batch.n_nodes)
     graphs = posterior.representative_graphs(
         config.n_samples, torch_generator(config.seed, config.kind, "graphs")
@@ -147,10 +148,14 @@ class _Work:
 
     As arrays: `answer.B.NAME` for the arrays of the answer to task B, `state.NAME` for the state,
     `progress` for the rest, in JSON.
+
+    Args:
+        attempt: keeps it.
+        stage: shows where the task at work stands.
     """
 
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
+    def __init__(self, attempt: Attempt, stage: Callable[[str], None]) -> None:
+        self._attempt, self.stage = attempt, stage
         arrays = attempt.load("arrays") or {}
         progress = json.loads(str(arrays["progress"])) if arrays else {}
         self.seconds: list[float] = progress.get("seconds", [])

@@ -102,6 +102,7 @@ def sample_structures(
     last = random_state(generator)  # drawn first, so that a resumed run has the same
     state = checkpoint.load()
     if state is None:
+        checkpoint.stage("which variables may be causes of which")
         names, reached = searched_candidates(families, settings, generator, candidates)
         arrays = look_ups(families.tables(names))
         run = ChainRun.begin(arrays, knowledge.required, reached.orders, settings, generator)
@@ -109,6 +110,7 @@ def sample_structures(
         names = [[int(u) for u in row if u >= 0] for row in state["candidates"]]
         arrays = look_ups(families.tables(names))
         run = ChainRun.from_arrays(settings, state)
+    checkpoint.stage("chains")
     run.finish(arrays, checkpoint)
     return _sample(run, families, names, last)
 
