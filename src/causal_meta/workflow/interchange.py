@@ -7,11 +7,14 @@ they miss its heartbeats).
 
 from __future__ import annotations
 
+import importlib
 import os
 import runpy
 import sys
 import threading
 import time
+
+from causal_meta.workflow.absence import without
 
 _PERIOD = 0.5  # seconds
 
@@ -32,6 +35,8 @@ def main(words: list[str]) -> None:
     on standard input."""
     os.setsid()  # Ctrl-C interrupts the study, which then ends this process
     end_with(int(words[0]))
+    with without("sqlalchemy", "kubernetes"):
+        importlib.import_module("parsl.executors.high_throughput")
     runpy.run_module("parsl.executors.high_throughput.interchange", run_name="__main__")
 
 
