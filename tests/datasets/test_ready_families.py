@@ -75,9 +75,11 @@ def check_edges_and_columns(family):
     assert abs(float(edges.mean()) - worlds.generator.expected_edges(nodes)) < margin
     if (promised := label(family, nodes)) is not None:
         assert abs(float(edges.mean()) - promised) < margin
-    batch = worlds.sample_tasks(seeds[:6], n_rows=min(50, worlds.n_rows.high))
+    # scales of gene expression differ most from task to task
+    count = 6 if "_grn" in family.name else 3
+    batch = worlds.sample_tasks(seeds[:count], n_rows=min(50, worlds.n_rows.high))
     assert bool(torch.isfinite(batch.x).all())
-    spread = torch.cat([batch.task(b).x.double().std(dim=0) for b in range(6)])
+    spread = torch.cat([batch.task(b).x.double().std(dim=0) for b in range(count)])
     assert family.column_std[0] <= float(spread.median()) <= family.column_std[1]
     assert float(spread.max()) < WILD or re.search(
         r"along paths|Cauchy|drop-seq|smart-seq", family.about, re.IGNORECASE

@@ -32,9 +32,11 @@ runs:
 HARNESS = """
 import contextlib, io, json, os, shutil, signal, sys
 from pathlib import Path
-import pyarrow.parquet, torch
+import gadjid, pandas, pyarrow.parquet, scipy.stats, torch
+import causal_meta.models.classical.empty, causal_meta.models.classical.particle_method
 import causal_meta.runners.evaluation.evaluation, causal_meta.runners.inference.per_task
 import causal_meta.runners.tasks.task_sets, causal_meta.reports.gallery
+import causal_meta.workflow.execute, causal_meta.workflow.results, causal_meta.workflow.workers
 from causal_meta.cli import main
 from causal_meta.store import disk
 
