@@ -11,7 +11,7 @@ from scipy.special import gammaln
 from causal_meta.scores.local_score import LocalScore, checked_families
 from causal_meta.scores.statistics import Table
 
-_CELLS = 1 << 22  # numbers that the matrices of a chunk of families hold
+_CELLS = 1 << 17  # numbers of the matrices that are factored at once: what fits the cache
 
 
 @dataclass(frozen=True, kw_only=True)
