@@ -93,11 +93,11 @@ def targets(llc_store):
     return model, tasks
 
 
-WORDS = ["of=first", "tasks=held", "warmup=20", "draws=12", "chains=2", "posterior.mask=cause.*"]
+WORDS = ["of=first", "tasks=held", "draws=12", "thin=2", "chains=2", "posterior.mask=cause.*"]
 
 
 def test_estimates_from_the_command_line(llc_store, targets, capsys):
-    assert main(["infer", "sgld", *WORDS, "thin=2", "batch_size=3"]) == 0
+    assert main(["infer", "sgld", *WORDS, "warmup=20", "batch_size=3"]) == 0
     run = llc_store.find(capsys.readouterr().out.split()[-1])
     analysis = json.loads((run.folder / "analysis.json").read_text())
     assert (analysis["n"], analysis["n_parameters"]) == (8, 72)
@@ -105,7 +105,7 @@ def test_estimates_from_the_command_line(llc_store, targets, capsys):
     assert "not_a_minimum" in analysis["flags"]
     assert analysis["statistics"]["centre"]["descent_gain"] > 0.1
     assert set(run.inputs) == {"of", "tasks"}
-    assert main(["infer", "sgld", *WORDS, "thin=2", "batch_size=3"]) == 0
+    assert main(["infer", "sgld", *WORDS, "warmup=20", "batch_size=3"]) == 0
     captured = capsys.readouterr()
     assert captured.out.split()[-1] == run.id
     assert "in the store already" in captured.err
