@@ -2,7 +2,9 @@
 fork do not meet."""
 
 import importlib.metadata
+import importlib.util
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +46,70 @@ def _programs_compiled_once(tmp_path_factory):
         compilation_cache.compilation_cache.reset_cache()
         if values is settings:
             yield
+
+
+@pytest.fixture(scope="session")
+def study():
+    """The module of the calibration study, whose runs share their programs."""
+    path = Path(__file__).parents[2] / "benchmarks" / "llc_calibration.py"
+    spec = importlib.util.spec_from_file_location("llc_calibration", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Recorded:
+    """A run whose states are all kept, so that one run is resumed from several of them; `draws` are
+    its draws.
+
+    The resumed runs use its compiled programs, which would be equal.
+    """
+
+    def __init__(self, compiled_once, landscape, config, progress):
+        from causal_meta.llc.samplers import Kept
+
+        class Every(Kept):
+            def __init__(self):
+                super().__init__()
+                self.all = {}
+
+            def save(self, arrays, done):
+                super().save(arrays, done)
+                self.all[done] = self.arrays
+
+        self.compiled_once, self.held = compiled_once, {}
+        self.landscape, self.config, states = landscape, config, Every()
+        self.draws = self.again(checkpoint=states, progress=progress)
+        self.states = states.all
+
+    def again(self, **settings):
+        """Another run, with the programs of the first one."""
+        from causal_meta.llc.samplers import sample
+
+        with self.compiled_once(self.held):
+            return sample(self.landscape, self.config, **settings)
+
+    def after(self, done):
+        """A checkpoint that holds the state after `done` segments."""
+        from causal_meta.llc.samplers import Kept
+
+        there = Kept()
+        there.save(self.states[done], done)
+        return there
+
+    def resumed(self, done, progress=None):
+        """The draws of a run that resumes after `done` segments."""
+        return self.again(checkpoint=self.after(done), progress=progress)
+
+
+@pytest.fixture(scope="session")
+def recorded(study):
+    """A function that makes a run of a landscape and a configuration as `Recorded`."""
+
+    def run(landscape, config, progress=None):
+        return Recorded(study.compiled_once, landscape, config, progress)
+
+    return run
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A small calibration study: default runs on targets with exact values, at seeds that the large
 one, `benchmarks/llc_calibration.py`, does not use.
 
-A run without flags has |z| < 5; with 12 runs the false-alarm rate is below 1e-3, with the heavy
+A run without flags has |z| < 5; with 8 runs the false-alarm rate is below 1e-3, with the heavy
 tails that come from estimated errors.
 """
 
@@ -20,7 +20,7 @@ spec.loader.exec_module(study)
 
 pytestmark = pytest.mark.usefixtures("long_runs")
 
-SEEDS = range(7000, 7003)
+SEEDS = range(7000, 7002)
 CASES = [("powers", "mala"), ("powers", "mclmc"), ("flat", "hmc"), ("powers", "sgld")]
 
 
@@ -60,18 +60,21 @@ def narrowed(record):
 
 
 def test_default_runs_are_right(records):
-    """All of them, flagged or not; at most 2 of 12 are flagged."""
+    """All of them, and none is flagged at these seeds; a value 10 % away is rejected for most runs,
+    one 20 % away for each."""
     assert wrong(records) == []
-    assert len(flagged(records)) <= 2, flagged(records)
+    assert flagged(records) == []
     shifted = [record | {"llc_mean": 1.1 * record["llc_mean"]} for record in records]
     assert len(wrong(shifted)) > len(records) / 2
+    doubly = [record | {"llc_mean": 1.2 * record["llc_mean"]} for record in records]
+    assert len(wrong(doubly)) == len(records)
 
 
 def test_intervals_of_default_runs_cover(records):
-    """Of 12 intervals of 95 %, at least 9 (fewer in 1 of 450 seeds); intervals of a fourth of
-    their width fail."""
-    assert sum(study.covers(record) for record in records) >= 9
-    assert sum(study.covers(narrowed(record)) for record in records) < 9
+    """Of 8 intervals of 95 %, at least 6 (fewer in 1 of 170 choices of seeds); intervals of a
+    fourth of their width fail, as 96 of 100 choices would."""
+    assert sum(study.covers(record) for record in records) >= 6
+    assert sum(study.covers(narrowed(record)) for record in records) < 6
 
 
 def test_random_walks_in_narrow_valleys_are_right():

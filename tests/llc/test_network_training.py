@@ -324,28 +324,33 @@ def test_a_killed_build_resumes(tmp_path):
         "network",
         "model=small",
         "data=small",
-        "training.max_steps=150000",
+        "training.max_steps=80000",
         "training.early_stop=0",
         "training.polish=false",
     ]
     env = os.environ | {"CAUSAL_META_STORE": str(tmp_path / "runs")}
+    often = (
+        "import sys; from causal_meta.runners.llc import network_training; "
+        "network_training.SECONDS_BETWEEN_CHECKPOINTS = 0.0; "
+        "from causal_meta.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     going = subprocess.Popen(
-        [sys.executable, "-m", "causal_meta", *words],
+        [sys.executable, "-c", often, *words],
         env=env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     end = time.monotonic() + 120
     while not list(Path(tmp_path).rglob("last.json")) and time.monotonic() < end:
-        time.sleep(0.1)
+        time.sleep(0.02)
     going.send_signal(signal.SIGKILL)
     going.wait()
     (note,) = Path(tmp_path).rglob("last.json")
-    assert 0 < json.loads(note.read_text())["step"] < 150_000
+    assert 0 < json.loads(note.read_text())["step"] < 80_000
     store = Store(tmp_path / "runs", patience=0)
     config = compose("network", words[2:])
     resumed = make(store, config, options=QUIET)
-    assert (resumed.meta["attempt"], len(arrays(resumed, "training.npz")["losses"])) == (2, 150_000)
+    assert (resumed.meta["attempt"], len(arrays(resumed, "training.npz")["losses"])) == (2, 80_000)
 
 
 def test_the_exit_status_of_the_check(target, store, capsys, monkeypatch):

@@ -13,6 +13,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from causal_meta.draws import Draws, virial_groups
 from causal_meta.llc.estimates import diagnostics
@@ -48,10 +49,8 @@ def autoregressive(rng, shape, memory):
     """Stationary Gaussian chains [C, T, P] of variance 1 with correlation `memory` from draw to
     draw."""
     noise = rng.standard_normal(shape)
-    x = noise.copy()
-    for t in range(1, shape[1]):
-        x[:, t] = memory * x[:, t - 1] + np.sqrt(1 - memory**2) * noise[:, t]
-    return x
+    noise[:, 1:] *= np.sqrt(1 - memory**2)
+    return lfilter([1.0], [1.0, -memory], noise, axis=1)
 
 
 def gaussian(
@@ -554,12 +553,12 @@ def langevin(rng, curvatures, step, *, n_beta=145.0, gamma=1.0, chains=4, length
     h = np.asarray(curvatures, float)
     c = n_beta * h + gamma
     w = rng.standard_normal((chains, len(h))) / np.sqrt(c * (1 - step * c / 4))
-    kept = []
-    for t in range(length * thin):
-        w = w * (1 - step * c / 2) + math.sqrt(step) * rng.standard_normal(w.shape)
-        if t % thin == 0:
-            kept.append(w)
-    w = np.stack(kept, 1)
+    noise = math.sqrt(step) * rng.standard_normal((length * thin, *w.shape))
+    kept = 1 - step * c / 2  # of w at a step
+    noise[0] += kept * w
+    for j in range(len(h)):
+        noise[:, :, j] = lfilter([1.0], [1.0, -kept[j]], noise[:, :, j], axis=0)
+    w = np.swapaxes(noise[::thin], 0, 1)
     return wrap(
         w,
         0.5 * (w**2 * h).sum(2),

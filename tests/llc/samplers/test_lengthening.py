@@ -1,7 +1,6 @@
 """Chains whose number of draws is left open: their length, their draws, and when they give up."""
 
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -21,7 +20,7 @@ from causal_meta.draws import Draws
 from causal_meta.llc.estimates.estimators import estimate
 from causal_meta.llc.landscapes.forms import form_landscape
 from causal_meta.llc.landscapes.landscape import float_width
-from causal_meta.llc.samplers import Kept, sample
+from causal_meta.llc.samplers import sample
 from causal_meta.llc.samplers.langevin import Langevin, State, Tuning
 from causal_meta.llc.samplers.lengthening import (
     LEAST_GROWTH,
@@ -91,53 +90,38 @@ def test_a_run_gives_up_where_the_largest_length_is_too_short():
     assert further(independent_draws(MOST_DRAWS, 0.02), 0.015) == 0
 
 
-@functools.cache
-def grown():
-    """A run that grew to its aim, and the number of segments before it grew."""
+@pytest.fixture(scope="module")
+def grown(recorded):
+    """A run that grew to its aim, with all that it saved, and the number of segments before it
+    grew."""
     totals = []
     config = dataclasses.replace(QUICK, aim=0.01)
-    draws = sample(POWERS, config, progress=lambda done, total: totals.append(total))
+    run = recorded(POWERS, config, progress=lambda done, total: totals.append(total))
     assert totals[-1] > totals[0]
-    return config, draws, totals[0]
+    return run, totals[0]
 
 
-def test_an_open_number_of_draws_ends_at_the_aim_and_a_fixed_one_is_kept():
-    config, draws, _ = grown()
+def test_an_open_number_of_draws_ends_at_the_aim_and_a_fixed_one_is_kept(grown):
+    run, _ = grown
+    draws = run.draws
     analysis = estimate(draws, n=10_000, n_parameters=2)
     assert draws.loss.shape[1] > HMCConfig.first_draws
     assert analysis["llc_mcse"] <= 0.01 * analysis["llc_mean"]
     exact = POWERS.expectation(draws.n_beta, 1.0)[0]
     assert abs(analysis["llc_mean"] - exact) < 4 * analysis["llc_error"]
-    fixed = sample(POWERS, dataclasses.replace(config, draws=HMCConfig.first_draws))
+    fixed = sample(POWERS, dataclasses.replace(run.config, draws=HMCConfig.first_draws))
     assert fixed.loss.shape == (4, HMCConfig.first_draws)
     # the longer run begins as the shorter one
     assert np.array_equal(fixed.loss, draws.loss[:, : HMCConfig.first_draws])
 
 
-class Stops:
-    """A checkpoint whose run is killed after so many segments; `kept` holds the state."""
-
-    def __init__(self, after, kept):
-        self.after, self.kept = after, kept
-
-    def load(self):
-        return self.kept.load()
-
-    def save(self, arrays, done):
-        self.kept.save(arrays, done)
-        if done == self.after:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("place", ["first part", "its last segment", "further draws"])
-def test_a_run_killed_anywhere_grows_to_the_same_draws(place):
-    (config, whole, first), kept = grown(), Kept()
+def test_a_run_killed_anywhere_grows_to_the_same_draws(place, grown):
+    run, first = grown
     stop = {"first part": first - 3, "its last segment": first, "further draws": first + 2}[place]
-    with pytest.raises(KeyboardInterrupt):
-        sample(POWERS, config, checkpoint=Stops(stop, kept))
-    again = sample(POWERS, config, checkpoint=kept)
+    again = run.resumed(stop)
     for name in ("loss", "distance", "gradients", "acceptance"):
-        assert np.array_equal(getattr(again, name), getattr(whole, name)), name
+        assert np.array_equal(getattr(again, name), getattr(run.draws, name)), name
 
 
 def test_an_error_is_never_estimated_from_a_handful_of_draws():
@@ -207,11 +191,13 @@ def test_trees_take_small_steps_only_where_the_warm_up_diverged():
     ] == pytest.approx(0.75)
 
 
-def test_curvature_is_measured_at_fixed_intervals_of_the_run_whatever_its_segments():
+def test_curvature_is_measured_at_fixed_intervals_of_the_run_whatever_its_segments(study):
     target = form_landscape(forms.QuadraticConfig(n_parameters=4), 1000, 0)
     config = SGLDConfig(warmup=100, thin=2, draws=250, check_every=70)
-    often = sample(target, config)
-    once = sample(target, dataclasses.replace(config, check_every=250))
+    # the interval is an argument of the program
+    with study.compiled_once({}):
+        often = sample(target, config)
+        once = sample(target, dataclasses.replace(config, check_every=250))
     # a measurement takes ten products of the Hessian and a gradient
     extra = (often.gradients[:, -1] - once.gradients[:, -1]) / 21
     due = [len(range(0, 250, every)) for every in (70, 250)]

@@ -36,38 +36,37 @@ def test_words_are_the_published_ones():
 
 
 @pytest.mark.parametrize("width", ["float32", "float64"])
-@pytest.mark.parametrize("word", WORDS)
-def test_keys_and_numbers_are_those_of_jax(word, width):
+def test_keys_and_numbers_are_those_of_jax(width):
+    """In programs, as samplers draw them: one for all words and each kind of key."""
+
+    @jax.jit
+    def made(key, numbers):
+        folded = [jax.random.fold_in(key, number) for number in numbers]
+        apart = [jax.random.split(key, count) for count in (2, 3, (2, 5))]
+        return [jax.random.key_data(one) for one in (*folded, *apart)], [
+            jax.random.normal(key, (3, 5), width),
+            jax.random.uniform(key, (), width),
+            jax.random.bernoulli(key, 0.3, (17,)),
+            jax.random.randint(key, (9,), -5, 1000),
+            jax.random.categorical(key, jnp.zeros(4), shape=(6,)),
+            *[jax.random.bits(key, (7,), bits) for bits in ("uint8", "uint16", "uint32")],
+        ]
+
+    def one(key, c):
+        return jax.random.normal(jax.random.fold_in(key, c), (4,), width)
+
+    together = jax.jit(lambda key: jax.vmap(lambda c: one(key, c))(jnp.arange(3)))
+    apart = jax.jit(lambda key: jnp.stack([one(key, c) for c in range(3)]))
+    numbers = [np.uint32(number) for number in (0, 7, 2**31, 2**32 - 1)]
     with float_width(width):
-        ours, theirs = both(word)
-        for number in (0, 7, 2**31, 2**32 - 1):
-            assert (
-                data(jax.random.fold_in(ours, np.uint32(number)))
-                == data(jax.random.fold_in(theirs, np.uint32(number)))
-            ).all()
-        for count in (2, 3, (2, 5)):
-            assert (
-                data(jax.random.split(ours, count)) == data(jax.random.split(theirs, count))
-            ).all()
-        for draw in (
-            lambda key: jax.random.normal(key, (3, 5), width),
-            lambda key: jax.random.uniform(key, (), width),
-            lambda key: jax.random.bernoulli(key, 0.3, (17,)),
-            lambda key: jax.random.randint(key, (9,), -5, 1000),
-            lambda key: jax.random.categorical(key, jnp.zeros(4), shape=(6,)),
-            *[
-                lambda key, bits=bits: jax.random.bits(key, (7,), bits)
-                for bits in ("uint8", "uint16", "uint32")
-            ],
-        ):
-            np.testing.assert_array_equal(jax.jit(draw)(ours), draw(theirs))
-        together = jax.jit(
-            jax.vmap(lambda c: jax.random.normal(jax.random.fold_in(ours, c), (4,), width))
-        )(jnp.arange(3))
-        np.testing.assert_array_equal(
-            together,
-            [jax.random.normal(jax.random.fold_in(theirs, c), (4,), width) for c in range(3)],
-        )
+        for ours, theirs in map(both, WORDS):
+            for mine, right in zip(
+                jax.tree.leaves(made(ours, numbers)),
+                jax.tree.leaves(made(theirs, numbers)),
+                strict=True,
+            ):
+                np.testing.assert_array_equal(mine, right)
+            np.testing.assert_array_equal(together(ours), apart(theirs))
 
 
 def test_another_key_has_other_numbers():

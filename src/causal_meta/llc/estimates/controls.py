@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 from causal_meta.draws import Draws
-from causal_meta.llc.estimates.diagnostics import ess_mean, mcse
+from causal_meta.llc.estimates.diagnostics import ess_mean, mean_error
 
 Floats = NDArray[np.floating]
 
@@ -169,11 +169,12 @@ def worst_violation(
         return None
     total = variates[:, :, :-2].sum(2)
     series = [values for values in (total, *np.moveaxis(variates, 2, 0)) if np.ptp(values) > 0]
-    scores = [_score(values, weights) for values in series]
+    scored = [_score(values, weights) for values in series]
+    scores = [score for score, _ in scored]
     known = [1.0] * len(series)
     if weights is None:
         far = ess_mean(np.asarray(draws.distance, np.float64) ** 2)
-        known = [min(1.0, math.sqrt(far / ess_mean(values))) for values in series]
+        known = [min(1.0, math.sqrt(far / size)) for _, size in scored]
     gap = float(total.mean() if weights is None else (weights * total).sum())
     worst = max((abs(score) for score in scores), default=0.0)
     lawful = max(
@@ -182,9 +183,12 @@ def worst_violation(
     return Violation(worst, lawful, gap, scores[0] if np.ptp(total) > 0 else 0.0)
 
 
-def _score(values: Floats, weights: Floats | None) -> float:
-    """Mean over standard error of chains, or of weighted independent draws."""
+def _score(values: Floats, weights: Floats | None) -> tuple[float, float]:
+    """Mean over standard error of chains with their effective sample size, or of weighted
+    independent draws (with their number)."""
     if weights is None:
-        return float(values.mean()) / max(mcse(values), 1e-300)
+        error, size = mean_error(values)
+        return float(values.mean()) / max(error, 1e-300), size
     mean = float((weights * values).sum())
-    return mean / max(float(np.sqrt((weights**2 * (values - mean) ** 2).sum())), 1e-300)
+    error = float(np.sqrt((weights**2 * (values - mean) ** 2).sum()))
+    return mean / max(error, 1e-300), float(values.size)

@@ -106,7 +106,14 @@ def _plain_rhat(chains: Floats) -> float:
 
 def mcse(chains: Chains) -> float:
     """Monte Carlo standard error of the mean over all draws, sd / sqrt(ess_mean)."""
-    return float(np.std(chains, ddof=1)) / float(np.sqrt(ess_mean(chains)))
+    return mean_error(chains)[0]
+
+
+def mean_error(chains: Chains) -> tuple[float, float]:
+    """The Monte Carlo standard error of the mean over all draws (`mcse`), and the effective sample
+    size that it rests on (`ess_mean`)."""
+    size = ess_mean(chains)
+    return float(np.std(chains, ddof=1)) / float(np.sqrt(size)), size
 
 
 def mcse_with(chains: Chains, slow: Chains) -> tuple[float, float]:
@@ -119,13 +126,14 @@ def mcse_with(chains: Chains, slow: Chains) -> tuple[float, float]:
     of the variance, unless that component is isolated. The effective number of draws follows Welch
     and Satterthwaite, (Σ e²)² / Σ (e⁴ / draws).
     """
-    plain, around = (mcse(chains), ess_mean(chains)), slow - slow.mean()
+    plain, around = mean_error(chains), slow - slow.mean()
     spread = float((around**2).mean())
     if spread <= 0:
         return plain
     slope = float((around * chains).mean()) / spread
     rest = chains - slope * around
-    errors, sizes = (abs(slope) * mcse(slow), mcse(rest)), (ess_mean(slow), ess_mean(rest))
+    (slow_error, slow_size), (rest_error, rest_size) = mean_error(slow), mean_error(rest)
+    errors, sizes = (abs(slope) * slow_error, rest_error), (slow_size, rest_size)
     whole = float(np.hypot(*errors))
     if not whole > plain[0]:
         return plain

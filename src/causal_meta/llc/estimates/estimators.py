@@ -184,15 +184,17 @@ def _of_chains(draws: Draws) -> Analysis:
         else None
     )
     trusted = violation is not None and (violation.score <= flags.CONTROL_ERRORS or repaired)
+    plain_error = diagnostics.mcse(plain)
     series = (
         reduced.series
-        if trusted and reduced and diagnostics.mcse(reduced.series) < diagnostics.mcse(plain)
+        if trusted and reduced and diagnostics.mcse(reduced.series) < plain_error
         else plain
     )
     subtracted = plain - (plain if reduced is None else reduced.series)
     distance = np.asarray(draws.distance, np.float64)
     error, size = diagnostics.mcse_with(series, distance**2)
-    plain_error, moved = diagnostics.mcse(plain), abs(float((series - plain).mean()))
+    moved = abs(float((series - plain).mean()))
+    bulk, tail = diagnostics.ess_bulk(plain), diagnostics.ess_tail(plain)
     if not repaired and moved > LARGEST_SHIFT * plain_error:
         error = math.hypot(error, moved)
     return {
@@ -202,10 +204,10 @@ def _of_chains(draws: Draws) -> Analysis:
         "llc_mean_plain": float(plain.mean()),
         "llc_mcse_plain": plain_error,
         "chain_means": [float(mean) for mean in series.mean(1)],
-        "ess_bulk": diagnostics.ess_bulk(plain),
-        "ess_tail": diagnostics.ess_tail(plain),
+        "ess_bulk": bulk,
+        "ess_tail": tail,
         "ess_mean": size,
-        "ess": min(diagnostics.ess_bulk(plain), diagnostics.ess_tail(plain)),
+        "ess": min(bulk, tail),
         "rhat": _number(diagnostics.rhat(plain)),
         "drift": diagnostics.drift(plain),
         "distance_ess": diagnostics.ess_bulk(distance),
