@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -59,10 +60,14 @@ from causal_meta.scores import (
 )
 from causal_meta.scores.additive import SCALES
 from causal_meta.scores.noise import CLASSES
+from causal_meta.scores.statistics import standardised
 from causal_meta.scores.variance import SPREAD
 from causal_meta.tasks import Task
 
 DRAWS, BINS = 99, 20
+#: How columns are made and read: with means known to be 0 (the score is their density), centred,
+#: standardised afterwards as `discover` does it, or each before it causes others.
+COLUMNS = ("exact", "raw", "standardised", "in turn")
 STATISTICS = ("edges", "linear form", "ancestor pairs", "log weight")
 _SHAPE = 4096  # points on which a free shape of noise is drawn
 
@@ -123,18 +128,21 @@ def member_score(member, table):
 # ------------------------------------------------------------------------------------- the priors
 
 
-def drawn_graphs(n_nodes, count, generator):
-    """Graphs from the default prior of the explicit posteriors, each acyclic graph counted once."""
-    return exact(Flat(n_nodes)).sample(count, generator)
+def drawn_graphs(n_nodes, count, generator, penalty=EDGE_PENALTY):
+    """Acyclic graphs from the fair prior with an edge penalty in nats."""
+    return exact(Flat(n_nodes), penalty).sample(count, generator)
 
 
-def drawn_rows(member, graph, n_rows, generator):
-    """A table [N, D] from the member's prior given the graph."""
+def drawn_rows(member, graph, n_rows, generator, in_turn=False):
+    """A table [N, D] from the member's prior given the graph; `in_turn`: every column is
+    standardised before it causes others."""
     n_nodes = len(graph)
     x = np.zeros((n_rows, n_nodes))
     above = ancestors_or_self(graph[None])[0].sum(axis=0)
     for v in np.argsort(above, kind="stable"):
         x[:, v] = drawn_column(member, x[:, graph[:, v] != 0], generator)
+        if in_turn:
+            x[:, v] = standardised(x[:, v])
     return x
 
 
@@ -144,29 +152,26 @@ def drawn_column(member, causes, generator):
     prior, weights = BGePrior(), MixtureWeights()
     sigma = np.sqrt(prior.scale / generator.chisquare(prior.a_w_excess + p + 1))
     varying = member == "variance" and p and generator.random() < weights.variance
-    mean, log_scale = np.zeros(n_rows), np.zeros(n_rows)
-    if p:
-        features = Features(raw_table(causes))
-        additive = member != "linear" and (varying or generator.random() < weights.additive)
-        mean = sigma * unit_mean(features, additive, generator)
+    additive = p and member != "linear" and (varying or generator.random() < weights.additive)
+    mean, log_scale = causes @ (generator.normal(size=p) / prior.scale**0.5), np.zeros(n_rows)
+    if additive:
+        features = Features(raw_table(causes), prior)
+        mean = additive_mean(features, generator)
         if varying:
             log_scale = drawn_log_scale(features, generator)
-    classes = member in ("noise", "variance")
-    other = classes and generator.random() < weights.noise
+    other = member in ("noise", "variance") and generator.random() < weights.noise
     kind = CLASSES[generator.integers(len(CLASSES))] if other else ("gaussian", False)
-    return mean + sigma * np.exp(log_scale) * drawn_noise(*kind, n_rows, generator)
+    return sigma * (mean + np.exp(log_scale) * drawn_noise(*kind, n_rows, generator))
 
 
-def unit_mean(features, additive, generator):
-    """A function of the causes from the prior of linear or of additive mechanisms, in units of the
-    noise's standard deviation."""
+def additive_mean(features, generator):
+    """A function of the causes from the prior of additive mechanisms, in units of the noise's
+    standard deviation."""
     p = features.table.n_nodes
     # products count for two to five causes, as in `Additive`
-    products = additive and 2 <= p <= 5 and generator.random() < 0.5
-    columns = features.of(np.arange(p)[None], products)[0]
+    products = 2 <= p <= 5 and generator.random() < 0.5
+    columns = features.of(np.arange(p)[None], bool(products))[0]
     columns = columns[columns != features.empty]
-    if not additive:
-        columns = columns[~features.is_smooth[columns]]
     precision = features.precisions(generator.choice(SCALES), p)[columns]
     precision = np.where(precision > 0, precision, features.prior.scale)
     return features.columns[:, columns] @ (generator.normal(size=len(columns)) / precision**0.5)
@@ -208,28 +213,23 @@ def drawn_noise(name, free, n_rows, generator):
 # -------------------------------------------------------------------------------------- posteriors
 
 
-def default_prior(n_nodes):
-    """The default prior of the explicit posteriors."""
-    return GraphPrior(n_nodes=n_nodes, kind="fair", edge_penalty=EDGE_PENALTY)
+def tables_of(score, penalty=EDGE_PENALTY):
+    """The weights of all families under the fair prior."""
+    n_nodes = score.n_nodes
+    prior = GraphPrior(n_nodes=n_nodes, kind="fair", edge_penalty=penalty)
+    return FamilyTables.build(score, prior, Knowledge.none(n_nodes))
 
 
-def tables_of(score):
-    """The weights of all families."""
-    known = Knowledge.none(score.n_nodes)
-    return FamilyTables.build(score, default_prior(score.n_nodes), known)
-
-
-def exact(score):
+def exact(score, penalty=EDGE_PENALTY):
     """The exact posterior."""
     kind = EnumeratedGraphs if score.n_nodes <= LARGEST else ModularSums
-    return kind(tables_of(score))
+    return kind(tables_of(score, penalty))
 
 
-def mcmc_graphs(score, generator):
+def mcmc_graphs(tables, generator):
     """`DRAWS` graphs from structure MCMC, evenly spaced in its chains."""
-    known = Knowledge.none(score.n_nodes)
-    graphs = sample_structures(score, default_prior(score.n_nodes), known, generator).graphs
-    return graphs[np.linspace(0, len(graphs) - 1, DRAWS).astype(int)]
+    sample = sample_structures(tables.score, tables.prior, tables.knowledge, generator)
+    return sample.graphs[np.linspace(0, len(sample.graphs) - 1, DRAWS).astype(int)]
 
 
 # ------------------------------------------------------------------------------------------ ranks
@@ -256,26 +256,42 @@ def ranks_of(truth, graphs, tables, generator):
 
 
 def scored(member, x, columns):
-    """The member's score of a table: `exact` (means known to be 0), `raw` or `standardised`."""
-    if columns == "standardised":
+    """The member's score of a table, see `COLUMNS`."""
+    if columns in ("standardised", "in turn"):
         return member_score(member, prepare(x))
     return member_score(member, raw_table(x, KnownMeans if columns == "exact" else Table))
 
 
-def replications(member, n_nodes, n_rows, count, seed, power=1.0, method="exact", columns="exact"):
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is replicated: whose prior, D, N, the power of the likelihood, the method (`exact` or
+    `mcmc`), the columns and the edge penalty."""
+
+    member: str = "linear"
+    n_nodes: int = 5
+    n_rows: int = 50
+    power: float = 1.0
+    method: str = "exact"
+    columns: str = "exact"
+    penalty: float = EDGE_PENALTY
+
+
+def replications(setting, count, seed):
     """The ranks [count, 4], the edge probabilities and the true graphs [count, D, D]."""
-    generator = np.random.default_rng([seed, n_nodes, n_rows, ASSUMPTIONS.index(member)])
-    truths = drawn_graphs(n_nodes, count, generator)
+    s = setting
+    generator = np.random.default_rng([seed, s.n_nodes, s.n_rows, ASSUMPTIONS.index(s.member)])
+    truths = drawn_graphs(s.n_nodes, count, generator, s.penalty)
     ranks, probabilities = np.zeros((count, len(STATISTICS)), int), np.zeros(truths.shape)
     for k, truth in enumerate(truths):
-        x = drawn_rows(member, truth, n_rows, generator)
-        score = Tempered(scored(member, x, columns), power)
-        if method == "exact":
-            sums = exact(score)
-            graphs, probabilities[k] = sums.sample(DRAWS, generator), sums.edge_probabilities
-            tables = sums.tables
+        x = drawn_rows(s.member, truth, s.n_rows, generator, s.columns == "in turn")
+        score = Tempered(scored(s.member, x, s.columns), s.power)
+        if s.method == "exact":
+            sums = exact(score, s.penalty)
+            tables, graphs = sums.tables, sums.sample(DRAWS, generator)
+            probabilities[k] = sums.edge_probabilities
         else:
-            graphs, tables = mcmc_graphs(score, generator), tables_of(score)
+            tables = tables_of(score, s.penalty)
+            graphs = mcmc_graphs(tables, generator)
             probabilities[k] = graphs.mean(axis=0)
         ranks[k] = ranks_of(truth, graphs, tables, generator)
     return ranks, probabilities, truths
@@ -314,15 +330,14 @@ def calibration_error(probabilities, truths):
 def print_ranks(args):
     """One row of the table of ranks."""
     start = time.process_time()
-    ranks, probabilities, truths = replications(
-        args.member, args.nodes, args.rows, args.count, args.seed,
-        args.power, args.method, args.columns,
-    )  # fmt: skip
+    names = ("member", "n_nodes", "n_rows", "power", "method", "columns", "penalty")
+    setting = Setting(**{name: getattr(args, name) for name in names})
+    ranks, probabilities, truths = replications(setting, args.count, args.seed)
     p, (apart, by_chance) = uniformity(ranks), distance(ranks)
     limit = args.alarms / len(p)
     print(
-        f"| {args.member}, {args.columns} | {args.method} | {args.power:g} | {args.nodes}, "
-        f"{args.rows}, {args.count} | {' | '.join(f'{value:.2g}' for value in p)} | "
+        f"| {args.member}, {args.columns} | {args.method} | {args.power:g} | {args.n_nodes}, "
+        f"{args.n_rows}, {args.count} | {' | '.join(f'{value:.2g}' for value in p)} | "
         f"{'rejected' if (p < limit).any() else 'uniform'} | "
         f"{', '.join(f'{value:.2f}' for value in apart)} ({by_chance:.2f}) | "
         f"{ranks.mean(axis=0)[3] / DRAWS:.2f} | {calibration_error(probabilities, truths):.3f} | "
@@ -353,21 +368,22 @@ def print_edges(args):
     """Calibration errors, with standard errors from ten parts of the tables."""
     start = time.process_time()
     generator = np.random.default_rng(
-        [args.seed, args.nodes, args.rows, ASSUMPTIONS.index(args.member)]
+        [args.seed, args.n_nodes, args.n_rows, ASSUMPTIONS.index(args.member)]
     )
-    truths = drawn_graphs(args.nodes, args.count, generator)
+    truths = drawn_graphs(args.n_nodes, args.count, generator)
     answers = []
     for k, truth in enumerate(truths):
-        answers.append(pooled(drawn_rows(args.member, truth, args.rows, generator), k))
+        x = drawn_rows(args.member, truth, args.n_rows, generator, args.columns == "in turn")
+        answers.append(pooled(x, k))
     cells = []
-    off = ~np.eye(args.nodes, dtype=bool)
+    off = ~np.eye(args.n_nodes, dtype=bool)
     for name in answers[0]:
         p = np.array([answer[name] for answer in answers])
         q = np.clip(p[:, off], 1e-6, 1 - 1e-6)
         loss = -np.where(truths[:, off], np.log(q), np.log1p(-q)).mean()
         cells.append(f"{name} {calibration_error(p, truths):.3f} ({loss:.3f})")
     print(
-        f"| {args.member} | {args.nodes}, {args.rows}, {args.count} | {' | '.join(cells)} | "
+        f"| {args.member} | {args.n_nodes}, {args.n_rows}, {args.count} | {' | '.join(cells)} | "
         f"{time.process_time() - start:.0f} |",
         flush=True,
     )
@@ -378,15 +394,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["ranks", "edges"])
     parser.add_argument("--member", choices=ASSUMPTIONS, default="linear")
-    parser.add_argument("--nodes", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=50)
+    parser.add_argument("--nodes", dest="n_nodes", type=int, default=5)
+    parser.add_argument("--rows", dest="n_rows", type=int, default=50)
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--power", type=float, default=1.0, help="of the likelihood")
     parser.add_argument("--method", choices=["exact", "mcmc"], default="exact")
-    parser.add_argument(
-        "--columns", choices=["exact", "raw", "standardised"], default="exact",
-        help="exact: means known to be 0; raw: centred; standardised: as discover reads a table",
-    )  # fmt: skip
+    parser.add_argument("--columns", choices=COLUMNS, default="exact")
+    parser.add_argument("--penalty", type=float, default=EDGE_PENALTY, help="of an edge, in nats")
     parser.add_argument("--alarms", type=float, default=0.01, help="over the four statistics")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
