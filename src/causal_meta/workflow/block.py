@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
-import multiprocessing.spawn
 import os
 import runpy
 import sys
@@ -21,7 +20,6 @@ from typing import Any
 from causal_meta.threads import sleep_while_waiting
 from causal_meta.workflow.absence import without
 
-_POOL = "parsl.executors.high_throughput.process_worker_pool"
 _PERIOD = 1.0  # seconds
 _MANAGER = "SyncManager"  # name of the process that holds the queues
 
@@ -67,30 +65,16 @@ def end_when_stuck(seconds: float) -> None:
     threading.Thread(target=watch, name="watch", daemon=True).start()
 
 
-def begin_here() -> None:
-    """Let processes that the pool spawns import this module, which imports Parsl without what it
-    does not need here, and not Parsl's pool directly."""
-    prepared = multiprocessing.spawn.get_preparation_data
-
-    def prepare(name: str) -> dict[str, Any]:
-        return prepared(name) | {"init_main_from_name": "causal_meta.workflow.block"}
-
-    multiprocessing.spawn.get_preparation_data = prepare
-
-
 def main() -> None:
     """Run Parsl's pool of workers with the arguments of the command line."""
     sleep_while_waiting()
     end_when_stuck(patience(sys.argv))
-    begin_here()
     with without("sqlalchemy", "kubernetes"):
         importlib.import_module("parsl.executors.high_throughput")
-    runpy.run_module(_POOL, run_name="__main__", alter_sys=True)
+    runpy.run_module(
+        "parsl.executors.high_throughput.process_worker_pool", run_name="__main__", alter_sys=True
+    )
 
 
 if __name__ == "__main__":
     main()
-elif __name__ == "__mp_main__":  # a process that the pool spawned: it looks for its function here
-    with without("sqlalchemy", "kubernetes"):
-        _pool = importlib.import_module(_POOL)
-    globals().update({name: it for name, it in vars(_pool).items() if name[:2] != "__"})
