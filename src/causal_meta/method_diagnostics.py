@@ -32,6 +32,8 @@ class MethodDiagnostics:
         restarts: runs of a search or chain that were begun anew.
         r_hat: potential scale reduction of the log posterior over chains, the largest of all tasks;
             None where it cannot be computed.
+        r_hat_edges: the largest one of an edge, of all tasks.
+        edge_error: the largest Monte Carlo standard error of an edge probability, of all tasks.
         chains_left_out: chains that ended in a worse mode and do not count, each with its number
             and how many nats its best graph is below the best of all.
         searches: searches for a best score, each of one start and some restarts.
@@ -50,6 +52,8 @@ class MethodDiagnostics:
     searches: int = 0
     best_reached: int = 0
     members: tuple[str, ...] = ()
+    r_hat_edges: float | None = None
+    edge_error: float | None = None
 
     @classmethod
     def total(cls, records: Iterable[MethodDiagnostics]) -> MethodDiagnostics:
@@ -71,11 +75,13 @@ class MethodDiagnostics:
             sum(record.chains for record in records),
             sum(rate * chains for rate, chains in rated) / weight if rated else None,
             sum(record.restarts for record in records),
-            max((r.r_hat for r in records if r.r_hat is not None), default=None),
+            _largest(record.r_hat for record in records),
             tuple(chain for record in records for chain in record.chains_left_out),
             sum(record.searches for record in records),
             sum(record.best_reached for record in records),
             members=next((record.members for record in records if record.members), ()),
+            r_hat_edges=_largest(record.r_hat_edges for record in records),
+            edge_error=_largest(record.edge_error for record in records),
         )
 
     def entries(self) -> dict[str, Any]:
@@ -117,6 +123,12 @@ class MethodDiagnostics:
             lines.append(f"{self.restarts} restarts")
         if self.r_hat is not None:
             lines.append(f"R-hat of the log posterior {self.r_hat:.3f}")
+        if self.edge_error is not None:
+            lines.append(
+                f"Monte Carlo errors of edge probabilities of at most {self.edge_error:.3f}"
+            )
+        if self.r_hat_edges is not None:
+            lines.append(f"R-hat of an edge at most {self.r_hat_edges:.2f}")
         if self.chains_left_out:
             lines.append(
                 f"{len(self.chains_left_out)} chains in a worse mode left out: "
@@ -128,3 +140,8 @@ class MethodDiagnostics:
                 f"starts in {self.searches} searches"
             )
         return lines
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    """The largest of the values that there are."""
+    return max((value for value in values if value is not None), default=None)

@@ -156,8 +156,8 @@ def _mechanisms(summary: Mapping[str, Any]) -> Html | None:
             tag(
                 "p",
                 f"In the graph named above {', '.join(counted)} (a share of the evidence above one "
-                "half, under the widest assumptions). Only these tell the directions of edges that "
-                "no independence decides.",
+                "half, under the widest assumptions). Where none of these holds, the rows do not "
+                "tell the direction of an edge that no independence decides.",
             ),
             details("By variable", table(header, cells)),
         ]

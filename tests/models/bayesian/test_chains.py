@@ -196,6 +196,22 @@ def test_a_chain_in_a_worse_mode_is_named_and_others_are_not():
     assert worse_chains(log_scores, np.array([5.0, 5.0, 5.0, 5.0])) == {}
 
 
+@pytest.mark.parametrize("stuck", [True, False])
+def test_errors_are_those_of_chains_that_stay_where_they_are(stuck):
+    tables = FamilyTables.build(AnyScore.drawn(3, 0), GraphPrior(n_nodes=3), Knowledge.none(3))
+    settings = SampleSettings(chains=4, draws=10)
+    share = np.array([1.0, 1.0, 0.0, 0.0]) if stuck else np.full(4, 0.5)
+    # two draws in each of five batches, times the moves of a draw
+    sums = np.full((4, 5, 3, 2), 2.0 * settings.moves(3)) * share[:, None, None, None]
+    empty = np.zeros((4, 3), np.int64)
+    run = ChainRun(settings, empty, empty, 30, empty, sums, empty[0], empty)
+    mean, error = run.marginals(tables, [0, 1, 2, 3])
+    edges = ~np.eye(3, dtype=bool)
+    assert mean[edges] == pytest.approx(0.5)
+    # four independent values of variance 1/3 about their mean
+    assert error[edges] == pytest.approx(np.sqrt(1 / 3 / 4) if stuck else 0.0)
+
+
 def test_r_hat_tells_equal_chains_from_others():
     same = np.random.default_rng(0).normal(size=(4, 400))
     assert split_r_hat(same) == pytest.approx(1, abs=0.02)

@@ -11,6 +11,7 @@ import torch
 from causal_meta.conf.inference import ExactConfig, MCMCConfig, PoolConfig
 from causal_meta.conf.setting import ConfigError
 from causal_meta.knowledge import Knowledge
+from causal_meta.models.bayesian import pool
 from causal_meta.models.bayesian.exact import Exact
 from causal_meta.models.bayesian.pool import LEAST_DRAWS, LEAST_ROWS, draws_of, members
 from causal_meta.models.bayesian.structure_mcmc import StructureMCMC
@@ -240,3 +241,12 @@ def test_a_column_that_is_constant_or_lacks_a_category_in_one_half(every):
         assert bool(((p >= 0) & (p <= 1)).all())
 
     every(check, cases)
+
+
+def test_the_monte_carlo_error_of_a_pool_is_that_of_a_weighted_mean():
+    assert pool._pooled_error([1.0, 1.0], [0.1, 0.1]) == pytest.approx(0.1 / np.sqrt(2))
+    assert pool._pooled_error([3.0, 1.0], [0.0, 0.4]) == pytest.approx(0.1)
+    assert pool._pooled_error([1.0, 1.0], [None, 0.1]) is None
+    task = task_of(chain(3))
+    assert answer(task, "exact", pool=FOUR).diagnostics.edge_error is None
+    assert 0 <= answer(task, "mcmc", pool=FOUR).diagnostics.edge_error < 0.1

@@ -122,8 +122,20 @@ def pooled_posterior(
     weights = [one.weight for one in pool]
     answer = PooledGraphs.pool(posteriors, weights, config.n_samples, source)
     total = MethodDiagnostics.total(one.diagnostics for one in posteriors)
-    answer.diagnostics = dataclasses.replace(total, members=tuple(one.name for one in pool))
+    answer.diagnostics = dataclasses.replace(
+        total,
+        members=tuple(one.name for one in pool),
+        edge_error=_pooled_error(weights, [one.diagnostics.edge_error for one in posteriors]),
+    )
     return answer
+
+
+def _pooled_error(weights: Sequence[float], errors: Sequence[float | None]) -> float | None:
+    """The standard error of a weighted mean whose members err independently by at most these."""
+    if None in errors:
+        return None
+    squares = [(w * (e or 0.0)) ** 2 for w, e in zip(weights, errors, strict=True)]
+    return float(np.sqrt(sum(squares)) / sum(weights))
 
 
 def draws_of(weight: float, n_samples: int) -> int:

@@ -109,12 +109,18 @@ def drawn_graphs(sample: StructureSample) -> DrawnGraphs:
     posterior.diagnostics = MethodDiagnostics(
         chains=len(sample.peaks),
         acceptance=sample.acceptance,
-        r_hat=sample.r_hat if np.isfinite(sample.r_hat) else None,
+        r_hat=_finite(sample.r_hat),
+        r_hat_edges=_finite(sample.r_hat_edges),
+        edge_error=float(sample.errors.max(initial=0.0)),
         chains_left_out=tuple(
             f"chain {c} ({nats:.1f} nats)" for c, nats in sample.left_out.items()
         ),
     )
     return posterior
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _known(task: Task) -> Knowledge:

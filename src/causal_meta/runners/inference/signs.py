@@ -16,13 +16,26 @@ if TYPE_CHECKING:
 #: more than `LEAST_APART` edges.
 TOO_FAR = 2.0
 LEAST_APART = 2.0
+#: The largest Monte Carlo standard error of an edge probability that needs no warning.
+IMPRECISE = 0.1
 #: The end of the names of members that saw half of the rows.
 HALF = " (half)"
 
 
 def signs_against(answer: Discovery) -> list[str]:
     """Signs that the assumptions behind an answer fail; empty if there is none."""
-    return [*_residuals(answer), *_halves(answer), *_contexts(answer)]
+    return [*_chains(answer), *_residuals(answer), *_halves(answer), *_contexts(answer)]
+
+
+def _chains(answer: Discovery) -> list[str]:
+    """Whether the chains were long enough for the edges."""
+    error = answer.posterior.diagnostics.edge_error
+    if error is None or error <= IMPRECISE:
+        return []
+    return [
+        f"The chains differ: the probability of some edge has a Monte Carlo standard error of "
+        f"{error:.2f}. More of them or longer ones (chains=16, --n-samples 4000) make it smaller."
+    ]
 
 
 def _residuals(answer: Discovery) -> list[str]:

@@ -149,16 +149,20 @@ class ChainRun:
         self, tables: FamilyTables, kept: list[int]
     ) -> tuple[Float[np.ndarray, "D D"], Float[np.ndarray, "D D"]]:
         """The probabilities of edges within the candidates from the chains `kept`, and their
-        standard errors from the spread of all batches of these chains."""
+        standard errors: from the spread of all batches of these chains, or from that of the chains
+        where it is larger, as it is when a chain rarely crosses between modes."""
         n_batches = self.sums.shape[1]
         batch_of = np.arange(self.settings.draws) * n_batches // self.settings.draws
         counts = np.bincount(batch_of, minlength=n_batches)
         moves = self.settings.moves(tables.n_nodes)
         means = self.sums[kept] / (moves * counts)[:, None, None]
-        weights = np.broadcast_to(counts / counts.sum() / len(kept), means.shape[:2])
-        mean = (weights[..., None, None] * means).sum(axis=(0, 1))
-        spread = (weights[..., None, None] * (means - mean) ** 2).sum(axis=(0, 1))
-        error = np.sqrt(spread / max(1, len(kept) * n_batches - 1))
+        by_chain = np.tensordot(counts / counts.sum(), means, axes=(0, 1))
+        mean = by_chain.mean(axis=0)
+        weights = (counts / counts.sum())[:, None, None] / len(kept)
+        within = (weights * (means - mean) ** 2).sum(axis=(0, 1))
+        within /= max(1, len(kept) * n_batches - 1)
+        between = ((by_chain - mean) ** 2).mean(axis=0) / max(1, len(kept) - 1)
+        error = np.sqrt(np.maximum(within, between))
         v, k = np.nonzero(tables.candidates >= 0)
         probabilities, errors = np.zeros((2, *tables.place.shape))
         probabilities[tables.candidates[v, k], v] = mean[v, k]
