@@ -5,6 +5,7 @@ log loss per ordered pair and CPU seconds, world by world.
     python benchmarks/explicit_posterior.py --worlds 'joint GP' --methods auto,boss --tables 2
     python benchmarks/explicit_posterior.py --methods 'auto;mcmc score=linear'
     python benchmarks/explicit_posterior.py --first-seed 1000        # tables to choose settings on
+    python benchmarks/explicit_posterior.py --files a.npz,b.npz      # tables x with their G
 
 Seeds from 1000 on are for choosing settings, those below for the figures that are reported.
 """
@@ -51,14 +52,18 @@ def main() -> None:
     parser.add_argument("--methods", default="auto;boss;pc;ges;correlation;empty")
     parser.add_argument("--tables", type=int, default=4)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--files", default="", help=".npz files with x [N, D] and G [D, D]")
     parser.add_argument("--json", help="append every table's figures to this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
     separator = ";" if ";" in args.methods else ","
     print("| world (edges) | method | AUROC | E-SHD | optimal SHD | log loss | CPU s | warned |")
     print("|---|---|---|---|---|---|---|---|")
-    for world in args.worlds.split(";"):
-        tables = [made(world, args.first_seed + k) for k in range(args.tables)]
+    for world in ["the files"] if args.files else args.worlds.split(";"):
+        if args.files:
+            tables = [read(path) for path in args.files.split(",")]
+        else:
+            tables = [made(world, args.first_seed + k) for k in range(args.tables)]
         for method in args.methods.split(separator):
             rows = [answered(method, x, graph) for x, graph in tables]
             if args.json:
@@ -67,6 +72,12 @@ def main() -> None:
                         file.write(json.dumps({"world": world, "method": method, "k": k} | row))
                         file.write("\n")
             print(line(world, method, rows), flush=True)
+
+
+def read(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """The table and the graph of a file."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["x"], arrays["G"]
 
 
 def line(world: str, method: str, rows: list[dict[str, float]]) -> str:
