@@ -44,7 +44,7 @@ from causal_meta.models.bayesian.structures.enumeration import LARGEST, Enumerat
 from causal_meta.models.bayesian.structures.family_tables import FamilyTables, ancestors_or_self
 from causal_meta.models.bayesian.structures.structure_sample import sample_structures
 from causal_meta.models.bayesian.structures.subset_sums import ModularSums
-from causal_meta.runners.evaluation.eval_metrics import expected_calibration_error
+from causal_meta.runners.evaluation.eval_metrics import MID, expected_calibration_error
 from causal_meta.scores import (
     ASSUMPTIONS,
     BGe,
@@ -319,12 +319,13 @@ def reference(count):
     return np.random.default_rng(1).integers(BINS, size=(count, 200))
 
 
-def calibration_error(probabilities, truths):
-    """The expected calibration error over the ordered pairs of all tables (10 bins)."""
+def calibration_error(probabilities, truths, inside=(-1.0, 2.0)):
+    """The expected calibration error over the ordered pairs of all tables (10 bins), of those whose
+    probability lies strictly between two bounds."""
     off = ~np.eye(truths.shape[1], dtype=bool)
-    return expected_calibration_error(
-        np.clip(probabilities[:, off].ravel(), 0, 1), truths[:, off].ravel()
-    )
+    p, edge = np.clip(probabilities[:, off].ravel(), 0, 1), truths[:, off].ravel()
+    kept = (p > inside[0]) & (p < inside[1])
+    return expected_calibration_error(p[kept], edge[kept])
 
 
 def print_ranks(args):
@@ -349,7 +350,7 @@ def print_ranks(args):
 # ------------------------------------------------------------------------------------------ edges
 
 
-def pooled(x, seed):
+def pooled(x, penalty, seed):
     """The edge probabilities of the pool and of its members on a table, as `discover` makes
     them."""
     task = Task(
@@ -357,7 +358,8 @@ def pooled(x, seed):
         adjacency=None,
         intervened=torch.zeros(x.shape, dtype=torch.bool),
     )
-    answer = Exact(ExactConfig(n_samples=80)).answer(task, np.random.default_rng(seed))
+    config = ExactConfig(n_samples=80, edge_penalty=penalty)
+    answer = Exact(config).answer(task, np.random.default_rng(seed))
     named = {"pool": answer.edge_probabilities[0].numpy()}
     for name, p in zip(answer.diagnostics.members, answer.members[0].numpy(), strict=True):
         named.setdefault(name, p)
@@ -365,26 +367,29 @@ def pooled(x, seed):
 
 
 def print_edges(args):
-    """Calibration errors, with standard errors from ten parts of the tables."""
+    """Calibration error over all pairs, that over pairs with probabilities between 0.05 and 0.95,
+    and log loss per pair, of the empty graph, the pool and its members."""
     start = time.process_time()
     generator = np.random.default_rng(
         [args.seed, args.n_nodes, args.n_rows, ASSUMPTIONS.index(args.member)]
     )
-    truths = drawn_graphs(args.n_nodes, args.count, generator)
+    truths = drawn_graphs(args.n_nodes, args.count, generator, args.penalty)
     answers = []
     for k, truth in enumerate(truths):
         x = drawn_rows(args.member, truth, args.n_rows, generator, args.columns == "in turn")
-        answers.append(pooled(x, k))
+        answers.append(pooled(x, args.penalty, k))
     cells = []
     off = ~np.eye(args.n_nodes, dtype=bool)
     for name in answers[0]:
         p = np.array([answer[name] for answer in answers])
         q = np.clip(p[:, off], 1e-6, 1 - 1e-6)
         loss = -np.where(truths[:, off], np.log(q), np.log1p(-q)).mean()
-        cells.append(f"{name} {calibration_error(p, truths):.3f} ({loss:.3f})")
+        middle = calibration_error(p, truths, MID)
+        cells.append(f"{name} {calibration_error(p, truths):.3f}, {middle:.2f}, {loss:.3f}")
+    columns = "in turn" if args.columns == "in turn" else "standardised"
     print(
-        f"| {args.member} | {args.n_nodes}, {args.n_rows}, {args.count} | {' | '.join(cells)} | "
-        f"{time.process_time() - start:.0f} |",
+        f"| {args.member}, {columns} | {args.n_nodes}, {args.n_rows}, {args.count} | "
+        f"{truths[:, off].mean():.3f} | {' | '.join(cells)} | {time.process_time() - start:.0f} |",
         flush=True,
     )
 
