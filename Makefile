@@ -16,13 +16,13 @@ lint: setup
 	.venv/bin/mypy
 
 # JAX and processes that fork do not meet in one pytest process. Tests that start processes wait for
-# most of their time, so four jobs fill two cores.
+# much of their time, so five jobs fill two cores.
 SAMPLERS := $(addprefix tests/llc/,samplers test_samplers.py test_annealing.py \
 	test_calibration.py)
 APART := tests/llc tests/workflow tests/store tests/cli tests/runners
-test: lint
-	$(MAKE) --no-print-directory -j4 --output-sync=target test-llc test-samplers \
-		test-processes test-rest
+test: setup
+	$(MAKE) --no-print-directory -j5 --output-sync=target test-processes test-rest \
+		test-llc test-samplers lint
 
 test-llc:
 	$(PYTEST) tests/llc $(SAMPLERS:%=--ignore=%)
