@@ -36,7 +36,7 @@ test-processes:
 test-rest:
 	$(PYTEST) $(APART:%=--ignore=%)
 
-# The demonstration: a small model trained in three minutes, beside the embedded default, the
+# The demonstration: a small model trained here, beside the embedded default, the
 # baselines and a real table. What is in the store already is not made again.
 demo: setup
 	$(CM) study experiments/demonstration.yaml
