@@ -230,7 +230,7 @@ def test_the_board_counts(file, store):
     assert "failed" in [column.header for column in board.table().columns]
 
 
-@pytest.mark.parametrize(("name", "count"), [("benchmark_small", 40), ("demonstration", 21)])
+@pytest.mark.parametrize(("name", "count"), [("benchmark_small", 40), ("demonstration", 23)])
 def test_the_committed_studies_are_understood(store, name, count):
     study = load_study(EXPERIMENTS / f"{name}.yaml", Store(store))
     assert len(study.cells) == count
