@@ -24,7 +24,7 @@ WORDS += (
     "model.dim=8 model.n_pairs=1 model.n_heads=2 model.key_size=4 model.dropout=0.0 "
     "trainer.log_every_n_steps=3 trainer.checkpoint_every_n_steps=3"
 )
-BUILD = ["build", "amortised", *WORDS.split(), "--quiet"]
+BUILD = ["build", "amortised", *WORDS.split(), "--quiet", "--no-plots"]
 LIMIT = 300  # seconds after which a training that hangs has failed
 
 pytestmark = pytest.mark.skipif(
@@ -32,10 +32,13 @@ pytestmark = pytest.mark.skipif(
     reason="needs gloo",
 )
 
-# `causal_meta` whose process of rank R is killed before step S of attempt A, for each of the words
-# "A:R:S"
+# torchrun's agent and `causal_meta` in two processes, of which that of rank R is killed before step S
+# of attempt A, for each of the words "A:R:S". What all of them import is imported once, and forked.
 MORTAL = """
 import os, signal, sys
+import lightning_fabric
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+import causal_meta.runners.build, causal_meta.runners.training.pre_training
 from causal_meta.cli import main
 from causal_meta.runners.training.loop import Training
 
@@ -49,7 +52,14 @@ def train(self, batch):
     living(self, batch)
 
 Training.train = train
-raise SystemExit(main(sys.argv[1:]))
+agent = elastic_launch(
+    LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=2, run_id="mortal", rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", max_restarts=2, monitor_interval=0.1, start_method="fork",
+    ),
+    main,
+)
+raise SystemExit(max(agent(sys.argv[1:]).values()))
 """
 
 
@@ -114,19 +124,8 @@ def test_a_killed_process_costs_the_steps_since_the_last_checkpoint_and_nothing_
 ):
     """First the process of rank 1 is killed, then that of rank 0, which writes."""
     (tmp_path / "mortal.py").write_text(MORTAL)
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "--max-restarts",
-        "2",
-        "--monitor-interval",
-        "0.1",
-    ]
     made, _ = carried_out(
-        [*launcher, str(tmp_path / "mortal.py"), *BUILD],
+        [str(tmp_path / "mortal.py"), *BUILD],
         tmp_path / "runs",
         DEATHS="0:1:5 1:0:8",
         **{UNSHARED: "1"},
