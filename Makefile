@@ -4,7 +4,8 @@ PYTEST := $(PY) -m pytest -q --durations=10
 CM := .venv/bin/causal-meta
 STAMP := .venv/.installed
 
-.PHONY: setup test test-llc test-samplers test-processes test-rest lint demo
+.PHONY: setup test test-workflow test-llc test-samplers test-commands test-datasets test-rest
+.PHONY: lint demo
 setup: $(STAMP)
 $(STAMP): pyproject.toml constraints/tested.txt setup.sh
 	./setup.sh
@@ -16,13 +17,17 @@ lint: setup
 	.venv/bin/mypy
 
 # JAX and processes that fork do not meet in one pytest process. Tests that start processes wait for
-# much of their time, so five jobs fill two cores.
+# much of their time, so five jobs fill two cores; the long ones come first.
 SAMPLERS := $(addprefix tests/llc/,samplers test_samplers.py test_annealing.py \
 	test_calibration.py)
-APART := tests/llc tests/workflow tests/store tests/cli tests/runners
+COMMANDS := tests/runners tests/cli tests/store
+DATASETS := tests/datasets tests/conf
 test: setup
-	$(MAKE) --no-print-directory -j5 --output-sync=target test-processes test-rest \
-		test-llc test-samplers lint
+	$(MAKE) --no-print-directory -j5 --output-sync=target test-workflow test-llc \
+		test-samplers test-commands test-datasets test-rest lint
+
+test-workflow:
+	$(PYTEST) tests/workflow
 
 test-llc:
 	$(PYTEST) tests/llc $(SAMPLERS:%=--ignore=%)
@@ -30,11 +35,14 @@ test-llc:
 test-samplers:
 	$(PYTEST) $(SAMPLERS)
 
-test-processes:
-	$(PYTEST) $(filter-out tests/llc,$(APART))
+test-commands:
+	$(PYTEST) $(COMMANDS)
+
+test-datasets:
+	$(PYTEST) $(DATASETS)
 
 test-rest:
-	$(PYTEST) $(APART:%=--ignore=%)
+	$(PYTEST) $(patsubst %,--ignore=%,tests/llc tests/workflow $(COMMANDS) $(DATASETS))
 
 # The demonstration: a small model trained here, beside the embedded default, the
 # baselines and a real table. What is in the store already is not made again.
