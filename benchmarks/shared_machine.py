@@ -90,7 +90,9 @@ def infer():
 
 def main():
     parser = argparse.ArgumentParser(description="Training and inference beside busy processes")
-    parser.add_argument("--steps", type=int, default=30, help="training steps, rounded up to a multiple of 3")
+    parser.add_argument(
+        "--steps", type=int, default=30, help="training steps, rounded up to a multiple of 3"
+    )
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1], metavar="N")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--infer", action="store_true", help=argparse.SUPPRESS)
