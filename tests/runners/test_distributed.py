@@ -32,8 +32,8 @@ pytestmark = pytest.mark.skipif(
     reason="needs gloo",
 )
 
-# torchrun's agent with `causal_meta` in two processes, of which that of rank R is killed before step
-# S of attempt A, for each of the words "A:R:S". All imports are made once, before the forks.
+# torchrun's agent with `causal_meta` in two processes; that of rank R is killed before step S of
+# attempt A, for each of the words "A:R:S". All imports are made once, before the forks.
 MORTAL = """
 import os, signal, sys
 import lightning_fabric
