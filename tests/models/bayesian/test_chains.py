@@ -17,7 +17,7 @@ from causal_meta.models.bayesian.structures.convergence import split_r_hat, wors
 from causal_meta.models.bayesian.structures.enumeration import EnumeratedGraphs
 from causal_meta.models.bayesian.structures.family_scores import FamilyScores
 from causal_meta.models.bayesian.structures.family_tables import FamilyTables
-from causal_meta.models.bayesian.structures.graph_chains import drawn_graph, moved
+from causal_meta.models.bayesian.structures.graph_chains import drawn_graph, move
 from causal_meta.models.bayesian.structures.look_ups import look_ups
 from causal_meta.models.bayesian.structures.order_chains import advance
 from causal_meta.models.bayesian.structures.order_search import (
@@ -57,8 +57,7 @@ def graphs_of_chain(tables, seed, draws=DRAWS, thin=2):
     sums, accepted = np.zeros(arrays.candidates.shape), np.zeros(2, np.int64)
     kept = []
     for draw in range(-20, draws):
-        for _ in range(thin):
-            moved(arrays, chosen, state, sums, accepted)
+        move(arrays, chosen, thin, state, sums, accepted)
         if draw >= 0:
             kept.append(chosen.copy())
     return tables.adjacency(np.stack(kept))

@@ -96,3 +96,33 @@ def test_marginals_are_those_of_sums_over_sets():
     assert error.mean() < 0.01
     biased = np.abs(OrderSums(tables).edge_probabilities - ModularSums(tables).edge_probabilities)
     assert biased.mean() > 0.02  # what order MCMC would answer without correction
+
+
+class Words:
+    """A checkpoint that keeps the words of its stages."""
+
+    def __init__(self):
+        self.words = []
+        self.stage = self.words.append
+
+    def load(self):
+        return None
+
+    def save(self, state):
+        return None
+
+
+def test_a_stage_says_while_functions_are_compiled_in_it_that_they_are():
+    from numba.core import event
+
+    from causal_meta.models.bayesian.structures.compiling import announced
+
+    checkpoint = Words()
+    with announced(checkpoint) as heard:
+        heard.stage("chains")
+        with event.trigger_event("numba:compile"), event.trigger_event("numba:compile"):
+            pass
+    with event.trigger_event("numba:compile"):
+        pass
+    said = checkpoint.words
+    assert said == ["chains", "chains (compiling once, about 15 s)", "chains"]

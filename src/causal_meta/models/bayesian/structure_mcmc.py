@@ -43,6 +43,14 @@ class StructureMCMC(TaskMethod[MCMCConfig]):
     ) -> DrawnGraphs:
         """Draws and marginals of one task; interventional cells do not count for the score of their
         own variable. Of a pool, finished members are saved on the way."""
+        from causal_meta.models.bayesian.structures.compiling import announced
+
+        with announced(checkpoint) as heard:
+            return self._answer(task, generator, heard)
+
+    def _answer(
+        self, task: Task, generator: np.random.Generator, checkpoint: Checkpoint
+    ) -> DrawnGraphs:
         if self.config.score == "pool":
             return pooled_posterior(task, self.config, self._fit, generator, checkpoint)
         sample = mcmc_sample(

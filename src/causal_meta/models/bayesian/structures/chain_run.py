@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt64
 
 from causal_meta.models.bayesian.structures.family_tables import FamilyTables
-from causal_meta.models.bayesian.structures.graph_chains import drawn_graph, moved, order_of
+from causal_meta.models.bayesian.structures.graph_chains import drawn_graph, move, order_of
 from causal_meta.models.bayesian.structures.look_ups import LookUps
 from causal_meta.models.bayesian.structures.order_chains import started_orders
 from causal_meta.models.bayesian.structures.order_search import best_parents, climbed, random_state
@@ -44,7 +44,7 @@ class SampleSettings:
     anneal: int = 200
 
     def moves(self, n_nodes: int) -> int:
-        """Times that `moved` is called between two draws: more for few variables, where it is
+        """Times that a graph is moved between two draws: more for few variables, where it is
         quick and marginals are less certain."""
         return int(np.clip(round(100 / n_nodes), 1, 10))
 
@@ -118,8 +118,8 @@ class ChainRun:
         draw = self.done - self.settings.burn_in
         batch = draw * self.sums.shape[1] // self.settings.draws
         sums = self.sums[c, batch] if draw >= 0 else np.zeros_like(self.sums[c, 0])
-        for _ in range(self.settings.moves(len(arrays.candidates))):
-            moved(arrays, self.graphs[c], self.states[c], sums, self.accepted)
+        times = self.settings.moves(len(arrays.candidates))
+        move(arrays, self.graphs[c], times, self.states[c], sums, self.accepted)
         if draw >= 0:
             self.chosen[c, draw] = self.graphs[c]
         if self.done % _CLIMB_EVERY == 0:

@@ -15,11 +15,24 @@ import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# without an entry for C, and without counting references to arrays
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
+
 
 def compiled(function: F) -> F:
     """The function as machine code, compiled for the types of its first call. Floating-point
-    operations keep their order, so equal inputs give equal results."""
+    operations keep their order, so equal inputs give equal results.
+
+    For what Python calls; what only other compiled functions call is an `inner` one. Neither makes
+    arrays (their callers do) or assigns to slices: these take longer to compile than all the rest.
+    """
     try:
-        return cast(F, numba.njit(cache=True, error_model="numpy")(function))
+        return cast(F, numba.njit(cache=True, **_OPTIONS)(function))
     except RuntimeError:  # Numba knows no folder for its cache that can be written
-        return cast(F, numba.njit(error_model="numpy")(function))
+        return cast(F, numba.njit(**_OPTIONS)(function))
+
+
+def inner(function: F) -> F:
+    """A part of compiled functions, compiled with them and kept in their machine code; Python
+    cannot call it."""
+    return cast(F, numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function))

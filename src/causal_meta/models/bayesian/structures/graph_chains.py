@@ -35,25 +35,27 @@ def drawn_graph(
     return chosen
 
 
-def moved(
+def move(
     arrays: LookUps,
     chosen: Int64[np.ndarray, " D"],
+    times: int,
     state: UInt64[np.ndarray, " 4"],
     marginals: Float[np.ndarray, "D K"],
     accepted: Int64[np.ndarray, " 2"],
 ) -> None:
-    """Move the graph `chosen` in place: a jump of all variables, D/4 jumps of a variable with its
-    candidates, and D transitions of the other kinds; then the parents of each variable in turn are
-    drawn anew, and their conditional probabilities given the rest of the graph added to
+    """Move the graph `chosen` in place, `times`: a jump of all variables, D/4 jumps of a variable
+    with its candidates, and D transitions of the other kinds; then the parents of each variable in
+    turn are drawn anew, and their conditional probabilities given the rest of the graph added to
     `marginals`."""
-    from causal_meta.models.bayesian.structures.graph_kernels import run_graph
-    from causal_meta.models.bayesian.structures.jump_kernels import run_jumps
+    from causal_meta.models.bayesian.structures.jump_kernels import run_moves
 
+    size, local = len(chosen), -(-len(chosen) // 4)
     candidates, place, back, scores, sums, _, ranked = arrays
-    local = -(-len(chosen) // 4)
-    run_jumps(local, chosen, candidates, place, back, scores, sums, ranked, state, accepted)
-    share = REVERSAL_SHARE
-    run_graph(1, 0, share, chosen, candidates, place, scores, sums, ranked, state, marginals)
+    tables = (candidates, place, back, scores, sums, ranked)
+    rows, below = np.empty((9, size), np.int64), np.zeros(size, np.bool_)
+    reach, child = np.empty((size, size), np.bool_), np.empty((size, size), np.int32)
+    work = (rows, reach, np.empty(size), child, below)
+    run_moves(times, local, REVERSAL_SHARE, chosen, *tables, *work, state, marginals, accepted)
 
 
 def order_of(arrays: LookUps, chosen: Int64[np.ndarray, " D"]) -> Int64[np.ndarray, " D"]:

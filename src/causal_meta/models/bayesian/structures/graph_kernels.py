@@ -7,16 +7,19 @@ a mask ends after few entries, as the sum over the mask is known.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, Int64, UInt64
 
-from causal_meta.models.bayesian.structures.compiled import compiled
+from causal_meta.models.bayesian.structures.compiled import compiled, inner
 from causal_meta.models.bayesian.structures.random_kernels import below, uniform
 
 _CANCELS = 1e-3  # nats: below this a difference of two sums is summed directly
+EMPTY = np.int64(0)  # bits of no parents; a literal 0 would be one more type of argument
 
 
-@compiled
+@inner
 def draw_parents(
     v: int,
     mask: int,
@@ -37,13 +40,13 @@ def draw_parents(
             if gap == -np.inf:
                 break
             last = subset
-            reached += np.exp(gap)
+            reached += math.exp(gap)
             if reached > threshold:
                 break
     return last  # after rounding, the least probable one
 
 
-@compiled
+@inner
 def log_total_holding(
     v: int,
     mask: int,
@@ -55,7 +58,7 @@ def log_total_holding(
     """Log of the sum over the parent sets of v within `mask` that hold `bit`."""
     gap = sums[v, mask & ~bit] - sums[v, mask]
     if gap < -_CANCELS:
-        return sums[v, mask] + np.log1p(-np.exp(gap))
+        return sums[v, mask] + math.log1p(-math.exp(gap))
     best, total = -np.inf, 0.0
     for r in range(ranked.shape[1]):
         subset = ranked[v, r]
@@ -67,11 +70,11 @@ def log_total_holding(
             gap = scores[v, subset] - best
             if gap < -40.0:
                 break
-            total += np.exp(gap)
-    return best + np.log(total) if total > 0.0 else -np.inf
+            total += math.exp(gap)
+    return best + math.log(total) if total > 0.0 else -np.inf
 
 
-@compiled
+@inner
 def _set_parents(
     v: int,
     subset: int,
@@ -100,7 +103,7 @@ def _set_parents(
     chosen[v] = subset
 
 
-@compiled
+@inner
 def _allowed(
     v: int,
     candidate: Int[np.ndarray, "D K"],
@@ -132,7 +135,7 @@ def _allowed(
     return bits
 
 
-@compiled
+@inner
 def _reverse(
     edges: int,
     chosen: Int64[np.ndarray, " D"],
@@ -151,7 +154,7 @@ def _reverse(
     both ends anew (Grzegorczyk & Husmeier 2008, section 4). Returns the number of edges after
     it."""
     target = below(state, edges)
-    i, j = -1, 0
+    i, j = np.int64(-1), np.int64(0)
     while i < 0:
         count = children[j]
         if target < count:
@@ -164,8 +167,8 @@ def _reverse(
         return edges
     old_i, old_j = chosen[i], chosen[j]
     bit_of_j, bit_of_i = 1 << back, 1 << place[j, i]
-    _set_parents(i, 0, chosen, candidate, child, children)
-    _set_parents(j, 0, chosen, candidate, child, children)
+    _set_parents(i, EMPTY, chosen, candidate, child, children)
+    _set_parents(j, EMPTY, chosen, candidate, child, children)
     free_i = _allowed(i, candidate, child, children, below_v, stack)
     free_j = _allowed(j, candidate, child, children, below_v, stack)
     new_i_total = log_total_holding(i, free_i, bit_of_j, scores, sums, ranked)
@@ -177,24 +180,24 @@ def _reverse(
     _set_parents(j, old_j, chosen, candidate, child, children)
     mask = _allowed(i, candidate, child, children, below_v, stack)
     old_i_total = sums[i, mask]
-    _set_parents(j, 0, chosen, candidate, child, children)
+    _set_parents(j, EMPTY, chosen, candidate, child, children)
     new_i = draw_parents(i, free_i, bit_of_j, new_i_total, scores, ranked, state)
     _set_parents(i, new_i, chosen, candidate, child, children)
     mask = _allowed(j, candidate, child, children, below_v, stack)
     new_j_total = sums[j, mask]
-    new_j = draw_parents(j, mask, 0, new_j_total, scores, ranked, state)
+    new_j = draw_parents(j, mask, EMPTY, new_j_total, scores, ranked, state)
     _set_parents(j, new_j, chosen, candidate, child, children)
     changed = edges + bit_count(new_i) + bit_count(new_j) - bit_count(old_i) - bit_count(old_j)
-    ratio = np.log(edges / changed) + new_i_total + new_j_total - old_j_total - old_i_total
-    if ratio >= np.log(1.0 - uniform(state)):
+    ratio = math.log(edges / changed) + new_i_total + new_j_total - old_j_total - old_i_total
+    if ratio >= math.log(1.0 - uniform(state)):
         return changed
-    _set_parents(j, 0, chosen, candidate, child, children)
+    _set_parents(j, EMPTY, chosen, candidate, child, children)
     _set_parents(i, old_i, chosen, candidate, child, children)
     _set_parents(j, old_j, chosen, candidate, child, children)
     return edges
 
 
-@compiled
+@inner
 def bit_count(bits: int) -> int:
     """The number of set bits."""
     count = 0
@@ -217,18 +220,16 @@ def draw_graph(
     """Write a graph into `chosen`, drawn from its posterior given the order."""
     for i in range(len(order)):
         v = order[i]
-        mask = 0
+        mask = EMPTY
         for j in range(i):
             k = place[v, order[j]]
             if k >= 0:
                 mask |= 1 << k
-        chosen[v] = draw_parents(v, mask, 0, sums[v, mask], scores, ranked, state)
+        chosen[v] = draw_parents(v, mask, EMPTY, sums[v, mask], scores, ranked, state)
 
 
-@compiled
+@inner
 def run_graph(
-    sweeps: int,
-    first_recorded: int,
     reversal_share: float,
     chosen: Int64[np.ndarray, " D"],
     candidate: Int[np.ndarray, "D K"],
@@ -236,61 +237,58 @@ def run_graph(
     scores: Float[np.ndarray, "D M"],
     sums: Float[np.ndarray, "D M"],
     ranked: Int[np.ndarray, "D M"],
+    child: Int[np.ndarray, "D D"],
+    children: Int64[np.ndarray, " D"],
+    below_v: Bool[np.ndarray, " D"],
+    stack: Int64[np.ndarray, " D"],
     state: UInt64[np.ndarray, " 4"],
     marginals: Float[np.ndarray, "D K"],
 ) -> None:
-    """`sweeps` times D transitions of a graph in place, stationary under
-    exp(sum_v scores[v, chosen[v]]) over acyclic graphs: the parents of a random variable are drawn
-    anew given the rest, or with probability `reversal_share` an edge is reversed.
+    """D transitions of a graph in place, stationary under exp(sum_v scores[v, chosen[v]]) over
+    acyclic graphs: the parents of a random variable are drawn anew given the rest, or with
+    probability `reversal_share` an edge is reversed.
 
-    From sweep `first_recorded` on, each variable in turn is also drawn anew, and the conditional
-    probabilities of its parents,
+    Then each variable in turn is also drawn anew, and the conditional probabilities of its parents,
     P(u in P_v | rest) = 1 - exp(sums[v, m without u] - sums[v, m]), are added to `marginals`.
+    `child`, `children` and `stack` are overwritten, `below_v` is all False before and after.
     """
     size = len(chosen)
-    child = np.zeros((size, size), np.int32)
-    children = np.zeros(size, np.int64)
-    below_v = np.zeros(size, np.bool_)
-    stack = np.zeros(size + 1, np.int64)
-    edges = 0
+    edges = np.int64(0)
+    for v in range(size):
+        children[v] = 0
     for v in range(size):
         subset = chosen[v]
         chosen[v] = 0
         _set_parents(v, subset, chosen, candidate, child, children)
         edges += bit_count(subset)
-    for sweep in range(sweeps):
-        for _ in range(size):
-            if edges > 0 and uniform(state) < reversal_share:
-                edges = _reverse(
-                    edges,
-                    chosen,
-                    candidate,
-                    place,
-                    scores,
-                    sums,
-                    ranked,
-                    child,
-                    children,
-                    below_v,
-                    stack,
-                    state,
-                )
-            else:
-                v = below(state, size)
-                mask = _allowed(v, candidate, child, children, below_v, stack)
-                subset = draw_parents(v, mask, 0, sums[v, mask], scores, ranked, state)
-                edges += bit_count(subset) - bit_count(chosen[v])
-                _set_parents(v, subset, chosen, candidate, child, children)
-        if sweep >= first_recorded:
-            for v in range(size):
-                mask = _allowed(v, candidate, child, children, below_v, stack)
-                total = sums[v, mask]
-                for k in range(candidate.shape[1]):
-                    if (mask >> k) & 1:
-                        marginals[v, k] -= np.expm1(sums[v, mask & ~(1 << k)] - total)
-                subset = draw_parents(v, mask, 0, total, scores, ranked, state)
-                edges += bit_count(subset) - bit_count(chosen[v])
-                _set_parents(v, subset, chosen, candidate, child, children)
+    for step in range(2 * size):
+        recorded = step >= size
+        if not recorded and edges > 0 and uniform(state) < reversal_share:
+            edges = _reverse(
+                edges,
+                chosen,
+                candidate,
+                place,
+                scores,
+                sums,
+                ranked,
+                child,
+                children,
+                below_v,
+                stack,
+                state,
+            )
+            continue
+        v = step - size if recorded else below(state, size)
+        mask = _allowed(v, candidate, child, children, below_v, stack)
+        total = sums[v, mask]
+        if recorded:
+            for k in range(candidate.shape[1]):
+                if (mask >> k) & 1:
+                    marginals[v, k] -= math.expm1(sums[v, mask & ~(1 << k)] - total)
+        subset = draw_parents(v, mask, EMPTY, total, scores, ranked, state)
+        edges += bit_count(subset) - bit_count(chosen[v])
+        _set_parents(v, subset, chosen, candidate, child, children)
 
 
 @compiled
@@ -298,46 +296,48 @@ def add_edges(
     graphs: Int8[np.ndarray, "S D D"],
     log_ratios: Float[np.ndarray, "D R D"],
     which: Int64[np.ndarray, "S D"],
+    below_v: Bool[np.ndarray, " D"],
+    stack: Int64[np.ndarray, " D"],
+    turns: Int64[np.ndarray, " D"],
     state: UInt64[np.ndarray, " 4"],
     totals: Float[np.ndarray, "D D"],
 ) -> None:
     """To each variable v of each graph s, in random turns, at most one more parent u that is no
     descendant of v: with probability r_u / (1 + sum of r), log r_u = log_ratios[v, which[s, v], u].
-    These probabilities are added to `totals[v]`."""
+    These probabilities are added to `totals[v]`. `turns` holds the variables and is shuffled;
+    `below_v` and `stack` are overwritten."""
     n_graphs, size = which.shape
-    below_v = np.zeros(size, np.bool_)
-    stack = np.zeros(size, np.int64)
-    turns = np.arange(size)
     for s in range(n_graphs):
         for t in range(size):
             other = t + below(state, size - t)
             turns[t], turns[other] = turns[other], turns[t]
             v = turns[t]
-            below_v[:] = False
+            for w in range(size):
+                below_v[w] = False
             top, depth = 1, 0
             stack[0] = v
             while depth < top:
-                edges = graphs[s, stack[depth]]
+                u = stack[depth]
                 depth += 1
                 for w in range(size):
-                    if edges[w] != 0 and not below_v[w]:
+                    if graphs[s, u, w] != 0 and not below_v[w]:
                         below_v[w] = True
                         stack[top] = w
                         top += 1
-            ratio = log_ratios[v, which[s, v]]
+            row = which[s, v]
             best = 0.0
             for u in range(size):
-                if not below_v[u]:
-                    best = max(best, ratio[u])
-            total = np.exp(-best)
+                if not below_v[u] and log_ratios[v, row, u] > best:
+                    best = log_ratios[v, row, u]
+            total = math.exp(-best)
             for u in range(size):
-                if not below_v[u] and ratio[u] > -np.inf:
-                    total += np.exp(ratio[u] - best)
+                if not below_v[u] and log_ratios[v, row, u] > -np.inf:
+                    total += math.exp(log_ratios[v, row, u] - best)
             threshold = uniform(state)
             reached, added = 0.0, -1
             for u in range(size):
-                if not below_v[u] and ratio[u] > -np.inf:
-                    share = np.exp(ratio[u] - best) / total
+                if not below_v[u] and log_ratios[v, row, u] > -np.inf:
+                    share = math.exp(log_ratios[v, row, u] - best) / total
                     totals[v, u] += share
                     reached += share
                     if added < 0 and reached > threshold:

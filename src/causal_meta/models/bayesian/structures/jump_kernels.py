@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64, UInt64
 
-from causal_meta.models.bayesian.structures.compiled import compiled
-from causal_meta.models.bayesian.structures.graph_kernels import bit_count, draw_parents
+from causal_meta.models.bayesian.structures.compiled import compiled, inner
+from causal_meta.models.bayesian.structures.graph_kernels import (
+    EMPTY,
+    bit_count,
+    draw_parents,
+    run_graph,
+)
 from causal_meta.models.bayesian.structures.order_kernels import run_order
 from causal_meta.models.bayesian.structures.random_kernels import below, uniform
 
@@ -40,7 +47,7 @@ def topological(
                     count += 1
 
 
-@compiled
+@inner
 def _weigh(
     chosen: Int64[np.ndarray, " D"],
     candidate: Int[np.ndarray, "D K"],
@@ -53,26 +60,28 @@ def _weigh(
     """Write 1 + the number of descendants of each variable into `weight`."""
     size = len(chosen)
     topological(chosen, back, waiting, free)
-    reach[:] = False
+    for v in range(size):
+        for w in range(size):
+            reach[v, w] = v == w
     for i in range(size - 1, -1, -1):
         v = free[i]
-        below_v = reach[v]
-        below_v[v] = True
         members = 0
         for w in range(size):
-            members += below_v[w]
+            if reach[v, w]:
+                members += 1
         weight[v] = members
         bits, k = chosen[v], 0
         while bits:
             if bits & 1:
-                above = reach[candidate[v, k]]
+                u = candidate[v, k]
                 for w in range(size):
-                    above[w] |= below_v[w]
+                    if reach[v, w]:
+                        reach[u, w] = True
             bits >>= 1
             k += 1
 
 
-@compiled
+@inner
 def _sort(
     drawn: bool,
     order: Int64[np.ndarray, " D"],
@@ -112,7 +121,7 @@ def _sort(
             while free[at] != order[i]:
                 at += 1
         u = order[i]
-        log_probability += np.log(weight[u] / total)
+        log_probability += math.log(weight[u] / total)
         count -= 1
         free[at] = free[count]
         total -= weight[u]
@@ -127,7 +136,7 @@ def _sort(
     return log_probability
 
 
-@compiled
+@inner
 def _jump(
     around: int,
     steps: int,
@@ -144,6 +153,10 @@ def _jump(
     weight: Float[np.ndarray, " D"],
     waiting: Int64[np.ndarray, " D"],
     free: Int64[np.ndarray, " D"],
+    fixed: Int64[np.ndarray, " D"],
+    moved: Int64[np.ndarray, " D"],
+    graph: Int64[np.ndarray, " D"],
+    mask: Int64[np.ndarray, " D"],
     state: UInt64[np.ndarray, " 4"],
 ) -> bool:
     """Metropolis step by way of orders, stationary under the posterior of graphs times
@@ -156,37 +169,51 @@ def _jump(
     q(order' | graph') / q(order | graph), up to 1. Returns whether they were.
     """
     size = len(order)
-    before = _sort(True, order, chosen, candidate, back, reach, weight, waiting, free, state)
-    fixed = chosen.copy()
-    count = 0
+    drawn = np.bool_(True)
+    before = _sort(drawn, order, chosen, candidate, back, reach, weight, waiting, free, state)
+    for v in range(size):
+        fixed[v] = graph[v] = chosen[v]
+    count = np.int64(0)
     for i in range(size if around < 0 else candidate.shape[1] + 1):
         v = i if around < 0 else (around if i == 0 else candidate[around, i - 1])
         if v >= 0:
             fixed[v] = -1
-            free[count] = v
+            moved[count] = v
             count += 1
-    moved = free[:count].copy()
-    run_order(steps, 1.0, 1.0, swap_share, order, place, back, sums, fixed, moved, state)
-    graph = chosen.copy()
+    run_order(
+        steps,
+        1.0,
+        1.0,
+        swap_share,
+        order,
+        place,
+        back,
+        sums,
+        fixed,
+        moved,
+        count,
+        mask,
+        weight,
+        state,
+    )
     for i in range(size):
         v = order[i]
         if fixed[v] < 0:
-            mask = 0
-            for j in range(i):
-                k = place[v, order[j]]
-                if k >= 0:
-                    mask |= 1 << k
-            graph[v] = draw_parents(v, mask, 0, sums[v, mask], scores, ranked, state)
-    after = _sort(False, order, graph, candidate, back, reach, weight, waiting, free, state)
-    if after - before < np.log(1.0 - uniform(state)):
+            # the bits of v in `mask` are those of its candidates before it
+            graph[v] = draw_parents(v, mask[v], EMPTY, sums[v, mask[v]], scores, ranked, state)
+    after = _sort(not drawn, order, graph, candidate, back, reach, weight, waiting, free, state)
+    if after - before < math.log(1.0 - uniform(state)):
         return False
-    chosen[:] = graph
+    for v in range(size):
+        chosen[v] = graph[v]
     return True
 
 
 @compiled
-def run_jumps(
+def run_moves(
+    times: int,
     local: int,
+    reversal_share: float,
     chosen: Int64[np.ndarray, " D"],
     candidate: Int[np.ndarray, "D K"],
     place: Int[np.ndarray, "D D"],
@@ -194,35 +221,60 @@ def run_jumps(
     scores: Float[np.ndarray, "D M"],
     sums: Float[np.ndarray, "D M"],
     ranked: Int[np.ndarray, "D M"],
+    rows: Int64[np.ndarray, "9 D"],
+    reach: Bool[np.ndarray, "D D"],
+    weight: Float[np.ndarray, " D"],
+    child: Int[np.ndarray, "D D"],
+    below_v: Bool[np.ndarray, " D"],
     state: UInt64[np.ndarray, " 4"],
+    marginals: Float[np.ndarray, "D K"],
     accepted: Int64[np.ndarray, " 2"],
 ) -> None:
-    """One jump of all variables and `local` jumps around random ones, in place; counts of those
-    that were accepted are added to `accepted`."""
+    """`times` one jump of all variables, `local` jumps around random ones, and the transitions of
+    `run_graph`, in place; counts of the jumps that were accepted are added to `accepted`. `rows` to
+    `child` are overwritten, `below_v` is all False before and after."""
     size, width = candidate.shape
-    order = np.empty(size, np.int64)
-    reach = np.empty((size, size), np.bool_)
-    weight = np.empty(size)
-    waiting = np.empty(size, np.int64)
-    free = np.empty(size, np.int64)
-    for i in range(local + 1):
-        around = -1 if i == 0 else below(state, size)
-        steps = 2 * size if i == 0 else 3 * (width + 1)
-        accepted[min(i, 1)] += _jump(
-            around,
-            steps,
-            _SWAPS if i == 0 else 0.0,
+    order, waiting, free = rows[0], rows[1], rows[2]
+    fixed, moved, graph, mask = rows[3], rows[4], rows[5], rows[6]
+    for _ in range(times):
+        for i in range(local + 1):
+            around = below(state, size) if i > 0 else -1
+            jumped = _jump(
+                around,
+                3 * (width + 1) if i > 0 else 2 * size,
+                0.0 if i > 0 else _SWAPS,
+                chosen,
+                candidate,
+                place,
+                back,
+                scores,
+                sums,
+                ranked,
+                order,
+                reach,
+                weight,
+                waiting,
+                free,
+                fixed,
+                moved,
+                graph,
+                mask,
+                state,
+            )
+            if jumped:
+                accepted[1 if i > 0 else 0] += 1
+        run_graph(
+            reversal_share,
             chosen,
             candidate,
             place,
-            back,
             scores,
             sums,
             ranked,
-            order,
-            reach,
-            weight,
-            waiting,
-            free,
+            child,
+            rows[7],
+            below_v,
+            rows[8],
             state,
+            marginals,
         )

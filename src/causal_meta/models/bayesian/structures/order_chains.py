@@ -12,7 +12,11 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt64
 
 from causal_meta.models.bayesian.structures.look_ups import LookUps
-from causal_meta.models.bayesian.structures.order_search import anneal, compatible_order
+from causal_meta.models.bayesian.structures.order_search import (
+    anneal,
+    compatible_order,
+    transitions,
+)
 
 SWAP_SHARE = 0.1  # of the transitions; the others relocate
 
@@ -21,13 +25,7 @@ def advance(
     arrays: LookUps, order: Int64[np.ndarray, " D"], steps: int, state: UInt64[np.ndarray, " 4"]
 ) -> int:
     """`steps` transitions of `order` in place; returns how many swaps were accepted."""
-    from causal_meta.models.bayesian.structures.order_kernels import run_order
-
-    every, fixed = np.arange(len(order)), np.full(len(order), -1)
-    place, back, sums = arrays.place, arrays.back, arrays.sums
-    return int(
-        run_order(steps, 1.0, 1.0, SWAP_SHARE, order, place, back, sums, fixed, every, state)
-    )
+    return transitions(arrays, order, steps, state, swap_share=SWAP_SHARE)
 
 
 def started_orders(

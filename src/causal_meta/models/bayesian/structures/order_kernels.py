@@ -9,17 +9,19 @@ change, so all D places of a variable cost two look-ups each.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Int, Int64, UInt64
 
-from causal_meta.models.bayesian.structures.compiled import compiled
+from causal_meta.models.bayesian.structures.compiled import compiled, inner
 from causal_meta.models.bayesian.structures.random_kernels import below, uniform
 
 _IMPOSSIBLE = -1e9  # nats, as in `FamilyTables.sums`
 _NEGLIGIBLE = -36.0  # nats below the best, where exp no longer counts in float64
 
 
-@compiled
+@inner
 def masks_of(
     order: Int64[np.ndarray, " D"], place: Int[np.ndarray, "D D"], mask: Int64[np.ndarray, " D"]
 ) -> None:
@@ -34,7 +36,7 @@ def masks_of(
         mask[v] = bits
 
 
-@compiled
+@inner
 def order_score(sums: Float[np.ndarray, "D M"], mask: Int64[np.ndarray, " D"]) -> float:
     """Sum of the tables' entries at the masks."""
     total = 0.0
@@ -43,7 +45,7 @@ def order_score(sums: Float[np.ndarray, "D M"], mask: Int64[np.ndarray, " D"]) -
     return total
 
 
-@compiled
+@inner
 def _entry(
     v: int, mask: int, sums: Float[np.ndarray, "D M"], fixed: Int64[np.ndarray, " D"]
 ) -> float:
@@ -54,7 +56,7 @@ def _entry(
     return 0.0 if fixed[v] & ~mask == 0 else _IMPOSSIBLE
 
 
-@compiled
+@inner
 def _values_of_places(
     at: int,
     order: Int64[np.ndarray, " D"],
@@ -68,8 +70,8 @@ def _values_of_places(
     """Write the score (up to a constant) of the order in which the variable at position `at`
     stands at position 0, 1, ... instead into `values`; `back` is the transpose of `place`."""
     v = order[at]
-    mine = 0
-    level = _entry(v, 0, sums, fixed)
+    mine = np.int64(0)
+    level = _entry(v, mine, sums, fixed)
     values[0] = level
     here = 0
     for i in range(len(order)):
@@ -90,7 +92,7 @@ def _values_of_places(
         values[here] = level
 
 
-@compiled
+@inner
 def _move(
     at: int,
     to: int,
@@ -118,7 +120,7 @@ def _move(
     mask[v] = mine
 
 
-@compiled
+@inner
 def _relocate(
     at: int,
     heat: float,
@@ -137,14 +139,15 @@ def _relocate(
     _values_of_places(at, order, mask, place, back, sums, fixed, values)
     best = values[0]
     for i in range(1, size):
-        best = max(best, values[i])
+        if values[i] > best:
+            best = values[i]
     total = 0.0
     last, weight = np.inf, 0.0
     for i in range(size):
         if values[i] != last:  # equal scores come in runs: one exponential for each
             last = values[i]
             gap = heat * (last - best)
-            weight = np.exp(gap) if gap > _NEGLIGIBLE else 0.0
+            weight = math.exp(gap) if gap > _NEGLIGIBLE else 0.0
         total += weight
         values[i] = total
     threshold = uniform(state) * total
@@ -155,7 +158,7 @@ def _relocate(
         _move(at, to, order, mask, place, back)
 
 
-@compiled
+@inner
 def _swap(
     first: int,
     second: int,
@@ -178,7 +181,7 @@ def _swap(
     after = 0.0
     for i in range(first, second + 1):
         after += _entry(order[i], mask[order[i]], sums, fixed)
-    if heat * (after - before) >= np.log(1.0 - uniform(state)):
+    if heat * (after - before) >= math.log(1.0 - uniform(state)):
         return True
     _move(first, second, order, mask, place, back)
     _move(second - 1, first, order, mask, place, back)
@@ -196,29 +199,32 @@ def run_order(
     back: Int[np.ndarray, "D D"],
     sums: Float[np.ndarray, "D M"],
     fixed: Int64[np.ndarray, " D"],
-    moved: Int64[np.ndarray, " U"],
+    moved: Int64[np.ndarray, " D"],
+    n_moved: int,
+    mask: Int64[np.ndarray, " D"],
+    values: Float[np.ndarray, " D"],
     state: UInt64[np.ndarray, " 4"],
 ) -> int:
-    """`steps` transitions of one chain in place: relocations of a random one of the variables
-    `moved`, and with probability `swap_share` a swap of two random positions instead. Only orders
-    with the parents `fixed[v]` before v are visited, where that is not -1. The power of the
-    posterior (inverse temperature) rises geometrically from `first_heat` to `last_heat`. Returns
-    the number of accepted swaps."""
+    """`steps` transitions of one chain in place: relocations of a random one of the first `n_moved`
+    variables of `moved`, and with probability `swap_share` a swap of two random positions instead.
+    Only orders with the parents `fixed[v]` before v are visited, where that is not -1. The power of
+    the posterior (inverse temperature) rises geometrically from `first_heat` to `last_heat`.
+    Returns the number of accepted swaps; `mask` ends as the candidates before each variable, and
+    `values` is overwritten."""
     size = len(order)
-    mask = np.zeros(size, np.int64)
-    values = np.empty(size)
     masks_of(order, place, mask)
     accepted = 0
     heat = first_heat
-    growth = (last_heat / first_heat) ** (1.0 / max(1, steps - 1))
+    growth = (last_heat / first_heat) ** (1.0 / (steps - 1 if steps > 1 else 1))
     for _ in range(steps):
         if size > 1 and swap_share > 0.0 and uniform(state) < swap_share:
             first = below(state, size)
             second = below(state, size - 1)
-            second += second >= first
+            if second >= first:
+                second += 1
             accepted += _swap(
-                min(first, second),
-                max(first, second),
+                first if first < second else second,
+                second if first < second else first,
                 heat,
                 order,
                 mask,
@@ -229,7 +235,7 @@ def run_order(
                 state,
             )
         else:
-            v = moved[below(state, len(moved))]
+            v = moved[below(state, n_moved)]
             at = 0
             while order[at] != v:
                 at += 1
@@ -244,17 +250,18 @@ def climb(
     place: Int[np.ndarray, "D D"],
     back: Int[np.ndarray, "D D"],
     bests: Float[np.ndarray, "D M"],
+    fixed: Int64[np.ndarray, " D"],
+    turn: Int64[np.ndarray, " D"],
+    mask: Int64[np.ndarray, " D"],
+    values: Float[np.ndarray, " D"],
     state: UInt64[np.ndarray, " 4"],
 ) -> float:
     """Steepest ascent of one variable at a time, in random turns, until no variable has a better
     place; returns the score. Of equally good places a random one is taken, so that the search
-    crosses plateaus."""
+    crosses plateaus. `turn` holds the variables and is shuffled, `fixed` is as in `run_order`;
+    `mask` and `values` are overwritten."""
     size = len(order)
-    mask = np.zeros(size, np.int64)
-    values = np.empty(size)
-    fixed = np.full(size, -1)
     masks_of(order, place, mask)
-    turn = np.arange(size)
     score = order_score(bests, mask)
     stale = 0
     while stale < 3:  # passes without a gain; the plateau is crossed between them
@@ -266,7 +273,7 @@ def climb(
             while order[at] != turn[t]:
                 at += 1
             _values_of_places(at, order, mask, place, back, bests, fixed, values)
-            best, ties, to = values[at], 0, at
+            best, ties, to = values[at], np.int64(0), at
             for i in range(size):
                 if values[i] > best + 1e-9:
                     best, ties, to = values[i], 1, i

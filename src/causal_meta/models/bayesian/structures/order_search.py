@@ -36,19 +36,36 @@ def best_graphs(
     variable is drawn to a new place by its posterior to a rising power, then ascent until no
     variable has a better place; `known` orders are climbed from where they are. The graph of an
     order is the best one compatible with it."""
-    from causal_meta.models.bayesian.structures.order_kernels import climb
-
     arrays = look_ups(tables)
     orders = np.stack([compatible_order(required, generator) for _ in range(starts)])
     for order in orders:
         anneal(arrays, order, steps, random_state(generator))
     orders = orders if known is None else np.concatenate([known, orders])
     for order in orders:
-        climb(order, arrays.place, arrays.back, arrays.bests, random_state(generator))
+        climb(arrays, order, random_state(generator))
     chosen = np.stack([best_parents(arrays, order) for order in orders])
     log_scores = tables.log_weights(chosen)
     ranking = np.argsort(-log_scores, kind="stable")
     return BestGraphs(orders[ranking], chosen[ranking], log_scores[ranking])
+
+
+def transitions(
+    arrays: LookUps,
+    order: Int64[np.ndarray, " D"],
+    steps: int,
+    state: UInt64[np.ndarray, " 4"],
+    heats: tuple[float, float] = (1.0, 1.0),
+    swap_share: float = 0.0,
+) -> int:
+    """`steps` transitions of order MCMC, of `order` in place: a share of swaps, the others
+    relocate; under a power of the posterior that rises geometrically between `heats`. Returns how
+    many swaps were accepted."""
+    from causal_meta.models.bayesian.structures.order_kernels import run_order
+
+    size = len(order)
+    every, fixed, mask = np.arange(size), np.full(size, -1), np.empty(size, np.int64)
+    moves = (steps, *heats, swap_share, order, arrays.place, arrays.back, arrays.sums)
+    return int(run_order(*moves, fixed, every, size, mask, np.empty(size), state))
 
 
 def anneal(
@@ -56,44 +73,34 @@ def anneal(
 ) -> None:
     """`steps` relocations of `order` in place under a power of the posterior that rises
     geometrically from `FIRST_HEAT` to 1."""
-    from causal_meta.models.bayesian.structures.order_kernels import run_order
-
-    every, fixed = np.arange(len(order)), np.full(len(order), -1)
-    run_order(
-        steps,
-        FIRST_HEAT,
-        1.0,
-        0.0,
-        order,
-        arrays.place,
-        arrays.back,
-        arrays.sums,
-        fixed,
-        every,
-        state,
-    )
+    transitions(arrays, order, steps, state, (FIRST_HEAT, 1.0))
 
 
 def heated(
     arrays: LookUps, order: Int64[np.ndarray, " D"], heat: float, state: UInt64[np.ndarray, " 4"]
 ) -> Int64[np.ndarray, " D"]:
     """An order some way from `order`: 5 D relocations under the posterior to the power `heat`."""
-    from causal_meta.models.bayesian.structures.order_kernels import run_order
-
-    end, every, fixed = order.copy(), np.arange(len(order)), np.full(len(order), -1)
-    place, back, sums = arrays.place, arrays.back, arrays.sums
-    run_order(5 * len(order), heat, heat, 0.0, end, place, back, sums, fixed, every, state)
+    end = order.copy()
+    transitions(arrays, end, 5 * len(order), state, (heat, heat))
     return end
+
+
+def climb(arrays: LookUps, order: Int64[np.ndarray, " D"], state: UInt64[np.ndarray, " 4"]) -> None:
+    """Move `order` in place to where no variable has a better place."""
+    from causal_meta.models.bayesian.structures import order_kernels
+
+    size = len(order)
+    fixed, turn, mask = np.full(size, -1), np.arange(size), np.empty(size, np.int64)
+    tables = (arrays.place, arrays.back, arrays.bests)
+    order_kernels.climb(order, *tables, fixed, turn, mask, np.empty(size), state)
 
 
 def climbed(
     arrays: LookUps, order: Int64[np.ndarray, " D"], state: UInt64[np.ndarray, " 4"]
 ) -> Int64[np.ndarray, " D"]:
     """The best graph of the order that an ascent from `order` ends in."""
-    from causal_meta.models.bayesian.structures.order_kernels import climb
-
     end = order.copy()
-    climb(end, arrays.place, arrays.back, arrays.bests, state)
+    climb(arrays, end, state)
     return best_parents(arrays, end)
 
 

@@ -58,5 +58,7 @@ def with_added_edges(
     ratios, which = log_ratios(families, graphs, inside)
     graphs = graphs.copy()
     totals = np.zeros((families.n_nodes,) * 2)
-    add_edges(graphs, ratios, which, state, totals)
+    size = families.n_nodes
+    work = (np.empty(size, np.bool_), np.empty(size, np.int64), np.arange(size))
+    add_edges(graphs, ratios, which, *work, state, totals)
     return graphs, totals.T / len(graphs)

@@ -6,12 +6,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import UInt64
 
-from causal_meta.models.bayesian.structures.compiled import compiled
+from causal_meta.models.bayesian.structures.compiled import inner
 
 _17, _19, _45, _11 = np.uint64(17), np.uint64(19), np.uint64(45), np.uint64(11)
 
 
-@compiled
+@inner
 def uniform(state: UInt64[np.ndarray, " 4"]) -> float:
     """A number on [0, 1) with 53 random bits; `state` moves on."""
     word = state[0] + state[3]
@@ -25,7 +25,8 @@ def uniform(state: UInt64[np.ndarray, " 4"]) -> float:
     return float(word >> _11) * 2.0**-53
 
 
-@compiled
+@inner
 def below(state: UInt64[np.ndarray, " 4"], count: int) -> int:
     """A whole number on 0 .. count - 1, uniform to within count / 2^53."""
-    return min(int(uniform(state) * count), count - 1)
+    number = np.int64(uniform(state) * count)
+    return number if number < count else count - 1
