@@ -12,8 +12,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: A literal is a type of its own, for which a function is compiled once more; these are not.
+ZERO, TRUE = cast(int, np.int64(0)), cast(bool, np.bool_(True))
 
 # without an entry for C, and without counting references to arrays
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
@@ -27,12 +31,17 @@ def compiled(function: F) -> F:
     arrays (their callers do) or assigns to slices: these take longer to compile than all the rest.
     """
     try:
-        return cast(F, numba.njit(cache=True, **_OPTIONS)(function))
+        return _machine_code(function, cache=True)
     except RuntimeError:  # Numba knows no folder for its cache that can be written
-        return cast(F, numba.njit(**_OPTIONS)(function))
+        return _machine_code(function)
 
 
 def inner(function: F) -> F:
     """A part of compiled functions, compiled with them and kept in their machine code; Python
     cannot call it."""
-    return cast(F, numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function))
+    return _machine_code(function, no_cpython_wrapper=True)
+
+
+def _machine_code(function: F, **options: Any) -> F:
+    compiler: Any = numba.njit
+    return cast(F, compiler(**_OPTIONS, **options)(function))

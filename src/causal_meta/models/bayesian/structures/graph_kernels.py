@@ -12,11 +12,10 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, Int64, UInt64
 
-from causal_meta.models.bayesian.structures.compiled import compiled, inner
+from causal_meta.models.bayesian.structures.compiled import ZERO, compiled, inner
 from causal_meta.models.bayesian.structures.random_kernels import below, uniform
 
 _CANCELS = 1e-3  # nats: below this a difference of two sums is summed directly
-EMPTY = np.int64(0)  # bits of no parents; a literal 0 would be one more type of argument
 
 
 @inner
@@ -154,7 +153,7 @@ def _reverse(
     both ends anew (Grzegorczyk & Husmeier 2008, section 4). Returns the number of edges after
     it."""
     target = below(state, edges)
-    i, j = np.int64(-1), np.int64(0)
+    i, j = ZERO - 1, ZERO
     while i < 0:
         count = children[j]
         if target < count:
@@ -167,8 +166,8 @@ def _reverse(
         return edges
     old_i, old_j = chosen[i], chosen[j]
     bit_of_j, bit_of_i = 1 << back, 1 << place[j, i]
-    _set_parents(i, EMPTY, chosen, candidate, child, children)
-    _set_parents(j, EMPTY, chosen, candidate, child, children)
+    _set_parents(i, ZERO, chosen, candidate, child, children)
+    _set_parents(j, ZERO, chosen, candidate, child, children)
     free_i = _allowed(i, candidate, child, children, below_v, stack)
     free_j = _allowed(j, candidate, child, children, below_v, stack)
     new_i_total = log_total_holding(i, free_i, bit_of_j, scores, sums, ranked)
@@ -180,18 +179,18 @@ def _reverse(
     _set_parents(j, old_j, chosen, candidate, child, children)
     mask = _allowed(i, candidate, child, children, below_v, stack)
     old_i_total = sums[i, mask]
-    _set_parents(j, EMPTY, chosen, candidate, child, children)
+    _set_parents(j, ZERO, chosen, candidate, child, children)
     new_i = draw_parents(i, free_i, bit_of_j, new_i_total, scores, ranked, state)
     _set_parents(i, new_i, chosen, candidate, child, children)
     mask = _allowed(j, candidate, child, children, below_v, stack)
     new_j_total = sums[j, mask]
-    new_j = draw_parents(j, mask, EMPTY, new_j_total, scores, ranked, state)
+    new_j = draw_parents(j, mask, ZERO, new_j_total, scores, ranked, state)
     _set_parents(j, new_j, chosen, candidate, child, children)
     changed = edges + bit_count(new_i) + bit_count(new_j) - bit_count(old_i) - bit_count(old_j)
     ratio = math.log(edges / changed) + new_i_total + new_j_total - old_j_total - old_i_total
     if ratio >= math.log(1.0 - uniform(state)):
         return changed
-    _set_parents(j, EMPTY, chosen, candidate, child, children)
+    _set_parents(j, ZERO, chosen, candidate, child, children)
     _set_parents(i, old_i, chosen, candidate, child, children)
     _set_parents(j, old_j, chosen, candidate, child, children)
     return edges
@@ -220,12 +219,12 @@ def draw_graph(
     """Write a graph into `chosen`, drawn from its posterior given the order."""
     for i in range(len(order)):
         v = order[i]
-        mask = EMPTY
+        mask = ZERO
         for j in range(i):
             k = place[v, order[j]]
             if k >= 0:
                 mask |= 1 << k
-        chosen[v] = draw_parents(v, mask, EMPTY, sums[v, mask], scores, ranked, state)
+        chosen[v] = draw_parents(v, mask, ZERO, sums[v, mask], scores, ranked, state)
 
 
 @inner
@@ -253,7 +252,7 @@ def run_graph(
     `child`, `children` and `stack` are overwritten, `below_v` is all False before and after.
     """
     size = len(chosen)
-    edges = np.int64(0)
+    edges = ZERO
     for v in range(size):
         children[v] = 0
     for v in range(size):
@@ -286,7 +285,7 @@ def run_graph(
             for k in range(candidate.shape[1]):
                 if (mask >> k) & 1:
                     marginals[v, k] -= math.expm1(sums[v, mask & ~(1 << k)] - total)
-        subset = draw_parents(v, mask, EMPTY, total, scores, ranked, state)
+        subset = draw_parents(v, mask, ZERO, total, scores, ranked, state)
         edges += bit_count(subset) - bit_count(chosen[v])
         _set_parents(v, subset, chosen, candidate, child, children)
 

@@ -8,9 +8,8 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64, UInt64
 
-from causal_meta.models.bayesian.structures.compiled import compiled, inner
+from causal_meta.models.bayesian.structures.compiled import TRUE, ZERO, compiled, inner
 from causal_meta.models.bayesian.structures.graph_kernels import (
-    EMPTY,
     bit_count,
     draw_parents,
     run_graph,
@@ -169,11 +168,11 @@ def _jump(
     q(order' | graph') / q(order | graph), up to 1. Returns whether they were.
     """
     size = len(order)
-    drawn = np.bool_(True)
+    drawn = TRUE
     before = _sort(drawn, order, chosen, candidate, back, reach, weight, waiting, free, state)
     for v in range(size):
         fixed[v] = graph[v] = chosen[v]
-    count = np.int64(0)
+    count = ZERO
     for i in range(size if around < 0 else candidate.shape[1] + 1):
         v = i if around < 0 else (around if i == 0 else candidate[around, i - 1])
         if v >= 0:
@@ -200,7 +199,7 @@ def _jump(
         v = order[i]
         if fixed[v] < 0:
             # the bits of v in `mask` are those of its candidates before it
-            graph[v] = draw_parents(v, mask[v], EMPTY, sums[v, mask[v]], scores, ranked, state)
+            graph[v] = draw_parents(v, mask[v], ZERO, sums[v, mask[v]], scores, ranked, state)
     after = _sort(not drawn, order, graph, candidate, back, reach, weight, waiting, free, state)
     if after - before < math.log(1.0 - uniform(state)):
         return False

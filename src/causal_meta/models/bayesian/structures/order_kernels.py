@@ -14,7 +14,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Int, Int64, UInt64
 
-from causal_meta.models.bayesian.structures.compiled import compiled, inner
+from causal_meta.models.bayesian.structures.compiled import ZERO, compiled, inner
 from causal_meta.models.bayesian.structures.random_kernels import below, uniform
 
 _IMPOSSIBLE = -1e9  # nats, as in `FamilyTables.sums`
@@ -70,7 +70,7 @@ def _values_of_places(
     """Write the score (up to a constant) of the order in which the variable at position `at`
     stands at position 0, 1, ... instead into `values`; `back` is the transpose of `place`."""
     v = order[at]
-    mine = np.int64(0)
+    mine = ZERO
     level = _entry(v, mine, sums, fixed)
     values[0] = level
     here = 0
@@ -273,7 +273,7 @@ def climb(
             while order[at] != turn[t]:
                 at += 1
             _values_of_places(at, order, mask, place, back, bests, fixed, values)
-            best, ties, to = values[at], np.int64(0), at
+            best, ties, to = values[at], ZERO, at
             for i in range(size):
                 if values[i] > best + 1e-9:
                     best, ties, to = values[i], 1, i

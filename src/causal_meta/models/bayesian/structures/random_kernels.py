@@ -28,5 +28,5 @@ def uniform(state: UInt64[np.ndarray, " 4"]) -> float:
 @inner
 def below(state: UInt64[np.ndarray, " 4"], count: int) -> int:
     """A whole number on 0 .. count - 1, uniform to within count / 2^53."""
-    number = np.int64(uniform(state) * count)
+    number = int(uniform(state) * count)
     return number if number < count else count - 1
