@@ -40,6 +40,8 @@ class MethodDiagnostics:
         best_reached: starts that ended at the best score of their search.
         members: the names of the members of a pooled posterior, in its order; equal names are of
             one set of assumptions on different rows.
+        prior_scale: the scale t of the prior of effects, the smallest of all tasks; None where the
+            method has no such prior.
     """
 
     interventional_rows_left_out: int = 0
@@ -54,6 +56,7 @@ class MethodDiagnostics:
     members: tuple[str, ...] = ()
     r_hat_edges: float | None = None
     edge_error: float | None = None
+    prior_scale: float | None = None
 
     @classmethod
     def total(cls, records: Iterable[MethodDiagnostics]) -> MethodDiagnostics:
@@ -82,6 +85,9 @@ class MethodDiagnostics:
             members=next((record.members for record in records if record.members), ()),
             r_hat_edges=_largest(record.r_hat_edges for record in records),
             edge_error=_largest(record.edge_error for record in records),
+            prior_scale=min(
+                (record.prior_scale for record in records if record.prior_scale), default=None
+            ),
         )
 
     def entries(self) -> dict[str, Any]:
@@ -129,6 +135,8 @@ class MethodDiagnostics:
             )
         if self.r_hat_edges is not None:
             lines.append(f"R-hat of an edge at most {self.r_hat_edges:.2f}")
+        if self.prior_scale is not None:
+            lines.append(f"scale t = {self.prior_scale:g} of the prior of linear effects")
         if self.chains_left_out:
             lines.append(
                 f"{len(self.chains_left_out)} chains in a worse mode left out: "

@@ -231,6 +231,13 @@ class BayesianConfig(MethodConfig):
     expected_edges: float | None = setting(
         None, above=0, unit="edges", help="sets edge_penalty, by the prior mean"
     )
+    prior_scale: float | None = setting(
+        None,
+        above=0,
+        added=True,
+        help="t of the normal-Wishart prior of standardised columns; by default 0.5, or less where "
+        "the evidence of good linear graphs asks for it",
+    )
     n_samples: int = setting(1000, low=1, unit="graphs")
 
     def validate(self) -> None:
@@ -249,6 +256,7 @@ class ExactConfig(BayesianConfig):
     kind: ClassVar[str] = "exact"
     title: ClassVar[str] = "exact Bayesian inference"
     table_rank: ClassVar[int] = 2
+    revision: ClassVar[int] = 2
     prior: Literal["modular", "order"] = setting(
         "modular",
         help="modular: every graph counts once; order: once for each of its topological orders",
@@ -262,6 +270,7 @@ class MCMCConfig(BayesianConfig):
     kind: ClassVar[str] = "mcmc"
     title: ClassVar[str] = "structure MCMC"
     table_rank: ClassVar[int] = 6
+    revision: ClassVar[int] = 2
     chains: int = setting(8, low=1)
     n_candidates: int = setting(
         10, low=1, high=12, unit="variables", help="possible causes of each variable"

@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from causal_meta.conf.inference import BayesianConfig, PoolConfig
 from causal_meta.knowledge import Knowledge
 from causal_meta.method_diagnostics import MethodDiagnostics
+from causal_meta.models.bayesian.prior_scale import table_prior
 from causal_meta.models.bayesian.task_scores import scored_table
 from causal_meta.models.task_method import Checkpoint
 from causal_meta.posteriors import DrawnGraphs, PooledGraphs, load_posterior
 from causal_meta.randomness import torch_generator
 from causal_meta.scores.assumptions import assumption_scores
+from causal_meta.scores.bge import BGePrior
 from causal_meta.scores.local_score import LocalScore
 from causal_meta.tasks import Task
 
@@ -108,7 +110,8 @@ def pooled_posterior(
     sources = [np.random.default_rng(seed) for seed in seeds]
     known = task.knowledge or Knowledge.none(task.x.shape[1])
     fits = _load(checkpoint)
-    scores = _Scores(task)
+    prior = table_prior(task, config, generator)
+    scores = _Scores(task, prior)
     for m in range(len(fits), len(pool)):
         member = pool[m]
         checkpoint.stage(f"{member.name}, {m + 1} of {len(pool)} posteriors")
@@ -125,6 +128,7 @@ def pooled_posterior(
     answer.diagnostics = dataclasses.replace(
         total,
         members=tuple(one.name for one in pool),
+        prior_scale=prior.scale if prior else None,
         edge_error=_pooled_error(weights, [one.diagnostics.edge_error for one in posteriors]),
     )
     return answer
@@ -147,23 +151,23 @@ def draws_of(weight: float, n_samples: int) -> int:
 class _Scores:
     """The scores of the members; those of the same rows share their Gram matrices."""
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, task: Task, prior: BGePrior | None) -> None:
+        self._task, self._prior = task, prior
         self._rows: Int[np.ndarray, " n"] | None = None
         self._scores: Mapping[str, LocalScore] | None = None
 
     def of(self, member: Member) -> LocalScore:
         """The score of a member."""
         if self._scores is None or self._rows is not member.rows:
-            self._rows, self._scores = member.rows, _row_scores(self._task, member.rows)
+            self._rows, self._scores = member.rows, self._row_scores(member.rows)
         return self._scores[member.assumption]
 
-
-def _row_scores(task: Task, rows: Int[np.ndarray, " n"] | None) -> Mapping[str, LocalScore]:
-    x, categories, intervened = scored_table(task)
-    if rows is not None:
-        x, intervened = x[rows], intervened[rows]
-    return assumption_scores(x, categories, intervened if intervened.any() else None)
+    def _row_scores(self, rows: Int[np.ndarray, " n"] | None) -> Mapping[str, LocalScore]:
+        x, categories, intervened = scored_table(self._task)
+        if rows is not None:
+            x, intervened = x[rows], intervened[rows]
+        cells = intervened if intervened.any() else None
+        return assumption_scores(x, categories, cells, self._prior)
 
 
 def _start(fits: Sequence[Fit]) -> Candidates | None:

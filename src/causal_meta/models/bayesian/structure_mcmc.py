@@ -13,6 +13,7 @@ from causal_meta.knowledge import Knowledge
 from causal_meta.method_diagnostics import MethodDiagnostics
 from causal_meta.models.bayesian.exact import graph_prior
 from causal_meta.models.bayesian.pool import Candidates, Fit, pooled_posterior
+from causal_meta.models.bayesian.prior_scale import table_prior
 from causal_meta.models.bayesian.structures.chain_run import SampleSettings
 from causal_meta.models.bayesian.structures.structure_sample import (
     StructureSample,
@@ -53,14 +54,14 @@ class StructureMCMC(TaskMethod[MCMCConfig]):
     ) -> DrawnGraphs:
         if self.config.score == "pool":
             return pooled_posterior(task, self.config, self._fit, generator, checkpoint)
-        sample = mcmc_sample(
-            task_score(task, self.config.score),
-            _known(task),
-            self.config,
-            generator,
-            checkpoint=checkpoint,
-        )
-        return drawn_graphs(sample)
+        prior = table_prior(task, self.config, generator)
+        score = task_score(task, self.config.score, prior)
+        known = _known(task)
+        sample = mcmc_sample(score, known, self.config, generator, checkpoint=checkpoint)
+        posterior = drawn_graphs(sample)
+        scale = prior.scale if prior else None
+        posterior.diagnostics = dataclasses.replace(posterior.diagnostics, prior_scale=scale)
+        return posterior
 
     def _fit(
         self,

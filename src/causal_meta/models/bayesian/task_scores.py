@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from causal_meta.conf.setting import ConfigError
 from causal_meta.scores.assumptions import assumption_scores
 from causal_meta.scores.bdeu import BDeu
-from causal_meta.scores.bge import BGe
+from causal_meta.scores.bge import BGe, BGePrior
 from causal_meta.scores.bic import BIC
 from causal_meta.scores.degenerate_gaussian import DegenerateGaussian
 from causal_meta.scores.local_score import LocalScore
@@ -34,12 +34,17 @@ def check_columns(task: Task, name: str) -> None:
             )
 
 
-def task_score(task: Task, name: str) -> LocalScore:
+#: The scores without a `BGePrior`.
+WITHOUT_PRIOR = ("bic", "bdeu", "degenerategaussian")
+
+
+def task_score(task: Task, name: str, prior: BGePrior | None = None) -> LocalScore:
     """The score `name` of a task: one of `scores.assumptions.ASSUMPTIONS`, `bic`, `bdeu` or
     `degenerategaussian`.
 
     Cells that were set by interventions are left out of the scores of their own variables;
     categorical columns become blocks of indicators. For `bdeu` every column is categorical.
+    `prior` is that of all scores but `WITHOUT_PRIOR`.
 
     Raises:
         ConfigError: a score that cannot read the columns.
@@ -55,8 +60,8 @@ def task_score(task: Task, name: str) -> LocalScore:
         table = prepare(x, categories, cells)
         return BIC(table) if name == "bic" else DegenerateGaussian(table)
     if name == "linear":  # without the features of the others
-        return BGe(prepare(x, categories, cells))
-    return assumption_scores(x, categories, cells)[name]
+        return BGe(prepare(x, categories, cells), prior)
+    return assumption_scores(x, categories, cells, prior)[name]
 
 
 def _named(task: Task) -> Bool[np.ndarray, " D"]:

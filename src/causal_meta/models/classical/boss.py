@@ -56,7 +56,7 @@ class BOSS(Bootstrap[BOSSConfig]):
         while starts < self.config.starts and (not starts or _works(score)):
             if starts >= ENOUGH_STARTS and at_best >= ENOUGH_AT_BEST:
                 break
-            order = _random_order(score, generator)
+            order = random_order(score, generator)
             improve(score, order, generator)
             total, chosen = graph_of(score, order)
             starts += 1
@@ -114,7 +114,7 @@ def graph_of(score: GaussianBIC, order: list[int]) -> tuple[float, list[int]]:
     return total, parents
 
 
-def _random_order(score: GaussianBIC, generator: np.random.Generator) -> list[int]:
+def random_order(score: GaussianBIC, generator: np.random.Generator) -> list[int]:
     """A random order with required parents before their children."""
     left = generator.permutation(score.n_nodes).tolist()
     order: list[int] = []

@@ -109,8 +109,8 @@ class Discovery:
 
     @functools.cached_property
     def features(self) -> Features:
-        """The table as local scores read it."""
-        return score_features(self.table)
+        """The table as the local scores of the answer read it."""
+        return score_features(self.table, self.posterior.diagnostics.prior_scale)
 
     @functools.cached_property
     def mechanisms(self) -> pd.DataFrame:

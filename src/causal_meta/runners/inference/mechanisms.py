@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int8
 
+from causal_meta.scores.bge import BGePrior
 from causal_meta.scores.class_gains import ClassGains
 from causal_meta.scores.features import Features
 from causal_meta.scores.mixture import Mixture
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 KINDS = ("nonlinear", "other_noise", "varying")
 
 
-def score_features(table: Table) -> Features:
-    """The columns of a table and their smooth features."""
+def score_features(table: Table, scale: float | None = None) -> Features:
+    """The columns of a table and their smooth features, under a prior of this scale."""
     categories = [
         int(table.x[:, v].max()) + 1 if name in table.categorical else 0
         for v, name in enumerate(table.columns)
     ]
-    return Features(prepare(table.x, categories, table.intervened))
+    return Features(prepare(table.x, categories, table.intervened), BGePrior(t=scale))
 
 
 def mechanism_shares(
