@@ -1,5 +1,5 @@
 """Laws of the prior's scale: it is the one of most evidence over all graphs, no order, unit or copy
-of columns changes it, and it changes no other random number."""
+of columns changes it, and one serves all members of a pool."""
 
 import dataclasses
 import itertools
@@ -40,7 +40,7 @@ def chain(noise, seed=0, n_rows=100, n_nodes=6):
 
 def scale(x, seed=0):
     prior = GraphPrior(n_nodes=x.shape[1], kind="fair", edge_penalty=1.5)
-    return chosen_scale(task_of(x), prior, np.random.default_rng(seed))
+    return chosen_scale(task_of(x), prior, seed)
 
 
 def most_evidence(x):
@@ -154,5 +154,5 @@ def test_one_scale_serves_all_members_and_is_reported_and_can_be_set():
 def test_scores_without_the_prior_have_no_scale():
     task = task_of(chain(0.1, 3))
     config = ExactConfig(n_samples=20, score="bic")
-    assert table_prior(task, config, np.random.default_rng(0)) is None
+    assert table_prior(task, config) is None
     assert Exact(config).answer(task, np.random.default_rng(0)).diagnostics.prior_scale is None

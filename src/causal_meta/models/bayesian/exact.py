@@ -68,7 +68,7 @@ class Exact(TaskMethod[ExactConfig]):
         """The posterior of a task; of a pool, finished members are saved on the way."""
         if self.config.score == "pool":
             return pooled_posterior(task, self.config, self._fit, generator, checkpoint)
-        prior = table_prior(task, self.config, generator)
+        prior = table_prior(task, self.config)
         score = task_score(task, self.config.score, prior)
         posterior = exact_posterior(score, _known(task), self.config, generator)
         posterior.diagnostics = MethodDiagnostics(prior_scale=prior.scale if prior else None)

@@ -110,7 +110,7 @@ def pooled_posterior(
     sources = [np.random.default_rng(seed) for seed in seeds]
     known = task.knowledge or Knowledge.none(task.x.shape[1])
     fits = _load(checkpoint)
-    prior = table_prior(task, config, generator)
+    prior = table_prior(task, config)
     scores = _Scores(task, prior)
     for m in range(len(fits), len(pool)):
         member = pool[m]

@@ -12,6 +12,7 @@ from causal_meta.knowledge import Knowledge
 from causal_meta.models.bayesian.task_scores import WITHOUT_PRIOR, scored_table
 from causal_meta.models.classical.boss import graph_of, random_order, relocate
 from causal_meta.models.classical.gaussian_bic import GaussianBIC, members
+from causal_meta.randomness import generator
 from causal_meta.scores.bge import BGe, BGePrior
 from causal_meta.scores.graph_prior import GraphPrior
 from causal_meta.scores.statistics import Table, prepare
@@ -27,14 +28,9 @@ _WORK = 50_000  # families after which the search ends: reached at about 100 var
 _ROWS = 5  # for every parent of a variable
 
 
-def table_prior(
-    task: Task, config: BayesianConfig, generator: np.random.Generator
-) -> BGePrior | None:
+def table_prior(task: Task, config: BayesianConfig) -> BGePrior | None:
     """The prior for all scores of a table: that of `config.prior_scale`, or of `chosen_scale`;
-    None for scores without it.
-
-    The random numbers of the search are of their own: `generator` gives the same ones afterwards.
-    """
+    None for scores without it."""
     if config.score in WITHOUT_PRIOR:
         return None
     if config.prior_scale is not None:
@@ -42,10 +38,10 @@ def table_prior(
     prior = GraphPrior(
         n_nodes=task.x.shape[1], kind=config.graph_prior, edge_penalty=config.edge_penalty
     )
-    return BGePrior(t=chosen_scale(task, prior, generator.spawn(1)[0]))
+    return BGePrior(t=chosen_scale(task, prior))
 
 
-def chosen_scale(task: Task, prior: GraphPrior, generator: np.random.Generator) -> float:
+def chosen_scale(task: Task, prior: GraphPrior, seed: int = 0) -> float:
     """The t of `SCALES` under which good linear graphs have the highest score,
 
         max_G log p(x | G, t) + log p(G)
@@ -58,7 +54,7 @@ def chosen_scale(task: Task, prior: GraphPrior, generator: np.random.Generator) 
     variable's variance: false causes then pay by keeping the coefficients small. A smaller t costs
     log(1 / 2t) nats for every edge instead, and is chosen where the evidence gains more. Copies and
     sums of other columns are left out, as an exact relation would ask for the smallest t whatever
-    the others need. What is known of the graph is not used.
+    the others need. What is known of the graph is not used; `seed` is that of the search.
     """
     x, categories, intervened = scored_table(task)
     kept = independent_columns(x)
@@ -67,12 +63,12 @@ def chosen_scale(task: Task, prior: GraphPrior, generator: np.random.Generator) 
     kinds = None if categories is None else [categories[v] for v in kept]
     table = prepare(x[:, kept], kinds, intervened[:, kept] if intervened.any() else None)
     prior = GraphPrior(n_nodes=len(kept), kind=prior.kind, edge_penalty=prior.edge_penalty)
-    graphs = good_graphs(table, generator)
+    graphs = good_graphs(table, generator(seed, "prior scale"))
     scores = [[_log_posterior(BGe(table, BGePrior(t=t)), prior, g) for g in graphs] for t in SCALES]
     return SCALES[int(np.argmax(np.max(scores, axis=1)))]
 
 
-def good_graphs(table: Table, generator: np.random.Generator) -> list[list[list[int]]]:
+def good_graphs(table: Table, source: np.random.Generator) -> list[list[list[int]]]:
     """The parents of each variable in the graphs of some searches by BIC; of a categorical variable
     the first contrast counts."""
     rows = table.values[:, [block[0] for block in table.blocks]]
@@ -82,11 +78,11 @@ def good_graphs(table: Table, generator: np.random.Generator) -> list[list[list[
     score = GaussianBIC(rows, _PENALTY, known)
     graphs = []
     for _ in range(_STARTS):
-        order = random_order(score, generator)
+        order = random_order(score, source)
         moved = True
         while moved:
             moved = False
-            for node in generator.permutation(len(order)).tolist():
+            for node in source.permutation(len(order)).tolist():
                 moved |= score.work < _WORK and relocate(score, node, order)
         graphs.append([members(parents) for parents in graph_of(score, order)[1]])
         if score.work >= _WORK:

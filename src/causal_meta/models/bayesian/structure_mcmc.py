@@ -54,7 +54,7 @@ class StructureMCMC(TaskMethod[MCMCConfig]):
     ) -> DrawnGraphs:
         if self.config.score == "pool":
             return pooled_posterior(task, self.config, self._fit, generator, checkpoint)
-        prior = table_prior(task, self.config, generator)
+        prior = table_prior(task, self.config)
         score = task_score(task, self.config.score, prior)
         known = _known(task)
         sample = mcmc_sample(score, known, self.config, generator, checkpoint=checkpoint)
