@@ -3,8 +3,8 @@ does the rest, and its table is that of an undisturbed one.
 
 One process imports everything once and is forked for every kill; it carries out nothing itself,
 since threads and forks do not meet. The first study makes its cells in the driver itself, so that
-driver and builder die together; in the second everything is made and only what a driver writes is
-left (names, links, tables, the gallery).
+driver and builder die together; in the second everything is made (by the first, undisturbed) and
+only what a driver writes is left (names, links, tables, the gallery).
 """
 
 import json
@@ -71,17 +71,25 @@ def forked(root, limit):
     _, status = os.waitpid(process, 0)
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
-file, base, every = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-limit, status = 1, -signal.SIGKILL
-while status == -signal.SIGKILL:
-    root = base.parent / f"{base.name}-{limit}" / "store"
-    if base.exists():
-        shutil.copytree(base, root, symlinks=True)
-    else:
-        root.parent.mkdir()
-    status = forked(root, limit)
-    print(json.dumps([str(root), status, forked(root, 0) if status else 0]), flush=True)
-    limit += every
+def killed(name, every, base=None):
+    limit, status = 1, -signal.SIGKILL
+    while status == -signal.SIGKILL:
+        root = folder / f"{name}-{limit}" / "store"
+        if base:
+            shutil.copytree(base, root, symlinks=True)
+        else:
+            root.parent.mkdir()
+        status = forked(root, limit)
+        print(json.dumps([name, str(root), status, forked(root, 0) if status else 0]), flush=True)
+        limit += every
+    return root
+
+folder = Path(sys.argv[1])
+file = folder / "small.yaml"
+made = shutil.copytree(killed("all", 41), folder / "made", symlinks=True)
+(made / "experiments" / "small" / "results.parquet").unlink()
+file.write_text(file.read_text().replace("nothing", "nil"))
+killed("results", 11, made)
 """
 
 
@@ -91,7 +99,7 @@ def table(root):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def place():
     """A folder in memory where there is one: thousands of flushes are waited for."""
     memory = Path("/dev/shm")
@@ -99,33 +107,23 @@ def place():
         yield Path(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def killed(place):
-    """Carry out the study with a kill before every n-th call; the stores afterwards, the last of
+    """Both studies with a kill before every n-th call; by study the stores afterwards, the last of
     which nobody disturbed."""
-
-    def carry_out(every, base="none", text=STUDY):
-        file = place / "small.yaml"
-        file.write_text(text)
-        (place / "harness.py").write_text(HARNESS)
-        words = [
-            sys.executable,
-            "-W",
-            "error",
-            str(place / "harness.py"),
-            str(file),
-            str(place / base),
-            str(every),
-        ]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        cases = [json.loads(line) for line in done.stdout.splitlines()]
-        assert [status for _, status, _ in cases] == [-signal.SIGKILL] * (len(cases) - 1) + [0]
-        assert {again for _, _, again in cases} == {0}
-        return [Store(root) for root, _, _ in cases]
-
-    return carry_out
+    (place / "small.yaml").write_text(STUDY)
+    (place / "harness.py").write_text(HARNESS)
+    words = [sys.executable, "-W", "error", str(place / "harness.py"), str(place)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    stores = {}
+    for name in ("all", "results"):
+        cases = [case for case in map(json.loads, done.stdout.splitlines()) if case[0] == name]
+        assert [status for *_, status, _ in cases] == [-signal.SIGKILL] * (len(cases) - 1) + [0]
+        assert {again for *_, again in cases} == {0}
+        stores[name] = [Store(root) for _, root, *_ in cases]
+    return stores
 
 
 def check(stores):
@@ -140,21 +138,16 @@ def check(stores):
 
 
 def test_a_study_whose_driver_was_killed_at_any_step_is_resumed(killed):
-    stores = killed(every=41)
+    stores = killed["all"]
     assert len(stores) > 5, "the counter counts nothing"
     check(stores)
 
 
 def test_a_study_whose_driver_was_killed_while_writing_results_is_resumed(killed, place):
-    *_, done = killed(every=10**6)
-    done.root.rename(place / "made")
-    for folder in (place / "made" / "experiments").iterdir():
-        if folder.name == "small":
-            (folder / "results.parquet").unlink()
+    stores = killed["results"]
     made = {
         artifact.id: artifact.meta["created_at"] for artifact in Store(place / "made").artifacts()
     }
-    stores = killed(every=11, base="made", text=STUDY.replace("nothing", "nil"))
     assert len(stores) > 5
     for store in stores:
         # nothing was made again

@@ -112,7 +112,7 @@ def test_estimates_from_the_command_line(llc_store, targets, capsys):
     assert (
         main(
             [
-                *("infer", "mala", *WORDS, "warmup=200", "thin=10"),
+                *("infer", "mala", *WORDS, "warmup=100", "thin=5"),
                 *("posterior.polish=60", "posterior.gamma=100"),
             ]
         )
