@@ -92,6 +92,7 @@ def test_show_draws_into_the_store_and_finds_it_again(run, store):
     assert all(Path(line).is_file() for line in pictures)
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_distance_is_computed_once_whatever_the_order(run, store, tmp_path):
     first = run("data", "distance", "wide", "linear_er", *SMALL)
     assert first.status == 0
@@ -112,6 +113,7 @@ def test_distance_is_computed_once_whatever_the_order(run, store, tmp_path):
     assert (folder / "figures" / "distance.png").is_file()
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_distance_takes_task_sets_and_models(run, store):
     ran = run("data", "distance", "first", "held_in", "n_tasks=20", "n_rows=20")
     assert ran.status == 0, ran.err
