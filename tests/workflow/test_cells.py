@@ -308,7 +308,8 @@ def test_the_content_of_a_table_counts_and_not_its_place(study, table):
 def test_a_table_is_made_here_and_its_runs_anywhere(study, store, table):
     text = (
         MINE
-        + "runs:\n  - {run: [empty, pc], of: mine}\n  - {run: evaluate, of: mine, posterior: '*'}\n"
+        + "runs:\n  - {run: [empty, random], of: mine}\n"
+        + "  - {run: evaluate, of: mine, posterior: '*'}\n"
     )
     plan = plan_of(study(text), store)
     assert carry_out(plan, store, executor="processes", workers=1).ok
