@@ -8,7 +8,14 @@ from scipy.special import logsumexp
 
 from causal_meta.scores.bge import log_determinants
 from causal_meta.scores.features import Features
-from causal_meta.scores.local_score import LocalScore, checked_families
+from causal_meta.scores.local_score import (
+    LocalScore,
+    checked_families,
+    subset_numbers,
+    subset_sums,
+    subsets_by_size,
+)
+from causal_meta.scores.subset_determinants import subset_log_determinants
 
 SCALES = (0.1, 1.0, 10.0)
 _PRODUCTS = (2, 5)  # numbers of parents with products of pairs: fewest and most
@@ -41,7 +48,7 @@ class Additive(LocalScore):
             raise ValueError(f"the scales of mechanisms must be positive; they are {scales}")
         self.n_nodes = features.table.n_nodes
         self.mechanisms = [(s, products) for products in (False, True) for s in scales]
-        self._features = features
+        self._features, self._scales = features, scales
         self._sizes = features.table.sizes()
 
     def families(self, node: int, parents: Int[np.ndarray, "F p"]) -> Float[np.ndarray, " F"]:
@@ -54,25 +61,72 @@ class Additive(LocalScore):
         parents rising."""
         fewest, most = _PRODUCTS
         with_products = self._features.products is not None and fewest <= parents.shape[1] <= most
-        return np.array([
-            self._evidence(node, parents, s, products)
-            for s, products in self.mechanisms
-            if with_products or not products
-        ])  # fmt: skip
+        plain = self._evidences(node, parents, products=False)
+        if not with_products:
+            return plain
+        return np.vstack([plain, self._evidences(node, parents, products=True)])
 
-    def _evidence(
-        self, node: int, parents: Int[np.ndarray, "F p"], s: float, products: bool
-    ) -> Float[np.ndarray, " F"]:
-        features, prior = self._features, self._features.prior
+    def table(
+        self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None = None
+    ) -> Float[np.ndarray, " 2**K"]:
+        """The scores of all subsets of `candidates`; see `LocalScore.table`."""
+        names = checked_families(node, np.asarray(candidates)[None], self.n_nodes)[0]
+        if not np.array_equal(names, candidates):  # the subsets are numbered by another order
+            return self.table(node, names, max_parents)[subset_numbers(names, candidates)]
+        plain = self._table_without_products(node, names, max_parents)
+        table = logsumexp(plain, axis=0) - np.log(len(plain))
+        if self._features.products is not None:
+            fewest, most = _PRODUCTS
+            for subsets, parents in subsets_by_size(names, max_parents):
+                if fewest <= parents.shape[1] <= most:
+                    products = self._evidences(node, parents, products=True)
+                    scores = np.vstack([plain[:, subsets], products])
+                    table[subsets] = logsumexp(scores, axis=0) - np.log(len(scores))
+        return table
+
+    def _table_without_products(
+        self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None
+    ) -> Float[np.ndarray, "M 2**K"]:
+        features = self._features
         group = features.table.group_of[node]
-        n, gram = int(self._sizes[group]), features.grams[group]
-        target = features.table.blocks[node]
-        b = len(target)
+        blocks = [features.blocks[u] for u in candidates]
+        log_det, log_q = subset_log_determinants(
+            features.grams[group],
+            features.table.blocks[node],
+            blocks,
+            np.stack([features.precisions(s, 1) for s in self._scales]),
+            len(blocks) if max_parents is None else max_parents,
+        )
+        smooth = subset_sums(np.array([features.is_smooth[c].sum() for c in blocks], np.int64))
+        linear = subset_sums(np.array([len(c) for c in blocks], np.int64)) - smooth
+        log_prior = -np.log(self._scales)[:, None] * smooth
+        with np.errstate(invalid="ignore"):
+            scores = self._combined(node, log_det - log_prior, log_q, linear)
+        return np.where(np.isfinite(log_q), scores, -np.inf)
+
+    def _evidences(
+        self, node: int, parents: Int[np.ndarray, "F p"], products: bool
+    ) -> Float[np.ndarray, "S F"]:
+        """A_s for each scale."""
+        features = self._features
+        gram = features.grams[features.table.group_of[node]]
         columns = features.of(parents, products)
-        precision = features.precisions(s, parents.shape[1])
-        log_det, log_q = log_determinants(gram, columns, target, precision)
-        log_prior = np.log(np.where(features.is_smooth, precision, 1.0))
+        precisions = np.stack([features.precisions(s, parents.shape[1]) for s in self._scales])
+        target = features.table.blocks[node]
+        log_det, log_q = log_determinants(gram, columns, target, precisions)
+        log_prior = np.log(np.where(features.is_smooth, precisions, 1.0))
         linear = (~features.is_smooth[columns] & (columns != features.empty)).sum(axis=1)
+        return self._combined(node, log_det - log_prior[:, columns].sum(axis=2), log_q, linear)
+
+    def _combined(
+        self,
+        node: int,
+        log_det: Float[np.ndarray, "S F"],
+        log_q: Float[np.ndarray, "S F"],
+        linear: Int[np.ndarray, " F"],
+    ) -> Float[np.ndarray, "S F"]:
+        """A_s from log det M_s + F log s, log q_s and the numbers of linear columns."""
+        table, prior = self._features.table, self._features.prior
+        n, b = int(self._sizes[table.group_of[node]]), len(table.blocks[node])
         nu = n + prior.a_w_excess + linear + b
-        constant = prior.constant(n, linear, b)
-        return constant - nu / 2 * log_q - b / 2 * (log_det - log_prior[columns].sum(axis=1))
+        return prior.constant(n, linear, b) - nu / 2 * log_q - b / 2 * log_det

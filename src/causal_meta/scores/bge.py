@@ -8,8 +8,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import gammaln
 
-from causal_meta.scores.local_score import LocalScore, checked_families
+from causal_meta.scores.local_score import (
+    LocalScore,
+    checked_families,
+    subset_numbers,
+    subset_sums,
+)
 from causal_meta.scores.statistics import Table
+from causal_meta.scores.subset_determinants import subset_log_determinants
 
 _CELLS = 1 << 17  # numbers of the matrices that are factored at once: what fits the cache
 
@@ -101,9 +107,28 @@ class BGe(LocalScore):
         n, gram = int(self._sizes[group]), self._grams[group]
         columns, linear = self._blocks.columns(parents)
         b = len(self._blocks[node])
-        log_det, log_q = log_determinants(gram, columns, self._blocks[node], self._ridge)
+        target = self._blocks[node]
+        log_det, log_q = log_determinants(gram, columns, target, self._ridge[None])
         nu = n + self.prior.a_w_excess + linear + b
-        return self.prior.constant(n, linear, b) - nu / 2 * log_q - b / 2 * log_det
+        return self.prior.constant(n, linear, b) - nu / 2 * log_q[0] - b / 2 * log_det[0]
+
+    def table(
+        self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None = None
+    ) -> Float[np.ndarray, " 2**K"]:
+        """The scores of all subsets of `candidates`; see `LocalScore.table`."""
+        names = checked_families(node, np.asarray(candidates)[None], self.n_nodes)[0]
+        if not np.array_equal(names, candidates):  # the subsets are numbered by another order
+            return self.table(node, names, max_parents)[subset_numbers(names, candidates)]
+        most = len(names) if max_parents is None else max_parents
+        group, target = self._group_of[node], self._blocks[node]
+        n, gram, b = int(self._sizes[group]), self._grams[group], len(target)
+        blocks = [self._blocks[u] for u in names]
+        log_det, log_q = subset_log_determinants(gram, target, blocks, self._ridge[None], most)
+        linear = subset_sums(np.array([len(block) for block in blocks], np.int64))
+        nu = n + self.prior.a_w_excess + linear + b
+        with np.errstate(invalid="ignore"):  # beyond the bound, of a node without columns
+            scores = self.prior.constant(n, linear, b) - nu / 2 * log_q[0] - b / 2 * log_det[0]
+        return np.where(np.isfinite(log_q[0]), scores, -np.inf)
 
 
 class ColumnBlocks:
@@ -143,27 +168,29 @@ def log_determinants(
     gram: Float[np.ndarray, "C C"],
     columns: Int[np.ndarray, "F q"],
     target: Int[np.ndarray, " b"],
-    ridge: Float[np.ndarray, " C"],
-) -> tuple[Float[np.ndarray, " F"], Float[np.ndarray, " F"]]:
+    ridges: Float[np.ndarray, "S C"],
+) -> tuple[Float[np.ndarray, "S F"], Float[np.ndarray, "S F"]]:
     """log det M_PP and log det(G_vv - G_vP M_PP^-1 G_Pv) for each set P of columns, with G the
-    matrix and M that with `ridge` added to its diagonal. The last column is the empty one: with a
-    ridge of 1 it changes no determinant, however often it fills up a set.
+    matrix and M that with one of the `ridges` added to its diagonal. The last column is the empty
+    one: with a ridge of 1 it changes no determinant, however often it fills up a set.
 
     Both come from one Cholesky factor of the matrix of P and v. In chunks of bounded memory; each
     factor is that of its own matrix, so chunks do not change it.
     """
     q = columns.shape[1]
     size = q + len(target)
-    out = np.empty((2, len(columns)))
-    step = max(1, _CELLS // max(1, size * size))
+    out = np.empty((2, len(ridges), len(columns)))
+    step = max(1, _CELLS // max(1, len(ridges) * size * size))
     diagonal = np.arange(q)
     for start in range(0, len(columns), step):
-        chosen = columns[start : start + step]
+        part = slice(start, start + step)
+        chosen = columns[part]
         index = np.hstack([chosen, np.broadcast_to(target, (len(chosen), len(target)))])
-        matrices = gram[index[:, :, None], index[:, None, :]]
-        matrices[:, diagonal, diagonal] += ridge[chosen]
+        entries = gram.take(index[:, :, None] * len(gram) + index[:, None, :])
+        matrices = np.repeat(entries[None], len(ridges), axis=0)
+        matrices[:, :, diagonal, diagonal] += ridges[:, chosen]
         factors = np.linalg.cholesky(matrices)
-        logs = 2 * np.log(np.diagonal(factors, axis1=1, axis2=2))
-        out[0, start : start + step] = logs[:, :q].sum(axis=1)
-        out[1, start : start + step] = logs[:, q:].sum(axis=1)
+        logs = 2 * np.log(np.diagonal(factors, axis1=2, axis2=3))
+        out[0, :, part] = logs[:, :, :q].sum(axis=2)
+        out[1, :, part] = logs[:, :, q:].sum(axis=2)
     return out[0], out[1]

@@ -51,7 +51,7 @@ class DegenerateGaussian(LocalScore):
         n = int(self._sizes[group])
         columns, n_columns = self._blocks.columns(parents)
         _, log_q = log_determinants(
-            self._covariances[group], columns, self._blocks[node], self._ridge
+            self._covariances[group], columns, self._blocks[node], self._ridge[None]
         )
-        fit = -n / 2 * (log_q + b * (np.log(2 * np.pi) + 1))
+        fit = -n / 2 * (log_q[0] + b * (np.log(2 * np.pi) + 1))
         return fit - self.penalty / 2 * np.log(max(1, n)) * (b * n_columns + b * (b + 1) / 2)

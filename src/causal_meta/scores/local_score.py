@@ -53,6 +53,30 @@ def subsets_by_size(
         yield subsets, np.asarray(candidates, np.int64)[members]
 
 
+def subset_sums(values: Int[np.ndarray, " K"]) -> Int[np.ndarray, " 2**K"]:
+    """Entry b: the sum of the values of the set bits of b.
+
+    >>> subset_sums(np.array([1, 10])).tolist()
+    [0, 1, 10, 11]
+    """
+    out = np.zeros(1, np.int64)
+    for value in values:
+        out = np.concatenate([out, out + value])
+    return out
+
+
+def subset_numbers(
+    names: Int[np.ndarray, " K"], some: Int[np.ndarray, " k"]
+) -> Int[np.ndarray, " 2**k"]:
+    """The numbers that the subsets of `some` have among those of `names`, which hold them.
+
+    >>> subset_numbers(np.array([5, 7, 8]), np.array([8, 5])).tolist()
+    [0, 4, 1, 5]
+    """
+    places = [int(np.flatnonzero(names == u)[0]) for u in some]
+    return subset_sums(np.array([1 << k for k in places], np.int64))
+
+
 def checked_families(
     node: int, parents: Int[np.ndarray, "F p"], n_nodes: int
 ) -> Int[np.ndarray, "F p"]:

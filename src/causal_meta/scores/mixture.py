@@ -13,7 +13,13 @@ from causal_meta.scores.additive import Additive
 from causal_meta.scores.bge import BGe
 from causal_meta.scores.class_gains import ClassGains
 from causal_meta.scores.features import Features
-from causal_meta.scores.local_score import LocalScore, checked_families, subsets_by_size
+from causal_meta.scores.local_score import (
+    LocalScore,
+    checked_families,
+    subset_numbers,
+    subset_sums,
+    subsets_by_size,
+)
 from causal_meta.scores.noise import CLASSES
 
 SUPERFLUOUS = 8.0  # nats of superfluous parents beyond which noise and variance are not computed
@@ -59,32 +65,68 @@ class Mechanisms:
         self._linear = BGe(features.table, features.prior)
         self._additive = Additive(features)
         self._share = share
-        self._tables: dict[tuple[int, bytes, int | None], Pair] = {}
+        self._tables: dict[int, list[_Remembered]] = {}
 
     def families(self, node: int, parents: Int[np.ndarray, "F p"]) -> Pair:
         """The evidence of families under the mixture, and under additive mechanisms."""
+        known = self._known(node, np.unique(parents), parents.shape[1])
+        if known is not None:
+            return known.families(parents)
         linear = self._linear.families(node, parents)
         if not parents.shape[1]:
             return linear, linear
-        additive = self._additive.families(node, parents)
-        weights = np.log([1 - self._share, max(self._share, 1e-300)])
-        return np.logaddexp(weights[0] + linear, weights[1] + additive), additive
+        return self._mixed(linear, self._additive.families(node, parents))
 
     def table(self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None) -> Pair:
         """The same for all subsets of `candidates`; -inf beyond `max_parents`."""
-        key = (node, candidates.tobytes(), max_parents)
-        if key not in self._tables:
-            mixed, additive = np.full((2, 1 << len(candidates)), -np.inf)
-            for subsets, parents in subsets_by_size(candidates, max_parents):
-                for start in range(0, len(subsets), _CHUNK):
-                    part = slice(start, start + _CHUNK)
-                    mixed[subsets[part]], additive[subsets[part]] = self.families(
-                        node, checked_families(node, parents[part], self._linear.n_nodes)
-                    )
-            if sum(len(pair[0]) for pair in self._tables.values()) > _REMEMBERED:
+        size = len(candidates)
+        most = size if max_parents is None else min(size, max_parents)
+        known = self._known(node, candidates, most)
+        if known is None:
+            linear = self._linear.table(node, candidates, most)
+            additive = self._additive.table(node, candidates, most)
+            additive[0] = linear[0]
+            known = _Remembered(np.array(candidates), most, self._mixed(linear, additive))
+            tables = [table for of_node in self._tables.values() for table in of_node]
+            if sum(len(table.pair[0]) for table in tables) > _REMEMBERED:
                 self._tables = {}
-            self._tables[key] = mixed, additive
-        return self._tables[key]
+            self._tables.setdefault(node, []).append(known)
+        return known.table(candidates, most)
+
+    def _known(self, node: int, names: Int[np.ndarray, " k"], most: int) -> _Remembered | None:
+        """A table with all families of up to `most` of these parents."""
+        for table in self._tables.get(node, []):
+            if table.most >= most and np.isin(names, table.candidates).all():
+                return table
+        return None
+
+    def _mixed(self, linear: Float[np.ndarray, " F"], additive: Float[np.ndarray, " F"]) -> Pair:
+        weights = np.log([1 - self._share, max(self._share, 1e-300)])
+        return np.logaddexp(weights[0] + linear, weights[1] + additive), additive
+
+
+@dataclass(frozen=True, eq=False)
+class _Remembered:
+    """The evidences of all subsets of up to `most` of `candidates`."""
+
+    candidates: Int[np.ndarray, " K"]
+    most: int
+    pair: Pair
+
+    def families(self, parents: Int[np.ndarray, "F p"]) -> Pair:
+        bit = np.zeros(self.candidates.max(initial=0) + 1, np.int64)
+        bit[self.candidates] = 1 << np.arange(len(self.candidates))
+        numbers = bit[parents].sum(axis=1)
+        return self.pair[0][numbers], self.pair[1][numbers]
+
+    def table(self, some: Int[np.ndarray, " k"], most: int) -> Pair:
+        """The entries of the subsets of `some`; -inf beyond `most`."""
+        if most == self.most and np.array_equal(some, self.candidates):
+            return self.pair
+        numbers = subset_numbers(self.candidates, some)
+        allowed = subset_sums(np.ones(len(some), np.int64)) <= most
+        mixed, additive = (np.where(allowed, part[numbers], -np.inf) for part in self.pair)
+        return mixed, additive
 
 
 def _superfluous(mechanisms: Float[np.ndarray, " 2**K"], k: int) -> Float[np.ndarray, " 2**K"]:
@@ -141,12 +183,19 @@ class Mixture(LocalScore):
         mechanisms, additive = self._mechanisms.families(node, parents)
         if not self._has_classes(node):
             return mechanisms
-        superfluous = np.zeros(len(parents))
-        for k in range(parents.shape[1]):
-            fewer, _ = self._mechanisms.families(node, np.delete(parents, k, axis=1))
-            superfluous += np.maximum(0, fewer - mechanisms)
-        needed = superfluous <= SUPERFLUOUS
+        needed = self._superfluous(node, parents, mechanisms) <= SUPERFLUOUS
         return self._with_classes(node, parents, mechanisms, additive, needed)
+
+    def _superfluous(
+        self, node: int, parents: Int[np.ndarray, "F p"], mechanisms: Float[np.ndarray, " F"]
+    ) -> Float[np.ndarray, " F"]:
+        """The nats of superfluous parents of each family, see the class."""
+        count, p = parents.shape
+        if not p:
+            return np.zeros(count)
+        fewer = np.concatenate([np.delete(parents, k, axis=1) for k in range(p)])
+        without, _ = self._mechanisms.families(node, fewer)
+        return np.asarray(np.maximum(0, without.reshape(p, count) - mechanisms).sum(axis=0))
 
     def table(
         self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None = None

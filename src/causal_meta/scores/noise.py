@@ -21,6 +21,7 @@ CLASSES = (
 _TERMS = 12  # cosines of a free shape
 _GRID = 64  # points of the integral over a free shape
 _STEPS = 20  # Newton steps at most
+_CONVERGED = 1e-7  # nats that a last Newton step gains at most
 _CELLS = 1 << 14  # residuals whose cosines are computed at once: what fits the cache
 _OFFSETS = (np.arange(7) - 3) / 7  # midpoints of sevenths of an interval of width 1
 # the median of |x| under a Student law with 3 degrees of freedom
@@ -85,14 +86,28 @@ def noise_gains(
     z /= scale
     bases, margin = _bases(z, doubt[usable] / scale[:, 0])
     shapes = [name for name, free in CLASSES if free]
-    means = np.array([_cosine_means(name, bases[name][0]) for name in shapes])
-    # the mean of a cosine over an interval of that half-width
-    means[shapes.index("uniform")] *= np.sinc(margin[:, None] * np.arange(1, _TERMS + 1))
+    points = {name: bases[name][0] for name in shapes}
+    if spacing.any():  # of a linear u the midpoints do, see `_interval_factors`
+        points["uniform"] = points["uniform"][:, len(_OFFSETS) // 2 :: len(_OFFSETS)]
+    means = np.array([_cosine_means(name, points[name]) for name in shapes])
+    steps = spacing[usable] / scale[:, 0] / bases["uniform"][1]
+    means[shapes.index("uniform")] *= _interval_factors(margin, steps)
     shaped = _shape_gains(means.reshape(-1, _TERMS), n).reshape(len(shapes), -1)
     for k, (name, free) in enumerate(CLASSES):
         gain = _parametric(name, *bases[name], n)
         gains[usable, k] = gain + shaped[shapes.index(name)] if free else gain
     return gains
+
+
+def _interval_factors(
+    margin: Float[np.ndarray, " F"], spacing: Float[np.ndarray, " F"]
+) -> Float[np.ndarray, "F 12"]:
+    """What becomes of the mean of cos(pi k u) if every u is averaged over an interval of the
+    half-width `margin`, and over the seven points of one of the width `spacing`: as both are
+    symmetric, it is multiplied by the mean of cos(pi k d) over the differences d."""
+    k = np.arange(1, _TERMS + 1)
+    of_points = np.cos(np.pi * k[:, None] * (spacing[:, None, None] * _OFFSETS)).mean(axis=2)
+    return np.sinc(margin[:, None] * k) * of_points
 
 
 def tie_spacing(column: Float[np.ndarray, " n"]) -> float:
@@ -108,20 +123,21 @@ def tie_spacing(column: Float[np.ndarray, " n"]) -> float:
 
 def _bases(z: Floats, doubt: Floats) -> tuple[dict[str, tuple[Floats, Floats]], Floats]:
     """For each base density: z (of mean 0 and variance 1) less its fitted place over its fitted
-    scale, [F, n], and that scale, [F]. And the margin of the uniform one in units of its width."""
+    scale, [F, n], and that scale, [F]; for Laplace no more than the scale is needed. And the margin
+    of the uniform one in units of its width."""
     margin = doubt[:, None]
     low = z.min(axis=1, keepdims=True) - margin
     width = z.max(axis=1, keepdims=True) + margin - low
     from_median = z - np.median(z, axis=1, keepdims=True)
     size = np.abs(from_median)
     narrow = np.median(size, axis=1, keepdims=True) / _STUDENT_MEDIAN
-    scales = {
-        "laplace": (from_median, size.mean(axis=1, keepdims=True)),
-        "student": (from_median, np.maximum(narrow, _NARROWEST)),
-        "uniform": (z - low, width),
-        "gaussian": (z, np.ones((len(z), 1))),
+    narrow = np.maximum(narrow, _NARROWEST)
+    bases = {
+        "laplace": (z[:, :0], size.mean(axis=1)),
+        "student": (np.divide(from_median, narrow, out=from_median), narrow[:, 0]),
+        "uniform": ((z - low) / width, width[:, 0]),
+        "gaussian": (z, np.ones(len(z))),
     }
-    bases = {name: (t / scale, scale[:, 0]) for name, (t, scale) in scales.items()}
     return bases, (margin / width)[:, 0]
 
 
@@ -132,7 +148,7 @@ def _parametric(name: str, t: Floats, width: Floats, n: int) -> Floats:
     if name == "gaussian":
         return np.zeros(len(t))
     if name == "laplace":
-        return relative - n * (np.log(2) + np.abs(t).mean(axis=1))
+        return relative - n * (np.log(2) + 1)
     if name == "student":
         kernel = np.log(2 / (np.pi * np.sqrt(3))) - 2 * np.log1p(t**2 / 3).mean(axis=1)
         return relative + n * kernel
@@ -167,9 +183,27 @@ def _cosine_means(name: str, t: Floats) -> Floats:
     step = max(1, _CELLS // t.shape[1])
     for start in range(0, len(t), step):
         part = slice(start, start + step)
-        for k, values in enumerate(_cosines(_distribution(name, t[part]))):
-            np.mean(values, axis=1, out=means[part, k])
+        means[part] = _means_of_cosines(_distribution(name, t[part]))
     return means
+
+
+def _means_of_cosines(u: Floats) -> Floats:
+    """Means over rows of sqrt(2) cos(pi k u), [F, 12]. The upper half are inner products of the
+    lower one: cos a cos b = (cos(a + b) + cos(a - b)) / 2."""
+    half = _TERMS // 2
+    low = np.empty((half, *u.shape))  # without the root
+    cosine = np.cos(np.pi * u, out=low[0])
+    twice = 2 * cosine
+    np.subtract(np.multiply(twice, cosine, out=low[1]), 1.0, out=low[1])
+    for k in range(2, half):
+        np.subtract(np.multiply(twice, low[k - 1], out=low[k]), low[k - 2], out=low[k])
+    sums = np.empty((_TERMS + 1, len(u)))
+    sums[0] = u.shape[1]
+    np.einsum("kfn->kf", low, out=sums[1 : half + 1])
+    for k in range(half + 1, _TERMS + 1):
+        a, b = k - k // 2, k // 2
+        sums[k] = 2 * np.einsum("fn,fn->f", low[a - 1], low[b - 1]) - sums[a - b]
+    return sums[1:].T * (np.sqrt(2) / u.shape[1])
 
 
 def _shape_gains(means: Float[np.ndarray, "F 12"], n: int) -> Float[np.ndarray, " F"]:
@@ -180,14 +214,18 @@ def _shape_gains(means: Float[np.ndarray, "F 12"], n: int) -> Float[np.ndarray, 
     precision = np.arange(1, _TERMS + 1.0) ** 2
     c = np.zeros_like(means)
     value = np.zeros(len(means))
+    rising = np.arange(len(means))  # each family stops for itself
     for _ in range(_STEPS):
-        expected, covariance = _moments(c, basis, products)
-        gradient = n * (means - expected) - c * precision
+        expected, covariance = _moments(c[rising], basis, products)
+        gradient = n * (means[rising] - expected) - c[rising] * precision
         hessian = n * covariance + np.diag(precision)
         step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
-        before = value
-        c, value = _ascent(c, step, value, means, n, basis, precision)
-        if (value - before).max(initial=0.0) < 1e-7:
+        before = value[rising]
+        c[rising], value[rising] = _ascent(
+            c[rising], step, before, means[rising], n, basis, precision
+        )
+        rising = rising[value[rising] - before >= _CONVERGED]
+        if not rising.size:
             break
     _, covariance = _moments(c, basis, products)
     log_det = np.linalg.slogdet(np.eye(_TERMS) + n * covariance / precision)[1]

@@ -165,7 +165,10 @@ def _exchanges(
         level = families.family(node, base)
         for without in [None, *base]:
             smaller = [u for u in base if u != without]
-            values = np.maximum(values, families.additions(node, smaller) - level)
+            ratios = families.additions(node, smaller) - level
+            if without is not None:
+                ratios[without] = 0.0  # the sampled set itself: rounding must not rank its members
+            values = np.maximum(values, ratios)
     return values
 
 
