@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from causal_meta.scores.bge import log_determinants
@@ -11,6 +12,7 @@ from causal_meta.scores.features import Features
 from causal_meta.scores.local_score import (
     LocalScore,
     checked_families,
+    subset_bits,
     subset_numbers,
     subset_sums,
     subsets_by_size,
@@ -50,6 +52,9 @@ class Additive(LocalScore):
         self.mechanisms = [(s, products) for products in (False, True) for s in scales]
         self._features, self._scales = features, scales
         self._sizes = features.table.sizes()
+        # of each node, the bits of its last table's candidates, their largest number, and the best
+        # mechanism of each subset
+        self._best: dict[int, tuple[NDArray[np.int64], int, NDArray[np.int8]]] = {}
 
     def families(self, node: int, parents: Int[np.ndarray, "F p"]) -> Float[np.ndarray, " F"]:
         """The scores of families, in nats; see the class."""
@@ -66,6 +71,14 @@ class Additive(LocalScore):
             return plain
         return np.vstack([plain, self._evidences(node, parents, products=True)])
 
+    def best_mechanisms(self, node: int, parents: Int[np.ndarray, "F p"]) -> Int[np.ndarray, " F"]:
+        """The number of the mechanism with the largest A_s; parents rising."""
+        if node in self._best:
+            bits, most, best = self._best[node]
+            if parents.shape[1] <= most and bits[parents].all():
+                return best[bits[parents].sum(axis=1)].astype(np.int64)
+        return self.by_mechanism(node, parents).argmax(axis=0)
+
     def table(
         self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None = None
     ) -> Float[np.ndarray, " 2**K"]:
@@ -75,6 +88,7 @@ class Additive(LocalScore):
             return self.table(node, names, max_parents)[subset_numbers(names, candidates)]
         plain = self._table_without_products(node, names, max_parents)
         table = logsumexp(plain, axis=0) - np.log(len(plain))
+        best = plain.argmax(axis=0)
         if self._features.products is not None:
             fewest, most = _PRODUCTS
             for subsets, parents in subsets_by_size(names, max_parents):
@@ -82,6 +96,9 @@ class Additive(LocalScore):
                     products = self._evidences(node, parents, products=True)
                     scores = np.vstack([plain[:, subsets], products])
                     table[subsets] = logsumexp(scores, axis=0) - np.log(len(scores))
+                    best[subsets] = scores.argmax(axis=0)
+        most = len(names) if max_parents is None else max_parents
+        self._best[node] = subset_bits(names, self.n_nodes), most, best.astype(np.int8)
         return table
 
     def _table_without_products(

@@ -44,9 +44,9 @@ def assumption_scores(
         ValueError: a table that cannot be scored; see `prepare`.
     """
     features = Features(prepare(x, categories, intervened), prior)
-    gains = ClassGains(features)
     weights = weights or MixtureWeights()
     shared = Mechanisms(features, weights.additive)
+    gains = ClassGains(features, shared.additive)
     return {
         "linear": BGe(features.table, features.prior),
         "additive": Mixture(features, weights=weights, mechanisms=shared),

@@ -34,10 +34,14 @@ class ClassGains:
     Of more than 2,000 rows, 2,000 evenly spaced ones are used, and the gain is theirs: it is not
     extrapolated, so it understates what all rows would say. A family whose residual sum of squares
     is below the prior's t gains nothing: its residuals are the prior's.
+
+    Args:
+        features: the table.
+        additive: a score of it whose tables are made anyway.
     """
 
-    def __init__(self, features: Features) -> None:
-        self._features, self._additive = features, Additive(features)
+    def __init__(self, features: Features, additive: Additive | None = None) -> None:
+        self._features, self._additive = features, additive or Additive(features)
         table = features.table
         self._sizes = table.sizes()
         self._rows = [_spaced(rows) for rows in table.groups]
@@ -141,7 +145,7 @@ class ClassGains:
         return residuals, doubt, squares > self._features.prior.scale, columns, ridge
 
     def _best_mechanisms(self, node: int, parents: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self._additive.by_mechanism(node, parents).argmax(axis=0)[:, None].astype(float)
+        return self._additive.best_mechanisms(node, parents)[:, None].astype(float)
 
     def _columns_of(
         self, parents: Int[np.ndarray, "F p"], best: Int[np.ndarray, " F"]

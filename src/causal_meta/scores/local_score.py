@@ -73,8 +73,14 @@ def subset_numbers(
     >>> subset_numbers(np.array([5, 7, 8]), np.array([8, 5])).tolist()
     [0, 4, 1, 5]
     """
-    places = [int(np.flatnonzero(names == u)[0]) for u in some]
-    return subset_sums(np.array([1 << k for k in places], np.int64))
+    return subset_sums(subset_bits(names, int(names.max(initial=0)) + 1)[some])
+
+
+def subset_bits(names: Int[np.ndarray, " K"], n_nodes: int) -> Int[np.ndarray, " D"]:
+    """The bit of each variable in the numbers of subsets of `names`; 0 for those that are none."""
+    bits = np.zeros(n_nodes, np.int64)
+    bits[names] = 1 << np.arange(len(names))
+    return bits
 
 
 def checked_families(

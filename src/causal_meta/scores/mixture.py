@@ -16,6 +16,7 @@ from causal_meta.scores.features import Features
 from causal_meta.scores.local_score import (
     LocalScore,
     checked_families,
+    subset_bits,
     subset_numbers,
     subset_sums,
     subsets_by_size,
@@ -63,7 +64,7 @@ class Mechanisms:
 
     def __init__(self, features: Features, share: float) -> None:
         self._linear = BGe(features.table, features.prior)
-        self._additive = Additive(features)
+        self.additive = Additive(features)
         self._share = share
         self._tables: dict[int, list[_Remembered]] = {}
 
@@ -75,7 +76,7 @@ class Mechanisms:
         linear = self._linear.families(node, parents)
         if not parents.shape[1]:
             return linear, linear
-        return self._mixed(linear, self._additive.families(node, parents))
+        return self._mixed(linear, self.additive.families(node, parents))
 
     def table(self, node: int, candidates: Int[np.ndarray, " K"], max_parents: int | None) -> Pair:
         """The same for all subsets of `candidates`; -inf beyond `max_parents`."""
@@ -84,9 +85,11 @@ class Mechanisms:
         known = self._known(node, candidates, most)
         if known is None:
             linear = self._linear.table(node, candidates, most)
-            additive = self._additive.table(node, candidates, most)
+            additive = self.additive.table(node, candidates, most)
             additive[0] = linear[0]
-            known = _Remembered(np.array(candidates), most, self._mixed(linear, additive))
+            bits = subset_bits(candidates, self._linear.n_nodes)
+            pair = self._mixed(linear, additive)
+            known = _Remembered(np.array(candidates), bits, most, pair)
             tables = [table for of_node in self._tables.values() for table in of_node]
             if sum(len(table.pair[0]) for table in tables) > _REMEMBERED:
                 self._tables = {}
@@ -96,7 +99,7 @@ class Mechanisms:
     def _known(self, node: int, names: Int[np.ndarray, " k"], most: int) -> _Remembered | None:
         """A table with all families of up to `most` of these parents."""
         for table in self._tables.get(node, []):
-            if table.most >= most and np.isin(names, table.candidates).all():
+            if table.most >= most and table.bits[names].all():
                 return table
         return None
 
@@ -107,16 +110,17 @@ class Mechanisms:
 
 @dataclass(frozen=True, eq=False)
 class _Remembered:
-    """The evidences of all subsets of up to `most` of `candidates`."""
+    """The evidences of all subsets of up to `most` of `candidates`, whose bits are `bits`; 0 for
+    other variables."""
 
     candidates: Int[np.ndarray, " K"]
+    bits: Int[np.ndarray, " D"]
     most: int
     pair: Pair
 
     def families(self, parents: Int[np.ndarray, "F p"]) -> Pair:
-        bit = np.zeros(self.candidates.max(initial=0) + 1, np.int64)
-        bit[self.candidates] = 1 << np.arange(len(self.candidates))
-        numbers = bit[parents].sum(axis=1)
+        """The entries of families."""
+        numbers = self.bits[parents].sum(axis=1)
         return self.pair[0][numbers], self.pair[1][numbers]
 
     def table(self, some: Int[np.ndarray, " k"], most: int) -> Pair:

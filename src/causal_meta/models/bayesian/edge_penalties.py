@@ -6,8 +6,6 @@ import decimal
 import math
 from decimal import Decimal
 
-from scipy.optimize import brentq
-
 from causal_meta.scores.graph_prior import GraphPrior
 
 #: The largest number of variables: the recursion needs as many digits, some seconds at 100.
@@ -53,6 +51,8 @@ def edge_penalty(n_nodes: int, kind: str, edges: float, max_parents: int | None 
             f"{edges} edges are expected; acyclic graphs of {n_nodes} variables can expect "
             f"between 0 and {most} edges."
         )
+
+    from scipy.optimize import brentq  # takes a fifth of a second to load
 
     def excess(theta: float) -> float:
         prior = GraphPrior(n_nodes=n_nodes, kind=kind, edge_penalty=theta)

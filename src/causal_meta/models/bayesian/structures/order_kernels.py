@@ -71,7 +71,7 @@ def _values_of_places(
     stands at position 0, 1, ... instead into `values`; `back` is the transpose of `place`."""
     v = order[at]
     mine = ZERO
-    level = _entry(v, mine, sums, fixed)
+    level = own = _entry(v, mine, sums, fixed)
     values[0] = level
     here = 0
     for i in range(len(order)):
@@ -80,9 +80,10 @@ def _values_of_places(
         w = order[i]
         k = place[v, w]
         if k >= 0:
-            with_w = mine | (1 << k)
-            level += _entry(v, with_w, sums, fixed) - _entry(v, mine, sums, fixed)
-            mine = with_w
+            mine |= 1 << k
+            with_w = _entry(v, mine, sums, fixed)
+            level += with_w - own
+            own = with_w
         k = back[v, w]
         if k >= 0:
             bit = 1 << k
