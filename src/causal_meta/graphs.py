@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int8, Int64, Shaped
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import networkx
 
 # numbers held at once by the third Meek rule, whose workspace is D^3 per graph
 _WORKSPACE = 1 << 24
@@ -165,19 +168,21 @@ def to_networkx(
     adjacency: Shaped[Tensor, "D D"],
     columns: Sequence[str],
     probabilities: Float[Tensor, "D D"] | None = None,
-) -> nx.DiGraph:
+) -> networkx.DiGraph:
     """One graph as a networkx DiGraph on the named columns; with `probabilities` each edge has the
     attribute `probability`.
 
     >>> to_networkx(torch.tensor([[0, 1], [0, 0]]), ["age", "bmi"]).edges
     OutEdgeView([('age', 'bmi')])
     """
+    import networkx  # takes a quarter of a second to load
+
     if len(columns) != adjacency.shape[-1] or len(set(columns)) != len(columns):
         raise ValueError(
             f"There are {len(set(columns))} distinct column names for {adjacency.shape[-1]} "
             "nodes; give one name per node."
         )
-    graph = nx.DiGraph()
+    graph = networkx.DiGraph()
     graph.add_nodes_from(columns)
     for i, j in torch.nonzero(adjacency).tolist():
         graph.add_edge(

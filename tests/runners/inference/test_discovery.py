@@ -298,6 +298,8 @@ def test_the_exported_files_say_what_the_answer_says(model, frame, tmp_path):
         assert (arrays["graphs"] == answer.graphs).all()
         assert list(arrays["columns"]) == list(frame.columns)
     graph = nx.read_graphml(folder / "graph.graphml")
+    assert list(graph.nodes) == list(frame.columns)
+    assert set(graph.edges) == set(answer.to_networkx(answers.LEAST).edges)
     for cause, effect, data in graph.edges(data=True):
         assert data["probability"] == pytest.approx(answer.edge_probabilities.loc[cause, effect])
     assert (folder / "graph.png").read_bytes().startswith(b"\x89PNG")

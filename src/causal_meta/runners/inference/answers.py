@@ -25,6 +25,7 @@ from causal_meta.posteriors.pooled_graphs import PooledGraphs
 from causal_meta.randomness import generator
 from causal_meta.runners.evaluation.eval_metrics import acyclic, posterior_metrics
 from causal_meta.runners.inference.answer_folder import FORMAT, PAGE, replace_answer
+from causal_meta.runners.inference.graphml import write_graphml
 from causal_meta.runners.inference.mechanisms import KINDS, mechanism_shares, score_features
 
 if TYPE_CHECKING:
@@ -221,8 +222,6 @@ class Discovery:
 
 
 def _write(answer: Discovery, folder: Path, page: Page | None) -> None:
-    import networkx
-
     from causal_meta import drawing
 
     answer.edge_probabilities.to_csv(folder / "edge_probabilities.csv", lineterminator="\n")
@@ -233,7 +232,7 @@ def _write(answer: Discovery, folder: Path, page: Page | None) -> None:
         edge_probabilities=answer.probabilities,
         columns=np.array(list(answer.columns), dtype=np.str_),
     )
-    networkx.write_graphml(answer.to_networkx(LEAST), folder / "graph.graphml")
+    write_graphml(folder / "graph.graphml", answer.columns, answer.probabilities, LEAST)
     drawing.save(
         drawing.graph(
             answer.probabilities, answer.columns, truth=answer.truth, title=answer.table.title
