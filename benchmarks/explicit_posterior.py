@@ -5,6 +5,7 @@ log loss per ordered pair and CPU seconds, world by world.
     python benchmarks/explicit_posterior.py --worlds 'joint GP' --methods auto,boss --tables 2
     python benchmarks/explicit_posterior.py --methods 'auto;mcmc score=linear'
     python benchmarks/explicit_posterior.py --first-seed 1000        # tables to choose settings on
+    python benchmarks/explicit_posterior.py --rows 100               # their first 100 rows
     python benchmarks/explicit_posterior.py --files a.npz,b.npz      # tables x with their G
 
 Seeds from 1000 on are for choosing settings, those below for the figures that are reported.
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--methods", default="auto;boss;pc;ges;correlation;empty")
     parser.add_argument("--tables", type=int, default=4)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--rows", type=int, help="read only so many rows of each table")
     parser.add_argument("--files", default="", help=".npz files with x [N, D] and G [D, D]")
     parser.add_argument("--json", help="append every table's figures to this file")
     args = parser.parse_args()
@@ -65,11 +67,15 @@ def main() -> None:
         else:
             tables = [made(world, args.first_seed + k) for k in range(args.tables)]
         for method in args.methods.split(separator):
-            rows = [answered(method, x, graph) for x, graph in tables]
+            rows = [answered(method, x[: args.rows], graph) for x, graph in tables]
             if args.json:
                 with open(args.json, "a") as file:
                     for k, row in enumerate(rows):
-                        file.write(json.dumps({"world": world, "method": method, "k": k} | row))
+                        file.write(
+                            json.dumps(
+                                {"world": world, "rows": args.rows, "method": method, "k": k} | row
+                            )
+                        )
                         file.write("\n")
             print(line(world, method, rows), flush=True)
 
