@@ -7,7 +7,7 @@
 `search` draws tables (Erdős–Rényi graphs with two edges a variable, standardised, columns shuffled)
 and prints, for each, how many of the 8 chains come within 1 nat of the best graph, and how far that
 graph is above the true graph and above the graph of BOSS (plain BIC, 10 starts) under the same
-score; `steps` the cost of a transition; `bias` the error of the marginals against exact ones,
+score, with the scale t of its prior that is chosen for the table; `steps` the cost of a transition; `bias` the error of the marginals against exact ones,
 beside that of order MCMC without a correction.
 """
 
@@ -23,6 +23,7 @@ import torch
 
 from causal_meta.conf.inference import BOSSConfig
 from causal_meta.knowledge import Knowledge
+from causal_meta.models.bayesian.prior_scale import chosen_scale
 from causal_meta.models.bayesian.structures.chain_run import SampleSettings
 from causal_meta.models.bayesian.structures.enumeration import EnumeratedGraphs
 from causal_meta.models.bayesian.structures.family_scores import FamilyScores
@@ -36,7 +37,9 @@ from causal_meta.models.bayesian.structures.subset_sums import ModularSums
 from causal_meta.models.classical.bootstrap import consistent_extension
 from causal_meta.models.classical.boss import BOSS
 from causal_meta.scores.assumptions import assumption_scores
+from causal_meta.scores.bge import BGePrior
 from causal_meta.scores.graph_prior import GraphPrior
+from causal_meta.tasks import Task
 
 SCORES = {"linear": "linear", "nonlinear": "additive", "mixed": "additive"}
 
@@ -71,7 +74,7 @@ def boss_graph(x, seed, starts):
 
 
 def search(args):
-    print("world D seed | chains within 1 nat, best - truth, best - BOSS (nats) | AUROC, E-SHD |"
+    print("world D seed t | chains within 1 nat, best - truth, best - BOSS (nats) | AUROC, E-SHD |"
           " R-hat, left out, CPU s, MB")  # fmt: skip
     good = []
     for seed in range(args.seed, args.seed + args.tasks):
@@ -79,7 +82,9 @@ def search(args):
         known = Knowledge.none(args.nodes)
         prior = GraphPrior(n_nodes=args.nodes)
         start = time.process_time()
-        score = assumption_scores(x)[args.score or SCORES[args.world]]
+        cells = torch.from_numpy(x)
+        t = chosen_scale(Task(cells, None, torch.zeros_like(cells, dtype=torch.bool)), prior)
+        score = assumption_scores(x, prior=BGePrior(t=t))[args.score or SCORES[args.world]]
         settings = SampleSettings()
         sample = sample_structures(score, prior, known, np.random.default_rng(seed), settings)
         seconds = time.process_time() - start
@@ -91,7 +96,7 @@ def search(args):
         agree = int((sample.peaks > sample.best_score - 1).sum())
         good.append(agree >= 6 and over_truth > -1e-6 and not over_boss < -1e-6)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{args.world} {args.nodes} {seed} | {agree}, {over_truth:.1f}, {over_boss:.1f} | "
+        print(f"{args.world} {args.nodes} {seed} {t} | {agree}, {over_truth:.1f}, {over_boss:.1f} | "
               f"{auroc(truth, sample.marginals):.4f}, {expected_shd(truth, sample.marginals):.1f} |"
               f" {sample.r_hat:.3f}, {len(sample.left_out)}, {seconds:.1f}, {memory:.0f}",
               flush=True)  # fmt: skip
