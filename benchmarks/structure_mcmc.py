@@ -5,10 +5,10 @@
     python benchmarks/structure_mcmc.py bias
 
 `search` draws tables (Erdős–Rényi graphs with two edges a variable, standardised, columns shuffled)
-and prints, for each, how many of the 8 chains come within 1 nat of the best graph, and how far that
-graph is above the true graph and above the graph of BOSS (plain BIC, 10 starts) under the same
-score, with the scale t of its prior that is chosen for the table; `steps` the cost of a transition; `bias` the error of the marginals against exact ones,
-beside that of order MCMC without a correction.
+and prints, for each, the scale t of the prior that is chosen for it, how many of the 8 chains come
+within 1 nat of the best graph, and how far that graph is above the true graph and above the graph
+of BOSS (plain BIC, 10 starts) under the same score; `steps` the cost of a transition; `bias` the
+error of the marginals against exact ones, beside that of order MCMC without a correction.
 """
 
 from __future__ import annotations
@@ -96,8 +96,9 @@ def search(args):
         agree = int((sample.peaks > sample.best_score - 1).sum())
         good.append(agree >= 6 and over_truth > -1e-6 and not over_boss < -1e-6)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{args.world} {args.nodes} {seed} {t} | {agree}, {over_truth:.1f}, {over_boss:.1f} | "
-              f"{auroc(truth, sample.marginals):.4f}, {expected_shd(truth, sample.marginals):.1f} |"
+        print(f"{args.world} {args.nodes} {seed} {t} | {agree}, {over_truth:.1f}, {over_boss:.1f} "
+              f"| {auroc(truth, sample.marginals):.4f}, "
+              f"{expected_shd(truth, sample.marginals):.1f} |"
               f" {sample.r_hat:.3f}, {len(sample.left_out)}, {seconds:.1f}, {memory:.0f}",
               flush=True)  # fmt: skip
     print(f"{np.mean(good):.0%} of {len(good)} tasks have 6 of 8 chains within 1 nat of a graph at "
