@@ -21,9 +21,9 @@ from collections import Counter
 import numpy as np
 import torch
 
-from causal_meta.conf.inference import BOSSConfig
+from causal_meta.conf.inference import BOSSConfig, MCMCConfig
 from causal_meta.knowledge import Knowledge
-from causal_meta.models.bayesian.prior_scale import chosen_scale
+from causal_meta.models.bayesian.pilot import pilot
 from causal_meta.models.bayesian.structures.chain_run import SampleSettings
 from causal_meta.models.bayesian.structures.enumeration import EnumeratedGraphs
 from causal_meta.models.bayesian.structures.family_scores import FamilyScores
@@ -37,7 +37,6 @@ from causal_meta.models.bayesian.structures.subset_sums import ModularSums
 from causal_meta.models.classical.bootstrap import consistent_extension
 from causal_meta.models.classical.boss import BOSS
 from causal_meta.scores.assumptions import assumption_scores
-from causal_meta.scores.bge import BGePrior
 from causal_meta.scores.graph_prior import GraphPrior
 from causal_meta.tasks import Task
 
@@ -83,10 +82,14 @@ def search(args):
         prior = GraphPrior(n_nodes=args.nodes)
         start = time.process_time()
         cells = torch.from_numpy(x)
-        t = chosen_scale(Task(cells, None, torch.zeros_like(cells, dtype=torch.bool)), prior)
-        score = assumption_scores(x, prior=BGePrior(t=t))[args.score or SCORES[args.world]]
+        task = Task(cells, None, torch.zeros_like(cells, dtype=torch.bool))
+        first = pilot(task, MCMCConfig(edge_penalty=0.0))
+        t = first.prior.scale
+        score = assumption_scores(x, prior=first.prior)[args.score or SCORES[args.world]]
         settings = SampleSettings()
-        sample = sample_structures(score, prior, known, np.random.default_rng(seed), settings)
+        sample = sample_structures(
+            score, prior, known, np.random.default_rng(seed), settings, good=first.graphs
+        )
         seconds = time.process_time() - start
         families = FamilyScores(score, prior, known, args.nodes)
         over_truth = sample.best_score - families.graph(truth)

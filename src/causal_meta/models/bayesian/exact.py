@@ -13,8 +13,8 @@ from causal_meta.conf.setting import ConfigError
 from causal_meta.knowledge import Knowledge
 from causal_meta.method_diagnostics import MethodDiagnostics
 from causal_meta.models.bayesian.edge_penalties import edge_penalty
-from causal_meta.models.bayesian.pool import Candidates, Fit, pooled_posterior
-from causal_meta.models.bayesian.prior_scale import table_prior
+from causal_meta.models.bayesian.pilot import pilot
+from causal_meta.models.bayesian.pool import Fit, Start, pooled_posterior
 from causal_meta.models.bayesian.structures import enumeration
 from causal_meta.models.bayesian.structures.enumeration import EnumeratedGraphs
 from causal_meta.models.bayesian.structures.family_tables import FamilyTables
@@ -68,7 +68,7 @@ class Exact(TaskMethod[ExactConfig]):
         """The posterior of a task; of a pool, finished members are saved on the way."""
         if self.config.score == "pool":
             return pooled_posterior(task, self.config, self._fit, generator, checkpoint)
-        prior = table_prior(task, self.config)
+        prior = pilot(task, self.config).prior
         score = task_score(task, self.config.score, prior)
         posterior = exact_posterior(score, _known(task), self.config, generator)
         posterior.diagnostics = MethodDiagnostics(prior_scale=prior.scale if prior else None)
@@ -80,7 +80,7 @@ class Exact(TaskMethod[ExactConfig]):
         known: Knowledge,
         generator: np.random.Generator,
         draws: int,
-        start: Candidates | None,
+        start: Start,
     ) -> Fit:
         config = dataclasses.replace(self.config, n_samples=draws)
         return Fit(exact_posterior(score, known, config, generator))

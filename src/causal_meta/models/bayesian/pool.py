@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Int8
 from numpy.typing import NDArray
 
 from causal_meta.conf.inference import BayesianConfig, PoolConfig
 from causal_meta.knowledge import Knowledge
 from causal_meta.method_diagnostics import MethodDiagnostics
-from causal_meta.models.bayesian.prior_scale import table_prior
+from causal_meta.models.bayesian.pilot import pilot
 from causal_meta.models.bayesian.task_scores import scored_table
 from causal_meta.models.task_method import Checkpoint
 from causal_meta.posteriors import DrawnGraphs, PooledGraphs, load_posterior
@@ -53,9 +53,17 @@ class Fit:
     candidates: Candidates | None = None
 
 
-#: The posterior under a score, given what is known, with that many draws, and the candidates of
-#: an earlier member, which are then not refined.
-Fitting = Callable[[LocalScore, Knowledge, np.random.Generator, int, Candidates | None], Fit]
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a fit may begin from: candidates of an earlier member, which are then not refined, and
+    graphs of another search."""
+
+    candidates: Candidates | None
+    graphs: Int8[np.ndarray, "S D D"]
+
+
+#: The posterior under a score, given what is known, with that many draws.
+Fitting = Callable[[LocalScore, Knowledge, np.random.Generator, int, Start], Fit]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +118,12 @@ def pooled_posterior(
     sources = [np.random.default_rng(seed) for seed in seeds]
     known = task.knowledge or Knowledge.none(task.x.shape[1])
     fits = _load(checkpoint)
-    prior = table_prior(task, config)
-    scores = _Scores(task, prior)
+    first = pilot(task, config)
+    scores = _Scores(task, first.prior)
     for m in range(len(fits), len(pool)):
         member = pool[m]
         checkpoint.stage(f"{member.name}, {m + 1} of {len(pool)} posteriors")
-        start = _start(fits)
+        start = Start(_start(fits), first.graphs)
         draws = draws_of(member.weight, config.n_samples)
         fits.append(fit(scores.of(member), known, sources[m], draws, start))
         if m + 1 < len(pool):
@@ -128,7 +136,7 @@ def pooled_posterior(
     answer.diagnostics = dataclasses.replace(
         total,
         members=tuple(one.name for one in pool),
-        prior_scale=prior.scale if prior else None,
+        prior_scale=first.prior.scale if first.prior else None,
         edge_error=_pooled_error(weights, [one.diagnostics.edge_error for one in posteriors]),
     )
     return answer

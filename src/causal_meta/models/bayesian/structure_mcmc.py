@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,8 +11,8 @@ from causal_meta.conf.inference import MCMCConfig
 from causal_meta.knowledge import Knowledge
 from causal_meta.method_diagnostics import MethodDiagnostics
 from causal_meta.models.bayesian.exact import graph_prior
-from causal_meta.models.bayesian.pool import Candidates, Fit, pooled_posterior
-from causal_meta.models.bayesian.prior_scale import table_prior
+from causal_meta.models.bayesian.pilot import pilot
+from causal_meta.models.bayesian.pool import Fit, Start, pooled_posterior
 from causal_meta.models.bayesian.structures.chain_run import SampleSettings
 from causal_meta.models.bayesian.structures.structure_sample import (
     StructureSample,
@@ -54,12 +53,19 @@ class StructureMCMC(TaskMethod[MCMCConfig]):
     ) -> DrawnGraphs:
         if self.config.score == "pool":
             return pooled_posterior(task, self.config, self._fit, generator, checkpoint)
-        prior = table_prior(task, self.config)
-        score = task_score(task, self.config.score, prior)
-        known = _known(task)
-        sample = mcmc_sample(score, known, self.config, generator, checkpoint=checkpoint)
+        first = pilot(task, self.config)
+        score = task_score(task, self.config.score, first.prior)
+        sample = sample_structures(
+            score,
+            graph_prior(self.config, _known(task)),
+            _known(task),
+            generator,
+            sample_settings(self.config),
+            checkpoint=checkpoint,
+            good=first.graphs,
+        )
         posterior = drawn_graphs(sample)
-        scale = prior.scale if prior else None
+        scale = first.prior.scale if first.prior else None
         posterior.diagnostics = dataclasses.replace(posterior.diagnostics, prior_scale=scale)
         return posterior
 
@@ -69,31 +75,18 @@ class StructureMCMC(TaskMethod[MCMCConfig]):
         known: Knowledge,
         generator: np.random.Generator,
         draws: int,
-        start: Candidates | None,
+        start: Start,
     ) -> Fit:
         settings = dataclasses.replace(
             sample_settings(self.config), draws=-(-draws // self.config.chains)
         )
-        if start is not None:
+        if start.candidates is not None:
             settings = dataclasses.replace(settings, rounds=0)
         prior = graph_prior(self.config, known)
-        sample = sample_structures(score, prior, known, generator, settings, start)
+        sample = sample_structures(
+            score, prior, known, generator, settings, start.candidates, good=start.graphs
+        )
         return Fit(drawn_graphs(sample), sample.candidates)
-
-
-def mcmc_sample(
-    score: LocalScore,
-    known: Knowledge,
-    config: MCMCConfig,
-    generator: np.random.Generator,
-    candidates: Sequence[Sequence[int]] | None = None,
-    checkpoint: Checkpoint = NO_CHECKPOINT,
-) -> StructureSample:
-    """The sample under a score, from `candidates` on where they are known from another score of
-    the same variables."""
-    prior = graph_prior(config, known)
-    settings = sample_settings(config)
-    return sample_structures(score, prior, known, generator, settings, candidates, checkpoint)
 
 
 def sample_settings(config: MCMCConfig) -> SampleSettings:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int8, Int64
+from jaxtyping import Bool, Float, Int8, Int64
 
 from causal_meta.models.bayesian.structures.family_scores import FamilyScores
 
@@ -51,6 +51,21 @@ def grown(families: FamilyScores, bounds: CandidateBounds) -> Candidates:
     raises its score most is added in turn. After two additions that do not raise it, the rest is
     filled up by the last scores."""
     return [_grown(families, v, bounds) for v in range(families.n_nodes)]
+
+
+def _joined(
+    names: Candidates, good: Int8[np.ndarray, "R D D"], bounds: CandidateBounds
+) -> Candidates:
+    """The parents and children of each variable in the good graphs, then its candidates, as many as
+    there may be."""
+    parents: Bool[np.ndarray, "D D"] = np.any(good, axis=0)
+    either = parents | parents.T
+    result = []
+    for v, row in enumerate(names):
+        first = [*np.flatnonzero(parents[:, v]), *np.flatnonzero(either[:, v]), *row]
+        room = max(len(row), min(bounds.largest, int(either[:, v].sum())))
+        result.append([int(u) for u in dict.fromkeys(first)][:room])
+    return result
 
 
 def _grown(families: FamilyScores, node: int, bounds: CandidateBounds) -> list[int]:
@@ -196,6 +211,7 @@ def chosen_candidates(
     generator: np.random.Generator,
     start: Sequence[Sequence[int]] | None = None,
     rounds: int = 12,
+    good: Int8[np.ndarray, "R D D"] | None = None,
 ) -> tuple[Candidates, Sampled]:
     """The candidates after refinement, and what the search reached with them.
 
@@ -208,13 +224,18 @@ def chosen_candidates(
         start: candidates to begin from; by default those that are grown.
         rounds: the largest number of refinements. They end when four in a row have not raised the
             best score; in the second the candidates are filled up at random in part.
+        good: graphs of another search, whose edges are kept in both directions.
     """
-    current = [list(names) for names in start] if start is not None else grown(families, bounds)
+    good = np.zeros((0, *(families.n_nodes,) * 2), np.int8) if good is None else good
+    if start is not None:
+        current = [list(names) for names in start]
+    else:
+        current = _joined(grown(families, bounds), good, bounds)
     best, winner = sample(current, None), current
     stale, latest = 0, best
     for _ in range(rounds):
         # the best graph always counts, so that its edges are not lost
-        graphs = np.concatenate([latest.graphs, best.graphs[:1]])
+        graphs = np.concatenate([latest.graphs, best.graphs[:1], good])
         orders = np.concatenate([best.orders[:1], latest.orders[:2], latest.away])
         noise = generator.gumbel(size=(families.n_nodes,) * 2) if stale == 2 else None
         present = current if stale else None

@@ -23,7 +23,12 @@ from causal_meta.models.bayesian.structures.family_tables import FamilyTables
 from causal_meta.models.bayesian.structures.graph_chains import drawn_graph
 from causal_meta.models.bayesian.structures.look_ups import MOST, look_ups
 from causal_meta.models.bayesian.structures.order_chains import advance
-from causal_meta.models.bayesian.structures.order_search import best_graphs, heated, random_state
+from causal_meta.models.bayesian.structures.order_search import (
+    best_graphs,
+    compatible_order,
+    heated,
+    random_state,
+)
 from causal_meta.models.bayesian.structures.plus_one import with_added_edges
 from causal_meta.models.task_method import NO_CHECKPOINT, Checkpoint
 from causal_meta.scores.bge import BGe
@@ -80,6 +85,7 @@ def sample_structures(
     settings: SampleSettings | None = None,
     candidates: Sequence[Sequence[int]] | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
+    good: Int8[np.ndarray, "R D D"] | None = None,
 ) -> StructureSample:
     """Sample graphs G of D variables from p(G | data), proportional to
     prod_v exp(score(v, P_v) + log prior(P_v)) over the acyclic graphs that the knowledge allows.
@@ -96,6 +102,8 @@ def sample_structures(
         candidates: candidates to begin from, for instance those of another score of the same table;
             they are refined all the same.
         checkpoint: where the state of the chains is kept.
+        good: graphs of another search of the same table: the search begins from their orders too,
+            and their edges are candidates. Those that the knowledge does not allow are left out.
     """
     settings = settings or SampleSettings()
     families = FamilyScores(score, prior, knowledge, settings.max_parents)
@@ -103,7 +111,7 @@ def sample_structures(
     state = checkpoint.load()
     if state is None:
         checkpoint.stage("which variables may be causes of which")
-        names, reached = searched_candidates(families, settings, generator, candidates)
+        names, reached = searched_candidates(families, settings, generator, candidates, good)
         arrays = look_ups(families.tables(names))
         run = ChainRun.begin(arrays, knowledge.required, reached.orders, settings, generator)
     else:
@@ -120,28 +128,37 @@ def searched_candidates(
     settings: SampleSettings,
     generator: np.random.Generator,
     start: Sequence[Sequence[int]] | None = None,
+    good: Int8[np.ndarray, "R D D"] | None = None,
 ) -> tuple[Candidates, Sampled]:
-    """The candidates by refinement with a search of `settings.chains` starts in each round, and
-    what the last search reached. The last refinement is from draws."""
+    """The candidates by refinement with a search of `settings.chains` starts in each round, the
+    first one also from orders of the `good` graphs, and what the last search reached. The last
+    refinement is from draws."""
     more = _MORE_LINEAR if isinstance(families.score, BGe) else _MORE
     largest = min(settings.n_candidates + more, MOST)
     every = families.n_nodes - 1  # candidates where that is hardly more than usual
     bounds = CandidateBounds(every if every <= largest else settings.n_candidates, largest)
     steps = settings.anneal * families.n_nodes
     required = families.knowledge.required
+    if good is not None:
+        good = good[[families.knowledge.allows(graph) for graph in good]]
+    orders = [compatible_order(graph == 1, generator) for graph in (() if good is None else good)]
 
     def sample(names: Candidates, before: Sampled | None) -> Sampled:
         tables = families.tables(names)
-        known = None if before is None else before.orders[:1]
+        known = before.orders[:1] if before else np.array(orders) if orders else None
         best = best_graphs(tables, required, generator, settings.chains, steps, known)
         arrays = look_ups(tables)
         away = [heated(arrays, best.orders[0], h, random_state(generator)) for h in _HEATS]
-        orders = best.orders[: settings.chains]
         return Sampled(
-            tables.adjacency(best.chosen), orders, np.stack(away), float(best.log_scores[0])
+            tables.adjacency(best.chosen),
+            best.orders[: settings.chains],
+            np.stack(away),
+            float(best.log_scores[0]),
         )
 
-    names, best = chosen_candidates(families, bounds, sample, generator, start, settings.rounds)
+    names, best = chosen_candidates(
+        families, bounds, sample, generator, start, settings.rounds, good
+    )
     if bounds.usual >= every or not settings.rounds:
         return names, best
     # once more with draws instead of best graphs, for edges whose direction is not certain

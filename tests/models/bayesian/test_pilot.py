@@ -1,5 +1,6 @@
-"""Laws of the prior's scale: it is the one of most evidence over all graphs, no order, unit or copy
-of columns changes it, and one serves all members of a pool."""
+"""Laws of the pilot search: the prior's scale is the one of most evidence over all graphs, no
+order, unit or copy of columns changes it, and one serves all members of a pool; the graphs obey
+what is known, and the posterior's search begins from them."""
 
 import dataclasses
 import itertools
@@ -9,15 +10,19 @@ import pytest
 import torch
 
 from causal_meta.conf.inference import ExactConfig, MCMCConfig
+from causal_meta.knowledge import Knowledge
+from causal_meta.models.bayesian import pilot as pilot_module
 from causal_meta.models.bayesian.exact import Exact
-from causal_meta.models.bayesian.prior_scale import (
+from causal_meta.models.bayesian.pilot import (
     EXACT_RELATION,
     SCALES,
-    chosen_scale,
     independent_columns,
-    table_prior,
+    pilot,
 )
 from causal_meta.models.bayesian.structure_mcmc import StructureMCMC
+from causal_meta.models.bayesian.structures.chain_run import SampleSettings
+from causal_meta.models.bayesian.structures.family_scores import FamilyScores
+from causal_meta.models.bayesian.structures.structure_sample import sample_structures
 from causal_meta.scores.bge import BGe, BGePrior
 from causal_meta.scores.graph_prior import GraphPrior
 from causal_meta.scores.statistics import prepare
@@ -39,8 +44,7 @@ def chain(noise, seed=0, n_rows=100, n_nodes=6):
 
 
 def scale(x, seed=0):
-    prior = GraphPrior(n_nodes=x.shape[1], kind="fair", edge_penalty=1.5)
-    return chosen_scale(task_of(x), prior, seed)
+    return pilot(task_of(x), ExactConfig(), seed).prior.scale
 
 
 def most_evidence(x):
@@ -154,5 +158,69 @@ def test_one_scale_serves_all_members_and_is_reported_and_can_be_set():
 def test_scores_without_the_prior_have_no_scale():
     task = task_of(chain(0.1, 3))
     config = ExactConfig(n_samples=20, score="bic")
-    assert table_prior(task, config) is None
+    assert pilot(task, config).prior is None
     assert Exact(config).answer(task, np.random.default_rng(0)).diagnostics.prior_scale is None
+
+
+def test_graphs_obey_what_is_known_and_name_all_columns():
+    x = chain(0.5, 4)
+    x = np.column_stack([np.ones(len(x)), x])  # a column that is left out
+    known = Knowledge.none(7).forbid(2, 3).require(6, 1)
+    graphs = pilot(task_of(x, knowledge=known), ExactConfig()).graphs
+    assert graphs.shape == (2, 7, 7)
+    assert known.allows(graphs)
+    assert (graphs[:, 4, 5] | graphs[:, 5, 4]).all()
+    assert not graphs[:, 0].any()
+    assert not graphs[:, :, 0].any()
+
+
+def test_free_searches_reach_the_skeleton_of_a_chain():
+    graphs = pilot(task_of(chain(0.5, 5, n_rows=2000)), ExactConfig()).graphs
+    links = np.eye(6, k=1) + np.eye(6, k=-1)
+    assert ((graphs | graphs.transpose(0, 2, 1)) == links).all()
+
+
+def test_a_search_that_ends_early_gives_no_graph(monkeypatch):
+    task = task_of(chain(0.1, 3))
+    whole = pilot(task, ExactConfig())
+    monkeypatch.setattr(pilot_module, "_WORK", 5)
+    cut = pilot(task, ExactConfig())
+    assert len(whole.graphs) == 2
+    assert not len(cut.graphs)
+    assert cut.prior.scale in SCALES
+
+
+def cancelling(seed=0, n_rows=400):
+    """Effects of two causes on the third variable that cancel, so that neither shows alone; the
+    causes have several good predictors each."""
+    r = np.random.default_rng(seed)
+    a = r.normal(size=n_rows)
+    b = a + 0.05 * r.normal(size=n_rows)
+    c = a - b + 0.005 * r.normal(size=n_rows)
+    others = [a + 0.3 * r.normal(size=n_rows) for _ in range(9)]
+    return np.column_stack([a, b, c, *others])
+
+
+def test_structure_mcmc_begins_from_good_graphs():
+    x = cancelling()
+    d = x.shape[1]
+    score, prior = BGe(prepare(x), BGePrior(t=0.004)), GraphPrior(n_nodes=d, edge_penalty=1.5)
+    settings = SampleSettings(draws=5, burn_in=0, n_candidates=1, rounds=0, anneal=5, chains=2)
+    good = np.zeros((1, d, d), np.int8)
+    good[0, [0, 1], 2] = good[0, 0, 1] = 1
+    good[0, 0, 3:] = 1
+
+    def best(known, graphs=None):
+        source = np.random.default_rng(0)
+        return sample_structures(score, prior, known, source, settings, good=graphs)
+
+    free = Knowledge.none(d)
+    value = FamilyScores(score, prior, free, d).graph(good[0])
+    assert best(free, good).best_score >= value - 1e-6
+    assert best(free).best_score < value - 10
+    # one that the knowledge does not allow is not used
+    known = free.forbid(1, 2)
+    sample = best(known, good)
+    assert known.allows(sample.graphs)
+    assert not sample.marginals[1, 2]
+    assert (sample.graphs == best(known).graphs).all()
