@@ -218,6 +218,12 @@ def test_structure_mcmc_begins_from_good_graphs():
     value = FamilyScores(score, prior, free, d).graph(good[0])
     assert best(free, good).best_score >= value - 1e-6
     assert best(free).best_score < value - 10
+    # the reverse of a good graph's edge is no candidate where it is forbidden
+    known = free.forbid(2, 0).forbid(3, 0)
+    sample = best(known, good)
+    assert known.allows(sample.graphs)
+    assert not sample.marginals[2, 0]
+    assert not any(u in sample.candidates[0] for u in (2, 3))
     # one that the knowledge does not allow is not used
     known = free.forbid(1, 2)
     sample = best(known, good)

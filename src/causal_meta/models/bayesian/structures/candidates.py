@@ -54,12 +54,15 @@ def grown(families: FamilyScores, bounds: CandidateBounds) -> Candidates:
 
 
 def _joined(
-    names: Candidates, good: Int8[np.ndarray, "R D D"], bounds: CandidateBounds
+    families: FamilyScores,
+    names: Candidates,
+    good: Int8[np.ndarray, "R D D"],
+    bounds: CandidateBounds,
 ) -> Candidates:
-    """The parents and children of each variable in the good graphs, then its candidates, as many as
-    there may be."""
+    """The parents of each variable in the good graphs, its children that may be its parents, then
+    its candidates, as many as there may be."""
     parents: Bool[np.ndarray, "D D"] = np.any(good, axis=0)
-    either = parents | parents.T
+    either = (parents | parents.T) & ~families.knowledge.forbidden
     result = []
     for v, row in enumerate(names):
         first = [*np.flatnonzero(parents[:, v]), *np.flatnonzero(either[:, v]), *row]
@@ -230,7 +233,7 @@ def chosen_candidates(
     if start is not None:
         current = [list(names) for names in start]
     else:
-        current = _joined(grown(families, bounds), good, bounds)
+        current = _joined(families, grown(families, bounds), good, bounds)
     best, winner = sample(current, None), current
     stale, latest = 0, best
     for _ in range(rounds):
