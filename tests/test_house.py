@@ -326,6 +326,7 @@ CHANGES_OUTSIDE = (
     "simplefilter",
     "filterwarnings",
     "sleep_while_waiting",
+    "wait_as_the_machine_allows",
 )
 
 

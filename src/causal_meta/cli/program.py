@@ -26,7 +26,7 @@ from causal_meta.cli import (
 )
 from causal_meta.cli.arguments import Parser, UsageError
 from causal_meta.cli.compiled import keep_compiled_programs
-from causal_meta.threads import sleep_while_waiting
+from causal_meta.threads import wait_as_the_machine_allows
 
 VERBS = (build, infer, evaluate, discover, study, watch, report, llc, store, data)
 EPILOG = """examples:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parse(arguments)
         keep_compiled_programs()
-        sleep_while_waiting()
+        wait_as_the_machine_allows()
         gc.set_threshold(_UNCOLLECTED, *gc.get_threshold()[1:])
         # no collection at exit, which takes half a second after JAX
         atexit.register(gc.freeze)
