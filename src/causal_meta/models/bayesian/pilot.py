@@ -111,7 +111,8 @@ def good_graphs(
     table: Table, known: Knowledge, source: np.random.Generator
 ) -> tuple[Int8[np.ndarray, "S D D"], int]:
     """The graphs of some searches by BIC from random orders (see `BOSS`), and how many of these
-    searches ended by themselves; of a categorical variable the first contrast counts."""
+    searches ended by themselves. Of a categorical variable the first contrast counts, and cells
+    that were set by interventions count like others: these graphs are starts, no answers."""
     rows = table.values[:, [block[0] for block in table.blocks]]
     score = GaussianBIC(rows, _PENALTY, known)
     graphs = np.zeros((_STARTS, *(table.n_nodes,) * 2), np.int8)
